@@ -1,0 +1,216 @@
+"""One request's progress inside a replica, and the part of it that a policy may see."""
+
+from collections.abc import Hashable
+from typing import Protocol
+
+from bros_sim.request import Request, ServiceClass, Slo
+
+
+class Cohort(Protocol):
+    """The clock of the decode cohort: what a job needs to derive its own progress lazily."""
+
+    iteration: int
+    last_end_s: float
+
+
+class JobView(Protocol):
+    """What a policy may know of a request: everything but its true output length."""
+
+    @property
+    def id(self) -> int:
+        """Number of the request in order of arrival at the cluster (vLLM's tie-break)."""
+        ...
+
+    @property
+    def service_class(self) -> ServiceClass:
+        """Real-time or best-effort."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """vLLM's priority value; the lower is the more urgent."""
+        ...
+
+    @property
+    def arrival_s(self) -> float:
+        """When the request arrived."""
+        ...
+
+    @property
+    def slo(self) -> Slo:
+        """Its service-level objective."""
+        ...
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """The client's cap on the output."""
+        ...
+
+    @property
+    def decoding(self) -> bool:
+        """Whether it decodes one token in every iteration (member of the decode cohort)."""
+        ...
+
+    @property
+    def num_computed(self) -> int:
+        """Tokens whose KV is in the cache."""
+        ...
+
+    @property
+    def num_tokens(self) -> int:
+        """Known tokens: prompt and generated ones (vLLM's ``num_tokens``)."""
+        ...
+
+    @property
+    def num_output(self) -> int:
+        """Tokens generated so far."""
+        ...
+
+    @property
+    def num_preemptions(self) -> int:
+        """How often its KV was dropped."""
+        ...
+
+    @property
+    def last_token_s(self) -> float | None:
+        """When the last token was generated; ``None`` before the first."""
+        ...
+
+    def block_keys(self, block_size: int) -> tuple[Hashable, ...]:
+        """Content keys of the prompt's leading full blocks that other requests may share."""
+        ...
+
+
+class Job:
+    """Progress of one request in a replica; owned and changed by the replica alone.
+
+    A job that decodes one token in every iteration is a member of the decode cohort and is not
+    touched until it leaves: its counters are derived from the cohort's iteration number.
+    """
+
+    __slots__ = (
+        "_base_computed",
+        "_base_output",
+        "_block_keys",
+        "_cohort",
+        "_joined",
+        "_last_token_s",
+        "_most_computed",
+        "admit_order",
+        "arrival_s",
+        "cached_tokens",
+        "finish_iteration",
+        "first_scheduled_s",
+        "first_token_s",
+        "id",
+        "max_tokens",
+        "num_preemptions",
+        "priority",
+        "prompt_tokens",
+        "recomputed_tokens",
+        "request",
+        "residency_start",
+        "service_class",
+        "slo",
+        "target_output",
+    )
+
+    def __init__(self, job_id: int, request: Request, arrival_s: float) -> None:
+        self.id = job_id
+        self.request = request
+        self.arrival_s = arrival_s
+        self.target_output = request.output_tokens
+        self.service_class = request.service_class
+        self.priority = request.service_class.priority
+        self.slo = request.slo
+        self.prompt_tokens = request.prompt_tokens
+        self.max_tokens = request.max_tokens
+        self.first_scheduled_s: float | None = None
+        self.first_token_s: float | None = None
+        self.cached_tokens = 0
+        self.num_preemptions = 0
+        self.recomputed_tokens = 0
+        self.admit_order = -1
+        self.finish_iteration = -1
+        self.residency_start: int | None = None
+        self._base_computed = 0
+        self._base_output = 0
+        self._most_computed = 0
+        self._last_token_s: float | None = None
+        self._cohort: Cohort | None = None
+        self._joined = 0
+        self._block_keys: tuple[Hashable, ...] | None = None
+
+    @property
+    def decoding(self) -> bool:
+        """Whether the job is a member of the decode cohort."""
+        return self._cohort is not None
+
+    @property
+    def num_computed(self) -> int:
+        """Tokens whose KV is in the cache."""
+        if self._cohort is None:
+            return self._base_computed
+        return self._base_computed + self._cohort.iteration - self._joined
+
+    @property
+    def num_output(self) -> int:
+        """Tokens generated so far."""
+        if self._cohort is None:
+            return self._base_output
+        return self._base_output + self._cohort.iteration - self._joined
+
+    @property
+    def num_tokens(self) -> int:
+        """Known tokens: prompt and generated ones."""
+        return self.prompt_tokens + self.num_output
+
+    @property
+    def last_token_s(self) -> float | None:
+        """When the last token was generated; ``None`` before the first."""
+        if self._cohort is None or self._cohort.iteration == self._joined:
+            return self._last_token_s
+        return self._cohort.last_end_s
+
+    def block_keys(self, block_size: int) -> tuple[Hashable, ...]:
+        """Content keys of the prompt's leading full blocks that other requests may share."""
+        if self._block_keys is None:
+            self._block_keys = self.request.block_keys(block_size)
+        return self._block_keys
+
+    def hit(self, tokens: int) -> None:
+        """Start with ``tokens`` found in the prefix cache."""
+        self._base_computed = tokens
+
+    def compute(self, tokens: int) -> None:
+        """Add the KV of a prefill chunk; below the high-water mark it is work done again."""
+        self.recomputed_tokens += max(0, min(tokens, self._most_computed - self._base_computed))
+        self._base_computed += tokens
+
+    def emit(self, now: float) -> None:
+        """Add one generated token at ``now``."""
+        self._base_output += 1
+        self._last_token_s = now
+        if self.first_token_s is None:
+            self.first_token_s = now
+
+    def join(self, cohort: Cohort) -> None:
+        """Decode one token in every iteration from now on."""
+        self._cohort, self._joined = cohort, cohort.iteration
+
+    def leave(self) -> None:
+        """Write the derived counters down and stop decoding."""
+        computed, output, last = self.num_computed, self.num_output, self.last_token_s
+        self._cohort = None
+        self._base_computed, self._base_output, self._last_token_s = computed, output, last
+
+    def drop_kv(self) -> None:
+        """Lose the whole KV (preemption by recompute); generated tokens are kept."""
+        self._most_computed = max(self._most_computed, self._base_computed)
+        self._base_computed = 0
+        self.num_preemptions += 1

@@ -1,0 +1,73 @@
+"""What a client asks for: the frozen vocabulary that every other module shares."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ServiceClass(StrEnum):
+    """The two service classes of BROS: real-time and best-effort."""
+
+    RT = "rt"
+    BE = "be"
+
+    @property
+    def priority(self) -> int:
+        """vLLM's priority value: the lower integer is the more urgent one."""
+        return 0 if self is ServiceClass.RT else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """Service-level objective of one request; ``None`` leaves that dimension free."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+
+    def deadline(self, arrival_s: float, k: int) -> float:
+        """When token ``k`` (1-based) is due; infinity when nothing binds it.
+
+        The only definition of a deadline: ``arrival + ttft + (k - 1) * tpot``. A missing TTFT
+        leaves every token free, a missing TPOT leaves all but the first free.
+        """
+        if self.ttft_s is None or (k > 1 and self.tpot_s is None):
+            return math.inf
+        return arrival_s + self.ttft_s + (k - 1) * (self.tpot_s or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as the client sends it.
+
+    ``output_tokens`` is the true output length, known to the simulator alone; ``max_tokens`` is
+    the cap that the client states, which a policy may see. ``prefix_hashes`` holds one chained
+    content key for each block of ``hash_block_tokens`` prompt tokens (equal key = equal prefix up
+    to and including that block), the last block possibly partial; empty = nothing is shared.
+    """
+
+    stream: str
+    index: int
+    service_class: ServiceClass
+    arrival_s: float
+    prompt_tokens: int
+    output_tokens: int
+    max_tokens: int
+    slo: Slo
+    prefix_hashes: tuple[int, ...] = ()
+    hash_block_tokens: int = 16
+
+    @property
+    def request_id(self) -> str:
+        """Stable name: the stream and the position in it, the same under every system."""
+        return f"{self.stream}-{self.index}"
+
+    def block_keys(self, block_size: int) -> tuple[tuple[int, int], ...]:
+        """Content keys of the prompt's leading full blocks of ``block_size`` tokens.
+
+        Equal keys mean equal prefixes up to and including that block. A block is identified by
+        the hash of the trace block that its last token lies in, and by its place in there.
+        """
+        size, hashes = self.hash_block_tokens, self.prefix_hashes
+        covered = min(self.prompt_tokens, size * len(hashes)) // block_size
+        ends = range(block_size - 1, covered * block_size, block_size)
+        return tuple((hashes[end // size], end % size) for end in ends)
