@@ -1,0 +1,92 @@
+"""Contract of the KV managers.
+
+A manager knows blocks and tokens, no time. A policy writes into an open draft (`extend`, `admit`,
+`release`, `extend_decodes`); `commit` makes the draft permanent, `rollback` takes it back to a
+mark. That is the only way in which planning touches the KV state.
+
+Blocks of a decode-cohort member are not booked one by one: they follow from its token count, and
+its block crossings are counted in bulk (`extend_decodes`, `advance`).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from bros_sim.job import JobView
+
+
+class KVManager(Protocol):
+    """Who holds which KV blocks on one replica."""
+
+    block_size: int
+    num_gpu_blocks: int
+
+    @property
+    def usable_blocks(self) -> int:
+        """Blocks that requests can hold."""
+        ...
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that nobody holds now, the open draft included."""
+        ...
+
+    def mark(self) -> int:
+        """A point in the open draft to roll back to."""
+        ...
+
+    def rollback(self, mark: int = 0) -> None:
+        """Undo everything written since ``mark`` (default: the whole draft)."""
+        ...
+
+    def commit(self) -> None:
+        """Make the open draft permanent."""
+        ...
+
+    def lookup(self, job: JobView) -> Sequence[object]:
+        """The cached blocks that a waiting job's prefix hits, in order (opaque handles)."""
+        ...
+
+    def admit(
+        self, job: JobView, num_tokens: int, hit: Sequence[object], *, must_fit: int, spare: int
+    ) -> bool:
+        """Give a waiting job room for ``num_tokens`` tokens, those of ``hit`` included.
+
+        Refused (False, nothing changed) unless ``must_fit`` tokens would fit as well, both with
+        ``spare`` blocks left free.
+        """
+        ...
+
+    def extend(self, job: JobView, num_tokens: int) -> bool:
+        """Give a running job room for ``num_tokens`` tokens in all; False changes nothing."""
+        ...
+
+    def extend_decodes(self) -> bool:
+        """Room for one more token of every cohort member, or False and nothing changed."""
+        ...
+
+    def release(self, job: JobView, *, resumable: bool) -> None:
+        """Take every block of a job away (``resumable``: it was preempted and will be back).
+
+        Within one draft, cohort members are released before `extend_decodes`.
+        """
+        ...
+
+    def join(self, job: JobView) -> None:
+        """The job enters the decode cohort (call before its counters become derived)."""
+        ...
+
+    def leave(self, job: JobView) -> None:
+        """The job leaves the decode cohort and keeps its blocks (call before it is settled)."""
+        ...
+
+    def spare_iterations(self) -> int:
+        """How many more decode iterations fit after the one just extended."""
+        ...
+
+    def advance(self, iterations: int) -> None:
+        """The cohort decoded ``iterations`` tokens each; the first was extended by the plan."""
+        ...
+
+    def check(self, jobs: Iterable[JobView]) -> None:
+        """Raise `LawBroken` unless blocks are conserved over the given running jobs (law L4)."""
+        ...

@@ -1,0 +1,224 @@
+"""Paged KV cache with prefix caching: vLLM V1's KVCacheManager, by the block."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+from annotated_types import Ge
+
+from bros_sim.errors import LawBroken
+from bros_sim.job import JobView
+from bros_sim.kv.crossings import Crossings
+from bros_sim.kv.pool import Block, BlockPool, Key
+
+VllmRelease = Literal["0.11.2", "0.13.0", "0.33.0"]
+"""The vLLM releases whose rules differ; each stands for those up to the next."""
+
+
+def _own(job: JobView, i: int) -> Key:
+    """Key of a job's block that no other request shares: it hits it after a preemption."""
+    return ("own", job.id, i)
+
+
+@dataclass(slots=True)
+class _Table:
+    """Blocks of one job: the leading shareable ones; the rest follows from ``tokens``."""
+
+    keys: tuple[Key, ...]
+    tokens: int
+    shared: list[Block]
+
+
+@dataclass
+class PagedKV:
+    """vLLM's paged KV cache: blocks on demand, prefix caching, preemption by recompute.
+
+    Mirrors vLLM V1's kv_cache_manager.py and block_pool.py: only full blocks are cached, they can
+    be hit from the moment they are allocated, the last token is always recomputed, and freed
+    blocks stay cached until they are reused, least recently freed first.
+    """
+
+    num_gpu_blocks: Annotated[int, Ge(2), Doc("KV blocks, vLLM's null block included")]
+    block_size: Annotated[int, Ge(1), Doc("tokens per KV block")] = 16
+    enable_prefix_caching: Annotated[bool, Doc("reuse the blocks of equal prefixes")] = True
+    version: Annotated[
+        VllmRelease,
+        Doc("vLLM release whose free-list order is mirrored (it decides what is evicted first)"),
+    ] = "0.33.0"
+    _tables: dict[int, _Table] = field(init=False, default_factory=dict)
+    _extended: set[int] = field(init=False, default_factory=set)
+    _crossings: Crossings = field(init=False)
+    _pool: BlockPool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._crossings = Crossings(self.block_size)
+        self._pool = BlockPool(
+            self.usable_blocks,
+            caching=self.enable_prefix_caching,
+            unhashed_first=self.version == "0.33.0",
+        )
+
+    @property
+    def usable_blocks(self) -> int:
+        """Blocks that requests can hold: all but vLLM's null block."""
+        return self.num_gpu_blocks - 1
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that nobody holds now, the open draft included."""
+        return self._pool.free
+
+    # -- drafts ---------------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """See `KVManager.mark`."""
+        return self._pool.mark()
+
+    def rollback(self, mark: int = 0) -> None:
+        """See `KVManager.rollback`."""
+        self._pool.rollback(mark)
+
+    def commit(self) -> None:
+        """See `KVManager.commit`."""
+        self._pool.commit()
+        self._extended.clear()
+
+    # -- what a policy writes into a draft ------------------------------------------------------
+
+    def lookup(self, job: JobView) -> Sequence[Block]:
+        """The longest run of cached blocks that the job's known tokens begin with.
+
+        vLLM leaves at least the last token to compute. Content that only the job itself knows
+        (its own tokens after a preemption) is keyed by the job.
+        """
+        keys = self._keys(job)
+        if not keys and not (job.num_preemptions and self.enable_prefix_caching):
+            return ()
+        hit: list[Block] = []
+        for i in range((job.num_tokens - 1) // self.block_size):
+            block = self._pool.cached(keys[i] if i < len(keys) else _own(job, i))
+            if block is None:
+                break
+            hit.append(block)
+        return hit
+
+    def admit(
+        self, job: JobView, num_tokens: int, hit: Sequence[object], *, must_fit: int, spare: int
+    ) -> bool:
+        """See `KVManager.admit`; hit blocks that lie in the free list count as needed."""
+        blocks = [block for block in hit if isinstance(block, Block)]
+        from_free = sum(block.refs == 0 for block in blocks)
+        need = self._blocks(num_tokens) - len(blocks)
+        full = max(need, self._blocks(must_fit) - len(blocks))
+        if full + from_free + spare > self.free_blocks:
+            return False
+        for block in blocks:
+            self._pool.touch(block)
+        self._pool.take(need)
+        table = self._tables[job.id] = _Table(self._keys(job), num_tokens, blocks)
+        self._pool.on_undo(partial(self._tables.pop, job.id))
+        self._cache(table)
+        return True
+
+    def extend(self, job: JobView, num_tokens: int) -> bool:
+        """See `KVManager.extend`."""
+        table = self._tables[job.id]
+        need = self._blocks(num_tokens) - self._blocks(self._tokens(job, table))
+        if need > self.free_blocks:
+            return False
+        self._pool.take(need)
+        if job.decoding:
+            self._extended.add(job.id)
+            self._pool.on_undo(partial(self._extended.discard, job.id))
+        else:
+            self._pool.on_undo(partial(setattr, table, "tokens", table.tokens))
+            table.tokens = num_tokens
+            self._cache(table)
+        return True
+
+    def extend_decodes(self) -> bool:
+        """See `KVManager.extend_decodes`."""
+        need = self._crossings.due()
+        if need > self.free_blocks:
+            return False
+        self._pool.take(need)
+        return True
+
+    def release(self, job: JobView, *, resumable: bool) -> None:
+        """Free all blocks, the last first; a resumable job's full blocks can be hit again."""
+        table = self._tables.pop(job.id)
+        self._pool.on_undo(partial(self._tables.__setitem__, job.id, table))
+        full, partly = divmod(self._tokens(job, table), self.block_size)
+        if job.decoding:
+            self._crossings.remove(job.num_computed)
+            self._pool.on_undo(partial(self._crossings.add, job.num_computed))
+        self._pool.give(min(partly, 1), hashed=False)
+        private = range(len(table.shared), full)
+        if resumable and self.enable_prefix_caching:
+            own = [self._pool.register(_own(job, i)) for i in private]
+            for block in reversed(own):
+                self._pool.drop(block)
+        else:
+            self._pool.give(len(private), hashed=True)
+        for block in reversed(table.shared):
+            self._pool.drop(block)
+
+    # -- the decode cohort ----------------------------------------------------------------------
+
+    def join(self, job: JobView) -> None:
+        """See `KVManager.join`."""
+        self._crossings.add(job.num_computed)
+
+    def leave(self, job: JobView) -> None:
+        """See `KVManager.leave`."""
+        self._crossings.remove(job.num_computed)
+        self._tables[job.id].tokens = job.num_computed
+
+    def spare_iterations(self) -> int:
+        """See `KVManager.spare_iterations`."""
+        return self._crossings.iterations_within(self.free_blocks)
+
+    def advance(self, iterations: int) -> None:
+        """See `KVManager.advance`."""
+        self._pool.take(self._crossings.advance(iterations))
+        self.commit()
+
+    # -- laws and helpers -----------------------------------------------------------------------
+
+    def check(self, jobs: Iterable[JobView]) -> None:
+        """Raise `LawBroken` unless free and held blocks are all blocks, each of them once."""
+        running = {job.id: job for job in jobs}
+        if running.keys() != self._tables.keys():
+            raise LawBroken(f"L4: blocks of jobs {sorted(self._tables)}, running {sorted(running)}")
+        shared = {block for table in self._tables.values() for block in table.shared}
+        private = sum(
+            self._blocks(self._tokens(running[job_id], table)) - len(table.shared)
+            for job_id, table in self._tables.items()
+        )
+        held = private + len(shared)
+        if self.free_blocks + held != self.usable_blocks or self._pool.listed() != self.free_blocks:
+            raise LawBroken(
+                f"L4: {self.free_blocks} free ({self._pool.listed()} listed) + {held} held"
+                f" != {self.usable_blocks} blocks"
+            )
+
+    def _blocks(self, tokens: int) -> int:
+        return -(-tokens // self.block_size)
+
+    def _tokens(self, job: JobView, table: _Table) -> int:
+        if job.decoding:
+            return job.num_computed + (job.id in self._extended)
+        return table.tokens
+
+    def _keys(self, job: JobView) -> tuple[Key, ...]:
+        return job.block_keys(self.block_size) if self.enable_prefix_caching else ()
+
+    def _cache(self, table: _Table) -> None:
+        """Make every full block of a shareable prefix hittable."""
+        full = min(table.tokens // self.block_size, len(table.keys))
+        known = len(table.shared)
+        if full > known:
+            self._pool.on_undo(partial(table.shared.__delitem__, slice(known, None)))
+            table.shared.extend(self._pool.register(key) for key in table.keys[known:full])

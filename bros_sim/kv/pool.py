@@ -1,0 +1,209 @@
+"""The pool of KV blocks: free list, prefix-cache index, and the draft that can be undone.
+
+vLLM V1's BlockPool (block_pool.py). Blocks that no request can ever hit are anonymous and kept in
+runs; only blocks whose content can be hit are objects. The order of the free list, which decides
+what is evicted next, is vLLM's own.
+"""
+
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
+
+Key = Hashable
+
+
+class Block:
+    """A block whose content may be hit (``key``), or a run of anonymous free blocks (None).
+
+    ``count`` is the number of blocks it stands for in the free list, whose links it carries.
+    """
+
+    __slots__ = ("count", "key", "next", "prev", "refs")
+
+    def __init__(self, key: Key | None, count: int = 1) -> None:
+        self.key = key
+        self.count = count
+        self.refs = 0 if key is None else 1
+        self.prev = self
+        self.next = self
+
+
+class FreeList:
+    """Doubly linked list of free blocks, first to be reused first; every change can be undone.
+
+    A block taken out keeps its links, so undoing in reverse order puts it back where it was.
+    """
+
+    def __init__(self) -> None:
+        self._end = Block(None, 0)
+
+    @property
+    def head(self) -> Block:
+        """The block to be reused next; an empty run when the list is empty."""
+        return self._end.next
+
+    @property
+    def tail(self) -> Block:
+        """The block to be reused last; an empty run when the list is empty."""
+        return self._end.prev
+
+    def __iter__(self) -> Iterator[Block]:
+        block = self._end.next
+        while block is not self._end:
+            yield block
+            block = block.next
+
+    def put_first(self, block: Block) -> Callable[[], object]:
+        """Insert at the head; returns what undoes it."""
+        return self._insert(block, self._end, self._end.next)
+
+    def put_last(self, block: Block) -> Callable[[], object]:
+        """Insert at the tail; returns what undoes it."""
+        return self._insert(block, self._end.prev, self._end)
+
+    def remove(self, block: Block) -> Callable[[], object]:
+        """Take out; returns what undoes it."""
+        block.prev.next, block.next.prev = block.next, block.prev
+        return partial(self._link, block)
+
+    def _insert(self, block: Block, prev: Block, following: Block) -> Callable[[], object]:
+        undo = partial(self._unlink, block, block.prev, block.next)
+        block.prev, block.next = prev, following
+        self._link(block)
+        return undo
+
+    def _link(self, block: Block) -> None:
+        block.prev.next = block.next.prev = block
+
+    def _unlink(self, block: Block, prev: Block, following: Block) -> None:
+        block.prev.next, block.next.prev = block.next, block.prev
+        block.prev, block.next = prev, following
+
+
+class BlockPool:
+    """``blocks`` blocks, all free at first. Every change can be undone until `commit`.
+
+    Without ``caching`` no content is ever hit, so nothing but the number of free blocks is kept.
+    ``unhashed_first``: blocks without a hash are reused first (vLLM 0.33.0), not in order of
+    release (0.13.0 and before).
+    """
+
+    def __init__(self, blocks: int, *, caching: bool, unhashed_first: bool) -> None:
+        self.free = blocks
+        self._caching = caching
+        self._unhashed_first = unhashed_first
+        self._list = FreeList()
+        self._list.put_last(Block(None, blocks))
+        self._cached: dict[Key, list[Block]] = {}
+        self._undo: list[Callable[[], object]] = []
+
+    # -- drafts ---------------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """A point to roll back to."""
+        return len(self._undo)
+
+    def rollback(self, mark: int) -> None:
+        """Undo every change since ``mark``."""
+        while len(self._undo) > mark:
+            self._undo.pop()()
+
+    def commit(self) -> None:
+        """Make every change permanent."""
+        self._undo.clear()
+
+    def on_undo(self, action: Callable[[], object]) -> None:
+        """Have ``action`` called when the change just made is rolled back."""
+        self._undo.append(action)
+
+    # -- the prefix cache -----------------------------------------------------------------------
+
+    def cached(self, key: Key) -> Block | None:
+        """The block to hit for ``key``: the oldest one with that content."""
+        blocks = self._cached.get(key)
+        return blocks[0] if blocks else None
+
+    def register(self, key: Key) -> Block:
+        """A block in use, just taken, whose content can be hit from now on."""
+        block = Block(key)
+        self._remember(block, len(self._cached.get(key, ())))
+        self._undo.append(partial(self._forget, block))
+        return block
+
+    def touch(self, block: Block) -> None:
+        """One more request holds a cached block; it leaves the free list."""
+        if block.refs == 0:
+            self._undo.append(self._list.remove(block))
+            self._add_free(-1)
+        self._add_ref(block, 1)
+
+    # -- taking and giving ----------------------------------------------------------------------
+
+    def take(self, count: int) -> None:
+        """Take ``count`` blocks from the head of the free list, evicting what they cached."""
+        if not count:
+            return
+        self._add_free(-count)
+        while count and self._caching:
+            head = self._list.head
+            size = min(head.count, count)
+            if size == head.count:
+                self._undo.append(self._list.remove(head))
+                self._evict(head)
+            else:
+                self._resize(head, -size)
+            count -= size
+
+    def give(self, count: int, *, hashed: bool) -> None:
+        """Free ``count`` blocks that nobody can hit (``hashed``: vLLM had cached them)."""
+        if not count:
+            return
+        self._add_free(count)
+        if not self._caching:
+            return
+        first = self._unhashed_first and not hashed
+        neighbour = self._list.head if first else self._list.tail
+        if neighbour.key is None and neighbour.count:
+            self._resize(neighbour, count)
+        else:
+            put = self._list.put_first if first else self._list.put_last
+            self._undo.append(put(Block(None, count)))
+
+    def drop(self, block: Block) -> None:
+        """One request less holds the block; when nobody does, it joins the free list's tail."""
+        self._add_ref(block, -1)
+        if block.refs == 0:
+            self._add_free(1)
+            self._undo.append(self._list.put_last(block))
+
+    def listed(self) -> int:
+        """Blocks in the free list; equals ``free``."""
+        return sum(block.count for block in self._list) if self._caching else self.free
+
+    # -- steps that know how to undo themselves --------------------------------------------------
+
+    def _add_free(self, count: int) -> None:
+        self._undo.append(partial(setattr, self, "free", self.free))
+        self.free += count
+
+    def _resize(self, block: Block, count: int) -> None:
+        self._undo.append(partial(setattr, block, "count", block.count))
+        block.count += count
+
+    def _add_ref(self, block: Block, count: int) -> None:
+        self._undo.append(partial(setattr, block, "refs", block.refs))
+        block.refs += count
+
+    def _evict(self, block: Block) -> None:
+        if block.key is not None:
+            position = self._cached[block.key].index(block)
+            self._undo.append(partial(self._remember, block, position))
+            self._forget(block)
+
+    def _remember(self, block: Block, position: int) -> None:
+        self._cached.setdefault(block.key, []).insert(position, block)
+
+    def _forget(self, block: Block) -> None:
+        siblings = self._cached[block.key]
+        siblings.remove(block)
+        if not siblings:
+            del self._cached[block.key]
