@@ -1,0 +1,79 @@
+"""Contract of the schedulers: once per iteration a policy answers with a `Plan`."""
+
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from bros_sim.job import JobView
+from bros_sim.kv.base import KVManager
+
+UNTIL_EVENT = sys.maxsize
+"""`Plan.repeat` of a policy that would answer the same until something happens."""
+
+
+class Plan(NamedTuple):
+    """What the next iteration computes; KV changes are in the draft that `plan` wrote into.
+
+    It names the exceptions, not the rule: every member of the decode cohort that is neither
+    evicted nor paused decodes one token.
+    """
+
+    chunks: tuple[tuple[JobView, int], ...] = ()
+    """Jobs outside the cohort and the tokens each of them computes, in scheduling order."""
+    admitted: tuple[tuple[JobView, int], ...] = ()
+    """Waiting jobs that start to run, in order, and how many of their tokens the cache holds."""
+    evicted: tuple[JobView, ...] = ()
+    """Running jobs that lose their KV and wait again (recompute), in order."""
+    paused: tuple[JobView, ...] = ()
+    """Cohort members that keep their KV but compute nothing: they leave the cohort."""
+    repeat: int = 1
+    """Iterations for which the answer stays the same unless something arrives, finishes, or
+    memory runs short; more than 1 only when the cohort alone computes."""
+
+
+class ReplicaView(Protocol):
+    """What a policy sees of its replica when it plans an iteration."""
+
+    @property
+    def now(self) -> float:
+        """The instant of planning, in seconds."""
+        ...
+
+    @property
+    def num_decodes(self) -> int:
+        """Members of the decode cohort."""
+        ...
+
+    @property
+    def kv(self) -> KVManager:
+        """The KV state, with an open draft to write into."""
+        ...
+
+
+class Scheduler(Protocol):
+    """One policy on one replica. It owns its queues of jobs and changes nothing else."""
+
+    @property
+    def mirrors(self) -> str:
+        """Engine and version whose decisions these are."""
+        ...
+
+    def submit(self, job: JobView) -> None:
+        """A request arrived; it waits."""
+        ...
+
+    def finished(self, job: JobView) -> None:
+        """A running job generated its last token and is gone."""
+        ...
+
+    def plan(self, view: ReplicaView) -> Plan:
+        """Decide the next iteration, writing KV changes into the draft of ``view.kv``."""
+        ...
+
+    def running_jobs(self) -> Iterable[JobView]:
+        """Running jobs in the policy's order."""
+        ...
+
+    def waiting_jobs(self) -> Iterable[JobView]:
+        """Waiting jobs in the order in which the policy would serve them."""
+        ...

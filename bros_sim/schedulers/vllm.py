@@ -1,0 +1,227 @@
+"""vLLM V1's scheduler (vllm/v1/core/sched/scheduler.py), decision by decision.
+
+There is no prefill or decode phase: a request has ``num_tokens - num_computed`` tokens to compute,
+and each iteration hands out a token budget, first to running requests in order of admission, then
+to waiting ones. Compared with decision logs of the real scheduler by ``bros-sim conformance vllm``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+from annotated_types import Ge, Lt
+
+from bros_sim.job import JobView
+from bros_sim.kv.base import KVManager
+from bros_sim.kv.paged import VllmRelease
+from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.schedulers.queues import FcfsQueue, PriorityQueue, WaitingQueue
+
+
+@dataclass(slots=True)
+class _Step:
+    """The plan under construction."""
+
+    kv: KVManager
+    budget: int
+    threshold: int
+    chunks: list[tuple[JobView, int]] = field(default_factory=list)
+    admitted: list[tuple[JobView, int]] = field(default_factory=list)
+    evicted: list[JobView] = field(default_factory=list)
+    paused: list[JobView] = field(default_factory=list)
+
+
+@dataclass
+class VllmScheduler:
+    """vLLM V1: FCFS or static priority, chunked prefill, preemption by recompute.
+
+    Defaults are those of vLLM 0.33.0 (the API server's on a GPU below 70 GiB or an A100).
+    """
+
+    policy: Annotated[
+        Literal["fcfs", "priority"], Doc("order of waiting requests and choice of the victim")
+    ] = "fcfs"
+    max_num_batched_tokens: Annotated[int, Ge(1), Doc("token budget of an iteration")] = 2048
+    max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
+    enable_chunked_prefill: Annotated[
+        bool, Doc("cut a prompt to the remaining budget instead of waiting for room")
+    ] = True
+    long_prefill_token_threshold: Annotated[
+        int, Ge(0), Doc("most tokens of one prompt in an iteration; 0 = no limit")
+    ] = 0
+    scheduler_reserve_full_isl: Annotated[
+        bool, Doc("admit only when all known tokens of a request fit, not just the first chunk")
+    ] = True
+    watermark: Annotated[
+        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
+    ] = 0.0
+    version: Annotated[VllmRelease, Doc("vLLM release whose rules are mirrored")] = "0.33.0"
+    _waiting: WaitingQueue = field(init=False)
+    _running: dict[int, JobView] = field(init=False, default_factory=dict)
+    _catching_up: dict[int, JobView] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._waiting = PriorityQueue() if self.policy == "priority" else FcfsQueue()
+
+    @property
+    def mirrors(self) -> str:
+        """Engine and version whose decisions these are."""
+        return f"vLLM {self.version} V1 scheduler ({self.policy})"
+
+    def submit(self, job: JobView) -> None:
+        """See `Scheduler.submit`."""
+        self._waiting.push(job)
+
+    def finished(self, job: JobView) -> None:
+        """See `Scheduler.finished`."""
+        del self._running[job.id]
+
+    def running_jobs(self) -> Iterable[JobView]:
+        """Running jobs in order of admission."""
+        return self._running.values()
+
+    def waiting_jobs(self) -> Iterable[JobView]:
+        """Waiting jobs in order of service."""
+        return iter(self._waiting)
+
+    def plan(self, view: ReplicaView) -> Plan:
+        """One call of vLLM's ``schedule()``."""
+        step = _Step(view.kv, self.max_num_batched_tokens, self._threshold())
+        if not self._schedule_running_at_once(step, view.num_decodes):
+            self._schedule_running(step)
+        if not step.evicted:
+            self._schedule_waiting(step)
+        alone = not (step.chunks or step.evicted or step.paused)
+        same = alone and not (self._skips_overflow and self._waiting)
+        return Plan(
+            tuple(step.chunks),
+            tuple(step.admitted),
+            tuple(step.evicted),
+            tuple(step.paused),
+            UNTIL_EVENT if same else 1,
+        )
+
+    # -- running requests -----------------------------------------------------------------------
+
+    def _schedule_running_at_once(self, step: _Step, decodes: int) -> bool:
+        """The common case, in O(1): budget and memory suffice, so the order does not matter.
+
+        Only a prompt at the end of the list may be cut by the budget. False changes nothing.
+        """
+        wanted = [(job, self._wanted(step, job)) for job in self._catching_up.values()]
+        left = step.budget - decodes - sum(tokens for _, tokens in wanted)
+        if left < 0:
+            job, tokens = wanted[-1] if wanted else (None, 0)
+            if len(wanted) != 1 or tokens + left <= 0 or job is not self._last_running():
+                return False
+            wanted, left = [(wanted[0][0], tokens + left)], 0
+        mark = step.kv.mark()
+        fits = step.kv.extend_decodes() and all(
+            step.kv.extend(job, job.num_computed + tokens) for job, tokens in wanted
+        )
+        if not fits:
+            step.kv.rollback(mark)
+            return False
+        for job, tokens in wanted:
+            self._add_chunk(step, job, tokens, job.num_tokens - job.num_computed)
+        step.budget = left
+        return True
+
+    def _schedule_running(self, step: _Step) -> None:
+        """vLLM's loop over running requests, one by one, with preemption."""
+        order, granted, i = list(self._running.values()), dict[int, int](), 0
+        while i < len(order) and step.budget > 0:
+            job = order[i]
+            tokens = min(self._wanted(step, job), step.budget)
+            while not (fits := step.kv.extend(job, job.num_computed + tokens)):
+                at = self._victim(order)
+                victim = order.pop(at)
+                i -= at < i
+                step.budget += granted.pop(victim.id, 0)
+                self._preempt(step, victim)
+                if victim is job:
+                    break
+            if fits:
+                granted[job.id] = tokens
+                step.budget -= tokens
+                i += 1
+            elif not self._continues_after_self_preemption:
+                break
+        for job in order:
+            if not job.decoding and job.id in granted:
+                remaining = job.num_tokens - job.num_computed
+                self._add_chunk(step, job, granted[job.id], remaining)
+            elif job.decoding and job.id not in granted:
+                step.paused.append(job)
+                self._catching_up[job.id] = job
+
+    def _victim(self, order: list[JobView]) -> int:
+        """Position of the request to preempt: the last, or the least urgent and latest."""
+        if self.policy == "fcfs":
+            return len(order) - 1
+        return max(range(len(order)), key=lambda i: (order[i].priority, order[i].id))
+
+    def _preempt(self, step: _Step, job: JobView) -> None:
+        del self._running[job.id]
+        self._catching_up.pop(job.id, None)
+        step.kv.release(job, resumable=True)
+        step.evicted.append(job)
+        self._waiting.push_back([job])
+
+    # -- waiting requests -----------------------------------------------------------------------
+
+    def _schedule_waiting(self, step: _Step) -> None:
+        """vLLM's admission loop: the head or nobody."""
+        skipped: list[JobView] = []
+        while self._waiting and step.budget > 0 and len(self._running) < self.max_num_seqs:
+            job = self._waiting.peek()
+            hit = step.kv.lookup(job)
+            cached = len(hit) * step.kv.block_size
+            remaining = job.num_tokens - cached
+            tokens = min(remaining, step.threshold or remaining)
+            if tokens > step.budget and not self.enable_chunked_prefill:
+                if not self._skips_overflow:
+                    break
+                skipped.append(self._waiting.pop())
+                continue
+            tokens = min(tokens, step.budget)
+            must_fit = job.num_tokens if self.scheduler_reserve_full_isl else 0
+            spare = int(self.watermark * step.kv.num_gpu_blocks) if self._running else 0
+            if not step.kv.admit(job, cached + tokens, hit, must_fit=must_fit, spare=spare):
+                break
+            self._running[job.id] = self._waiting.pop()
+            step.admitted.append((job, cached))
+            step.budget -= tokens
+            self._add_chunk(step, job, tokens, remaining)
+        self._waiting.push_back(skipped)
+
+    # -- details --------------------------------------------------------------------------------
+
+    def _add_chunk(self, step: _Step, job: JobView, tokens: int, remaining: int) -> None:
+        step.chunks.append((job, tokens))
+        if tokens < remaining:
+            self._catching_up[job.id] = job
+        else:
+            self._catching_up.pop(job.id, None)
+
+    def _wanted(self, step: _Step, job: JobView) -> int:
+        remaining = job.num_tokens - job.num_computed
+        return min(remaining, step.threshold or remaining)
+
+    def _threshold(self) -> int:
+        """The limit per prompt; since 0.33.0 a lone request has nobody to give way to."""
+        lone = len(self._running) + len(self._waiting) <= 1
+        return 0 if lone and self.version == "0.33.0" else self.long_prefill_token_threshold
+
+    def _last_running(self) -> JobView | None:
+        return next(reversed(self._running.values()), None)
+
+    @property
+    def _continues_after_self_preemption(self) -> bool:
+        return self.version == "0.33.0" and self.policy == "priority"
+
+    @property
+    def _skips_overflow(self) -> bool:
+        """Up to 0.11.2 a whole prompt over the budget was passed over, not waited for."""
+        return self.version == "0.11.2" and not self.enable_chunked_prefill
