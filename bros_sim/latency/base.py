@@ -1,0 +1,39 @@
+"""Contract of the latency models: the shape of one iteration -> its duration in seconds."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class StepShape(NamedTuple):
+    """What one iteration of the engine computes.
+
+    ``chunks`` holds ``(tokens, context)`` of every prefill chunk: tokens computed now, and tokens
+    of that prompt already in the cache. ``decode_jobs`` requests compute one token each and attend
+    together to ``kv_tokens`` tokens, their new ones included.
+    """
+
+    chunks: tuple[tuple[int, int], ...]
+    decode_jobs: int
+    kv_tokens: int
+
+
+class LatencyModel(Protocol):
+    """What an iteration costs on one replica. Pure: the same shape always costs the same."""
+
+    def step_s(self, shape: StepShape) -> float:
+        """Duration of the iteration in seconds."""
+        ...
+
+    def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
+        """Durations of ``repeat`` consecutive decode-only iterations.
+
+        Iteration i attends to ``kv_tokens + i * decode_jobs`` tokens; element i equals
+        ``step_s(StepShape((), decode_jobs, kv_tokens + i * decode_jobs))`` bit for bit.
+        """
+        ...
+
+    def extrapolates(self, shape: StepShape) -> bool:
+        """Whether the shape lies outside the range the model was fitted on."""
+        ...

@@ -1,0 +1,124 @@
+"""RunLog: append-only columns of one run, and the tables that metrics are computed from.
+
+Token times are stored once per iteration of a replica (``iteration_end_s``); a residency row says
+that a request produced one token in each of ``tokens`` consecutive iterations. Nothing here grows
+with tokens times requests.
+"""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bros_sim.job import Job
+
+REQUEST_COLUMNS = (
+    "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
+    "ttft_slo_s", "tpot_slo_s", "replica", "status", "first_scheduled_s", "first_token_s",
+    "last_token_s", "generated_tokens", "cached_tokens", "num_preemptions", "recomputed_tokens",
+)  # fmt: skip
+"""``status``: completed | rejected | dropped | unfinished; times are NaN where nothing happened."""
+
+STEP_COLUMNS = (
+    "replica", "start_s", "end_s", "repeat", "prefill_tokens", "decode_jobs", "kv_tokens",
+    "kv_tokens_rt", "free_blocks", "running_rt", "running_be", "waiting_rt", "waiting_be",
+    "extrapolated",
+)  # fmt: skip
+"""One row per stretch of ``repeat`` like iterations; state is that of its first iteration, just
+after scheduling. ``kv_tokens`` is resident in all running requests (``kv_tokens_rt``: the RT part);
+``extrapolated`` counts its iterations outside the latency model's validity range."""
+
+RESIDENCY_COLUMNS = ("request", "replica", "first_iteration", "tokens")
+"""``request`` is the row number in the requests table; iterations are numbered per replica."""
+
+
+@dataclass(frozen=True)
+class RunTables:
+    """The tables of one run. ``requests`` is in order of arrival at the cluster."""
+
+    requests: pd.DataFrame
+    steps: pd.DataFrame
+    residency: pd.DataFrame
+    iteration_end_s: tuple[NDArray[np.float64], ...]
+    duration_s: float
+    num_gpu_blocks: int
+    block_size: int
+
+
+@dataclass
+class RunLog:
+    """What a run writes while it goes; the run's only output."""
+
+    replicas: int
+    requests: dict[int, tuple[object, ...]] = field(default_factory=dict)
+    steps: list[tuple[float, ...]] = field(default_factory=list)
+    residency: list[tuple[int, int, int, int]] = field(default_factory=list)
+    _iteration_ends: "list[array[float]]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._iteration_ends = [array("d") for _ in range(self.replicas)]
+
+    def add_iterations(self, replica: int, ends_s: NDArray[np.float64]) -> None:
+        """Consecutive iterations of a replica ended."""
+        self._iteration_ends[replica].frombytes(ends_s.tobytes())
+
+    def add_request(self, job: Job, replica: int, status: str) -> None:
+        """A request's story is over."""
+        request, slo = job.request, job.slo
+        self.requests[job.id] = (
+            request.request_id, request.stream, request.service_class.value, job.arrival_s,
+            request.prompt_tokens, request.output_tokens, request.max_tokens,
+            slo.ttft_s, slo.tpot_s, replica, status, job.first_scheduled_s, job.first_token_s,
+            job.last_token_s, job.num_output, job.cached_tokens, job.num_preemptions,
+            job.recomputed_tokens,
+        )  # fmt: skip
+
+    def tables(self, *, duration_s: float, num_gpu_blocks: int, block_size: int) -> RunTables:
+        """The run as tables; requests in order of arrival."""
+        rows = [self.requests[i] for i in sorted(self.requests)]
+        requests = pd.DataFrame.from_records(rows, columns=list(REQUEST_COLUMNS))
+        return RunTables(
+            requests.astype(dict.fromkeys(_OPTIONAL_TIMES, np.float64)),
+            _merge_stretches(_frame(self.steps, STEP_COLUMNS, _STEP_TIMES)),
+            _frame(self.residency, RESIDENCY_COLUMNS, ()),
+            tuple(np.frombuffer(ends, dtype=np.float64) for ends in self._iteration_ends),
+            duration_s,
+            num_gpu_blocks,
+            block_size,
+        )
+
+
+_OPTIONAL_TIMES = ("ttft_slo_s", "tpot_slo_s", "first_scheduled_s", "first_token_s", "last_token_s")
+_STEP_TIMES = ("start_s", "end_s")
+
+
+def _frame(
+    rows: Sequence[tuple[float, ...]], columns: tuple[str, ...], times: tuple[str, ...]
+) -> pd.DataFrame:
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns))
+    frame = pd.DataFrame(values, columns=list(columns))
+    return frame.astype({name: np.int64 for name in columns if name not in times})
+
+
+def _merge_stretches(steps: pd.DataFrame) -> pd.DataFrame:
+    """Join rows that continue the row before, however the simulator grouped them (law L11).
+
+    A row continues the one before it on its replica when it starts where that ended, both hold
+    nothing but the same decodes, and no request came or went between.
+    """
+    steps = steps.sort_values(["replica", "start_s"], kind="stable", ignore_index=True)
+    before = steps.shift(1)
+    same = ["replica", "decode_jobs", "running_rt", "running_be", "waiting_rt", "waiting_be"]
+    continues = (steps["start_s"] == before["end_s"]) & (steps["prefill_tokens"] == 0)
+    continues &= before["prefill_tokens"] == 0
+    for name in same:
+        continues &= steps[name] == before[name]
+    grown = before["kv_tokens"] + before["decode_jobs"] * before["repeat"]
+    continues &= steps["kv_tokens"] == grown
+    group = (~continues).cumsum()
+    how = dict.fromkeys(steps.columns, "first")
+    how |= {"end_s": "last", "repeat": "sum", "extrapolated": "sum"}
+    return steps.groupby(group).agg(how).reset_index(drop=True)

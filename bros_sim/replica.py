@@ -1,0 +1,309 @@
+"""A replica: one engine as a state machine without a clock.
+
+``submit`` a job, ``start_step`` at an instant, ``finish_step`` when that step's end has come. The
+replica asks its scheduler for a plan, applies it, advances jobs, keeps running totals and writes
+the log. It knows neither SimPy nor YAML.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bros_sim.clock import TICKS_PER_S, on_grid, to_grid
+from bros_sim.cohort import DecodeCohort
+from bros_sim.errors import LawBroken
+from bros_sim.job import Job
+from bros_sim.kv.base import KVManager
+from bros_sim.latency.base import LatencyModel, StepShape
+from bros_sim.log import RunLog
+from bros_sim.request import Request
+from bros_sim.schedulers.base import Plan, Scheduler
+
+_NO_FORWARD = np.array([1.0 / TICKS_PER_S])
+"""An iteration that only evicts: the engine plans again at once, without a forward pass."""
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """The iterations under way: one, or several alike that run to their end unseen."""
+
+    plan: Plan
+    start_s: float
+    ends_s: NDArray[np.float64]
+    shape: StepShape
+    state: tuple[int, ...]
+    """The columns kv_tokens .. waiting_be of the steps table."""
+
+
+@dataclass
+class Replica:
+    """One engine: a scheduler, a KV manager and a latency model at work on jobs.
+
+    ``max_model_len`` bounds prompt and output together, as in vLLM. ``longest_stretch`` bounds how
+    many like iterations are advanced at once: a bound on memory that changes no result (law L11).
+    """
+
+    index: int
+    scheduler: Scheduler
+    kv: KVManager
+    latency: LatencyModel
+    log: RunLog
+    max_model_len: int
+    longest_stretch: int = 4096
+    now: float = field(init=False, default=0.0)
+    outstanding_tokens: int = field(init=False, default=0)
+    """Prompt and ``max_tokens`` of all unfinished requests: the load that a router can know."""
+    _cohort: DecodeCohort = field(init=False, default_factory=DecodeCohort)
+    _jobs: dict[int, Job] = field(init=False, default_factory=dict)
+    _outside: dict[int, Job] = field(init=False, default_factory=dict)
+    _waiting: list[int] = field(init=False, default_factory=lambda: [0, 0])
+    _running: list[int] = field(init=False, default_factory=lambda: [0, 0])
+    _admissions: int = field(init=False, default=0)
+    _stretch: _Stretch | None = field(init=False, default=None)
+
+    @property
+    def num_decodes(self) -> int:
+        """Members of the decode cohort."""
+        return self._cohort.size
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step is under way."""
+        return self._stretch is not None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan under way."""
+        return self._stretch.plan if self._stretch else None
+
+    def running_jobs(self) -> Iterable[Job]:
+        """Jobs that hold KV."""
+        return (job for job in self._jobs.values() if job.decoding or job.id in self._outside)
+
+    # -- arrivals -------------------------------------------------------------------------------
+
+    def fits(self, request: Request) -> bool:
+        """Whether the request could ever finish here (the last token needs no KV slot)."""
+        capacity = self.kv.usable_blocks * self.kv.block_size
+        needed = min(request.prompt_tokens + request.output_tokens, self.max_model_len) - 1
+        return request.prompt_tokens < self.max_model_len and needed <= capacity
+
+    def submit(self, job: Job) -> bool:
+        """A job arrives and waits; one that can never fit is rejected at once (False)."""
+        if not self.fits(job.request):
+            self.log.add_request(job, self.index, "rejected")
+            return False
+        job.target_output = min(job.target_output, self.max_model_len - job.prompt_tokens)
+        self._jobs[job.id] = job
+        self._waiting[job.priority] += 1
+        self.outstanding_tokens += job.prompt_tokens + job.max_tokens
+        self.scheduler.submit(job)
+        return True
+
+    # -- one step -------------------------------------------------------------------------------
+
+    def start_step(self, now: float) -> float | None:
+        """Plan and begin the next iteration(s); the instant at which they end, or None if idle."""
+        if not self._jobs:
+            return None
+        self.now = now
+        plan = self.scheduler.plan(self)
+        self.kv.commit()
+        self._apply(plan)
+        shape = self._shape(plan)
+        idle = not shape.chunks and not shape.decode_jobs
+        if idle and not plan.evicted:
+            raise LawBroken(f"L7: empty plan at {now} s with {len(self._jobs)} jobs waiting")
+        ends = now + (_NO_FORWARD if idle else self._durations(plan, shape))
+        self._stretch = _Stretch(plan, now, ends, shape, self._state(plan))
+        return float(ends[-1])
+
+    def cut(self, now: float) -> float | None:
+        """Something happened at ``now``: end the stretch with the iteration under way then.
+
+        Returns the new end, or None when that iteration is the last one anyway.
+        """
+        stretch = self._under_way()
+        keep = int(np.searchsorted(stretch.ends_s, now)) + 1
+        if keep >= len(stretch.ends_s):
+            return None
+        stretch.ends_s = stretch.ends_s[:keep]
+        return float(stretch.ends_s[-1])
+
+    def finish_step(self) -> list[Job]:
+        """The step's end has come: advance all its jobs; those that finished, in plan order."""
+        stretch = self._under_way()
+        self._stretch = None
+        self._log_stretch(stretch)
+        iterations, now = len(stretch.ends_s), float(stretch.ends_s[-1])
+        self._cohort.advance(iterations, now)
+        self.kv.advance(iterations)
+        done = self._cohort.pop_finished()
+        done += [job for job, tokens in self._chunks(stretch) if self._compute(job, tokens, now)]
+        done.sort(key=lambda job: job.admit_order)
+        for job in done:
+            self._finish(job)
+        self.kv.commit()
+        return done
+
+    def close(self, now: float) -> None:
+        """The run ends at ``now``: what is under way stays unfinished."""
+        if self._stretch is not None:
+            self._stretch.ends_s = self._stretch.ends_s[self._stretch.ends_s < now]
+            if len(self._stretch.ends_s):
+                self.finish_step()
+        for job in self._jobs.values():
+            self._close_residency(job)
+            if job.decoding:
+                self._cohort.remove(job)
+            self.log.add_request(job, self.index, "unfinished")
+        self._jobs.clear()
+
+    # -- applying a plan ------------------------------------------------------------------------
+
+    def _apply(self, plan: Plan) -> None:
+        for view in plan.evicted:
+            job = self._jobs[view.id]
+            self._leave_cohort(job)
+            self._outside.pop(job.id, None)
+            job.drop_kv()
+            self._count(job, running=-1, waiting=1)
+        for view in plan.paused:
+            job = self._jobs[view.id]
+            self.kv.leave(job)
+            self._leave_cohort(job)
+            self._outside[job.id] = job
+        for view, cached in plan.admitted:
+            self._admit(self._jobs[view.id], cached)
+
+    def _admit(self, job: Job, cached: int) -> None:
+        if job.first_scheduled_s is None:
+            job.first_scheduled_s = self.now
+            job.cached_tokens = cached
+        job.hit(cached)
+        job.admit_order = self._admissions
+        self._admissions += 1
+        self._outside[job.id] = job
+        self._count(job, running=1, waiting=-1)
+
+    def _leave_cohort(self, job: Job) -> None:
+        if job.decoding:
+            self._close_residency(job)
+            self._cohort.remove(job)
+
+    def _count(self, job: Job, *, running: int, waiting: int) -> None:
+        self._running[job.priority] += running
+        self._waiting[job.priority] += waiting
+
+    # -- what the step costs --------------------------------------------------------------------
+
+    def _shape(self, plan: Plan) -> StepShape:
+        """A chunk of one token is a decode to the engine's kernels."""
+        decodes, kv_tokens = self._cohort.size, sum(self._cohort.kv_tokens)
+        if not plan.chunks:
+            return StepShape((), decodes, kv_tokens)
+        chunks = [(tokens, job.num_computed) for job, tokens in plan.chunks]
+        single = [context + 1 for tokens, context in chunks if tokens == 1]
+        prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
+        return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
+
+    def _durations(self, plan: Plan, shape: StepShape) -> NDArray[np.float64]:
+        """Cumulated durations of the iterations that can run before anything changes."""
+        repeat = min(plan.repeat, self.longest_stretch)
+        if repeat > 1:
+            until_finish = self._cohort.iterations_to_finish()
+            repeat = min(repeat, until_finish, 1 + self.kv.spare_iterations())
+        if repeat <= 1:
+            return np.array([on_grid(self.latency.step_s(shape))])
+        durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
+        return np.cumsum(to_grid(durations))
+
+    # -- advancing ------------------------------------------------------------------------------
+
+    def _chunks(self, stretch: _Stretch) -> list[tuple[Job, int]]:
+        return [(self._jobs[view.id], tokens) for view, tokens in stretch.plan.chunks]
+
+    def _compute(self, job: Job, tokens: int, now: float) -> bool:
+        """Advance a job outside the cohort; whether it finished."""
+        job.compute(tokens)
+        if job.num_computed < job.num_tokens:
+            return False
+        job.emit(now)
+        if job.residency_start is None:
+            job.residency_start = self._cohort.iteration - 1
+        if job.num_output == job.target_output:
+            return True
+        del self._outside[job.id]
+        self.kv.join(job)
+        self._cohort.add(job)
+        return False
+
+    def _finish(self, job: Job) -> None:
+        self.kv.release(job, resumable=False)
+        self._close_residency(job)
+        if job.decoding:
+            self._cohort.remove(job)
+        else:
+            del self._outside[job.id]
+        self._count(job, running=-1, waiting=0)
+        self.outstanding_tokens -= job.prompt_tokens + job.max_tokens
+        del self._jobs[job.id]
+        self.scheduler.finished(job)
+        self.log.add_request(job, self.index, "completed")
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def _under_way(self) -> _Stretch:
+        if self._stretch is None:
+            raise LawBroken(f"no step under way in replica {self.index}")
+        return self._stretch
+
+    def _close_residency(self, job: Job) -> None:
+        start = job.residency_start
+        if start is not None:
+            self.log.residency.append((job.id, self.index, start, self._cohort.iteration - start))
+            job.residency_start = None
+
+    def _state(self, plan: Plan) -> tuple[int, ...]:
+        kv_tokens = list(self._cohort.kv_tokens)
+        for job in self._outside.values():
+            kv_tokens[job.priority] += job.num_computed
+        for view, tokens in plan.chunks:
+            kv_tokens[view.priority] += tokens
+        rt, be = kv_tokens
+        return (rt + be, rt, self.kv.free_blocks, *self._running, *self._waiting)
+
+    def _log_stretch(self, stretch: _Stretch) -> None:
+        self.log.add_iterations(self.index, stretch.ends_s)
+        shape, repeat = stretch.shape, len(stretch.ends_s)
+        self.log.steps.append(
+            (
+                self.index,
+                stretch.start_s,
+                float(stretch.ends_s[-1]),
+                repeat,
+                sum(tokens for tokens, _ in shape.chunks),
+                shape.decode_jobs,
+                *stretch.state,
+                self._extrapolated(shape, repeat),
+            )
+        )
+
+    def _extrapolated(self, shape: StepShape, repeat: int) -> int:
+        """Iterations outside the model's validity range, which a stretch may leave on its way."""
+        if not shape.decode_jobs or repeat == 1:
+            return repeat * self.latency.extrapolates(shape)
+        last = shape._replace(kv_tokens=shape.kv_tokens + (repeat - 1) * shape.decode_jobs)
+        if not self.latency.extrapolates(last):
+            return 0
+        inside, outside = -1, repeat - 1
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            kv_tokens = shape.kv_tokens + middle * shape.decode_jobs
+            if self.latency.extrapolates(shape._replace(kv_tokens=kv_tokens)):
+                outside = middle
+            else:
+                inside = middle
+        return repeat - outside
