@@ -1,0 +1,186 @@
+"""The SimPy shell: arrivals, closed-loop clients and replicas on one clock.
+
+The only module that knows SimPy. Every replica has at most one live event, the end of its step or
+stretch; when a request arrives inside a stretch, the stretch is cut and a new event is set. At one
+instant arrivals come first, then ends of steps, then plans that waited for clients to react: a
+plan made at an instant sees all that arrived at it.
+"""
+
+from collections.abc import Callable, Generator, Sequence
+
+import simpy
+from simpy.events import NORMAL, Event
+
+from bros_sim.clock import on_grid
+from bros_sim.job import Job
+from bros_sim.log import RunTables
+from bros_sim.replica import Replica
+from bros_sim.request import Request
+from bros_sim.routers import Router
+from bros_sim.workload.streams import ClosedLoop, OpenLoop
+
+STEP_END = NORMAL + 1
+PLAN = NORMAL + 2
+
+REJECTED_PAUSE_S = 1.0
+"""A closed-loop client whose request is rejected waits at least this long before its next."""
+
+
+def simulate(
+    *,
+    replicas: Sequence[Replica],
+    router: Router,
+    sources: Sequence[OpenLoop | ClosedLoop],
+    duration_s: float,
+    drain_s: float,
+) -> RunTables:
+    """Run a cluster: requests arrive until ``duration_s``, then it drains for at most ``drain_s``.
+
+    All replicas write into one log; what is unfinished at the end is logged as such.
+    """
+    cluster = _Cluster(replicas, router, on_grid(duration_s))
+    for source in sources:
+        cluster.serve(source)
+    cluster.run(on_grid(duration_s + drain_s))
+    first = replicas[0]
+    return first.log.tables(
+        duration_s=duration_s,
+        num_gpu_blocks=first.kv.num_gpu_blocks,
+        block_size=first.kv.block_size,
+    )
+
+
+class _Alarm(Event):
+    """A SimPy time-out with a priority of its own."""
+
+    def __init__(
+        self, env: simpy.Environment, delay: float, priority: int, action: Callable[[], None]
+    ) -> None:
+        super().__init__(env)
+        self._ok, self._value = True, None
+        self.callbacks = [lambda _: action()]
+        env.schedule(self, priority, delay)
+
+
+class _Cluster:
+    def __init__(self, replicas: Sequence[Replica], router: Router, duration_s: float) -> None:
+        self.env = simpy.Environment()
+        self._router = router
+        self._duration_s = duration_s
+        self._replicas = replicas
+        self._servers = [_Server(self, replica) for replica in replicas]
+        self._arrived = 0
+        self._clients: dict[int, Event] = {}
+
+    def serve(self, source: OpenLoop | ClosedLoop) -> None:
+        """Let a stream's requests arrive."""
+        if isinstance(source, OpenLoop):
+            self.env.process(self._open_loop(source.requests))
+            return
+        requests = _Numbered(source)
+        size = source.clients if source.whole_batch else 1
+        for _ in range(source.clients // size):
+            self.env.process(self._client(requests, size, on_grid(source.think_time_s)))
+
+    def run(self, until_s: float) -> None:
+        """Run to the end, or until nothing is left to happen."""
+        self.env.run(until=until_s)
+        for replica in self._replicas:
+            replica.close(until_s)
+
+    def arrive(self, request: Request) -> Job | None:
+        """A request reaches the cluster now; None when its replica rejects it."""
+        job = Job(self._arrived, request, self.env.now)
+        self._arrived += 1
+        server = self._servers[self._router.route(request, self._replicas)]
+        return job if server.submit(job) else None
+
+    def finished(self, jobs: Sequence[Job]) -> bool:
+        """Tell the clients of finished jobs; whether any is there to react."""
+        waiting = [event for job in jobs if (event := self._clients.pop(job.id, None))]
+        for event in waiting:
+            event.succeed()
+        return bool(waiting)
+
+    def _open_loop(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
+        for request in requests:
+            delay = on_grid(request.arrival_s) - self.env.now
+            if delay > 0:
+                yield self.env.timeout(delay)
+            self.arrive(request)
+
+    def _client(
+        self, requests: "_Numbered", size: int, think_s: float
+    ) -> Generator[Event, None, None]:
+        """A client that keeps ``size`` requests out, all of them answered before the next."""
+        while self.env.now < self._duration_s:
+            jobs = [self.arrive(requests.next(self.env.now)) for _ in range(size)]
+            pause = think_s if all(jobs) else max(think_s, REJECTED_PAUSE_S)
+            answered = []
+            for job in filter(None, jobs):
+                self._clients[job.id] = event = self.env.event()
+                answered.append(event)
+            for event in answered:
+                yield event
+            if pause > 0:
+                yield self.env.timeout(pause)
+
+
+class _Numbered:
+    """The requests of a closed-loop stream, in order of issue over all its clients."""
+
+    def __init__(self, source: ClosedLoop) -> None:
+        self._source = source
+        self._issued = 0
+
+    def next(self, now: float) -> Request:
+        self._issued += 1
+        return self._source.request(self._issued - 1, now)
+
+
+class _Server:
+    """A replica and its one live event."""
+
+    def __init__(self, cluster: _Cluster, replica: Replica) -> None:
+        self._cluster = cluster
+        self._env = cluster.env
+        self._replica = replica
+        self._alarm = 0
+        self._planned = False
+
+    def submit(self, job: Job) -> bool:
+        """Hand a job over; False when the replica rejects it."""
+        if not self._replica.submit(job):
+            return False
+        if self._replica.busy:
+            end_s = self._replica.cut(self._env.now)
+            if end_s is not None:
+                self._set_alarm(end_s, STEP_END, self._end_step)
+        elif not self._planned:
+            self._set_alarm(self._env.now, PLAN, self._start_step)
+            self._planned = True
+        return True
+
+    def _start_step(self) -> None:
+        self._planned = False
+        end_s = self._replica.start_step(self._env.now)
+        if end_s is not None:
+            self._set_alarm(end_s, STEP_END, self._end_step)
+
+    def _end_step(self) -> None:
+        if self._cluster.finished(self._replica.finish_step()):
+            self._planned = True
+            self._set_alarm(self._env.now, PLAN, self._start_step)
+        else:
+            self._start_step()
+
+    def _set_alarm(self, at_s: float, priority: int, action: Callable[[], None]) -> None:
+        """Only the alarm set last rings."""
+        self._alarm += 1
+        number = self._alarm
+
+        def ring() -> None:
+            if self._alarm == number:
+                action()
+
+        _Alarm(self._env, at_s - self._env.now, priority, ring)
