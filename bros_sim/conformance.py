@@ -1,0 +1,200 @@
+"""Decision logs of the real vLLM scheduler, replayed through the code that simulations run.
+
+A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds what vLLM decided in every step.
+The replay drives a `Replica` step by step and compares every field of every step.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bros_sim.errors import InputError
+from bros_sim.job import Job, JobView
+from bros_sim.kv.paged import PagedKV, VllmRelease
+from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.log import RunLog
+from bros_sim.replica import Replica
+from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.schedulers.vllm import VllmScheduler
+
+FORMAT = "bros-vllm-oracle/1"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first step in which a replay and its log disagree."""
+
+    step: int
+    field: str
+    expected: object
+    got: object
+
+    def __str__(self) -> str:
+        return f"step {self.step}: {self.field}: log {self.expected}, simulator {self.got}"
+
+
+def find_logs(folder: Path) -> list[Path]:
+    """The ``*.json`` and ``*.json.gz`` files below a folder (or the one file given), sorted."""
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such file or folder")
+    logs = sorted(p for p in folder.rglob("*") if p.name.endswith((".json", ".json.gz")))
+    if not logs:
+        raise InputError(f"{folder}: holds no decision log (*.json or *.json.gz)")
+    return logs
+
+
+def read_log(path: Path) -> dict[str, Any]:
+    """One decision log; `InputError` names what keeps it from being one."""
+    try:
+        raw = path.read_bytes()
+        text = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        log = json.loads(text)
+    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a readable decision log: {error}") from error
+    if not isinstance(log, dict) or log.get("format") != FORMAT:
+        raise InputError(f"{path}: format: expected {FORMAT!r}")
+    missing = [key for key in ("vllm_version", "config", "requests", "log") if key not in log]
+    if missing:
+        raise InputError(*(f"{path}: {key}: missing" for key in missing))
+    return log
+
+
+def compare(path: Path) -> Difference | None:
+    """Replay one log; its first difference, or None when every field of every step agrees."""
+    log = read_log(path)
+    try:
+        replay = _Replay(log)
+        for expected in log["log"]:
+            got = replay.step(expected["step"])
+            for name in expected:
+                if name in got and got[name] != expected[name]:
+                    return Difference(expected["step"], name, expected[name], got[name])
+        return replay.summary_difference(log.get("summary", {}))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a {FORMAT} log: {error!r}") from error
+
+
+class _Replay:
+    """One log's requests and configuration in a replica that is driven step by step."""
+
+    def __init__(self, log: dict[str, Any]) -> None:
+        config = log["config"]
+        version = _rules_of(log["vllm_version"])
+        self._scheduler = _scheduler(config, version)
+        self._kv = PagedKV(
+            num_gpu_blocks=config["num_gpu_blocks"],
+            block_size=config["block_size"],
+            enable_prefix_caching=config["enable_prefix_caching"],
+            version=version,
+        )
+        self._replica = Replica(
+            index=0,
+            scheduler=self._scheduler,
+            kv=self._kv,
+            latency=Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0)),
+            log=RunLog(1),
+            max_model_len=config["max_model_len"],
+            longest_stretch=1,
+        )
+        self._arrivals = iter(_jobs(log["requests"]))
+        self._next: tuple[int, Job] | None = next(self._arrivals, None)
+        self._jobs: dict[int, Job] = {}
+        self._seen: dict[str, dict[str, int]] = {}
+
+    def step(self, number: int) -> dict[str, Any]:
+        """The fields of one step as the simulator decides them."""
+        while self._next is not None and self._next[0] <= number:
+            job = self._next[1]
+            self._jobs[job.id] = job
+            self._replica.submit(job)
+            self._next = next(self._arrivals, None)
+        before = {job.id: job.num_preemptions for job in self._jobs.values()}
+        if self._replica.start_step(float(number)) is None:
+            return {"ids": [], "n": []}
+        got = self._decisions(before)
+        finished = [job.id for job in self._replica.finish_step()]
+        self._kv.check(self._replica.running_jobs())
+        return got | {"finished": finished, "free_after": self._kv.free_blocks}
+
+    def _decisions(self, preemptions: dict[int, int]) -> dict[str, Any]:
+        plan = self._replica.plan
+        assert plan is not None
+        chunks = {job.id: tokens for job, tokens in plan.chunks}
+        running = list(self._scheduler.running_jobs())
+        scheduled = [job.id for job in running if job.decoding or job.id in chunks]
+        hits = {job.id: cached for job, cached in plan.admitted}
+        new = [i for i in hits if preemptions[i] == 0]
+        resumed = [i for i in hits if preemptions[i] > 0]
+        return {
+            "ids": scheduled,
+            "n": [chunks.get(i, 1) for i in scheduled],
+            "new": new,
+            "resumed": resumed,
+            "preempted": [job.id for job in plan.evicted],
+            "hit": [hits[i] for i in new + resumed],
+            "free": self._kv.free_blocks,
+            **_queue("running", running),
+            **_queue("waiting", list(self._scheduler.waiting_jobs())),
+        }
+
+    def summary_difference(self, summary: dict[str, dict[str, int]]) -> Difference | None:
+        """Compare the outputs and preemptions of every request at the end."""
+        for name, expected in summary.items():
+            job = self._jobs[int(name)]
+            got = {"outputs": job.num_output, "preemptions": job.num_preemptions}
+            for key, value in got.items():
+                if expected[key] != value:
+                    return Difference(-1, f"request {name} {key}", expected[key], value)
+        return None
+
+
+def _rules_of(version: str) -> VllmRelease:
+    """The release whose rules a recorded version follows."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if (major, minor) < (0, 13):
+        return "0.11.2"
+    return "0.13.0" if (major, minor) < (0, 20) else "0.33.0"
+
+
+def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmScheduler:
+    return VllmScheduler(
+        policy=config["policy"],
+        max_num_batched_tokens=config["max_num_batched_tokens"],
+        max_num_seqs=config["max_num_seqs"],
+        enable_chunked_prefill=config["enable_chunked_prefill"],
+        long_prefill_token_threshold=config["long_prefill_token_threshold"],
+        scheduler_reserve_full_isl=config.get("scheduler_reserve_full_isl", False),
+        watermark=config.get("watermark", 0.0),
+        version=version,
+    )
+
+
+def _jobs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Job]]:
+    """The log's requests in order of arrival, each with its arrival step."""
+    for r in sorted(requests, key=lambda r: (r["arrival_step"], r["id"])):
+        group, shared = r.get("prefix_group", 0), r.get("prefix_len", 0)
+        request = Request(
+            stream="log",
+            index=r["id"],
+            service_class=ServiceClass.BE if r["priority"] else ServiceClass.RT,
+            arrival_s=float(r["arrival_step"]),
+            prompt_tokens=r["prompt_len"],
+            output_tokens=r["output_len"],
+            max_tokens=r["output_len"],
+            slo=Slo(),
+            prefix_hashes=tuple((group << 32) + i for i in range(shared)),
+            hash_block_tokens=1,
+        )
+        yield r["arrival_step"], Job(r["id"], request, request.arrival_s)
+
+
+def _queue(name: str, jobs: list[JobView]) -> dict[str, Any]:
+    ids = [job.id for job in jobs]
+    crc = zlib.crc32(",".join(map(str, ids)).encode())
+    return {name: len(ids), f"{name}_crc": crc, f"{name}_ids": ids}
