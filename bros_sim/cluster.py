@@ -64,7 +64,7 @@ class _Alarm(Event):
 
 class _Cluster:
     def __init__(self, replicas: Sequence[Replica], router: Router, duration_s: float) -> None:
-        self.env = simpy.Environment()
+        self.env = simpy.Environment(initial_time=0.0)
         self._router = router
         self._duration_s = duration_s
         self._replicas = replicas

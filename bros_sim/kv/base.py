@@ -88,5 +88,8 @@ class KVManager(Protocol):
         ...
 
     def check(self, jobs: Iterable[JobView]) -> None:
-        """Raise `LawBroken` unless blocks are conserved over the given running jobs (law L4)."""
+        """Between steps: raise `LawBroken` unless the running jobs and the free list hold all blocks.
+
+        Law L4: every block is held or free, and none is both.
+        """
         ...

@@ -11,7 +11,7 @@ class StepShape(NamedTuple):
 
     ``chunks`` holds ``(tokens, context)`` of every prefill chunk: tokens computed now, and tokens
     of that prompt already in the cache. ``decode_jobs`` requests compute one token each and attend
-    together to ``kv_tokens`` tokens, their new ones included.
+    together to ``kv_tokens`` tokens, their new ones included. A shape computes at least one token.
     """
 
     chunks: tuple[tuple[int, int], ...]
@@ -35,5 +35,9 @@ class LatencyModel(Protocol):
         ...
 
     def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was fitted on."""
+        """Whether the shape lies outside the range the model was fitted on.
+
+        The shipped models' ranges are convex: where the first and the last iteration of a stretch
+        lie inside, all of it does.
+        """
         ...

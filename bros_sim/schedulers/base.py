@@ -58,6 +58,10 @@ class Scheduler(Protocol):
         """Engine and version whose decisions these are."""
         ...
 
+    def refuses(self, max_model_len: int) -> str | None:
+        """Why the policy cannot serve a model of that length; None when it can."""
+        ...
+
     def submit(self, job: JobView) -> None:
         """A request arrived; it waits."""
         ...

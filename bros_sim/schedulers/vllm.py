@@ -69,6 +69,23 @@ class VllmScheduler:
         """Engine and version whose decisions these are."""
         return f"vLLM {self.version} V1 scheduler ({self.policy})"
 
+    def refuses(self, max_model_len: int) -> str | None:
+        """What vLLM's own configuration check refuses."""
+        budget = self.max_num_batched_tokens
+        if budget < self.max_num_seqs:
+            return f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}"
+        if self.long_prefill_token_threshold > max_model_len:
+            return (
+                f"long_prefill_token_threshold {self.long_prefill_token_threshold} is over the"
+                f" model length {max_model_len}"
+            )
+        if not self.enable_chunked_prefill and budget < max_model_len:
+            return (
+                f"max_num_batched_tokens {budget} is below the model length {max_model_len}:"
+                " without chunked prefill such a prompt could never run"
+            )
+        return None
+
     def submit(self, job: JobView) -> None:
         """See `Scheduler.submit`."""
         self._waiting.push(job)

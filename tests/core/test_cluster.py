@@ -1,0 +1,207 @@
+"""The SimPy shell, seen through what happened when: requests, steps, clients, the end."""
+
+import numpy as np
+import pytest
+from simulations import ONE_SECOND, UNEVEN, make_replica, make_request, run
+
+from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.log import RunLog
+from bros_sim.request import ServiceClass
+from bros_sim.routers import LeastLoaded, RandomRouter, RoundRobin
+from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.workload.streams import ClosedLoop
+
+
+def story(table, *columns):
+    return [tuple(row) for row in table.requests[list(columns)].itertuples(index=False)]
+
+
+def steps(table):
+    columns = ["start_s", "end_s", "repeat", "prefill_tokens", "decode_jobs"]
+    return [tuple(row) for row in table.steps[columns].itertuples(index=False)]
+
+
+def test_one_request_prefills_then_decodes_in_one_stretch():
+    table = run([make_request(prompt=10, output=4)])
+    assert story(table, "first_scheduled_s", "first_token_s", "last_token_s") == [(0.0, 1.0, 4.0)]
+    assert steps(table) == [(0.0, 1.0, 1, 10, 0), (1.0, 4.0, 3, 0, 1)]
+
+
+def test_an_arrival_cuts_the_stretch_at_the_iteration_under_way():
+    table = run([make_request(0, output=9), make_request(1, arrival_s=3.5, output=2)])
+    assert story(table, "first_scheduled_s", "last_token_s") == [(0.0, 9.0), (4.0, 6.0)]
+    assert steps(table)[1:4] == [(1.0, 4.0, 3, 0, 1), (4.0, 5.0, 1, 10, 1), (5.0, 6.0, 1, 0, 2)]
+
+
+def test_an_arrival_at_the_end_of_an_iteration_is_seen_by_the_next_plan():
+    table = run([make_request(0, output=9), make_request(1, arrival_s=3.0, output=2)])
+    assert story(table, "first_scheduled_s")[1] == (3.0,)
+
+
+def test_all_arrivals_of_an_instant_are_planned_together():
+    table = run([make_request(i, arrival_s=2.0, output=1) for i in range(3)])
+    assert story(table, "first_scheduled_s", "last_token_s") == [(2.0, 3.0)] * 3
+
+
+def test_an_idle_replica_starts_at_the_arrival():
+    table = run([make_request(0, output=1), make_request(1, arrival_s=7.25, output=1)])
+    assert story(table, "arrival_s", "last_token_s")[1] == (7.25, 8.25)
+
+
+def test_the_run_drains_and_then_cuts_off():
+    requests = [make_request(0, output=3), make_request(1, output=50)]
+    table = run(requests, duration_s=2.0, drain_s=8.5)
+    columns = ("status", "generated_tokens", "last_token_s")
+    assert story(table, *columns) == [("completed", 3, 3.0), ("unfinished", 10, 10.0)]
+    assert steps(table)[-1][1] == 10.0
+
+
+def test_nothing_counts_that_ends_at_the_cut_or_later():
+    table = run([make_request(output=50)], duration_s=2.0, drain_s=8.0)
+    assert story(table, "generated_tokens") == [(9,)]
+
+
+def test_requests_that_can_never_fit_are_rejected_at_arrival():
+    replica = make_replica(max_model_len=100)
+    requests = [
+        make_request(0, prompt=100, output=1),
+        make_request(1, prompt=99, output=50),
+        make_request(2, prompt=50, output=50),
+    ]
+    table = run(requests, replica)
+    columns = ("status", "generated_tokens")
+    assert story(table, *columns) == [("rejected", 0), ("completed", 1), ("completed", 50)]
+
+
+def test_memory_bounds_what_fits_with_the_last_token_for_free():
+    from bros_sim.kv.paged import PagedKV
+
+    replica = make_replica(kv=PagedKV(num_gpu_blocks=4))
+    requests = [make_request(0, prompt=40, output=9), make_request(1, prompt=40, output=10)]
+    table = run(requests, replica)
+    assert story(table, "status") == [("completed",), ("rejected",)]
+
+
+def closed_loop(clients: int, think_s: float = 0.0, *, batch: bool = False, **shape) -> ClosedLoop:
+    def request(index: int, arrival_s: float):
+        return make_request(index, arrival_s=arrival_s, **shape)
+
+    return ClosedLoop(clients, think_s, batch, request)
+
+
+def test_a_client_reacts_at_once_and_joins_the_next_plan():
+    table = run([closed_loop(1, output=2)], duration_s=5.0)
+    assert story(table, "arrival_s", "first_scheduled_s") == [(0.0, 0.0), (2.0, 2.0), (4.0, 4.0)]
+
+
+def test_a_client_thinks_before_its_next_request():
+    table = run([closed_loop(1, think_s=1.5, output=2)], duration_s=5.0)
+    assert story(table, "arrival_s") == [(0.0,), (3.5,)]
+
+
+def test_clients_keep_their_number_of_requests_out():
+    table = run([closed_loop(3, output=2)], duration_s=5.0)
+    assert story(table, "arrival_s") == [(0.0,)] * 3 + [(2.0,)] * 3 + [(4.0,)] * 3
+
+
+def test_a_batch_waits_for_its_slowest_member():
+    def request(index: int, arrival_s: float):
+        return make_request(index, arrival_s=arrival_s, output=1 + index % 2 * 3)
+
+    table = run([ClosedLoop(2, 0.0, True, request)], duration_s=7.0)
+    assert story(table, "arrival_s") == [(0.0,), (0.0,), (4.0,), (4.0,)]
+
+
+def test_clients_whose_requests_are_rejected_go_on_without_hanging():
+    table = run([closed_loop(2, prompt=9999)], duration_s=3.0)
+    assert set(table.requests["status"]) == {"rejected"}
+    assert story(table, "arrival_s") == [(0.0,), (0.0,), (1.0,), (1.0,), (2.0,), (2.0,)]
+
+
+def two_replicas(**parts):
+    log = RunLog(2)
+    return [make_replica(log, index, **parts) for index in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("router", "expected"),
+    [(RoundRobin(), [0, 1, 0, 1]), (LeastLoaded(), [0, 1, 1, 1])],
+)
+def test_routers_choose_a_replica(router, expected):
+    log = RunLog(2)
+    replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+    prompts = [100, 10, 10, 10]
+    requests = [make_request(i, prompt=p, arrival_s=0.1 * i) for i, p in enumerate(prompts)]
+    table = run(requests, *replicas, router=router)
+    assert list(table.requests["replica"]) == expected
+
+
+def test_least_loaded_forgets_what_finished():
+    log = RunLog(2)
+    replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+    requests = [
+        make_request(0, prompt=100, output=1),
+        make_request(1, prompt=10, output=1, arrival_s=0.5),
+        make_request(2, arrival_s=5.0),
+    ]
+    table = run(requests, *replicas, router=LeastLoaded())
+    assert list(table.requests["replica"]) == [0, 1, 0]
+
+
+def test_random_router_is_seeded_and_even():
+    def chosen(seed: int) -> list[int]:
+        router = RandomRouter()
+        router.seed(np.random.default_rng(seed))
+        log = RunLog(2)
+        replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+        requests = [make_request(i, arrival_s=0.01 * i, output=1) for i in range(400)]
+        return list(run(requests, *replicas, router=router).requests["replica"])
+
+    assert chosen(1) == chosen(1) != chosen(2)
+    assert 160 < sum(chosen(1)) < 240
+
+
+def test_replicas_step_independently():
+    log = RunLog(2)
+    replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+    requests = [make_request(0, output=5), make_request(1, arrival_s=0.5, output=2)]
+    table = run(requests, *replicas)
+    assert story(table, "last_token_s") == [(5.0,), (2.5,)]
+    assert [len(ends) for ends in table.iteration_end_s] == [5, 2]
+
+
+def test_steps_tell_queue_batch_and_memory_by_class():
+    replica = make_replica(scheduler=VllmScheduler(max_num_seqs=2))
+    classes = [ServiceClass.RT, ServiceClass.BE, ServiceClass.BE]
+    requests = [make_request(i, prompt=20, service_class=c) for i, c in enumerate(classes)]
+    first = run(requests, replica).steps.iloc[0]
+    columns = ["running_rt", "running_be", "waiting_rt", "waiting_be", "kv_tokens", "kv_tokens_rt"]
+    assert first[columns].tolist() == [1, 1, 0, 1, 40, 20]
+    assert first["free_blocks"] == 1000 - 4
+
+
+def test_extrapolated_iterations_are_counted_inside_a_stretch():
+    class UpTo(Linear):
+        def extrapolates(self, shape):
+            return shape.kv_tokens > 15
+
+    latency = UpTo(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
+    for longest in (1, 4096):
+        replica = make_replica(latency=latency, longest_stretch=longest)
+        table = run([make_request(prompt=10, output=10)], replica)
+        assert table.steps[["repeat", "extrapolated"]].values.tolist() == [[1, 0], [9, 4]]
+
+
+def test_cost_grows_with_the_kv_that_decodes_attend_to():
+    latency = Linear(prefill_ms=1000.0, decode=DecodeLine(per_kv_token_ms=62.5))
+    table = run([make_request(prompt=10, output=4)], make_replica(latency=latency))
+    assert np.allclose(np.diff(table.iteration_end_s[0]), [11 / 16, 12 / 16, 13 / 16], atol=1e-9)
+
+
+def test_times_lie_on_the_clock_grid():
+    table = run(
+        [make_request(i, arrival_s=0.1 * i) for i in range(9)], make_replica(latency=UNEVEN)
+    )
+    times = table.requests[["arrival_s", "first_token_s", "last_token_s"]].to_numpy()
+    assert (times * 2**30 % 1 == 0).all()
+    assert ONE_SECOND is not UNEVEN

@@ -1,0 +1,284 @@
+"""The laws of docs/invariants.md, over every scheduler x KV manager of the tables."""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pytest
+from components import any_component, any_requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulations import UNEVEN, make_replica, make_request, run
+
+from bros_sim.errors import LawBroken
+from bros_sim.job import Job, JobView
+from bros_sim.kv import KV_MANAGERS
+from bros_sim.log import RunLog, RunTables
+from bros_sim.replica import Replica
+from bros_sim.request import Request
+from bros_sim.schedulers import SCHEDULERS
+from bros_sim.schedulers.base import Plan
+
+MODEL_LEN = 100
+EVERY_PAIR = pytest.mark.parametrize(
+    ("scheduler", "kv"), [(s, k) for s in SCHEDULERS for k in KV_MANAGERS]
+)
+laws = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class LawfulReplica(Replica):
+    """Checks the laws of one replica after every step."""
+
+    def start_step(self, now: float) -> float | None:
+        assert now >= self.now, "L3: the clock goes back"
+        self.planning_changes_nothing(now)
+        end_s = super().start_step(now)
+        assert end_s is None or end_s > now, "L3: a step takes no time"
+        return end_s
+
+    def finish_step(self) -> list[Job]:
+        done = super().finish_step()
+        self.kv.check(self.running_jobs())
+        return done
+
+    def planning_changes_nothing(self, now: float) -> None:
+        """L5: a plan that is rolled back leaves the KV state as it was."""
+        if not self._jobs:
+            return
+        self.now = now
+        twin = copy.deepcopy(self)
+        twin.scheduler.plan(twin)
+        planned = _kv_state(twin.kv, self._jobs.values())
+        twin.kv.rollback()
+        before = _kv_state(self.kv, self._jobs.values())
+        assert _kv_state(twin.kv, self._jobs.values()) == before, "L5: planning changed KV"
+        PLANS_SEEN.add(planned != before)
+
+
+PLANS_SEEN: set[bool] = set()
+
+
+def _kv_state(kv: Any, jobs: Iterable[Job]) -> tuple[Any, ...]:
+    """All that later decisions can depend on."""
+    waiting = [job for job in jobs if job.num_computed == 0]
+    hits = [[block.key for block in kv.lookup(job)] for job in waiting]
+    return kv.free_blocks, kv.spare_iterations(), hits, _free_list(kv)
+
+
+def _free_list(kv: Any) -> list[Any]:
+    """The free list in order of reuse, runs of blocks that nobody can hit joined."""
+    listed = [block for run in kv._pool._list for block in [run.key] * run.count]
+    return [sum(1 for _ in group) if key is None else key for key, group in groupby(listed)]
+
+
+def _usable(scheduler: Any) -> bool:
+    return scheduler.refuses(MODEL_LEN) is None
+
+
+def _simulate(
+    scheduler: Any, kv: Any, requests: list[Request], kind: type[Replica] = Replica, **parts: Any
+) -> RunTables:
+    log = RunLog(1)
+    base = make_replica(
+        log, scheduler=scheduler, kv=kv, latency=UNEVEN, max_model_len=MODEL_LEN, **parts
+    )
+    fields = {name: getattr(base, name) for name in ("index", "scheduler", "kv", "latency", "log")}
+    replica = kind(**fields, max_model_len=MODEL_LEN, longest_stretch=base.longest_stretch)
+    return run(requests, replica)
+
+
+def pairs(scheduler: str, kv: str) -> st.SearchStrategy[tuple[Any, Any]]:
+    schedulers = any_component(SCHEDULERS[scheduler]).filter(_usable)
+    return st.tuples(schedulers, any_component(KV_MANAGERS[kv]))
+
+
+@EVERY_PAIR
+@given(data=st.data())
+@laws
+def test_conservation_causality_and_exact_kv(scheduler: str, kv: str, data: st.DataObject):
+    policy, manager = data.draw(pairs(scheduler, kv))
+    requests = data.draw(any_requests())
+    table = _simulate(policy, manager, requests, LawfulReplica)
+    rows = table.requests
+    assert len(rows) == len(requests), "L1: a request is lost"
+    assert set(rows["status"]) <= {"completed", "rejected"}, "L1: the run drains"
+    done = rows[rows["status"] == "completed"]
+    assert (done["arrival_s"] <= done["first_scheduled_s"]).all(), "L2"
+    assert (done["first_scheduled_s"] < done["first_token_s"]).all(), "L2"
+    assert (done["first_token_s"] <= done["last_token_s"]).all(), "L2"
+    assert manager.free_blocks == manager.usable_blocks, "L4: blocks are held at the end"
+    expected = np.minimum(done["output_tokens"], MODEL_LEN - done["prompt_tokens"])
+    assert (done["generated_tokens"] == expected).all(), "L10"
+    tokens = table.residency.groupby("request")["tokens"].sum()
+    assert tokens.reindex(done.index, fill_value=0).equals(done["generated_tokens"]), "L10"
+    ends = table.iteration_end_s[0]
+    assert (np.diff(ends) > 0).all(), "L3"
+
+
+def test_the_laws_saw_plans_that_write():
+    """L5 would hold for plans that write nothing; make sure that some did."""
+    _simulate(SCHEDULERS["vllm"](), KV_MANAGERS["paged"](50), [make_request()], LawfulReplica)
+    assert True in PLANS_SEEN
+
+
+@EVERY_PAIR
+@given(data=st.data())
+@laws
+def test_stretches_change_no_byte(scheduler: str, kv: str, data: st.DataObject):
+    policy, manager = data.draw(pairs(scheduler, kv))
+    requests = data.draw(any_requests())
+    one_by_one = _simulate(
+        copy.deepcopy(policy), copy.deepcopy(manager), requests, longest_stretch=1
+    )
+    at_once = _simulate(policy, manager, requests)
+    assert_same(at_once, one_by_one)
+
+
+@EVERY_PAIR
+@given(data=st.data())
+@laws
+def test_same_point_same_bytes(scheduler: str, kv: str, data: st.DataObject):
+    policy, manager = data.draw(pairs(scheduler, kv))
+    requests = data.draw(any_requests())
+    first = _simulate(copy.deepcopy(policy), copy.deepcopy(manager), requests)
+    assert_same(first, _simulate(policy, manager, requests))
+
+
+@EVERY_PAIR
+@given(data=st.data())
+@laws
+def test_policies_never_see_the_true_output_length(scheduler: str, kv: str, data: st.DataObject):
+    policy, manager = data.draw(pairs(scheduler, kv))
+    requests = data.draw(any_requests())
+    plain = _simulate(copy.deepcopy(policy), copy.deepcopy(manager), requests)
+    assert_same(plain, _simulate(Blindfolded(policy), manager, requests))
+
+
+class Blindfolded:
+    """A scheduler that is handed jobs with nothing but what `JobView` declares (law L8)."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+        self._views: dict[int, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scheduler, name)
+
+    def submit(self, job: Job) -> None:
+        self._views[job.id] = _Blind(job)
+        self._scheduler.submit(self._views[job.id])
+
+    def finished(self, job: Job) -> None:
+        self._scheduler.finished(self._views.pop(job.id))
+
+    def plan(self, view: Any) -> Plan:
+        return self._scheduler.plan(view)
+
+
+class _Blind:
+    def __init__(self, job: Job) -> None:
+        object.__setattr__(self, "_Blind__job", job)
+
+    def __getattr__(self, name: str) -> Any:
+        assert name in dir(JobView), f"L8: the policy reads {name}"
+        return getattr(self.__job, name)
+
+
+def assert_same(a: RunTables, b: RunTables) -> None:
+    """Equal tables, and equal token times."""
+    assert a.requests.equals(b.requests)
+    assert a.steps.equals(b.steps)
+    order = list(a.residency.columns)
+    assert a.residency.sort_values(order, ignore_index=True).equals(
+        b.residency.sort_values(order, ignore_index=True)
+    )
+    assert all(
+        np.array_equal(x, y) for x, y in zip(a.iteration_end_s, b.iteration_end_s, strict=True)
+    )
+
+
+def test_changing_the_system_leaves_arrivals_identical():
+    requests = [make_request(i, arrival_s=0.1 * i) for i in range(50)]
+    runs = [
+        run(requests, make_replica(latency=latency, scheduler=SCHEDULERS["vllm"](policy=policy)))
+        for latency, policy in [(UNEVEN, "fcfs"), (UNEVEN, "priority")]
+    ]
+    arrivals = [table.requests[["request_id", "arrival_s", "prompt_tokens"]] for table in runs]
+    assert arrivals[0].equals(arrivals[1]), "L9"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Plan(), Plan(repeat=7)],
+)
+def test_an_empty_plan_with_work_waiting_is_a_livelock(answer: Plan):
+    class Idle(SCHEDULERS["vllm"]):  # type: ignore[misc]
+        def plan(self, view: Any) -> Plan:
+            return answer
+
+    with pytest.raises(LawBroken, match=r"L7: empty plan at 0\.0 s with 1 jobs waiting"):
+        run([make_request()], make_replica(scheduler=Idle()))
+
+
+def _leak(kv: Any) -> None:
+    kv._pool.free -= 1
+
+
+def _lose_a_job(kv: Any) -> None:
+    kv._tables.clear()
+
+
+@pytest.mark.parametrize("fault", [_leak, _lose_a_job])
+def test_the_kv_check_sees_a_broken_manager(fault: Callable[[Any], None]):
+    replica = make_replica()
+    replica.submit(Job(0, make_request(), 0.0))
+    replica.start_step(0.0)
+    replica.kv.check(replica.running_jobs())
+    fault(replica.kv)
+    with pytest.raises(LawBroken, match="L4"):
+        replica.kv.check(replica.running_jobs())
+
+
+@given(data=st.data())
+@laws
+def test_vllm_conserves_work(data: st.DataObject):
+    """L12: the head of the queue waits only for budget, a seat, memory, or after a preemption."""
+    policy, manager = data.draw(pairs("vllm", "paged"))
+    requests = data.draw(any_requests())
+
+    class Conserving(Replica):
+        def start_step(self, now: float) -> float | None:
+            end_s = super().start_step(now)
+            waiting = list(self.scheduler.waiting_jobs())
+            if end_s is not None and waiting and not self.plan.evicted:
+                self.head_is_blocked(waiting[0])
+            return end_s
+
+        def head_is_blocked(self, head: JobView) -> None:
+            running = len(list(self.scheduler.running_jobs()))
+            decodes = self.num_decodes
+            used = sum(tokens for _, tokens in self.plan.chunks) + decodes
+            left = policy.max_num_batched_tokens - used
+            hit = self.kv.lookup(head)
+            tokens = head.num_tokens - len(hit) * self.kv.block_size
+            tokens = min(tokens, policy.long_prefill_token_threshold or tokens)
+            if not policy.enable_chunked_prefill and tokens > left:
+                return
+            if left <= 0 or running >= policy.max_num_seqs:
+                return
+            fits = self.kv.admit(
+                head,
+                len(hit) * self.kv.block_size + min(tokens, left),
+                hit,
+                must_fit=head.num_tokens if policy.scheduler_reserve_full_isl else 0,
+                spare=int(policy.watermark * self.kv.num_gpu_blocks) if running else 0,
+            )
+            self.kv.rollback()
+            assert not fits, f"L12: {head.id} could run at {self.now}"
+
+    _simulate(replace(policy), manager, requests, Conserving)

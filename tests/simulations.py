@@ -1,0 +1,81 @@
+"""Small simulations for tests: requests, replicas, and runs of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bros_sim.cluster import simulate
+from bros_sim.kv.paged import PagedKV
+from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.log import RunLog, RunTables
+from bros_sim.replica import Replica
+from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.routers import RoundRobin
+from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.workload.streams import ClosedLoop, OpenLoop
+
+ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
+"""Every iteration takes one second."""
+
+UNEVEN = Linear(
+    prefill_ms=7.1,
+    prefill_per_token_ms=0.37,
+    decode=DecodeLine(const_ms=3.3, per_seq_ms=0.21, per_kv_token_ms=0.0173),
+)
+"""Iterations of many different durations."""
+
+
+def make_request(
+    index: int = 0,
+    *,
+    arrival_s: float = 0.0,
+    prompt: int = 10,
+    output: int = 3,
+    service_class: ServiceClass = ServiceClass.RT,
+    slo: Slo | None = None,
+    prefix: tuple[int, ...] = (),
+    hash_block_tokens: int = 16,
+) -> Request:
+    return Request(
+        stream="test",
+        index=index,
+        service_class=service_class,
+        arrival_s=arrival_s,
+        prompt_tokens=prompt,
+        output_tokens=output,
+        max_tokens=2 * output,
+        slo=slo or Slo(),
+        prefix_hashes=prefix,
+        hash_block_tokens=hash_block_tokens,
+    )
+
+
+def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Replica:
+    defaults: dict[str, Any] = {
+        "scheduler": VllmScheduler(),
+        "kv": PagedKV(num_gpu_blocks=1001),
+        "latency": ONE_SECOND,
+        "max_model_len": 4096,
+    }
+    return Replica(index=index, log=log or RunLog(1), **(defaults | parts))
+
+
+def run(
+    sources: Sequence[Request] | Sequence[OpenLoop | ClosedLoop],
+    *replicas: Replica,
+    duration_s: float = 1000.0,
+    drain_s: float = 10_000.0,
+    router: Any = None,
+) -> RunTables:
+    """Simulate; a plain list of requests is one open-loop stream."""
+    streams = (
+        [OpenLoop(list(sources))]
+        if not sources or isinstance(sources[0], Request)
+        else list(sources)
+    )
+    return simulate(
+        replicas=list(replicas) or [make_replica()],
+        router=router or RoundRobin(),
+        sources=streams,
+        duration_s=duration_s,
+        drain_s=drain_s,
+    )
