@@ -1,0 +1,198 @@
+"""Profiles: what is known of a model on a GPU, and the coefficients of its latency models."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le, MinLen
+
+from bros_sim.config import decode, read_yaml
+from bros_sim.errors import InputError
+from bros_sim.latency.base import LatencyModel
+from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.linear import Linear
+from bros_sim.latency.roofline import Roofline
+from bros_sim.latency.table import Table
+from bros_sim.messages import nearest
+from bros_sim.resources import data_path
+
+DEFAULT_PROFILE = "a100-80gb/llama-3-8b-tp1"
+
+M = TypeVar("M")
+GIB = 2**30
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1}
+
+Count = Annotated[int, Ge(1)]
+Text = Annotated[str, MinLen(1)]
+Percent = float | None
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """The accelerator; ``memory_gib`` is what the driver reports as total on one card."""
+
+    name: Text
+    memory_gib: Annotated[float, Gt(0)]
+    bandwidth_gb_s: Annotated[float, Gt(0)]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Dimensions of the language model, over all GPUs."""
+
+    name: Text
+    layers: Count
+    hidden: Count
+    heads: Count
+    kv_heads: Count
+    head_dim: Count
+    intermediate: Count
+    vocab: Count
+    max_model_len: Count
+    parameters: Count
+
+
+@dataclass(frozen=True)
+class KvCache:
+    """Default size of the KV cache of one replica and where the number comes from."""
+
+    num_gpu_blocks: Annotated[int, Ge(2), Doc("vLLM's null block included")]
+    block_size: Count
+    basis: Annotated[Text, Doc("how num_gpu_blocks was derived or measured")]
+    gpu_memory_utilization: Annotated[float, Gt(0), Le(1)] | None = None
+    reserve_gib: Annotated[
+        Annotated[float, Ge(0)] | None, Doc("activations and the CUDA context, per GPU")
+    ] = None
+
+
+@dataclass(frozen=True)
+class FitError:
+    """How far a model is from what it was fitted to; ``None`` where nothing is published."""
+
+    against: Text
+    mape_pct: Percent = None
+    p95_pct: Percent = None
+    bias_pct: Percent = None
+    pooled: Annotated[bool, Doc("over several profiles; this one alone is not known")] = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where numbers come from."""
+
+    name: Text
+    licence: Text
+    used_for: Text
+
+
+@dataclass(frozen=True)
+class Models:
+    """The latency models that a profile has coefficients for, by kind."""
+
+    hybrid: Hybrid | None = None
+    linear: Linear | None = None
+    roofline: Roofline | None = None
+    table: Table | None = None
+
+    def by_kind(self) -> dict[str, LatencyModel]:
+        """The models that are there."""
+        found = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        return {kind: model for kind, model in found.items() if model is not None}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One (GPU, model, tensor parallelism): facts, KV size, latency models, and their honesty."""
+
+    id: Text
+    label: Annotated[Text, Doc("what the numbers are: calibrated, fitted, derived")]
+    gpu: Gpu
+    tp: Count
+    model: ModelShape
+    dtype: Annotated[Literal["float16", "bfloat16", "float32", "fp8"], Doc("weights and KV")]
+    kv: KvCache
+    default_model: Annotated[str, Doc("kind of latency model that is used unless told otherwise")]
+    models: Models
+    errors: Annotated[Mapping[str, FitError], Doc("error of each latency model, by kind")]
+    sources: Annotated[tuple[Source, ...], MinLen(1)]
+    notes: tuple[Text, ...] = ()
+
+    def __post_init__(self) -> None:
+        kinds = self.models.by_kind()
+        if self.default_model not in kinds:
+            raise ValueError(
+                f"default_model '{self.default_model}' has no coefficients under models"
+                f"{nearest(self.default_model, kinds)}"
+            )
+        if set(self.errors) != set(kinds):
+            raise ValueError(f"errors must name exactly the models: {', '.join(sorted(kinds))}")
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """Bytes of K and V of one token in all layers, over all GPUs of the replica.
+
+        A rank keeps at least one KV head: beyond ``kv_heads`` ranks the heads are replicated.
+        """
+        heads = max(1, self.model.kv_heads // self.tp) * self.tp
+        return 2 * self.model.layers * heads * self.model.head_dim * BYTES[self.dtype]
+
+    @property
+    def derived_num_gpu_blocks(self) -> int | None:
+        """Blocks by the rule of docs/latency.md; ``None`` where its inputs are not stated."""
+        if self.kv.gpu_memory_utilization is None or self.kv.reserve_gib is None:
+            return None
+        usable = (self.gpu.memory_gib * self.kv.gpu_memory_utilization - self.kv.reserve_gib) * GIB
+        weights = self.model.parameters * BYTES[self.dtype]
+        block = self.kv_bytes_per_token * self.kv.block_size
+        return int((self.tp * usable - weights) // block)
+
+    def latency_model(self, cls: type[M]) -> M:
+        """The latency model of class ``cls``.
+
+        Raises:
+            InputError: There are no coefficients for it.
+        """
+        kinds = self.models.by_kind()
+        for model in kinds.values():
+            if isinstance(model, cls):
+                return model
+        name = getattr(cls, "kind", cls.__name__)
+        raise InputError(
+            f"profile {self.id} has no coefficients for the latency model '{name}'"
+            f" (known: {', '.join(sorted(kinds))})"
+        )
+
+
+def profile_ids() -> list[str]:
+    """Ids of the shipped profiles, sorted."""
+    root = data_path("profiles")
+    return sorted(
+        path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml")
+    )
+
+
+def profile_path(id_or_path: str | Path) -> Path:
+    """The file of a profile: what ends in ``.yaml`` or ``.yml`` is a path, all else a shipped id.
+
+    Raises:
+        InputError: There is no shipped profile with that id.
+    """
+    text = str(id_or_path)
+    if text.endswith((".yaml", ".yml")):
+        return Path(id_or_path)
+    known = profile_ids()
+    if text not in known:
+        raise InputError(f"there is no profile '{text}'{nearest(text, known)}")
+    return data_path("profiles") / f"{text}.yaml"
+
+
+def load_profile(id_or_path: str | Path) -> Profile:
+    """Read a profile, shipped (by id) or one's own (by path), and check all of it.
+
+    Raises:
+        InputError: It is not there, or not a valid profile: one line for each fault.
+    """
+    return decode(Profile, read_yaml(profile_path(id_or_path)))
