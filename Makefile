@@ -1,0 +1,36 @@
+# Needs python3 (3.11 or later) with pip, and make. Everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-all lint bench clean
+help:  ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+setup: .venv/ready  ## Install the pinned packages and bros-sim into .venv
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --without-pip .venv
+	$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet -r requirements.lock
+	$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## Run experiments/quickstart.yaml: one table, one attainment figure
+	$(BIN)/bros-sim run experiments/quickstart.yaml
+
+lint: setup  ## Lint, format, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint  ## Lint and test (a few minutes on two cores)
+	$(BIN)/pytest -n 2 -m "not long"
+
+test-all: lint  ## The same, and the long campaigns
+	$(BIN)/pytest -n 2
+
+bench: setup  ## Measure speed and memory, print docs/speed.md's table
+	$(BIN)/python benchmarks/bench.py
+
+clean:  ## Remove .venv and caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
