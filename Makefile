@@ -26,8 +26,8 @@ lint: setup  ## Lint, format, types and the import contract
 test: lint  ## Lint and test (a few minutes on two cores)
 	$(BIN)/pytest -n 2 -m "not long"
 
-test-all: lint  ## The same, and the long campaigns
-	$(BIN)/pytest -n 2
+test-all: lint  ## The same with examples drawn anew, and the long campaigns
+	$(BIN)/pytest -n 2 --hypothesis-profile search
 
 bench: setup  ## Measure speed and memory, print docs/speed.md's table
 	$(BIN)/python benchmarks/bench.py

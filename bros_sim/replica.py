@@ -16,7 +16,7 @@ from bros_sim.cohort import DecodeCohort
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job
 from bros_sim.kv.base import KVManager
-from bros_sim.latency.base import LatencyModel, StepShape
+from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
 from bros_sim.log import RunLog
 from bros_sim.request import Request
 from bros_sim.schedulers.base import Plan, Scheduler
@@ -287,23 +287,6 @@ class Replica:
                 sum(tokens for tokens, _ in shape.chunks),
                 shape.decode_jobs,
                 *stretch.state,
-                self._extrapolated(shape, repeat),
+                count_extrapolated(self.latency, shape, repeat),
             )
         )
-
-    def _extrapolated(self, shape: StepShape, repeat: int) -> int:
-        """Iterations outside the model's validity range, which a stretch may leave on its way."""
-        if not shape.decode_jobs or repeat == 1:
-            return repeat * self.latency.extrapolates(shape)
-        last = shape._replace(kv_tokens=shape.kv_tokens + (repeat - 1) * shape.decode_jobs)
-        if not self.latency.extrapolates(last):
-            return 0
-        inside, outside = -1, repeat - 1
-        while outside - inside > 1:
-            middle = (inside + outside) // 2
-            kv_tokens = shape.kv_tokens + middle * shape.decode_jobs
-            if self.latency.extrapolates(shape._replace(kv_tokens=kv_tokens)):
-                outside = middle
-            else:
-                inside = middle
-        return repeat - outside

@@ -1,5 +1,6 @@
 """Contract of the latency models: the shape of one iteration -> its duration in seconds."""
 
+from bisect import bisect_left
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,3 +42,20 @@ class LatencyModel(Protocol):
         lie inside, all of it does.
         """
         ...
+
+
+def count_extrapolated(model: LatencyModel, shape: StepShape, repeat: int) -> int:
+    """How many of ``repeat`` like decode iterations from ``shape`` on lie outside the range.
+
+    Their KV only grows and ranges are convex, so those outside come after those inside.
+    """
+    if repeat == 1:
+        return int(model.extrapolates(shape))
+
+    def outside(iteration: int) -> bool:
+        kv_tokens = shape.kv_tokens + iteration * shape.decode_jobs
+        return model.extrapolates(shape._replace(kv_tokens=kv_tokens))
+
+    if not outside(repeat - 1):
+        return 0
+    return repeat - bisect_left(range(repeat), True, key=outside)

@@ -69,7 +69,7 @@ def scripts(draw: st.DrawFn) -> list[tuple[str, int, str]]:
 
 
 @given(scripts(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_pool_keeps_the_free_list_of_the_block_by_block_model(script, unhashed_first):
     """Runs of anonymous blocks, hits and evictions; every other change is undone and redone."""
     pool = BlockPool(20, caching=True, unhashed_first=unhashed_first)

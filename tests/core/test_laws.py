@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from components import any_component, any_requests
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import UNEVEN, make_replica, make_request, run
 
@@ -26,9 +26,7 @@ MODEL_LEN = 100
 EVERY_PAIR = pytest.mark.parametrize(
     ("scheduler", "kv"), [(s, k) for s in SCHEDULERS for k in KV_MANAGERS]
 )
-laws = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+laws = settings(max_examples=120)
 
 
 class LawfulReplica(Replica):

@@ -1,0 +1,16 @@
+"""Options and settings of the whole test suite."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run of `make test`; `make test-all` draws new ones.
+SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("repeatable", deadline=None, suppress_health_check=SLOW, derandomize=True)
+settings.register_profile("search", deadline=None, suppress_health_check=SLOW)
+settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the frozen summaries of tests/golden anew"
+    )
