@@ -1,0 +1,42 @@
+"""Workloads: where requests come from. Four tables, each ``kind -> class`` (docs/workloads.md)."""
+
+from bros_sim.workload.arrivals import Bag, Clients, Constant, Gamma, Poisson, Weibull
+from bros_sim.workload.caps import Exact, FixedCap, Headroom
+from bros_sim.workload.lengths import Empirical, Fixed, LogNormal, Mixture, Uniform
+from bros_sim.workload.modulated import Diurnal, Mmpp, OnOff, Piecewise
+from bros_sim.workload.readers import TRACES
+from bros_sim.workload.replay import Replay, TwinArrivals
+
+__all__ = ["ARRIVALS", "LENGTHS", "MAX_TOKENS", "TRACES"]
+
+ARRIVALS: dict[str, type] = {
+    "poisson": Poisson,
+    "constant": Constant,
+    "gamma": Gamma,
+    "weibull": Weibull,
+    "mmpp": Mmpp,
+    "on_off": OnOff,
+    "piecewise": Piecewise,
+    "diurnal": Diurnal,
+    "twin": TwinArrivals,
+    "replay": Replay,
+    "closed_loop": Clients,
+    "bag": Bag,
+}
+"""When requests come."""
+
+LENGTHS: dict[str, type] = {
+    "empirical": Empirical,
+    "uniform": Uniform,
+    "fixed": Fixed,
+    "lognormal": LogNormal,
+    "mixture": Mixture,
+}
+"""How long prompts and outputs are."""
+
+MAX_TOKENS: dict[str, type] = {
+    "headroom": Headroom,
+    "exact": Exact,
+    "fixed": FixedCap,
+}
+"""The cap that a client states where its trace states none."""

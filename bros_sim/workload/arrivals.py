@@ -1,0 +1,136 @@
+"""Arrivals at a steady mean rate. The init fields are the YAML keys.
+
+Every open-loop class answers ``times(duration_s, rng)``: sorted arrival times in [0, duration_s).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import numpy as np
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
+from numpy.typing import NDArray
+
+from bros_sim.workload.renewal import (
+    check_count,
+    gamma_epochs,
+    poisson_epochs,
+    weibull_epochs,
+    weibull_shape,
+)
+
+Times = NDArray[np.float64]
+MAX_RATE_RPS = 1e6
+Rate = Annotated[float, Ge(0), Le(MAX_RATE_RPS)]
+Cv = Annotated[float, Ge(0.01), Le(30)]
+
+
+class OpenArrivals(Protocol):
+    """What every open-loop entry of ARRIVALS answers."""
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s)."""
+        ...
+
+
+def scaled(epochs: Times, rate_rps: float, duration_s: float) -> Times:
+    """Epochs of a unit-rate process as times before ``duration_s``; rounding never reaches it."""
+    times = epochs / rate_rps
+    return np.asarray(times[times < duration_s])
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Poisson arrivals."""
+
+    rate_rps: Annotated[Rate, Doc("mean requests per second")]
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s)."""
+        if not self.rate_rps:
+            return np.zeros(0)
+        return scaled(poisson_epochs(self.rate_rps * duration_s, rng), self.rate_rps, duration_s)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One request every ``1 / rate_rps`` seconds, the first at 0."""
+
+    rate_rps: Annotated[Rate, Doc("requests per second")]
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s); nothing is drawn."""
+        del rng
+        expected = self.rate_rps * duration_s
+        check_count(expected)
+        if not self.rate_rps:
+            return np.zeros(0)
+        return scaled(np.arange(math.ceil(expected), dtype=np.float64), self.rate_rps, duration_s)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Renewal arrivals with gamma gaps: the burstiness knob of most load generators.
+
+    Stationary: the expected number of requests is ``rate_rps * duration_s`` at any ``cv``.
+    """
+
+    rate_rps: Annotated[Rate, Doc("mean requests per second")]
+    cv: Annotated[Cv, Doc("coefficient of variation of the gaps; 1 is Poisson")]
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s)."""
+        if not self.rate_rps:
+            return np.zeros(0)
+        epochs = gamma_epochs(self.cv**-2, self.rate_rps * duration_s, rng)
+        return scaled(epochs, self.rate_rps, duration_s)
+
+
+@dataclass(frozen=True)
+class Weibull:
+    """Renewal arrivals with Weibull gaps, by ``cv`` or by ``shape``; stationary as `Gamma`."""
+
+    rate_rps: Annotated[Rate, Doc("mean requests per second")]
+    cv: Annotated[Cv | None, Doc("coefficient of variation of the gaps")] = None
+    shape: Annotated[float | None, Ge(0.2), Le(100), Doc("Weibull shape, instead of cv")] = None
+
+    def __post_init__(self) -> None:
+        if (self.cv is None) == (self.shape is None):
+            raise ValueError("give either cv or shape")
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s)."""
+        if not self.rate_rps:
+            return np.zeros(0)
+        shape = self.shape if self.cv is None else weibull_shape(self.cv)
+        assert shape is not None
+        epochs = weibull_epochs(shape, self.rate_rps * duration_s, rng)
+        return scaled(epochs, self.rate_rps, duration_s)
+
+
+@dataclass(frozen=True)
+class Bag:
+    """A batch job: ``count`` requests at one moment, wanted back by a deadline."""
+
+    count: Annotated[int, Ge(1), Le(10**7), Doc("requests in the bag")]
+    release_s: Annotated[float, Ge(0), Doc("when all of them arrive")] = 0.0
+    deadline_s: Annotated[float | None, Gt(0), Doc("when all should be done, after release")] = None
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """``count`` equal times; none if the bag is released after the end of arrivals."""
+        del rng
+        return np.full(self.count if self.release_s < duration_s else 0, self.release_s)
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Clients that send their next request when the last one is done.
+
+    With ``batch`` the clients act as one: the next ``clients`` requests come together when the
+    whole batch before them is done.
+    """
+
+    clients: Annotated[int, Ge(1), Le(10**6), Doc("requests under way at any time")]
+    think_time_s: Annotated[float, Ge(0), Le(1e6), Doc("pause before the next request")] = 0.0
+    batch: Annotated[bool, Doc("send the next batch when the previous one is complete")] = False

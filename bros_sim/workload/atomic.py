@@ -1,0 +1,25 @@
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bros_sim.errors import InputError
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Yield a draft beside ``path`` to write to; rename it into place if nothing was raised.
+
+    Raises:
+        InputError: The folder does not exist or cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        draft.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)

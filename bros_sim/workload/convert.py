@@ -1,0 +1,104 @@
+"""Write a trace in the canonical format, and make traces from twins and generators."""
+
+import csv
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bros_sim.errors import InputError
+from bros_sim.request import Request
+from bros_sim.workload.atomic import written
+from bros_sim.workload.streams import OpenLoop, Stream, build
+from bros_sim.workload.traces import ReadCounts, Trace
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+
+
+def write_trace(trace: Trace, path: Path) -> None:
+    """Write a trace as canonical CSV, gzipped CSV or Parquet, whole or not at all.
+
+    Same trace, same bytes. Columns that the trace does not state are left out.
+
+    Raises:
+        InputError: The name has another ending, or the file cannot be written.
+    """
+    if not path.name.endswith(SUFFIXES):
+        raise InputError(f"{path}: the name must end in {', '.join(SUFFIXES)}")
+    if not trace.has_lengths:
+        raise InputError(f"{trace.source}: has arrivals but no lengths; nothing to write")
+    columns = _columns(trace)
+    with written(path) as draft:
+        if path.name.endswith(".parquet"):
+            pq.write_table(pa.table(columns), draft)
+        else:
+            text = _csv(columns)
+            zipped = path.name.endswith(".gz")
+            draft.write_bytes(gzip.compress(text, mtime=0) if zipped else text)
+
+
+def _columns(trace: Trace) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {}
+    if trace.arrival_s is not None:
+        columns["arrival_s"] = trace.arrival_s.tolist()
+    columns["prompt_tokens"] = trace.prompt_tokens.tolist()
+    columns["output_tokens"] = trace.output_tokens.tolist()
+    if trace.service_class is not None:
+        columns["class"] = [None if c is None else c.value for c in trace.service_class]
+    for name, values in (("slo_ttft_s", trace.ttft_slo_s), ("slo_tpot_s", trace.tpot_slo_s)):
+        if values is not None:
+            columns[name] = [None if np.isnan(value) else value for value in values.tolist()]
+    if trace.max_tokens is not None:
+        columns["max_tokens"] = [value or None for value in trace.max_tokens.tolist()]
+    if trace.prefix_hashes is not None:
+        columns["prefix_hashes"] = [list(row) for row in trace.prefix_hashes]
+        columns["hash_block_tokens"] = [trace.hash_block_tokens] * len(trace)
+    return columns
+
+
+def _csv(columns: dict[str, list[Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    if "prefix_hashes" in columns:
+        hashes = [" ".join(map(str, row)) for row in columns["prefix_hashes"]]
+        columns = columns | {"prefix_hashes": hashes}
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def synthesise(stream: Stream, seed: int, duration_s: float) -> Trace:
+    """The requests of an open-loop stream as a trace: arrivals, lengths and prefixes.
+
+    Class, SLO and cap are left to the stream that replays it.
+
+    Raises:
+        InputError: The stream is a closed loop, or no request falls in the duration.
+    """
+    made = build(stream, seed, duration_s)
+    if not isinstance(made, OpenLoop):
+        raise InputError("arrivals: a closed loop has no arrival times of its own")
+    if not made.requests:
+        raise InputError(f"arrivals: no request falls in {duration_s:g} s")
+    return _of_requests(made.requests)
+
+
+def _of_requests(requests: Sequence[Request]) -> Trace:
+    hashes = tuple(r.prefix_hashes for r in requests)
+    trace = Trace(
+        format="canonical",
+        source="synthetic",
+        arrival_s=np.array([r.arrival_s for r in requests]),
+        prompt_tokens=np.array([r.prompt_tokens for r in requests], np.int64),
+        output_tokens=np.array([r.output_tokens for r in requests], np.int64),
+        counts=ReadCounts(rows_kept=len(requests), synthesised=len(requests)),
+    )
+    if not any(hashes):
+        return trace
+    return replace(trace, prefix_hashes=hashes, hash_block_tokens=requests[0].hash_block_tokens)

@@ -1,0 +1,153 @@
+"""The canonical trace: CSV (also gzip) or Parquet.
+
+Columns: ``prompt_tokens``, ``output_tokens``; optional ``arrival_s`` (all rows or none), ``class``
+(rt | be), ``slo_ttft_s``, ``slo_tpot_s``, ``max_tokens``, ``prefix_hashes`` (or ``hash_ids``;
+numbers separated by spaces in CSV) and ``hash_block_tokens``. A blank cell of an optional column
+states nothing. Other columns are ignored.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from bros_sim.errors import InputError
+from bros_sim.request import ServiceClass
+from bros_sim.workload.readers.base import Rows, Window
+from bros_sim.workload.readers.cells import (
+    NOT_STATED,
+    Cells,
+    Convert,
+    Faults,
+    hash_lists,
+    is_blank,
+    optional,
+    seconds,
+    tokens,
+)
+from bros_sim.workload.readers.columns import Table, build_table, read_csv
+from bros_sim.workload.readers.source import Source
+
+BLOCK_SIZES = tuple(2**n for n in range(12, 2, -1))
+"""Block sizes tried, largest first, when a trace has hashes but no ``hash_block_tokens``."""
+
+
+def classes(cells: Cells) -> list[Any]:
+    """``rt``, ``be`` or blank."""
+    out: list[ServiceClass | None] = []
+    for index, value in enumerate(cells.values):
+        known = value is None or value == "" or value in list(ServiceClass)
+        if not known:
+            cells.bad(index, f"must be rt or be, not {value}")
+        out.append(ServiceClass(value) if known and value else None)
+    return out
+
+
+def caps(cells: Cells) -> NDArray[np.int64]:
+    """Caps on the output; 0 is refused, because it stands for a blank cell."""
+    out = np.asarray(tokens(cells))
+    cells.bad_where(out == 0, "must be at least 1, but is {}")
+    return out
+
+
+COLUMNS: dict[str, Convert] = {
+    "prompt_tokens": tokens,
+    "output_tokens": tokens,
+    "arrival_s": optional(seconds(1), NOT_STATED),
+    "class": classes,
+    "slo_ttft_s": optional(seconds(1), NOT_STATED),
+    "slo_tpot_s": optional(seconds(1), NOT_STATED),
+    "max_tokens": optional(caps, 0),
+    "prefix_hashes": hash_lists,
+    "hash_ids": hash_lists,
+    "hash_block_tokens": tokens,
+}
+
+
+def read_canonical_csv(source: Source, _: Window) -> Rows:
+    """A canonical trace as CSV."""
+    present = {name: COLUMNS[name] for name in source.head.keys if name in COLUMNS}
+    return _rows(source, read_csv(source, present))
+
+
+def read_canonical_parquet(source: Source, _: Window) -> Rows:
+    """A canonical trace as Parquet. Line n + 1 of an error message is row n, as in CSV."""
+    try:
+        with source.open_binary() as file:
+            names = pq.read_schema(file).names
+            columns = [name for name in names if name in COLUMNS]
+            table = pq.read_table(pa.PythonFile(file, mode="r"), columns=columns)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        what = str(error).partition("\n")[0]
+        raise InputError(f"{source.path}: damaged Parquet file: {what}") from None
+    for name in ("prompt_tokens", "output_tokens"):
+        if name not in columns:
+            raise InputError(f"{source.path}: the column {name} is missing")
+    return _rows(source, _parquet_table(source, table, columns))
+
+
+def _parquet_table(source: Source, table: Any, columns: Sequence[str]) -> Table:  # noqa: ANN401
+    faults = Faults(source)
+    values = [table.column(name).to_pylist() for name in columns]
+    for name, column in zip(columns, values, strict=True):
+        for row, value in enumerate(column):
+            if isinstance(value, str) and name not in {"class", "prefix_hashes", "hash_ids"}:
+                faults.add(row + 2, name, f"must be a number, not the text {value}")
+    faults.check()
+    rows = ((line, list(row)) for line, row in enumerate(zip(*values, strict=True), 2))
+    return build_table(source, rows, {name: COLUMNS[name] for name in columns}, faults)
+
+
+def _rows(source: Source, table: Table) -> Rows:
+    stated = table.columns
+    key = "prefix_hashes" if "prefix_hashes" in stated else "hash_ids"
+    hashes = tuple(stated[key]) if key in stated and any(stated[key]) else None
+    return Rows(
+        table.lines,
+        _arrivals(source, table),
+        table["prompt_tokens"],
+        table["output_tokens"],
+        service_class=tuple(stated["class"]) if any(stated.get("class", ())) else None,
+        ttft_slo_s=_seconds(table, "slo_ttft_s"),
+        tpot_slo_s=_seconds(table, "slo_tpot_s"),
+        max_tokens=stated["max_tokens"] if np.any(stated.get("max_tokens", 0)) else None,
+        prefix_hashes=hashes,
+        hash_block_tokens=_block_tokens(source, table, hashes) if hashes else None,
+    )
+
+
+def _seconds(table: Table, name: str) -> NDArray[np.float64] | None:
+    values = table.columns.get(name)
+    return None if values is None or is_blank(values) else np.asarray(values)
+
+
+def _arrivals(source: Source, table: Table) -> NDArray[np.float64] | None:
+    times = _seconds(table, "arrival_s")
+    if times is None:
+        return None
+    blank = np.flatnonzero(np.isnan(times))
+    if len(blank):
+        what = "arrival_s: is blank, while other rows have an arrival time"
+        raise source.fault(int(table.lines[blank[0]]), what)
+    return times
+
+
+def _block_tokens(source: Source, table: Table, hashes: Sequence[tuple[int, ...]]) -> int:
+    """Tokens per prefix block: stated by the trace, or the only size that fits every row."""
+    if "hash_block_tokens" in table.columns:
+        sizes = np.unique(table["hash_block_tokens"])
+        if len(sizes) == 1 and sizes[0] > 0:
+            return int(sizes[0])
+        raise source.fault(1, "hash_block_tokens: must be one positive number for the whole trace")
+    counts = np.array([len(row) for row in hashes])
+    prompts = table["prompt_tokens"]
+    full = counts > 0
+    fits: list[int] = [
+        b for b in BLOCK_SIZES if np.array_equal(-(-prompts[full] // b), counts[full])
+    ]
+    if len(fits) == 1:
+        return fits[0]
+    raise source.fault(1, "hash_block_tokens: state the tokens per prefix block in this column")

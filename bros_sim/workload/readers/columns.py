@@ -1,0 +1,115 @@
+"""Columns of a trace, from CSV rows or JSON objects, converted block by block."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bros_sim.workload.readers.cells import Cells, Convert, Faults, show
+from bros_sim.workload.readers.source import Source, split_csv
+
+BLOCK_ROWS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Table:
+    """Converted columns, and the line of each row."""
+
+    columns: Mapping[str, Any]
+    lines: NDArray[np.int64]
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - arrays or lists, by converter
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+def read_csv(source: Source, converts: Mapping[str, Convert]) -> Table:
+    """Columns of a CSV file with a header.
+
+    Raises:
+        InputError: A row has another width, a column stands twice, or a cell is wrong.
+    """
+    lines = source.lines()
+    top, header = next(lines)
+    names = [name.strip() for name in split_csv(header)]
+    faults = Faults(source)
+    for name in converts:
+        if names.count(name) > 1:
+            raise source.fault(top, f"{name}: the column stands twice in the header")
+    index = [names.index(name) for name in converts]
+
+    def rows() -> Iterable[tuple[int, list[Any]]]:
+        for line, text in lines:
+            fields = split_csv(text)
+            if len(fields) != len(names):
+                what = f"has {len(fields)} columns where the header has {len(names)}"
+                faults.add(line, "row", what)
+                continue
+            yield line, [fields[i].strip() for i in index]
+
+    return build_table(source, rows(), converts, faults)
+
+
+def read_records(
+    source: Source,
+    records: Iterable[tuple[int, Mapping[str, Any]]],
+    converts: Mapping[str, Convert],
+) -> Table:
+    """Columns from JSON objects; a key that is missing or holds text for a number is a fault."""
+    faults = Faults(source)
+
+    def rows() -> Iterable[tuple[int, list[Any]]]:
+        for line, record in records:
+            missing = [name for name in converts if name not in record]
+            for name in missing:
+                faults.add(line, name, "the key is missing")
+            if not missing:
+                yield line, [_unquoted(record[name], name, line, faults) for name in converts]
+
+    return build_table(source, rows(), converts, faults)
+
+
+def _unquoted(value: object, name: str, line: int, faults: Faults) -> object:
+    """JSON text is never taken for a number; time stamps alone are text in JSON."""
+    if isinstance(value, str | dict):
+        faults.add(line, name, f"must be a number, not {show(value)}")
+        return 0
+    return value
+
+
+def build_table(
+    source: Source,
+    rows: Iterable[tuple[int, list[Any]]],
+    converts: Mapping[str, Convert],
+    faults: Faults,
+) -> Table:
+    """Convert rows block by block; raise every fault found on the way.
+
+    Raises:
+        InputError: A cell is wrong, or there are no rows.
+    """
+    parts: dict[str, list[Any]] = {name: [] for name in converts}
+    numbers: list[int] = []
+    rows = iter(rows)
+    while block := list(islice(rows, BLOCK_ROWS)):
+        lines = [line for line, _ in block]
+        numbers += lines
+        for column, name in enumerate(converts):
+            cells = Cells(name, [values[column] for _, values in block], lines, faults)
+            parts[name].append(converts[name](cells))
+    faults.check()
+    if not numbers:
+        raise source.fault(1, "the trace has no rows")
+    joined = {name: _join(blocks) for name, blocks in parts.items()}
+    return Table(joined, np.array(numbers, np.int64))
+
+
+def _join(blocks: list[Any]) -> Any:  # noqa: ANN401 - arrays or lists, by converter
+    if isinstance(blocks[0], np.ndarray):
+        return np.concatenate(blocks)
+    return [item for block in blocks for item in block]

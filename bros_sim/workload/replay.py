@@ -1,0 +1,167 @@
+"""Arrivals that come from a trace (`Replay`) or from a twin of one (`TwinArrivals`)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
+from numpy.typing import NDArray
+
+from bros_sim.errors import InputError
+from bros_sim.workload.arrivals import Rate, Times
+from bros_sim.workload.policy import Dequantise, ZeroTokens
+from bros_sim.workload.renewal import check_count
+from bros_sim.workload.traces import Trace, read_trace
+from bros_sim.workload.twin_file import load_twin
+from bros_sim.workload.twins import Twin, check_choice, twin_path
+
+Tokens = Annotated[int, Ge(1), Le(10**9)]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The rows of a trace as they are, at their own times.
+
+    ``rate_scale`` changes the load in one of two ways, which differ in burstiness. ``warp`` plays
+    the trace faster or slower: every gap is divided by it. ``thin`` keeps the time axis: each
+    request is kept with probability ``rate_scale``, and for scales above 1 whole copies are laid
+    over it, each rotated by a random time.
+    """
+
+    path: Annotated[Path, Doc("a trace of any known format")]
+    rate_scale: Annotated[float, Gt(0), Le(1e4), Doc("load relative to the trace")] = 1.0
+    scaling: Annotated[Literal["warp", "thin"], Doc("warp the time axis, or thin/superpose")] = (
+        "warp"
+    )
+    start_s: Annotated[float, Ge(0), Doc("begin at this time of the trace")] = 0.0
+    end_s: Annotated[float | None, Gt(0), Doc("stop at this time of the trace")] = None
+    dequantise: Annotated[Dequantise, Doc("spread coarse time stamps over their tick")] = "none"
+    zero_tokens: Annotated[
+        ZeroTokens, Doc("raise a length of zero to one token, or drop the row")
+    ] = "one"
+    max_prompt: Annotated[Tokens | None, Doc("longer prompts are cut to this")] = None
+    max_output: Annotated[Tokens | None, Doc("longer outputs are cut to this")] = None
+
+    def __post_init__(self) -> None:
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s: must be later than start_s, {self.start_s:g} s")
+
+    @property
+    def file(self) -> Path:
+        """The file that the requests come from."""
+        return self.path
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The trace.
+
+        Raises:
+            InputError: It cannot be read or has no arrivals.
+        """
+        trace = read_trace(
+            self.path,
+            start_s=self.start_s,
+            end_s=np.inf if self.end_s is None else self.end_s,
+            dequantise=self.dequantise,
+            zero_tokens=self.zero_tokens,
+            max_prompt_tokens=self.max_prompt,
+            max_output_tokens=self.max_output,
+        )
+        if trace.arrival_s is None:
+            raise InputError(f"{self.path}: has lengths but no arrival times; use it as lengths")
+        return trace
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s)."""
+        return self.rows(duration_s, rng)[0]
+
+    def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, NDArray[np.intp]]:
+        """Sorted arrival times in [0, duration_s), and the row of the trace behind each.
+
+        Raises:
+            InputError: As `trace`; or no request falls in the run.
+        """
+        source = self.trace.arrival_s
+        assert source is not None
+        if self.scaling == "warp":
+            times, rows = source / self.rate_scale, np.arange(len(source))
+        else:
+            times, rows = _superposed(source, self.rate_scale, rng)
+        inside = times < duration_s
+        if not inside.any():
+            what = (
+                f"no request falls in the run's {duration_s:g} s; the first is at {source[0]:g} s"
+            )
+            raise InputError(f"{self.path}: {what} (set start_s)")
+        return times[inside], rows[inside]
+
+
+def _superposed(
+    source: Times, scale: float, rng: np.random.Generator
+) -> tuple[Times, NDArray[np.intp]]:
+    """Whole copies and one thinned copy; the first copy is in place, the others are rotated."""
+    check_count(len(source) * scale)
+    span = source[-1] + (source[-1] / len(source) or 1.0)
+    whole, part = int(scale), scale % 1
+    times, rows = [], []
+    for copy in range(whole + (part > 0)):
+        kept = np.arange(len(source))
+        if copy == whole:
+            kept = np.flatnonzero(rng.random(len(source)) < part)
+        shift = rng.random() * span if copy else 0.0
+        times.append((source[kept] + shift) % span)
+        rows.append(kept)
+    merged, index = np.concatenate(times), np.concatenate(rows)
+    order = np.argsort(merged, kind="stable")
+    return merged[order], index[order]
+
+
+@dataclass(frozen=True)
+class TwinArrivals:
+    """A synthetic day in the life of a trace: the rate profile of its twin as a Poisson process.
+
+    The profile starts with the run and repeats when it ends. With ``rate_rps`` it is scaled so
+    that the expected mean over the run has that value; bursts scale with it.
+    """
+
+    name: Annotated[str | None, Doc("a shipped twin: see `bros-sim trace list`")] = None
+    path: Annotated[Path | None, Doc("a twin file of your own, instead of a name")] = None
+    rate_rps: Annotated[Rate | None, Doc("mean rate over the run; else that of the trace")] = None
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, self.path)
+
+    @property
+    def file(self) -> Path:
+        """The file that describes the twin."""
+        return twin_path(self.name, self.path)
+
+    @cached_property
+    def twin(self) -> Twin:
+        """The twin.
+
+        Raises:
+            InputError: The file cannot be read or is no twin.
+        """
+        return load_twin(self.file)
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s).
+
+        Raises:
+            InputError: The twin has lengths alone, or its profile is silent over the whole run.
+        """
+        rate = self.twin.rate
+        if rate is None:
+            what = f"the twin {self.twin.name} has lengths but no arrivals"
+            raise InputError(f"{self.file}: {what}; use it as lengths: {{kind: empirical}}")
+        if self.rate_rps is None:
+            return rate.times(duration_s, 1.0, rng)
+        expected = float(rate.until(duration_s)[1][-1])
+        if expected <= 0:
+            what = f"the twin {self.twin.name} is silent for the first {duration_s:g} s"
+            raise InputError(f"{self.file}: {what}: make the run longer, or leave rate_rps out")
+        return rate.times(duration_s, self.rate_rps * duration_s / expected, rng)

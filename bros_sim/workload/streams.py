@@ -1,0 +1,240 @@
+"""A named stream of an experiment -> its requests, the same under every system.
+
+Draws come from generators named by the stream and the purpose (arrivals, lengths, prefixes).
+Lengths are drawn in blocks of fixed size, each from a generator of its own, so the i-th request of
+a stream has the same lengths whatever the load, the duration or the system.
+"""
+
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bros_sim.errors import InputError
+from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.workload.arrivals import Bag, Clients, OpenArrivals
+from bros_sim.workload.caps import Headroom, MaxTokens
+from bros_sim.workload.lengths import Empirical, LengthModel, Pairs
+from bros_sim.workload.replay import Replay, TwinArrivals
+from bros_sim.workload.traces import Trace
+
+BLOCK = 1024
+Hashes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream of the YAML's ``workload``.
+
+    ``lengths`` may be left out where the arrivals bring their own: a replayed trace has its rows,
+    a twin its histogram (and prefix model). A class, SLO or cap in a trace's row goes before the
+    stream's.
+    """
+
+    name: str
+    service_class: ServiceClass
+    arrivals: OpenArrivals | Clients
+    lengths: LengthModel | None = None
+    slo: Slo = field(default_factory=Slo)
+    max_tokens: MaxTokens = field(default_factory=Headroom)
+
+    def __post_init__(self) -> None:
+        if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
+            raise InputError(f"workload.{self.name}: lengths: this key is missing")
+
+    def files(self) -> tuple[Path, ...]:
+        """Files that the requests depend on, for the fingerprint of a result."""
+        parts = (self.arrivals, self.lengths)
+        return tuple(p.file for p in parts if isinstance(p, Replay | TwinArrivals | Empirical))
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """Requests that come by the clock, sorted by arrival; the index is the position.
+
+    ``truncated`` counts outputs that were cut to a smaller cap. ``deadline_s`` is the instant by
+    which a bag should be complete; ``None`` without one.
+    """
+
+    requests: list[Request]
+    truncated: int = 0
+    deadline_s: float | None = None
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """Requests that come when earlier ones are done.
+
+    ``request(index, arrival_s)`` makes the index-th request of the stream, whoever asks and when.
+    """
+
+    clients: int
+    think_time_s: float
+    whole_batch: bool
+    request: Callable[[int, float], Request]
+
+
+def generator(seed: int, stream: str, purpose: str, block: int = 0) -> np.random.Generator:
+    """The named generator of one purpose of one stream."""
+    key = (zlib.crc32(stream.encode()), zlib.crc32(purpose.encode()), block)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop:
+    """The requests of a stream in [0, duration_s).
+
+    Raises:
+        InputError: A trace or twin cannot be read or lacks what the stream needs, no request falls
+            in the run, or there are too many.
+    """
+    if isinstance(stream.arrivals, Clients):
+        return _closed(stream, stream.arrivals, seed)
+    rng = generator(seed, stream.name, "arrivals")
+    if isinstance(stream.arrivals, Replay):
+        times, rows = stream.arrivals.rows(duration_s, rng)
+        if stream.lengths is None:
+            return _of_trace(stream, stream.arrivals.trace, times, rows)
+    else:
+        times = stream.arrivals.times(duration_s, rng)
+    prompts, outputs = _lengths(stream, seed, len(times))
+    hashes, block_tokens = _twin_prefixes(stream, prompts, seed)
+    deadline_s = None
+    if isinstance(stream.arrivals, Bag) and stream.arrivals.deadline_s is not None:
+        deadline_s = stream.arrivals.release_s + stream.arrivals.deadline_s
+    outputs, caps, truncated = _capped(outputs, stream.max_tokens.caps(outputs))
+    slos, classes = [stream.slo] * len(times), [stream.service_class] * len(times)
+    columns = _Columns(
+        classes, times.tolist(), prompts.tolist(), outputs.tolist(), caps.tolist(), slos
+    )
+    return OpenLoop(_requests(stream, columns, hashes, block_tokens), truncated, deadline_s)
+
+
+class _Columns(NamedTuple):
+    classes: list[ServiceClass]
+    times: list[float]
+    prompts: list[int]
+    outputs: list[int]
+    caps: list[int]
+    slos: list[Slo]
+
+
+def _requests(
+    stream: Stream, columns: _Columns, hashes: Hashes | None, block_tokens: int
+) -> list[Request]:
+    nothing: list[tuple[int, ...]] = [()] * len(columns.times)
+    prefixes = nothing if hashes is None else _salted(hashes, stream.name)
+    return [
+        Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens)
+        for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(
+            zip(*columns, prefixes, strict=True)
+        )
+    ]
+
+
+def _salted(hashes: Hashes, stream: str) -> list[tuple[int, ...]]:
+    """Hashes made the stream's own, so that two streams never share a prefix by accident."""
+    salt = zlib.crc32(stream.encode()) << 31 | zlib.crc32(stream[::-1].encode()) >> 1
+    sizes = [len(row) for row in hashes]
+    flat = np.fromiter(chain.from_iterable(hashes), np.int64, sum(sizes))
+    own = np.bitwise_xor(flat, salt).tolist()
+    return [tuple(own[a:b]) for a, b in pairwise(accumulate(sizes, initial=0))]
+
+
+def _capped(
+    outputs: NDArray[np.int64], caps: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Outputs cut to their caps, the caps, and how many were cut."""
+    return np.minimum(outputs, caps), caps, int(np.sum(outputs > caps))
+
+
+def _lengths(stream: Stream, seed: int, count: int) -> Pairs:
+    blocks = [_block(stream, seed, n) for n in range(-(-count // BLOCK))]
+    if not blocks:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    prompts, outputs = (np.concatenate(part)[:count] for part in zip(*blocks, strict=True))
+    return prompts, outputs
+
+
+def _block(stream: Stream, seed: int, number: int) -> Pairs:
+    rng = generator(seed, stream.name, "lengths", number)
+    if stream.lengths is not None:
+        return stream.lengths.sample(BLOCK, rng)
+    assert isinstance(stream.arrivals, TwinArrivals)
+    return stream.arrivals.twin.lengths.sample(BLOCK, rng)
+
+
+def _twin_prefixes(
+    stream: Stream, prompts: NDArray[np.int64], seed: int
+) -> tuple[Hashes | None, int]:
+    """Prefix hashes of a twin that plays its own lengths; other streams share nothing."""
+    if not isinstance(stream.arrivals, TwinArrivals) or stream.lengths is not None:
+        return None, 16
+    model = stream.arrivals.twin.prefixes
+    if model is None:
+        return None, 16
+    return model.sample(prompts, generator(seed, stream.name, "prefixes")), model.block_tokens
+
+
+def _of_trace(
+    stream: Stream, trace: Trace, times: NDArray[np.float64], rows: NDArray[np.intp]
+) -> OpenLoop:
+    if not trace.has_lengths:
+        raise InputError(f"{trace.source}: has no lengths; give the stream `lengths`")
+    outputs = trace.output_tokens[rows]
+    caps = stream.max_tokens.caps(outputs)
+    if trace.max_tokens is not None:
+        stated = trace.max_tokens[rows]
+        caps = np.where(stated > 0, stated, caps)
+    outputs, caps, truncated = _capped(outputs, caps)
+    order = rows.tolist()
+    classes = [stream.service_class] * len(order)
+    if trace.service_class is not None:
+        classes = [trace.service_class[n] or stream.service_class for n in order]
+    hashes = trace.prefix_hashes
+    taken = None if hashes is None else tuple(hashes[n] for n in order)
+    columns = _Columns(
+        classes,
+        times.tolist(),
+        trace.prompt_tokens[rows].tolist(),
+        outputs.tolist(),
+        caps.tolist(),
+        _slos(stream.slo, trace, rows),
+    )
+    return OpenLoop(_requests(stream, columns, taken, trace.hash_block_tokens), truncated)
+
+
+def _slos(slo: Slo, trace: Trace, rows: NDArray[np.intp]) -> list[Slo]:
+    if trace.ttft_slo_s is None and trace.tpot_slo_s is None:
+        return [slo] * len(rows)
+    blank = np.full(len(trace), np.nan)
+    ttft = (blank if trace.ttft_slo_s is None else trace.ttft_slo_s)[rows].tolist()
+    tpot = (blank if trace.tpot_slo_s is None else trace.tpot_slo_s)[rows].tolist()
+    return [
+        Slo(slo.ttft_s if math.isnan(a) else a, slo.tpot_s if math.isnan(b) else b)
+        for a, b in zip(ttft, tpot, strict=True)
+    ]
+
+
+def _closed(stream: Stream, clients: Clients, seed: int) -> ClosedLoop:
+    blocks: dict[int, list[tuple[int, int, int]]] = {}
+
+    def request(index: int, arrival_s: float) -> Request:
+        number, row = divmod(index, BLOCK)
+        if number not in blocks:
+            prompts, outputs = _block(stream, seed, number)
+            outputs, caps, _ = _capped(outputs, stream.max_tokens.caps(outputs))
+            blocks[number] = list(
+                zip(prompts.tolist(), outputs.tolist(), caps.tolist(), strict=True)
+            )
+        prompt, output, cap = blocks[number][row]
+        return Request(
+            stream.name, index, stream.service_class, arrival_s, prompt, output, cap, stream.slo
+        )
+
+    return ClosedLoop(clients.clients, clients.think_time_s, clients.batch, request)

@@ -1,0 +1,170 @@
+"""The file of a twin: JSON that people can read, checked when it is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bros_sim.errors import InputError
+from bros_sim.workload.atomic import written
+from bros_sim.workload.histogram import Bins, JointHistogram
+from bros_sim.workload.intensity import StepRate
+from bros_sim.workload.prefixes import PrefixModel
+from bros_sim.workload.readers.source import Source
+from bros_sim.workload.twins import Twin
+
+TWIN_FORMAT = 1
+
+
+def is_twin(path: Path) -> bool:
+    """Whether a file is a twin rather than a trace."""
+    with Source(path).open_binary() as file:
+        return b'"twin_format"' in file.read(256)
+
+
+def save_twin(twin: Twin, path: Path) -> None:
+    """Write a twin, whole or not at all."""
+    document = {
+        "twin_format": TWIN_FORMAT,
+        "name": twin.name,
+        "describes": twin.describes,
+        "licence": twin.licence,
+        "note": twin.note,
+        "measured": twin.measured,
+        "lengths": {
+            "prompt": _bins_out(twin.lengths.prompt),
+            "output": _bins_out(twin.lengths.output),
+            "counts": [Line(row) for row in twin.lengths.counts.tolist()],
+        },
+        "rate": None if twin.rate is None else _rate_out(twin.rate),
+        "prefixes": None if twin.prefixes is None else _prefixes_out(twin.prefixes),
+    }
+    with written(path) as draft:
+        draft.write_text(_dump(document, 0) + "\n", encoding="utf-8")
+
+
+class Line(list[Any]):
+    """A list that stays on one line of the file."""
+
+
+def _dump(value: object, depth: int) -> str:
+    pad = "\n" + " " * (depth + 1)
+    if isinstance(value, Line):
+        return json.dumps(value, separators=(",", ":"))
+    if isinstance(value, dict):
+        items = [f"{json.dumps(key)}: {_dump(item, depth + 1)}" for key, item in value.items()]
+        return "{" + pad + ("," + pad).join(items) + "\n" + " " * depth + "}"
+    if isinstance(value, list):
+        return "[" + pad + ("," + pad).join(_dump(item, depth + 1) for item in value) + "]"
+    return json.dumps(round(value, 6) if isinstance(value, float) else value)
+
+
+def _rounded(values: NDArray[np.float64]) -> Line:
+    return Line(float(f"{value:.6g}") for value in values.tolist())
+
+
+def _bins_out(bins: Bins) -> dict[str, Line]:
+    mean = Line(round(value, 2) for value in bins.mean.tolist())
+    return {"lo": Line(bins.lo.tolist()), "hi": Line(bins.hi.tolist()), "mean": mean}
+
+
+def _rate_out(rate: StepRate) -> dict[str, object]:
+    return {
+        "period_s": rate.period_s,
+        "starts_s": _rounded(rate.starts_s),
+        "rates_rps": _rounded(rate.rates),
+    }
+
+
+def _prefixes_out(model: PrefixModel) -> dict[str, object]:
+    return {
+        "block_tokens": model.block_tokens,
+        "root_blocks": model.root_blocks,
+        "edges": Line(model.edges.tolist()),
+        "share": _rounded(model.share),
+        "fraction": [_rounded(row) for row in model.fraction],
+        "lag": _rounded(model.lag),
+    }
+
+
+def load_twin(path: Path) -> Twin:
+    """Read a twin.
+
+    Raises:
+        InputError: The file cannot be read or does not describe a twin.
+    """
+    source = Source(path)
+    try:
+        document = json.loads(source.text())
+        twin = _twin(document)
+    except KeyError as error:
+        raise InputError(f"{path}: not a twin: the key {error} is missing") from None
+    except (ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise InputError(f"{path}: not a twin: {error}") from None
+    return twin
+
+
+def _twin(document: Any) -> Twin:  # noqa: ANN401 - unchecked JSON
+    if document["twin_format"] != TWIN_FORMAT:
+        raise ValueError(f"twin_format must be {TWIN_FORMAT}, not {document['twin_format']}")
+    texts = {key: str(document[key]) for key in ("name", "describes", "licence", "note")}
+    return Twin(
+        **texts,
+        measured=dict(document["measured"]),
+        lengths=_lengths_in(document["lengths"]),
+        rate=None if document["rate"] is None else _rate_in(document["rate"]),
+        prefixes=None if document["prefixes"] is None else _prefixes_in(document["prefixes"]),
+    )
+
+
+def _lengths_in(data: Any) -> JointHistogram:  # noqa: ANN401 - unchecked JSON
+    prompt, output = _bins_in(data["prompt"]), _bins_in(data["output"])
+    counts = np.array(data["counts"], np.int64)
+    if counts.shape != (len(prompt.lo), len(output.lo)) or counts.min() < 0 or not counts.any():
+        raise ValueError("lengths.counts must be one row per prompt bin, one count per output bin")
+    return JointHistogram(prompt, output, counts)
+
+
+def _bins_in(data: Any) -> Bins:  # noqa: ANN401 - unchecked JSON
+    lo, hi = (np.array(data[key], np.int64) for key in ("lo", "hi"))
+    mean = np.array(data["mean"], np.float64)
+    sane = len(lo) == len(hi) == len(mean) > 0 and lo[0] >= 1 and (lo <= hi).all()
+    if (
+        not sane
+        or (lo[1:] <= hi[:-1]).any()
+        or not ((mean >= lo - 0.01) & (mean <= hi + 0.01)).all()
+    ):
+        raise ValueError("lengths: bins must rise from 1, and each mean must lie in its bin")
+    return Bins(lo, hi, np.clip(mean, lo, hi))
+
+
+def _rate_in(data: Any) -> StepRate:  # noqa: ANN401 - unchecked JSON
+    starts, rates = (np.array(data[key], np.float64) for key in ("starts_s", "rates_rps"))
+    period = float(data["period_s"])
+    sane = len(starts) == len(rates) > 0 and starts[0] == 0 and (np.diff(starts) > 0).all()
+    if (
+        not sane
+        or not starts[-1] < period < np.inf
+        or not np.isfinite(rates).all()
+        or rates.min() < 0
+    ):
+        raise ValueError("rate: starts must rise from 0 to below period_s, rates must be >= 0")
+    return StepRate(starts, rates, period)
+
+
+def _prefixes_in(data: Any) -> PrefixModel:  # noqa: ANN401 - unchecked JSON
+    model = PrefixModel(
+        int(data["block_tokens"]),
+        int(data["root_blocks"]),
+        np.array(data["edges"], np.int64),
+        np.array(data["share"], np.float64),
+        np.array(data["fraction"], np.float64),
+        np.array(data["lag"], np.float64),
+    )
+    classes = len(model.edges) + 1
+    sane = model.block_tokens > 0 and model.root_blocks >= 0 and model.share.shape == (classes,)
+    if not sane or model.fraction.shape != (classes, 21) or model.lag.shape != (21,):
+        raise ValueError("prefixes: share and fraction need one entry per length class")
+    return model

@@ -1,0 +1,112 @@
+"""Twins: compact statistical descriptions of traces, to be shipped where the trace cannot be.
+
+A twin is a JSON file of our own: a joint length histogram (`histogram`), and, if the trace had
+them, a rate profile (`intensity`) and a prefix model (`prefixes`), with provenance, licence and the
+measured statistics of what it describes. It holds no row of the trace. `fit_twin` makes one of any.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bros_sim.errors import InputError
+from bros_sim.resources import data_path
+from bros_sim.workload.histogram import JointHistogram
+from bros_sim.workload.intensity import StepRate
+from bros_sim.workload.prefixes import PrefixModel
+from bros_sim.workload.statistics import Number, trace_summary
+from bros_sim.workload.traces import Trace
+
+SUFFIX = ".json"
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """Statistics of one trace and where they come from."""
+
+    name: str
+    describes: str
+    licence: str
+    note: str
+    measured: Mapping[str, Mapping[str, Number]]
+    lengths: JointHistogram
+    rate: StepRate | None = None
+    prefixes: PrefixModel | None = None
+
+
+def fit_twin(trace: Trace, *, name: str, describes: str, licence: str, note: str = "") -> Twin:
+    """The twin of a trace.
+
+    Args:
+        trace: What to describe; needs lengths.
+        name: The twin's name.
+        describes: Provenance: what the trace is and where it comes from.
+        licence: Licence of the trace.
+        note: What was done to the trace before, and anything a user must know.
+
+    Raises:
+        InputError: The trace has no lengths.
+    """
+    if not trace.has_lengths:
+        raise InputError(f"{trace.source}: has no lengths, so it has no twin")
+    hashes = trace.prefix_hashes
+    timed = trace.arrival_s is not None and len(trace) > 1 and trace.arrival_s[-1] > 0
+    return Twin(
+        name=name,
+        describes=describes,
+        licence=licence,
+        note=note,
+        measured=trace_summary(trace),
+        lengths=JointHistogram.fit(trace.prompt_tokens, trace.output_tokens),
+        rate=StepRate.fit(trace.arrival_s) if timed and trace.arrival_s is not None else None,
+        prefixes=None if hashes is None else PrefixModel.fit(hashes, trace.hash_block_tokens),
+    )
+
+
+def twin_paths() -> dict[str, Path]:
+    """The shipped twins by name."""
+    found = {path.stem: path for path in data_path("traces").glob(f"*{SUFFIX}")}
+    return dict(sorted(found.items()))
+
+
+def find_twin(name: str) -> Path:
+    """The file of a shipped twin.
+
+    Raises:
+        InputError: There is no twin of that name; the nearest is named.
+    """
+    what = why_no_twin(name)
+    if what is not None:
+        raise InputError(what)
+    return twin_paths()[name]
+
+
+def why_no_twin(name: str) -> str | None:
+    """What to say about a name that no shipped twin has; ``None`` for the names of twins."""
+    names = list(twin_paths())
+    if name in names:
+        return None
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    return f"there is no twin '{name}' ({hint})"
+
+
+def check_choice(name: str | None, path: Path | None) -> None:
+    """Check the two keys ``name`` (a shipped twin) and ``path`` (a file) of a component.
+
+    Raises:
+        ValueError: None or both are set, or there is no such twin.
+    """
+    if (name is None) == (path is None):
+        raise ValueError("give either name (a shipped twin) or path (a file)")
+    if name is not None and (what := why_no_twin(name)) is not None:
+        raise ValueError(f"name: {what}")
+
+
+def twin_path(name: str | None, path: Path | None) -> Path:
+    """The file behind the two keys ``name`` (a shipped twin) and ``path``, one of which is set."""
+    if path is not None:
+        return path
+    assert name is not None
+    return find_twin(name)
