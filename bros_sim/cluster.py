@@ -45,7 +45,7 @@ def simulate(
     first = replicas[0]
     return first.log.tables(
         duration_s=duration_s,
-        num_gpu_blocks=first.kv.num_gpu_blocks,
+        usable_blocks=first.kv.usable_blocks,
         block_size=first.kv.block_size,
     )
 

@@ -44,7 +44,7 @@ class RunTables:
     residency: pd.DataFrame
     iteration_end_s: tuple[NDArray[np.float64], ...]
     duration_s: float
-    num_gpu_blocks: int
+    usable_blocks: int
     block_size: int
 
 
@@ -76,7 +76,7 @@ class RunLog:
             job.recomputed_tokens,
         )  # fmt: skip
 
-    def tables(self, *, duration_s: float, num_gpu_blocks: int, block_size: int) -> RunTables:
+    def tables(self, *, duration_s: float, usable_blocks: int, block_size: int) -> RunTables:
         """The run as tables; requests in order of arrival."""
         rows = [self.requests[i] for i in sorted(self.requests)]
         requests = pd.DataFrame.from_records(rows, columns=list(REQUEST_COLUMNS))
@@ -86,7 +86,7 @@ class RunLog:
             _frame(self.residency, RESIDENCY_COLUMNS, ()),
             tuple(np.frombuffer(ends, dtype=np.float64) for ends in self._iteration_ends),
             duration_s,
-            num_gpu_blocks,
+            usable_blocks,
             block_size,
         )
 

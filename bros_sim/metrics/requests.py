@@ -1,0 +1,80 @@
+"""The request table: one row per arrived request, with the client's view of its latency."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bros_sim.log import RunTables
+from bros_sim.metrics.gaps import longest_gaps
+from bros_sim.metrics.tokens import Bools, Floats, token_rows, tokens_on_time
+
+REQUEST_TABLE_COLUMNS = (
+    "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
+    "ttft_slo_s", "tpot_slo_s", "replica", "status", "first_scheduled_s", "first_token_s",
+    "last_token_s", "ttft_s", "tpot_s", "max_itl_s", "e2e_s", "cached_tokens", "num_preemptions",
+    "recomputed_tokens", "tokens_on_time", "slo_met",
+)  # fmt: skip
+"""Columns of requests.parquet."""
+
+
+def floats(frame: pd.DataFrame, column: str) -> Floats:
+    """A column as floats, missing = NaN."""
+    values: NDArray[np.float64] = frame[column].to_numpy(np.float64, na_value=np.nan)
+    return values
+
+
+def completed(frame: pd.DataFrame) -> Bools:
+    """Which requests got all their tokens."""
+    return (frame["status"] == "completed").to_numpy(np.bool_)
+
+
+def _deadlines(log: pd.DataFrame) -> tuple[Floats, Floats]:
+    """First deadline and time between deadlines, as ``Slo.deadline``; infinity where free."""
+    ttft = floats(log, "ttft_slo_s")
+    due = np.where(np.isnan(ttft), np.inf, floats(log, "arrival_s") + ttft)
+    return due, tpot_slo_s(log)
+
+
+def tpot_slo_s(log: pd.DataFrame) -> Floats:
+    """The TPOT SLO; infinity without one."""
+    tpot = floats(log, "tpot_slo_s")
+    return np.where(np.isnan(tpot), np.inf, tpot)
+
+
+def request_metrics(tables: RunTables) -> pd.DataFrame:
+    """One row per arrived request: the columns of requests.parquet, in their order.
+
+    Seconds throughout, NaN where there is nothing to measure. ``ttft_s`` is given once there is a
+    first token and ``max_itl_s`` once there are two, whatever became of the request; ``tpot_s`` and
+    ``e2e_s`` need the last token, so only completed requests have them. ``slo_met`` is missing for
+    a request without SLO.
+    """
+    log, rows = tables.requests, token_rows(tables)
+    arrival, done = floats(log, "arrival_s"), completed(log)
+    first, last = floats(log, "first_token_s"), floats(log, "last_token_s")
+    gaps = log["generated_tokens"].to_numpy(np.int64) - 1
+    table = log.assign(
+        ttft_s=first - arrival,
+        tpot_s=np.where(done & (gaps > 0), (last - first) / np.maximum(gaps, 1), np.nan),
+        max_itl_s=longest_gaps(rows, len(log)),
+        e2e_s=np.where(done, last - arrival, np.nan),
+        tokens_on_time=tokens_on_time(rows, *_deadlines(log)),
+    )
+    ttft_met, tpot_met = slo_met_by_dimension(table)
+    has_slo = has_any_slo(table)
+    met = pd.array(done & ttft_met & tpot_met, dtype="boolean")
+    met[~has_slo] = pd.NA
+    return table.assign(slo_met=met)[list(REQUEST_TABLE_COLUMNS)]
+
+
+def has_any_slo(table: pd.DataFrame) -> Bools:
+    """Which requests have a TTFT or a TPOT objective."""
+    return ~(np.isnan(floats(table, "ttft_slo_s")) & np.isnan(floats(table, "tpot_slo_s")))
+
+
+def slo_met_by_dimension(table: pd.DataFrame) -> tuple[Bools, Bools]:
+    """TTFT and TPOT within the SLO; a dimension without SLO, or TPOT for n = 1, is met."""
+    done = completed(table)
+    late_first = floats(table, "ttft_s") > floats(table, "ttft_slo_s")
+    late_rest = floats(table, "tpot_s") > floats(table, "tpot_slo_s")
+    return done & ~late_first, done & ~late_rest

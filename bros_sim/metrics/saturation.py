@@ -1,0 +1,90 @@
+"""Is the run a steady state? A verdict by the slope of the backlog."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.metrics.requests import completed, floats
+from bros_sim.metrics.tokens import Bools, Floats
+
+Verdict = Literal["stable", "backlogged", "overloaded", "too short"]
+
+SAMPLES = 201
+CHANCE = 2.0
+"""A rise within this many square roots of the arrivals is chance."""
+LEAST_RISE = 10.0
+"""Nor does a rise of so few requests say anything."""
+OVERLOAD = 0.05
+"""Share of the arrivals that pile up in an overload."""
+LEAST_ARRIVALS = 100
+"""With fewer arrivals an overload of a fifth could pass for chance."""
+LONGEST_SERVICE = 0.25
+"""Mean service time, as a share of the window, up to which the system is full at half time."""
+
+
+def backlog_verdict(
+    requests: pd.DataFrame, members: Bools, window: tuple[float, float]
+) -> tuple[Verdict, float]:
+    """``saturation`` of the members of a class; who arrived in the warm-up is in the backlog.
+
+    A dropped request leaves with its last token, or at once if it has none: nobody waits for it.
+    """
+    status, arrival = requests["status"], floats(requests, "arrival_s")
+    queued = members & (status != "rejected").to_numpy(np.bool_)
+    gone = status.isin(["completed", "dropped"]).to_numpy(np.bool_)
+    last = floats(requests, "last_token_s")
+    departure = np.where(gone, np.where(np.isnan(last), arrival, last), np.nan)
+    served = members & completed(requests) & (arrival >= window[0])
+    service = last - floats(requests, "first_scheduled_s")
+    return saturation(arrival[queued], departure[queued], service[served], window)
+
+
+def saturation(
+    arrival_s: Floats, departure_s: Floats, service_s: Floats, window: tuple[float, float]
+) -> tuple[Verdict, float]:
+    """Verdict on the backlog, and its slope in requests per second.
+
+    The backlog is the number of requests in the system: arrived, not rejected, last token not out.
+    A least-squares line through it over the second half of the window (the first half is left to
+    the system to fill) gives the slope; rise = slope * half window, n = arrivals in that half:
+
+    - ``too short``: mean service time (first scheduled to last token) over a quarter of the window;
+    - ``overloaded``: rise > max(2 sqrt(n), 10) and rise >= 5 % of n;
+    - ``backlogged``: else abs(rise) > max(2 sqrt(n), 10): slow growth, or an old backlog drains;
+    - ``too short``: else n < 100;
+    - ``stable``: else.
+
+    2 sqrt(n) is what a queue at exactly full load drifts by chance in n Poisson arrivals.
+
+    Args:
+        arrival_s: Arrivals of all requests that were not rejected.
+        departure_s: Their last tokens; NaN or infinity for those that never left.
+        service_s: Service times of the completed ones.
+        window: Warm-up and end of the arrivals, in seconds.
+    """
+    start, end = window
+    if end <= start:
+        return "too short", np.nan
+    times = np.linspace((start + end) / 2, end, SAMPLES)
+    backlog = _count(arrival_s, times) - _count(departure_s, times)
+    half = times[-1] - times[0]
+    centred = times - times.mean()
+    slope = float((centred * backlog).sum() / (centred**2).sum())
+    count = float(np.count_nonzero((arrival_s > times[0]) & (arrival_s <= end)))
+    filling = service_s.size > 0 and float(service_s.mean()) > LONGEST_SERVICE * (end - start)
+    return ("too short" if filling else _verdict(slope * half, count)), slope
+
+
+def _count(events_s: Floats, times: Floats) -> Floats:
+    """How many events lie at or before each time; NaN lies nowhere."""
+    return np.searchsorted(np.sort(events_s), times, side="right").astype(np.float64)
+
+
+def _verdict(rise: float, arrivals: float) -> Verdict:
+    chance = max(CHANCE * arrivals**0.5, LEAST_RISE)
+    if rise > chance and rise >= OVERLOAD * arrivals:
+        return "overloaded"
+    if abs(rise) > chance:
+        return "backlogged"
+    return "stable" if arrivals >= LEAST_ARRIVALS else "too short"

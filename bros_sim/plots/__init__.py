@@ -1,0 +1,46 @@
+"""Pure functions: the results of an experiment -> a figure. PLOTS is the table of kinds."""
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from bros_sim.errors import InputError
+from bros_sim.plots.cdf import latency_cdf
+from bros_sim.plots.lines import attainment, line
+from bros_sim.plots.spec import Axes, FigureSpec, PointView, Results, axes_of, find_faults, matches
+from bros_sim.plots.style import paper_style, render
+from bros_sim.plots.timeline import timeline
+
+PLOTS: dict[str, Callable[[FigureSpec, Results], Figure]] = {
+    "attainment": attainment,
+    "line": line,
+    "latency_cdf": latency_cdf,
+    "timeline": timeline,
+}
+
+__all__ = [
+    "PLOTS",
+    "Axes",
+    "FigureSpec",
+    "PointView",
+    "Results",
+    "axes_of",
+    "draw",
+    "find_faults",
+    "render",
+]
+
+
+def draw(spec: FigureSpec, results: Results) -> Figure:
+    """Draw one figure; ``render`` makes a file of it.
+
+    Raises:
+        InputError: The figure does not fit the results, or no point of them succeeded.
+    """
+    faults = find_faults(spec, axes_of(results.points))
+    if not faults and not any(not p.error and matches(p, spec.where) for p in results.points):
+        faults = [("plot", "there is nothing to draw: no such point succeeded")]
+    if faults:
+        raise InputError(*(f"figures: {spec.plot}: {key}: {what}" for key, what in faults))
+    with paper_style():
+        return PLOTS[spec.plot](spec, results)

@@ -1,0 +1,123 @@
+"""Latency CDF: how many of the requests got their token by then, per system and class."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes as Panel
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from bros_sim.metric_table import metric_name
+from bros_sim.plots.spec import (
+    CDF_METRICS,
+    FigureSpec,
+    Results,
+    axes_of,
+    matches,
+    open_axes,
+)
+from bros_sim.plots.style import (
+    CLASS_NAMES,
+    MARKERS,
+    PALETTE,
+    counted,
+    finish,
+    label_axes,
+    panels,
+    shown,
+    spread,
+)
+
+HEIGHT_IN = 2.35
+MAX_STEPS = 800
+LINE_STYLES = {"rt": "-", "be": (0, (3, 1.5)), "all": "-"}
+
+
+def latency_cdf(spec: FigureSpec, results: Results) -> Figure:
+    """CDF of ``metric`` over all seeds; a request that never got there keeps it below 100 %."""
+    metric = metric_name(spec.metric or "ttft")
+    classes: list[str] = [spec.service_class] if spec.service_class else ["rt", "be"]
+    axes = axes_of(results.points)
+    points = [p for p in results.points if not p.error and matches(p, dict(spec.where))]
+    left = open_axes(spec, axes, "system")
+    choices = [dict(zip(left, values, strict=True)) for values in product(*(axes[n] for n in left))]
+    titles = [", ".join(f"{name} = {shown(v)}" for name, v in c.items()) for c in choices]
+    figure, drawn = panels(titles, HEIGHT_IN)
+    requests = 0
+    for panel, choice in zip(drawn, choices, strict=True):
+        for number, system in enumerate(axes["system"]):
+            chosen = [p.requests() for p in points if matches(p, choice | {"system": system})]
+            if chosen:
+                table = pd.concat(chosen, ignore_index=True)
+                requests += _curves(panel, table, metric, classes, (str(system), number))
+                _slo_line(panel, table, metric, classes)
+    _dress(drawn, metric, classes)
+    note = f"{counted(len(axes['seed']), 'seed')} pooled, {counted(requests, 'request')} in all"
+    return finish(figure, spec.title, note)
+
+
+def _curves(
+    panel: Panel, table: pd.DataFrame, metric: str, classes: list[str], system: tuple[str, int]
+) -> int:
+    """Draw the classes of one system; the number of requests they stand for."""
+    name, number = system
+    total = 0
+    for service_class in classes:
+        mine = table if service_class == "all" else table[table["class"] == service_class]
+        values, arrived = _sample(mine, metric)
+        total += len(mine)
+        if not values.size:
+            continue
+        at = np.unique(np.linspace(0, values.size - 1, MAX_STEPS).astype(int))
+        panel.step(
+            values[at], 100 * (at + 1) / arrived, where="post",
+            color=PALETTE[number % len(PALETTE)], linestyle=LINE_STYLES[service_class],
+            marker=MARKERS[number % len(MARKERS)], markevery=(0.05 + 0.04 * number, 0.25),
+            label=name,
+        )  # fmt: skip
+    return total
+
+
+def _sample(table: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
+    """Sorted latencies, and the requests that should have one (no TPOT for one token)."""
+    values = table[f"{metric}_s"].to_numpy(float)
+    missing = np.isnan(values)
+    unserved = missing & (table["status"] != "completed").to_numpy(bool)
+    return np.sort(values[~missing]), int((~missing).sum() + unserved.sum())
+
+
+def _dress(drawn: list[Panel], metric: str, classes: list[str]) -> None:
+    ends = [np.asarray(art.get_xdata(), float) for panel in drawn for art in panel.lines]
+    values = np.concatenate(ends) if ends else np.empty(0)
+    low, high = np.quantile(values, [0.02, 0.995]) if values.size else (0.0, 1.0)
+    unit, scale = ("ms", 1e3) if high < 0.5 else ("s", 1.0)
+    for panel in drawn:
+        if spread(np.array([low, high])):
+            panel.set_xscale("log")
+            panel.set_xlim(low * 0.8, high * 1.05)
+        else:
+            panel.set_xlim(max(0.0, low - 0.3 * (high - low)), high + 0.1 * (high - low))
+        panel.set_ylim(0, 102)
+        panel.set_yticks(range(0, 101, 20))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda s, _: f"{s * scale:g}"))
+    who = {"rt": "Real-time requests", "be": "Best-effort requests"} if len(classes) == 1 else {}
+    y = f"{who.get(classes[0], 'Requests')} (%)"
+    label_axes(drawn, f"{CDF_METRICS[metric]} ({unit})", y)
+    for name in classes if len(classes) > 1 else ():
+        drawn[0].plot([], [], color="#555555", linestyle=LINE_STYLES[name], label=CLASS_NAMES[name])
+
+
+def _slo_line(panel: Panel, table: pd.DataFrame, metric: str, classes: list[str]) -> None:
+    """The SLO of the class shown first, where all of its requests have the same."""
+    column = f"{metric}_slo_s"
+    slos: Sequence[float] = (
+        table.loc[table["class"] == classes[0], column].unique().tolist() if column in table else []
+    )
+    if len(slos) == 1 and np.isfinite(slos[0]) and not panel.texts:
+        panel.axvline(slos[0], color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+        panel.annotate(
+            "SLO", (slos[0], 1), xycoords=("data", "axes fraction"), xytext=(0, 1), ha="center",
+            textcoords="offset points", fontsize=6, color="#555555", annotation_clip=True,
+        )  # fmt: skip

@@ -1,0 +1,168 @@
+"""A metric of the summary against a sweep path: mean over seeds, 95 % band, one line per system."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes as Panel
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
+from scipy import stats
+
+from bros_sim.metric_table import METRICS, metric_name
+from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, open_axes
+from bros_sim.plots.style import (
+    CLASS_NAMES,
+    MARKERS,
+    PALETTE,
+    counted,
+    finish,
+    label_axes,
+    panels,
+    path_label,
+    shown,
+    spread,
+)
+
+HEIGHT_IN = 2.35
+TARGET = 90.0
+"""The attainment that a service is usually asked for, in per cent."""
+CONFIDENCE = 0.95
+LONGEST_LABEL = 32
+"""Letters that fit along the y axis."""
+
+
+def attainment(spec: FigureSpec, results: Results) -> Figure:
+    """Attainment in per cent (``y``: any share) against ``x``, with the 90 % line."""
+    spec = replace(spec, y=spec.y or "slo_attainment")
+    figure, axes = _lines(spec, results)
+    for panel in axes:
+        panel.set_ylim(0, 104)
+        panel.set_yticks(range(0, 101, 20))
+        panel.axhline(TARGET, color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+    axes[0].annotate(
+        "90 %", (1, TARGET), xycoords=("axes fraction", "data"), xytext=(0, -1.5),
+        textcoords="offset points", ha="right", va="top", fontsize=6, color="#555555",
+    )  # fmt: skip
+    return figure
+
+
+def line(spec: FigureSpec, results: Results) -> Figure:
+    """Any metric of the summary against ``x``."""
+    figure, axes = _lines(spec, results)
+    means = np.array([v for p in axes for art in p.lines for v in np.asarray(art.get_ydata())])
+    logarithmic = spread(means[np.isfinite(means)])
+    for panel in axes:
+        if logarithmic:
+            panel.set_yscale("log")
+            panel.set_ylim(bottom=0.5 * np.nanmin(means))
+        else:
+            panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
+    return figure
+
+
+def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
+    """Panels for the sweep paths left open, one line in each for every value of ``by``."""
+    x, by, y = str(spec.x), spec.by or "system", metric_name(str(spec.y))
+    service_class = spec.service_class or "rt"
+    axes = axes_of(results.points)
+    table = results.table()
+    table = _select(table[table["class"] == service_class], dict(spec.where))
+    scale = 100.0 if METRICS[y].unit == "share" else 1.0
+    table = table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
+
+    left = open_axes(spec, axes, x, by)
+    choices = [dict(zip(left, values, strict=True)) for values in product(*(axes[n] for n in left))]
+    titles = [", ".join(f"{name} = {shown(v)}" for name, v in c.items()) for c in choices]
+    figure, drawn = panels(titles, HEIGHT_IN)
+    for panel, choice in zip(drawn, choices, strict=True):
+        _panel(panel, _select(table, choice), (x, by, y), axes)
+    label_axes(drawn, path_label(x), _y_label(y, service_class))
+    finish(figure, spec.title, _note(table, axes))
+    return figure, drawn
+
+
+def _select(table: pd.DataFrame, values: dict[str, object]) -> pd.DataFrame:
+    for name, value in values.items():
+        table = table[table[name] == value]
+    return table
+
+
+def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: Axes) -> None:
+    x, by, y = keys
+    positions = _positions(axes[x])
+    for n, value in enumerate(axes[by]):
+        series = table[table[by] == value]
+        grouped: dict[object, NDArray[np.float64]] = {
+            v: rows[y].to_numpy(float) for v, rows in series.groupby(x, sort=False)
+        }
+        known = [v for v in axes[x] if v in grouped]
+        at = np.array([positions[v] for v in known])
+        mean = np.array([grouped[v].mean() for v in known])
+        half = np.array([_half_width(grouped[v]) for v in known])
+        colour = PALETTE[n % len(PALETTE)]
+        panel.plot(
+            at, mean, color=colour, marker=MARKERS[n % len(MARKERS)], label=_name(by, value),
+            clip_on=False, zorder=3 + n / 100,
+        )  # fmt: skip
+        low, high = _band(mean, half, METRICS[y].unit == "share")
+        panel.fill_between(at, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+    _ticks(panel, axes[x], positions)
+
+
+def _half_width(sample: NDArray[np.float64]) -> float:
+    """Half of the 95 % t interval of the mean; 0 for one seed, which has no interval."""
+    if sample.size < 2:
+        return 0.0
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, sample.size - 1)
+    return float(quantile * sample.std(ddof=1) / np.sqrt(sample.size))
+
+
+def _band(
+    mean: NDArray[np.float64], half: NDArray[np.float64], is_share: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The interval, kept to what the metric can be; above 0, so that a log axis can show it."""
+    low = np.where(mean > 0, np.maximum(mean - half, 1e-3 * mean), mean - half)
+    return low, np.minimum(mean + half, 100.0 if is_share else np.inf)
+
+
+def _positions(values: Sequence[object]) -> dict[object, float]:
+    """Where each value stands: numbers at themselves, anything else side by side."""
+    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+        return {v: float(v) for v in sorted(values)}  # type: ignore[arg-type, type-var]
+    return {v: float(n) for n, v in enumerate(values)}
+
+
+def _ticks(panel: Panel, values: Sequence[object], positions: dict[object, float]) -> None:
+    """A tick at every value while they are few; a logarithmic axis for a wide range."""
+    at = np.array(list(positions.values()))
+    numeric = not any(isinstance(v, str | bool | type(None)) for v in values)
+    if numeric and spread(at):
+        panel.set_xscale("log")
+    if not numeric or len(values) <= 9:
+        names = {positions[v]: shown(v) for v in positions}
+        panel.xaxis.set_major_locator(FixedLocator(list(names)))
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda at, _: names.get(at, f"{at:g}")))
+
+
+def _name(by: str, value: object) -> str:
+    return str(value) if by == "system" else f"{by.rpartition('.')[2]} = {shown(value)}"
+
+
+def _y_label(y: str, service_class: str) -> str:
+    unit = "%" if METRICS[y].unit == "share" else METRICS[y].unit
+    who = CLASS_NAMES[service_class] + (f" ({unit})" if unit else "")
+    one_line = f"{METRICS[y].label}, {who}"
+    return one_line if len(one_line) <= LONGEST_LABEL else f"{METRICS[y].label}\n{who}"
+
+
+def _note(table: pd.DataFrame, axes: Axes) -> str:
+    """How much data the figure rests on."""
+    seeds = counted(table["seed"].nunique(), "seed")
+    band = "; band: 95 % t interval" if len(axes["seed"]) > 1 else ""
+    requests = counted(int(table["arrived"].sum()), "request")
+    return f"{seeds} per point, {requests} in all{band}"

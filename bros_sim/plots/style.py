@@ -1,0 +1,132 @@
+"""The look of all figures: palette, sizes, panels, and files that are the same byte for byte."""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999",
+)  # fmt: skip
+"""Okabe and Ito, in an order that keeps neighbours apart; yellow is unreadable on white."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+CLASS_COLOURS = {"rt": "#0072B2", "be": "#E69F00"}
+CLASS_NAMES = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
+
+COLUMN_IN, PAGE_IN = 3.5, 7.16
+"""Widths of one and of two columns of a paper."""
+NOTE = {"fontsize": 5.5, "color": "#777777"}
+
+_METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+_STYLE = Path(__file__).with_name("paper.mplstyle")
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Our style and no other, while a figure is made or written."""
+    with style.context(["default", _STYLE]):
+        yield
+
+
+def render(figure: Figure, kind: Literal["png", "svg", "pdf"]) -> bytes:
+    """The figure as a file; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with paper_style():
+        figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
+    return buffer.getvalue()
+
+
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """An empty figure with a canvas of its own; call inside ``paper_style``."""
+    figure = Figure(figsize=(width_in, height_in))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def panels(titles: Sequence[str], height_in: float) -> tuple[Figure, list[Axes]]:
+    """One axes for each title, side by side with shared scales; one column wide if alone."""
+    count = len(titles)
+    columns = min(count, 3 if count != 4 else 2)
+    rows = math.ceil(count / columns)
+    height = height_in if count == 1 else 0.35 + (height_in - 0.35) * 0.85 * rows
+    figure = new_figure(COLUMN_IN if count == 1 else PAGE_IN, height)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for spare in grid.flat[count:]:
+        spare.set_axis_off()
+    for axes, title in zip(grid.flat, titles, strict=False):
+        axes.set_title(title)
+    return figure, list(grid.flat[:count])
+
+
+def label_axes(drawn: Sequence[Axes], x: str, y: str) -> None:
+    """Name the axes at the left and at the lower edge of the panels."""
+    place = drawn[0].get_subplotspec()
+    columns = place.get_gridspec().ncols if place is not None else 1
+    for number, axes in enumerate(drawn):
+        if number % columns == 0:
+            axes.set_ylabel(y)
+        if number + columns >= len(drawn):
+            axes.set_xlabel(x)
+            axes.tick_params(labelbottom=True)
+
+
+def finish(figure: Figure, title: str | None, note: str) -> Figure:
+    """Title and one legend above the panels, the small print below them."""
+    handles: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(str(label), handle)
+    if len(handles) > 1:
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside upper center",
+            ncols=_columns(figure, list(handles)),
+            title=title,
+            title_fontproperties={"weight": "bold", "size": 8},
+        )
+    elif title:
+        figure.suptitle(title)
+    figure.supxlabel(note, x=0.995, ha="right", **NOTE)
+    return figure
+
+
+def _columns(figure: Figure, labels: Sequence[str]) -> int:
+    """How many entries of a legend fit side by side (a letter is about 0.055 in wide)."""
+    widths = [0.45 + 0.055 * len(label) for label in labels]
+    if sum(widths) <= figure.get_figwidth():
+        return len(labels)
+    fitting = max(1, int(figure.get_figwidth() / max(widths)))
+    return math.ceil(len(labels) / math.ceil(len(labels) / fitting))
+
+
+def path_label(path: str) -> str:
+    """A sweep path as an axis label: the path itself and the unit that its ending names."""
+    for ending, unit in (("_rps", "req/s"), ("_gb_s", "GB/s"), ("_ms", "ms"), ("_s", "s")):
+        if path.endswith(ending):
+            return f"{path} ({unit})"
+    return path
+
+
+def shown(value: object) -> str:
+    """A label's value in a legend or a panel title."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def counted(number: int, what: str) -> str:
+    """``1 seed``, ``12,345 requests``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def spread(values: np.ndarray) -> bool:
+    """Whether positive values span so much that only a logarithmic axis shows them."""
+    return bool(values.size and values.min() > 0 and values.max() >= 16 * values.min())

@@ -1,0 +1,101 @@
+"""Small runs written by hand or drawn by hypothesis, as the log would hold them."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+
+from bros_sim.log import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTables
+
+NAN = float("nan")
+
+
+def build(
+    requests: list[dict], ends: list[list[float]], *, duration_s: float, steps: list[dict] = ()
+) -> RunTables:
+    """A run from requests that name their ``rows`` = [(replica, first iteration, tokens), ...]."""
+    log, residency = [], []
+    for number, given in enumerate(requests):
+        rows = given.get("rows", [])
+        times = [ends[r][i] for r, first, n in rows for i in range(first, first + n)]
+        residency += [(number, *row) for row in rows]
+        log.append(
+            {
+                "request_id": f"s-{number}", "stream": "s", "class": "rt", "arrival_s": 0.0,
+                "prompt_tokens": 10, "output_tokens": max(len(times), 1), "max_tokens": 99,
+                "ttft_slo_s": NAN, "tpot_slo_s": NAN, "replica": 0, "status": "completed",
+                "first_scheduled_s": NAN, "first_token_s": times[0] if times else NAN,
+                "last_token_s": times[-1] if times else NAN, "generated_tokens": len(times),
+                "cached_tokens": 0, "num_preemptions": 0, "recomputed_tokens": 0,
+            }
+            | {key: value for key, value in given.items() if key != "rows"}
+        )  # fmt: skip
+    residency.sort(key=lambda row: -row[0])  # the log is not in order of request
+    return RunTables(
+        requests=pd.DataFrame(log, columns=list(REQUEST_COLUMNS)),
+        steps=pd.DataFrame(list(steps) or _plain_steps(ends), columns=list(STEP_COLUMNS)),
+        residency=pd.DataFrame(residency, columns=list(RESIDENCY_COLUMNS)),
+        iteration_end_s=tuple(np.array(times, dtype=np.float64) for times in ends),
+        duration_s=duration_s,
+        usable_blocks=10,
+        block_size=16,
+    )
+
+
+def step(start_s: float, end_s: float, **given: float) -> dict:
+    """One row of the steps table, all zero but for what is given."""
+    return dict.fromkeys(STEP_COLUMNS, 0) | {
+        "start_s": start_s, "end_s": end_s, "repeat": 1, "free_blocks": 10, **given
+    }  # fmt: skip
+
+
+def _plain_steps(ends: list[list[float]]) -> list[dict]:
+    return [
+        step(before, end, replica=replica)
+        for replica, times in enumerate(ends)
+        for before, end in zip([0.0, *times], times, strict=False)
+    ]
+
+
+def _on_grid(low: int, high: int) -> st.SearchStrategy[float]:
+    return st.integers(low, high).map(lambda n: n / 8)
+
+
+@st.composite
+def _rows(draw: st.DrawFn, iterations: list[int]) -> list[tuple[int, int, int]]:
+    replica = draw(st.integers(0, len(iterations) - 1))
+    cuts = draw(st.lists(st.integers(0, iterations[replica]), max_size=6, unique=True).map(sorted))
+    return [(replica, a, b - a) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
+
+
+@st.composite
+def _request(draw: st.DrawFn, iterations: list[int], ends: list[list[float]]) -> dict:
+    rows = draw(_rows(iterations))
+    first = ends[rows[0][0]][rows[0][1]] if rows else 4.0
+    arrival = min(draw(_on_grid(0, 40)), first)
+    generated = sum(n for _, _, n in rows)
+    status = draw(st.sampled_from(["completed", "unfinished", "dropped"])) if rows else "rejected"
+    slo = st.one_of(st.just(NAN), _on_grid(1, 16))
+    return {
+        "rows": rows,
+        "class": draw(st.sampled_from(["rt", "be"])),
+        "arrival_s": arrival,
+        "status": status,
+        "output_tokens": generated if status == "completed" else generated + 1,
+        "first_scheduled_s": (arrival + first) / 2 if rows else NAN,
+        "ttft_slo_s": draw(slo),
+        "tpot_slo_s": draw(slo),
+        "num_preemptions": max(len(rows) - 1, 0),
+        "recomputed_tokens": draw(st.integers(0, 9)),
+        "cached_tokens": draw(st.integers(0, 9)),
+    }
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> RunTables:
+    """Up to eight requests on up to two replicas, with preemptions and every status."""
+    gaps = st.lists(_on_grid(1, 12), min_size=1, max_size=12)
+    ends = [list(np.cumsum(draw(gaps))) for _ in range(draw(st.integers(1, 2)))]
+    iterations = [len(times) for times in ends]
+    requests = draw(st.lists(_request(iterations, ends), max_size=8))
+    requests.sort(key=lambda request: request["arrival_s"])
+    return build(requests, ends, duration_s=draw(_on_grid(1, 60)))

@@ -1,0 +1,165 @@
+"""Figures: what they show, that their files are stable, and what they refuse."""
+
+import re
+from dataclasses import replace
+
+import made_up
+import matplotlib as mpl
+import numpy as np
+import pytest
+from scipy import stats
+
+from bros_sim import plots
+from bros_sim.errors import InputError
+from bros_sim.plots import FigureSpec
+from bros_sim.plots.spec import KEYS
+
+RATE, SLO = made_up.RATE, made_up.SLO
+
+
+@pytest.fixture(scope="module")
+def results():
+    return made_up.experiment(systems=["vLLM", "BROS"], rates=[2, 6], slos=[0.2, 0.4], seeds=2)
+
+
+def one_slo(**given) -> FigureSpec:
+    return FigureSpec(**{"where": {SLO: 0.4}} | given)
+
+
+EVERY = [
+    FigureSpec("attainment", x=RATE),
+    FigureSpec("attainment", x=SLO, by=RATE, y="ttft_attainment", title="By load"),
+    FigureSpec("line", x=RATE, y="p99_e2el_ms", service_class="be"),
+    FigureSpec("latency_cdf", metric="e2el"),
+    one_slo(plot="latency_cdf", metric="tpot", service_class="all"),
+    one_slo(plot="timeline", where={SLO: 0.4, RATE: 6}),
+]
+
+
+@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: spec.stem)
+def test_the_same_figure_gives_the_same_bytes(spec, results):
+    first, second = (plots.render(plots.draw(spec, results), "svg") for _ in range(2))
+    assert first.startswith(b"<?xml")
+    assert first == second
+
+
+@pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_other_files_are_stable_too(kind, head, results):
+    first, second = (plots.render(plots.draw(EVERY[-1], results), kind) for _ in range(2))
+    assert first.startswith(head)
+    assert first == second
+
+
+def test_every_plot_has_its_keys():
+    assert set(plots.PLOTS) == set(KEYS)
+    assert {spec.plot for spec in EVERY} == set(KEYS)
+
+
+def texts(figure) -> str:
+    return "\n".join(re.sub(r"\s+", " ", t.get_text()) for t in figure.findobj(mpl.text.Text))
+
+
+def test_attainment_shows_means_bands_and_the_ninety_line(results):
+    figure = plots.draw(one_slo(plot="attainment", x=RATE), results)
+    (panel,) = figure.axes
+    assert figure.get_figwidth() == 3.5
+    assert panel.get_ylim() == (0, 104)
+    vllm, bros, ninety = panel.lines
+    assert [vllm.get_label(), bros.get_label()] == ["vLLM", "BROS"]
+    assert vllm.get_marker() != bros.get_marker()
+    assert set(ninety.get_ydata()) == {90.0}
+
+    table = results.table()
+    chosen = table[(table["class"] == "rt") & (table["system"] == "BROS") & (table[SLO] == 0.4)]
+    for n, rate in enumerate((2, 6)):
+        sample = 100 * chosen.loc[chosen[RATE] == rate, "slo_attainment"]
+        assert (bros.get_xdata()[n], bros.get_ydata()[n]) == (rate, pytest.approx(sample.mean()))
+        half = stats.t.ppf(0.975, 1) * sample.std() / np.sqrt(2)
+        edges = panel.collections[1].get_paths()[0].vertices
+        edges = edges[edges[:, 0] == rate, 1]
+        assert edges.max() == pytest.approx(min(100, sample.mean() + half))
+        assert edges.min() == pytest.approx(max(1e-3 * sample.mean(), sample.mean() - half))
+    told = int(table.loc[(table["class"] == "rt") & (table[SLO] == 0.4), "arrived"].sum())
+    assert f"2 seeds per point, {told:,} requests in all" in texts(figure)
+    assert "workload.chat.arrivals.rate_rps (req/s)" in texts(figure)
+    assert "SLO attainment, real-time (%)" in texts(figure)
+
+
+def test_an_open_sweep_path_becomes_panels(results):
+    figure = plots.draw(FigureSpec("attainment", x=RATE, title="Load"), results)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [f"{SLO} = 0.2", f"{SLO} = 0.4"]
+    assert "Load" in texts(figure)
+
+
+def test_a_cdf_stays_below_one_hundred_when_requests_are_unserved(results):
+    point = made_up.experiment(systems=["vLLM"], rates=[2], seeds=1).points[0]
+    requests = point.tables.requests
+    requests.loc[::2, "status"] = "unfinished"
+    figure = plots.draw(FigureSpec("latency_cdf", metric="e2e"), made_up.Experiment([point]))
+    top = {art.get_ydata().max() for art in figure.axes[0].lines if len(art.get_ydata()) > 2}
+    assert all(20 < reached < 80 for reached in top)
+
+
+def test_timeline_is_the_time_weighted_mean_of_the_steps(results):
+    spec = one_slo(plot="timeline", where={SLO: 0.4, RATE: 6})
+    figure = plots.draw(spec, results)
+    assert len(figure.axes) == 6
+    steps = next(p for p in results.points if p.labels[RATE] == 6).steps()
+    busy = (steps["end_s"] - steps["start_s"]) * steps["running_rt"]
+    stairs = figure.axes[0].patches[0].get_data()
+    assert (stairs.values * np.diff(stairs.edges)).sum() == pytest.approx(busy.sum())
+
+
+def test_one_system_without_seeds_still_draws():
+    alone = made_up.experiment(systems=["vLLM"], rates=[2], seeds=1)
+    text = texts(plots.draw(FigureSpec("attainment", x=RATE), alone))
+    assert "1 seed per point" in text
+    assert "t interval" not in text
+
+
+def test_failed_points_are_left_out(results):
+    lost = replace(results.points[0], error="it broke")
+    partly = made_up.Experiment([lost, *results.points[1:]])
+    plots.draw(FigureSpec("attainment", x=RATE), partly)
+    plots.draw(FigureSpec("latency_cdf"), partly)
+    plots.draw(one_slo(plot="timeline", where={SLO: 0.2, RATE: 2}), partly)
+    with pytest.raises(InputError, match="no such point succeeded"):
+        plots.draw(one_slo(plot="attainment", x=RATE, where={}), made_up.Experiment([lost]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "key", "says"),
+    [
+        (FigureSpec("atainment"), "plot", "did you mean 'attainment'?"),
+        (FigureSpec("attainment"), "x", "missing"),
+        (FigureSpec("attainment", x="workload.chat.arrivals.rate"), "x", f"mean '{RATE}'?"),
+        (FigureSpec("attainment", x="system"), "x", "not a sweep path"),
+        (FigureSpec("attainment", x=RATE, by="sytem"), "by", "did you mean 'system'?"),
+        (FigureSpec("attainment", x=RATE, by=RATE), "by", "x axis already"),
+        (FigureSpec("attainment", x=RATE, y="slo_atainment"), "y", "mean 'slo_attainment'?"),
+        (FigureSpec("attainment", x=RATE, y="p99_ttft_ms"), "y", "use plot: line"),
+        (FigureSpec("attainment", x=RATE, y="p99_e2el_ms"), "y", "use plot: line"),
+        (FigureSpec("attainment", x=RATE, metric="ttft"), "metric", "does not use it"),
+        (FigureSpec("line", x=RATE), "y", "missing"),
+        (FigureSpec("line", x=RATE, y="saturation"), "y", "not a number"),
+        (FigureSpec("line", x=RATE, y="zzz"), "y", "bros-sim list metrics"),
+        (FigureSpec("latency_cdf", metric="tfft"), "metric", "did you mean 'ttft'?"),
+        (FigureSpec("latency_cdf", x=RATE), "x", "does not use it"),
+        (FigureSpec("latency_cdf", where={"rate": 2}), "where", "not a sweep path"),
+        (FigureSpec("latency_cdf", where={RATE: 3}), "where", "known: 2, 6"),
+        (FigureSpec("timeline"), "where", "fix values here"),
+        (FigureSpec("timeline", service_class="rt"), "class", "does not use it"),
+    ],
+)
+def test_a_figure_that_does_not_fit_is_refused(spec, key, says, results):
+    faults = plots.find_faults(spec, plots.axes_of(results.points))
+    assert [found for found, _ in faults] == [key]
+    assert says in faults[0][1]
+    with pytest.raises(InputError, match=re.escape(says)):
+        plots.draw(spec, results)
+
+
+def test_drawing_leaves_matplotlib_as_it_was(results):
+    before = dict(mpl.rcParams)
+    plots.render(plots.draw(EVERY[0], results), "png")
+    assert dict(mpl.rcParams) == before
