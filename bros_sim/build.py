@@ -1,0 +1,103 @@
+"""A resolved point -> components -> a cluster -> the tables of its run."""
+
+import copy
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from bros_sim import schema
+from bros_sim.cluster import simulate
+from bros_sim.config import decode, parse
+from bros_sim.latency.base import LatencyModel
+from bros_sim.latency.profile import Profile, load_profile, profile_path
+from bros_sim.log import RunLog, RunTables
+from bros_sim.replica import Replica
+from bros_sim.request import Slo
+from bros_sim.workload.streams import Stream, build
+
+
+def read_point(resolved: str) -> schema.PointSpec:
+    """A point from its resolved YAML."""
+    return decode(schema.PointSpec, parse(resolved, "resolved.yaml"))
+
+
+def run_point(spec: schema.PointSpec) -> RunTables:
+    """Simulate one point.
+
+    Raises:
+        InputError: A file that it reads has changed or gone.
+    """
+    cluster = spec.cluster
+    profile = profile_of(spec)
+    log = RunLog(cluster.replicas)
+    latency = latency_model(spec, profile)
+    replicas = [
+        Replica(
+            index=n,
+            scheduler=copy.deepcopy(spec.system.scheduler),
+            kv=copy.deepcopy(spec.system.kv),
+            latency=latency,
+            log=log,
+            max_model_len=cluster.max_model_len or profile.model.max_model_len,
+        )
+        for n in range(cluster.replicas)
+    ]
+    router = copy.deepcopy(cluster.router)
+    key = (zlib.crc32(b"router"),)
+    router.seed(np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=key)))
+    streams = [stream_of(name, stream) for name, stream in spec.workload.items()]
+    return simulate(
+        replicas=replicas,
+        router=router,
+        sources=[build(stream, spec.seed, spec.duration_s) for stream in streams],
+        duration_s=spec.duration_s,
+        drain_s=spec.drain_s,
+    )
+
+
+def profile_of(spec: schema.Run) -> Profile:
+    """The profile of a run, parsed once for each content of its file."""
+    path = profile_path(spec.cluster.profile)
+    return _profile(path, path.read_bytes())
+
+
+@lru_cache(maxsize=8)
+def _profile(path: Path, content: bytes) -> Profile:
+    del content
+    return load_profile(path)
+
+
+def latency_model(spec: schema.Run, profile: Profile) -> LatencyModel:
+    """The model that the experiment writes out, or that of the profile."""
+    if spec.latency is None:
+        return profile.models.by_kind()[profile.default_model]
+    if isinstance(spec.latency, type):
+        model: LatencyModel = profile.latency_model(spec.latency)
+        return model
+    written: LatencyModel = spec.latency
+    return written
+
+
+def stream_of(name: str, stream: schema.Stream) -> Stream:
+    """A stream of the YAML as the workload package knows it."""
+    return Stream(
+        name=name,
+        service_class=stream.service_class,
+        arrivals=stream.arrivals,
+        lengths=stream.lengths,
+        slo=Slo(stream.slo.ttft_s, stream.slo.tpot_s),
+        max_tokens=stream.max_tokens,
+    )
+
+
+def facts(spec: schema.PointSpec) -> dict[str, str]:
+    """What a result says about itself: the engine that is mirrored, and where times come from."""
+    profile = profile_of(spec)
+    return {
+        "mirrors": str(spec.system.scheduler.mirrors),
+        "profile": profile.id,
+        "profile_label": profile.label,
+        "latency_model": type(latency_model(spec, profile)).__name__.lower(),
+    }

@@ -1,0 +1,37 @@
+"""How the command line ends when something is wrong: lines on stderr and an exit code."""
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from bros_sim.errors import InputError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+class FaultTolerantGroup(TyperGroup):
+    """Turns what users can cause into a message; a traceback is always a bug of ours."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own signature
+        """Run a verb; bad input ends with code 2, Ctrl-C with 130."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            for line in error.faults:
+                say(line)
+            raise typer.Exit(BAD_INPUT) from None
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise  # typer ends quietly
+        except OSError as error:
+            say(f"bros-sim: {error}")
+            raise typer.Exit(FAILED) from None
+
+
+def say(line: str) -> None:
+    """One line of diagnostics on stderr."""
+    sys.stderr.write(f"{line}\n")

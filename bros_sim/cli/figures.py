@@ -1,0 +1,67 @@
+"""Figures: what an experiment asks for, checked before it runs and drawn after."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
+
+from bros_sim.config import Document, decode
+from bros_sim.errors import InputError
+from bros_sim.plots import FigureSpec, draw, find_faults, render
+from bros_sim.results import ResultSet, show_label
+from bros_sim.store import replace_file
+
+KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
+
+
+class HasLabels(Protocol):
+    """A point, run or not."""
+
+    @property
+    def labels(self) -> Mapping[str, object]:
+        """``system``, every sweep path, ``seed``."""
+        ...
+
+
+def read_figures(document: Document, points: Sequence[HasLabels]) -> list[FigureSpec]:
+    """The entries of ``figures``, checked against the axes that the points span.
+
+    Raises:
+        InputError: With every fault of every entry.
+    """
+    axes = {
+        name: list(dict.fromkeys(show_label(point.labels[name]) for point in points))
+        for name in points[0].labels
+    }
+    specs: list[FigureSpec] = []
+    faults: list[str] = []
+    entries = document.get(("figures",))
+    for n in range(len(entries) if isinstance(entries, list) else 0):
+        try:
+            spec = decode(FigureSpec, document, ("figures", n))
+        except InputError as error:
+            faults += error.faults
+            continue
+        specs.append(spec)
+        found = find_faults(spec, axes)
+        faults += [document.fault(("figures", n, key), what) for key, what in found]
+    if faults:
+        raise InputError(*faults)
+    return specs
+
+
+def draw_figures(specs: Sequence[FigureSpec], results: ResultSet) -> list[str]:
+    """Draw into ``figures/``, unless no point succeeded; the names of the files."""
+    if not specs or all(point.error for point in results.points):
+        return []
+    folder = results.folder / "figures"
+    folder.mkdir(exist_ok=True)
+    written = []
+    used: Counter[str] = Counter()
+    for spec in specs:
+        used[spec.stem] += 1
+        stem = spec.stem if used[spec.stem] == 1 else f"{spec.stem}-{used[spec.stem]}"
+        figure = draw(spec, results)
+        for kind in KINDS:
+            replace_file(folder / f"{stem}.{kind}", render(figure, kind))
+            written.append(f"{stem}.{kind}")
+    return written

@@ -1,0 +1,42 @@
+"""``init``: a commented experiment to start from."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TEMPLATE = "quickstart.yaml"
+FILES = ("experiment.yaml", "experiment.schema.json")
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where to write; made if missing.")] = Path(),
+) -> None:
+    """Write a commented experiment that runs, and the schema that editors complete it with.
+
+    Example: `bros-sim init demo`, then `bros-sim run demo/experiment.yaml`
+    """
+    import json
+
+    from bros_sim.errors import InputError
+    from bros_sim.plots import FigureSpec
+    from bros_sim.resources import data_path
+    from bros_sim.schema import json_schema
+
+    for name in FILES:
+        if (directory / name).exists():
+            raise InputError(f"{directory / name}: is already there; nothing was written")
+    text = (data_path("experiments") / TEMPLATE).read_text(encoding="utf-8")
+    text = text.replace("$schema=../experiment.schema.json", "$schema=experiment.schema.json")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / FILES[0]).write_text(text, encoding="utf-8")
+        (directory / FILES[1]).write_text(
+            json.dumps(json_schema(FigureSpec), indent=1) + "\n", encoding="utf-8"
+        )
+    except OSError as error:
+        raise InputError(f"{directory}: cannot be written: {error.strerror}") from None
+    sys.stdout.write(
+        f"wrote {directory / FILES[0]}; run it with: bros-sim run {directory / FILES[0]}\n"
+    )

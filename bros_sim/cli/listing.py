@@ -1,0 +1,147 @@
+"""``list`` and ``schema``: what may stand in an experiment."""
+
+import json
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bros_sim.cli.run import Format, FormatOption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    SCHEDULERS = "schedulers"
+    KV = "kv"
+    ROUTERS = "routers"
+    ARRIVALS = "arrivals"
+    LENGTHS = "lengths"
+    MAX_TOKENS = "max_tokens"
+    LATENCY = "latency"
+    METRICS = "metrics"
+    PLOTS = "plots"
+    PROFILES = "profiles"
+    TRACES = "traces"
+
+
+def list_kinds(
+    what: Annotated[What | None, typer.Argument(help="What to list; all of it by default.")] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List what an experiment can be made of: kinds, their parameters, defaults and meaning.
+
+    Example: `bros-sim list schedulers`
+    """
+    found = {item.value: _entries(item) for item in ([what] if what else What)}
+    if form is Format.JSON:
+        sys.stdout.write(json.dumps(found, indent=1, default=str) + "\n")
+        return
+    for title, entries in found.items():
+        if what is None:
+            sys.stdout.write(f"{title.upper()}\n\n")
+        for entry in entries:
+            _print_entry(entry)
+
+
+def schema() -> None:
+    """Print the JSON schema of an experiment file, for completion in editors.
+
+    Example: `bros-sim schema > experiment.schema.json`, and as first line of an experiment
+    `# yaml-language-server: $schema=experiment.schema.json`
+    """
+    from bros_sim.plots import FigureSpec
+    from bros_sim.schema import json_schema
+
+    sys.stdout.write(json.dumps(json_schema(FigureSpec), indent=1) + "\n")
+
+
+def _entries(what: What) -> list[dict[str, object]]:
+    from bros_sim.schema import SUPPLIED, TABLES
+
+    if what.value in TABLES:
+        return [_component(kind, cls, SUPPLIED) for kind, cls in TABLES[what.value].items()]
+    named = {
+        What.METRICS: _metrics,
+        What.PLOTS: _plots,
+        What.PROFILES: _profiles,
+        What.TRACES: _traces,
+    }
+    return named[what]()
+
+
+def _metrics() -> list[dict[str, object]]:
+    from bros_sim.metric_table import METRICS
+
+    return [{"name": name, "help": f"{m.doc} [{m.unit}]"} for name, m in METRICS.items()]
+
+
+def _plots() -> list[dict[str, object]]:
+    from bros_sim.plots import PLOTS, FigureSpec
+
+    entries: list[dict[str, object]] = [
+        {"name": name, "help": _first_line(draw)} for name, draw in PLOTS.items()
+    ]
+    keys = _component("keys of a figure", FigureSpec, {})
+    return [*entries, {**keys, "help": "one entry under figures"}]
+
+
+def _profiles() -> list[dict[str, object]]:
+    from bros_sim.latency.profile import profile_ids
+
+    return [{"name": name} for name in profile_ids()]
+
+
+def _traces() -> list[dict[str, object]]:
+    from bros_sim.workload import TRACES
+    from bros_sim.workload.twins import twin_paths
+
+    twins: list[dict[str, object]] = [
+        {"name": name, "help": "shipped twin (kind: twin, or lengths of kind: empirical)"}
+        for name in twin_paths()
+    ]
+    formats: list[dict[str, object]] = [
+        {"name": name, "help": f"file format that is read: {reader.title}"}
+        for name, reader in TRACES.items()
+    ]
+    return [*twins, *formats]
+
+
+def _component(kind: str, cls: type, supplied: "Mapping[str, str]") -> dict[str, object]:
+    from bros_sim.parameters import parameters
+
+    entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
+    found = parameters(cls)
+    version = next((p.default for p in found if p.name == "version"), None)
+    if version:
+        entry["mirrors"] = version
+    entry["parameters"] = [
+        {
+            "name": p.name,
+            "type": p.type,
+            "default": supplied.get(p.name, p.default),
+            "help": p.help,
+        }
+        for p in found
+    ]
+    return entry
+
+
+def _first_line(item: object) -> str:
+    return (item.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
+
+
+def _print_entry(entry: "Mapping[str, object]") -> None:
+    mirrors = f" (mirrors {entry['mirrors']})" if "mirrors" in entry else ""
+    help_text = entry.get("help")
+    sys.stdout.write(f"{entry['name']}{f': {help_text}' if help_text else ''}{mirrors}\n")
+    for item in entry.get("parameters", []):  # type: ignore[attr-defined]
+        default = "" if item["default"] == "required" else f" = {item['default']}"
+        meaning = f"  {item['help']}" if item["help"] else ""
+        sys.stdout.write(f"    {item['name']}: {item['type']}{default}{meaning}\n")
+    if "parameters" in entry:
+        sys.stdout.write("\n")

@@ -1,0 +1,175 @@
+"""``run`` and ``check``: from an experiment file to tables, result files and figures."""
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bros_sim.cli.faults import FAILED, INTERRUPTED, say
+
+if TYPE_CHECKING:
+    from bros_sim.experiment import Loaded, Point
+    from bros_sim.plots import FigureSpec
+    from bros_sim.results import ResultSet
+    from bros_sim.store import Store
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+ExperimentFile = Annotated[Path, typer.Argument(help="The experiment: a YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Change a value of the experiment, e.g. `--set workload.chat.slo.ttft_s=0.5`.",
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the results.")]
+
+
+def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
+    """Check an experiment file: every fault as `file:line:column: path: what is wrong`.
+
+    Example: `bros-sim check experiments/quickstart.yaml`
+    """
+    loaded, _ = _load(experiment, overrides or [])
+    points = _count(len(loaded.points), "point")
+    sys.stdout.write(f"{experiment}: {loaded.spec.name}: {points}, no faults\n")
+
+
+def run(
+    experiment: ExperimentFile,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Processes. Default: one for each core.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Results go to OUT/NAME, by the name in the file.")
+    ] = Path("results"),
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List the points and whether they are there; run none."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Run points again that are already there.")
+    ] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Run every point of an experiment (systems x grid x seeds) and print what came out.
+
+    Points that are already in the results folder are not run again, so the same command resumes
+    an interrupted sweep. The figures that the experiment names are drawn at the end.
+
+    Examples:
+    `bros-sim run experiments/quickstart.yaml`
+
+    `bros-sim run exp.yaml --set seed=3 --set cluster.replicas=4 --workers 8`
+    """
+    from bros_sim.cli.figures import draw_figures
+    from bros_sim.store import Store
+
+    loaded, figures = _load(experiment, overrides or [])
+    store = Store(out / loaded.spec.name)
+    if dry_run:
+        _list_points(loaded.points, store, form)
+        return
+    store.open()
+    if overwrite:
+        for point in loaded.points:
+            store.remove(point.key)
+    errors = _run_missing(loaded.points, store, workers or _cores(), experiment)
+    results = _collect(loaded, store, errors)
+    draw_figures(figures, results)
+    _print(results, form)
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+def _load(path: Path, overrides: list[str]) -> "tuple[Loaded, list[FigureSpec]]":
+    from bros_sim.cli.figures import read_figures
+    from bros_sim.config import override, read_yaml
+    from bros_sim.experiment import load
+
+    document = read_yaml(path)
+    for assignment in overrides:
+        document = override(document, assignment)
+    loaded = load(document)
+    return loaded, read_figures(document, loaded.points)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _list_points(points: "list[Point]", store: "Store", form: Format) -> None:
+    rows = [{**point.labels, "key": point.key, "state": store.state(point.key)} for point in points]
+    if form is Format.JSON:
+        sys.stdout.write(json.dumps({"folder": str(store.folder), "points": rows}, indent=1) + "\n")
+        return
+    from bros_sim.cli.tables import print_rows
+
+    print_rows([{**row, "key": str(row["key"])[:12]} for row in rows])
+
+
+def _run_missing(
+    points: "list[Point]", store: "Store", workers: int, experiment: Path
+) -> dict[str, str]:
+    """Run what is missing; key -> error of the points that failed."""
+    from bros_sim.cli.progress import Progress
+    from bros_sim.sweep import pending, run_points
+
+    todo, damaged = pending(points, store)
+    for line in damaged:
+        say(line)
+    there = len({point.key for point in points}) - len(todo)
+    if there:
+        say(f"{_count(there, 'point')} already in {store.folder}")
+    try:
+        with Progress(len(todo)) as progress:
+            outcomes = run_points(todo, store, workers, progress.advance)
+    except KeyboardInterrupt:
+        say(f"interrupted; the points that ended are kept, resume with: bros-sim run {experiment}")
+        raise typer.Exit(INTERRUPTED) from None
+    return {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
+
+
+def _collect(loaded: "Loaded", store: "Store", errors: dict[str, str]) -> "ResultSet":
+    from bros_sim.results import ResultSet
+
+    points = [
+        store.read(point.labels, point.key, errors.get(point.key, "")) for point in loaded.points
+    ]
+    results = ResultSet(loaded.spec.name, store.folder, points)
+    store.write_summary(results)
+    store.write_provenance(loaded.source, results, loaded.contents)
+    return results
+
+
+def _print(results: "ResultSet", form: Format) -> None:
+    from bros_sim.cli.tables import print_results
+
+    failed = [point for point in results.points if point.error]
+    for point in failed:
+        labels = ", ".join(f"{name}={value}" for name, value in point.labels.items())
+        say(f"failed: {labels}: {point.error}")
+    if form is Format.JSON:
+        rows = json.loads(results.table().to_json(orient="records"))
+        content = {"name": results.name, "folder": str(results.folder), "rows": rows}
+        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        return
+    print_results(results)
+    say(f"results: {results.folder}")

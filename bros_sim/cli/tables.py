@@ -1,0 +1,127 @@
+"""Results as tables on stdout."""
+
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bros_sim.results import PointResult, ResultSet
+
+COLUMNS = {
+    "slo_attainment": "SLO met %",
+    "mean_ttft_ms": "TTFT mean ms",
+    "p50_ttft_ms": "p50",
+    "p99_ttft_ms": "p99",
+    "mean_tpot_ms": "TPOT mean ms",
+    "p99_tpot_ms": "p99",
+    "output_throughput_steady": "tokens/s",
+    "num_preemptions": "preempted",
+    "saturation": "load",
+}
+"""Metric -> heading of `run`'s table; a mean over the seeds."""
+FATES = {
+    "rejected": "they could never fit",
+    "dropped": "the policy gave them up",
+    "unfinished": "drain_s was over; they count as bad",
+}
+"""Ends of requests that a reader must know about, and why."""
+WIDE = 240
+
+
+def print_results(results: "ResultSet") -> None:
+    """One row per system, grid point and class, means over the seeds; then what to keep in mind."""
+    frame = results.table()
+    labels = [
+        name for name in (results.points[0].labels if results.points else ()) if name != "seed"
+    ]
+    good = frame[frame["error"] == ""]
+    rows = []
+    for keys, group in good.groupby([*labels, "class"], sort=False, dropna=False):
+        if group["arrived"].sum() and keys[-1] != "all":
+            rows.append([*map(_text, keys), *(_cell(group, name) for name in COLUMNS)])
+    headings = [*(label.rpartition(".")[2] for label in labels), "class", *COLUMNS.values()]
+    print_table(headings, rows)
+    for line in _notes(results):
+        sys.stdout.write(f"{line}\n")
+
+
+def _cell(group: "pd.DataFrame", name: str) -> str:
+    if name == "saturation":
+        return " ".join(dict.fromkeys(group[name]))
+    value = float(group[name].astype(float).mean())
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.1f}" if name == "slo_attainment" else _number(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _notes(results: "ResultSet") -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    by_system: dict[str, list[PointResult]] = {}
+    for point in results.points:
+        if not point.error:
+            by_system.setdefault(str(point.labels["system"]), []).append(point)
+    mirrors = [f"{name} mirrors {points[0].facts['mirrors']}" for name, points in by_system.items()]
+    return mirrors + [
+        f"warning: {name}: {warning}"
+        for name, points in by_system.items()
+        for warning in _warnings(points)
+    ]
+
+
+def _warnings(points: "Sequence[PointResult]") -> Iterator[str]:
+    """About the points of one system."""
+    total = {key: sum(_whole(point, key) for point in points) for key in ("arrived", *FATES)}
+    if not total["arrived"]:
+        yield "no request arrived"
+    for key, why in FATES.items():
+        if total[key]:
+            yield f"{total[key]:,.0f} of {total['arrived']:,.0f} requests {key}: {why}"
+    outside = max(_whole(point, "extrapolated_share") for point in points)
+    if outside > 0:
+        yield (
+            f"up to {100 * outside:.1f} % of the iterations of a point lie outside the range that"
+            " the latency model was fitted on"
+        )
+
+
+def _whole(point: "PointResult", key: str) -> float:
+    """A number of the whole point, 0 where it is undefined."""
+    return float(point.summary["all"][key] or 0)
+
+
+def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows of like keys as a table."""
+    headings = list(rows[0]) if rows else []
+    print_table(headings, ([_text(row[name]) for name in headings] for row in rows))
+
+
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A plain table: numbers to the right, text to the left, no colours in a pipe."""
+    rows = list(rows)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for n, heading in enumerate(headings):
+        numeric = all(
+            row[n].replace(",", "").lstrip("-")[:1].isdigit() or row[n] == "-" for row in rows
+        )
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table)

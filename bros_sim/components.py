@@ -1,0 +1,243 @@
+"""Dataclasses as configuration: the init fields of a component are its YAML keys.
+
+A component is a plain dataclass in a table ``kind -> class``. Its constraints stand in
+``Annotated[int, Ge(1), Doc("help")]``; what is ``init=False`` is run-time memory and no key.
+``kind: my_pkg.my_module:MyScheduler`` names a class of the user's own.
+"""
+
+import dataclasses
+import importlib
+import json
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from annotated_doc import Doc
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from pydantic_core import core_schema as schemas
+
+from bros_sim.errors import InputError
+from bros_sim.messages import fault, finished, nearest, shown
+
+__all__ = ["Kinds", "Strict", "build", "load_class", "model_of", "nearest", "plain"]
+
+T = TypeVar("T")
+
+
+class Strict(BaseModel):
+    """Base of every checked mapping: no unknown keys, no conversions, finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Marks a field that holds one component: ``Annotated[Scheduler, Kinds("scheduler", TABLE)]``.
+
+    ``table`` may be a function that returns the table, for a component that holds others of its
+    own table. A class of the user's own must have the public methods of ``contract``. Fields that
+    are ``supplied`` by the experiment need not be written. With ``bare``, a kind that stands alone
+    is left as the class, for a component that can be made ``from_profile``.
+    """
+
+    what: str
+    table: Mapping[str, type] | Callable[[], Mapping[str, type]] = dataclasses.field(repr=False)
+    contract: type | None = None
+    supplied: tuple[str, ...] = ()
+    bare: bool = False
+
+    def __hash__(self) -> int:
+        return hash(self.what)
+
+    @property
+    def classes(self) -> Mapping[str, type]:
+        """The table itself."""
+        return self.table() if callable(self.table) else self.table
+
+    def read(self, value: object, info: ValidationInfo) -> object:
+        """Check ``{kind: ..., <init fields>}`` and make the component."""
+        if not isinstance(value, dict):
+            raise fault((), f"should be a mapping with the key 'kind' (got {shown(value)})")
+        if "kind" not in value:
+            raise fault((), f"the key 'kind' is missing{nearest('', self.classes)}")
+        kind = value["kind"]
+        if not isinstance(kind, str):
+            raise fault(("kind",), f"should be text (got {shown(kind)})")
+        cls = self.classes.get(kind) or self._own(kind)
+        values = {key: below for key, below in value.items() if key != "kind"}
+        if self.bare and not values and hasattr(cls, "from_profile"):
+            return cls
+        return build(cls, values, info.context)
+
+    def _own(self, kind: str) -> type:
+        if ":" not in kind:
+            hint = nearest(kind, self.classes)
+            raise fault(("kind",), f"there is no {self.what} of kind '{kind}'{hint}")
+        try:
+            cls = load_class(kind)
+        except InputError as error:
+            raise fault(("kind",), str(error)) from None
+        lacking = sorted(_members(self.contract) - _members(cls)) if self.contract else []
+        if lacking:
+            what = f"{kind} is no {self.what}: it has no {', '.join(lacking)}"
+            raise fault(("kind",), what)
+        return cls
+
+    def write(self, component: object) -> dict[str, object]:
+        """The mapping that ``read`` makes ``component`` from, defaults written out."""
+        cls = component if isinstance(component, type) else type(component)
+        kind = next((name for name, known in self.classes.items() if known is cls), None)
+        values = {} if component is cls else plain(component)
+        return {"kind": kind or f"{cls.__module__}:{cls.__qualname__}", **values}
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return schemas.with_info_plain_validator_function(
+            self.read, serialization=schemas.plain_serializer_function_ser_schema(self.write)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        known = [
+            handler(_with_kind(kind, cls, self.supplied).__pydantic_core_schema__)
+            for kind, cls in self.classes.items()
+        ]
+        known += [_lone_kind(kind) for kind in self.classes if self.bare]
+        own = {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "module:Class"}
+        other = {"type": "object", "properties": {"kind": own}, "required": ["kind"]}
+        return {"anyOf": [*known, other]}
+
+
+def _members(cls: type) -> set[str]:
+    fields = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", {})}
+    return {name for name in fields | set(dir(cls)) if not name.startswith("_")}
+
+
+def load_class(name: str) -> type:
+    """Import ``module:Class``, a dataclass of the user's own.
+
+    Raises:
+        InputError: It cannot be imported or is not a dataclass.
+    """
+    module_name, _, class_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may fail in any way
+        raise InputError(f"cannot import {module_name}: {error}") from None
+    cls = getattr(module, class_name, None)
+    if cls is None:
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise InputError(f"{module_name} has no class {class_name}{nearest(class_name, classes)}")
+    if not isinstance(cls, type) or not dataclasses.is_dataclass(cls):
+        raise InputError(f"{name} is not a dataclass")
+    return cls
+
+
+@cache
+def model_of(cls: type) -> type[Strict]:
+    """The pydantic model of a dataclass: its init fields alone, with help and defaults."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields: dict[str, Any] = {
+        item.name: (hints[item.name], _field(item, hints[item.name]))
+        for item in dataclasses.fields(cls)
+        if item.init
+    }
+    return create_model(cls.__name__, __base__=Strict, __doc__=cls.__doc__, **fields)
+
+
+@cache
+def _with_kind(kind: str, cls: type, supplied: tuple[str, ...]) -> type[Strict]:
+    """The mapping of one kind as the JSON schema shows it."""
+    doc = (cls.__doc__ or "").strip().partition("\n")[0]
+    model = model_of(cls)
+    optional = {name: (model.model_fields[name].annotation, None) for name in supplied}
+    fields: dict[str, Any] = {"kind": (typing.Literal[kind], ...), **optional}
+    return create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
+
+
+def _lone_kind(kind: str) -> dict[str, object]:
+    properties = {"kind": {"const": kind}}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": ["kind"],
+        "additionalProperties": False,
+    }
+
+
+def _field(item: "dataclasses.Field[Any]", hint: object) -> Any:  # noqa: ANN401 - pydantic's own
+    shown_as: dict[str, Any] = {"description": documentation(hint)}
+    if "alias" in item.metadata:  # a key that Python reserves, such as class
+        shown_as["alias"] = item.metadata["alias"]
+    if item.default is not dataclasses.MISSING:
+        return Field(default=item.default, **shown_as)
+    if item.default_factory is not dataclasses.MISSING:
+        return Field(default_factory=item.default_factory, **shown_as)
+    return Field(**shown_as)
+
+
+def documentation(hint: object) -> str | None:
+    """The ``Doc`` text of an ``Annotated`` type."""
+    metadata = getattr(hint, "__metadata__", ())
+    return next((item.documentation for item in metadata if isinstance(item, Doc)), None)
+
+
+def build(shape: type[T], value: object, context: Mapping[str, Path] | None = None) -> T:
+    """Make ``shape`` from plain data; the first step is strict JSON, so text is never a number.
+
+    Raises:
+        pydantic.ValidationError: With every fault, each a finished message at its place.
+    """
+    cls: Any = shape
+    record = dataclasses.is_dataclass(cls)
+    model = model_of(cls) if record else cls
+    try:
+        made: Any = TypeAdapter(model).validate_json(json.dumps(value), context=context)
+    except ValidationError as error:
+        details = [finished(item, model) for item in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data(shape.__name__, details) from None
+    if not record:
+        return typing.cast("T", made)
+    values = {key: _anchored(getattr(made, key), context) for key in made.model_fields_set}
+    return _call(shape, values)
+
+
+def _anchored(value: object, context: Mapping[str, Path] | None) -> object:
+    """A relative path starts from the folder of the document that names it."""
+    if isinstance(value, Path) and context is not None:
+        return context["directory"] / value
+    return value
+
+
+def _call(shape: type[T], values: dict[str, object]) -> T:
+    try:
+        return shape(**values)
+    except InputError as error:
+        raise fault((), *error.faults) from None
+    except ValueError as error:
+        raise fault((), str(error)) from None
+
+
+def plain(component: object) -> dict[str, object]:
+    """The init fields of a component as plain data."""
+    cls: Any = type(component)
+    model = model_of(cls)
+    values = {name: getattr(component, name) for name in model.model_fields}
+    return model.model_construct(**values).model_dump(mode="json")

@@ -1,0 +1,78 @@
+"""YAML text -> checked Python objects; every fault as ``file:line:column: path: what is wrong``.
+
+Two steps. ``read_yaml`` turns a file into a ``Document``, plain data that remembers its places;
+``decode`` checks that data against a type and reports all faults at once. Text is never taken for
+a number.
+"""
+
+import sys
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from bros_sim import components, messages
+from bros_sim.documents import Data, Document, PathKey, get_step, has_step, show_path
+from bros_sim.errors import InputError
+from bros_sim.yaml_text import override, parse, read_yaml
+
+__all__ = ["Data", "Document", "PathKey", "decode", "override", "parse", "read_yaml", "show_path"]
+
+T = TypeVar("T")
+
+
+def decode(shape: type[T], document: Document, at: PathKey = ()) -> T:
+    """Check (a part of) a document against a dataclass or a pydantic model.
+
+    Args:
+        shape: The class to make; only its init fields may occur, with exactly their types.
+        document: What ``read_yaml`` returned.
+        at: Path of the part to decode; the whole document by default.
+
+    Raises:
+        InputError: With every fault, in order of its place.
+    """
+    directory = document.directory
+    if str(directory) not in sys.path:
+        sys.path.append(str(directory))  # where the user's own classes live
+    try:
+        return components.build(shape, document.get(at), {"directory": directory})
+    except ValidationError as error:
+        raise InputError(*_fault_lines(error, document, at)) from None
+
+
+def _fault_lines(error: ValidationError, document: Document, at: PathKey) -> list[str]:
+    """One line for every place at fault, in the order of the document."""
+    by_place: dict[tuple[PathKey, bool], list[str]] = {}
+    for item in error.errors(include_url=False):
+        what = str(item["ctx"]["what"])
+        path = at + _real_path(document.get(at), item["loc"], missing=what == messages.MISSING)
+        known = by_place.setdefault((path, what.startswith("unknown key")), [])
+        if what not in known:
+            known.append(what)
+    order = {path: n for n, path in enumerate(document.places)}
+
+    def rank(path: PathKey) -> int:
+        return order[path] if path in order else order.get(path[:-1], 0)
+
+    placed = sorted(by_place.items(), key=lambda item: rank(item[0][0]))
+    return [
+        document.fault(path, what, key=key)
+        for (path, key), whats in placed
+        for what in _alternatives(whats)
+    ]
+
+
+def _alternatives(whats: list[str]) -> list[str]:
+    """What the members of a union say is one fault: it is neither of them."""
+    if all(what.startswith("should be") for what in whats):
+        return [" or ".join(whats)]
+    return whats
+
+
+def _real_path(data: Data, loc: PathKey, *, missing: bool) -> PathKey:
+    """``loc`` without the names that pydantic adds for the members of a union."""
+    path: PathKey = ()
+    for n, step in enumerate(loc):
+        if has_step(data, step) or (missing and n == len(loc) - 1):
+            path, data = (*path, step), get_step(data, step)
+    return path

@@ -1,0 +1,123 @@
+"""Plain data that remembers where each key and value stands in its source."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bros_sim.messages import nearest
+
+Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
+PathKey = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """Plain data with the place of every key and value in its source.
+
+    ``places`` maps a path to what an error line starts with: ``file:line:column`` or ``--set``.
+    """
+
+    filename: str
+    data: dict[str, Data]
+    places: Mapping[PathKey, str] = field(repr=False)
+    key_places: Mapping[PathKey, str] = field(repr=False)
+
+    @property
+    def directory(self) -> Path:
+        """The folder that relative paths in this document start from."""
+        return Path(self.filename).resolve().parent
+
+    def fault(self, path: PathKey, what: str, *, key: bool = False) -> str:
+        """One finished error line about the value (or the key) at ``path``."""
+        where = self.key_places if key else self.places
+        known = next(path[:n] for n in range(len(path), -1, -1) if path[:n] in where or n == 0)
+        place = where.get(known) or self.places[()]
+        return f"{place}{'' if place == '--set' else ':'} {show_path(path)}{what}"
+
+    def path_of(self, dotted: str) -> PathKey:
+        """Split ``a.b.c`` along the keys that exist; keys may contain dots themselves."""
+        parts = dotted.split(".")
+        path: PathKey = ()
+        here: Data = self.data
+        while parts:
+            taken = next((n for n in range(len(parts), 0, -1) if _joined(here, parts[:n])), 1)
+            text = ".".join(parts[:taken])
+            step = int(text) if isinstance(here, list) and text.isdecimal() else text
+            path, parts, here = (*path, step), parts[taken:], get_step(here, step)
+        return path
+
+    def dead_end(self, path: PathKey) -> str | None:
+        """Why nothing can stand at ``path``: a mapping on the way to it is not there."""
+        here: Data = self.data
+        for n, step in enumerate(path[:-1]):
+            if not has_step(here, step):
+                hint = nearest(str(step), here if isinstance(here, dict) else ())
+                return f"{'.'.join(map(str, path[:n])) or 'it'} has no '{step}'{hint}"
+            here = get_step(here, step)
+        return None if isinstance(here, dict | list) else f"{path[-2]} holds no keys"
+
+    def places_below(self, path: PathKey) -> dict[PathKey, str]:
+        """The places of the value at ``path`` and of all in it, relative to ``path``."""
+        size = len(path)
+        return {p[size:]: where for p, where in self.places.items() if p[:size] == path}
+
+    def get(self, path: PathKey) -> Data:
+        """The value at ``path``; ``None`` where there is nothing."""
+        here: Data = self.data
+        for step in path:
+            here = get_step(here, step)
+        return here
+
+    def put(
+        self, path: PathKey, value: Data, places: Mapping[PathKey, str], key_place: str = ""
+    ) -> "Document":
+        """A copy with ``value`` at ``path``; ``places`` are relative to that path.
+
+        Missing mappings on the way are made, so that a misspelt path is reported as such later.
+        A fault of the key itself is at ``key_place``, by default that of the value.
+        """
+        keep = {p: w for p, w in self.places.items() if p[: len(path)] != path}
+        keys = {p: w for p, w in self.key_places.items() if p[: len(path)] != path}
+        for depth in range(1, len(path)):
+            if not has_step(self.get(path[: depth - 1]), path[depth - 1]):
+                keys[path[:depth]] = places[()]
+            if not isinstance(self.get(path[:depth]), dict | list):
+                keep[path[:depth]] = places[()]
+        moved = {path + below: where for below, where in places.items()}
+        keys |= moved | {path: key_place or places[()]}
+        data = _put(self.data, path, value)
+        assert isinstance(data, dict)
+        return replace(self, data=data, places=keep | moved, key_places=keys)
+
+
+def _joined(here: Data, parts: list[str]) -> bool:
+    return isinstance(here, dict) and ".".join(parts) in here
+
+
+def has_step(here: Data, step: str | int) -> bool:
+    """Whether ``here`` has that key or position."""
+    if isinstance(here, list):
+        return isinstance(step, int) and step < len(here)
+    return isinstance(here, dict) and step in here
+
+
+def get_step(here: Data, step: str | int) -> Data:
+    """What stands at a key or position; ``None`` where nothing does."""
+    if not has_step(here, step):
+        return None
+    return here[step]  # type: ignore[index]
+
+
+def _put(here: Data, path: PathKey, value: Data) -> Data:
+    if not path:
+        return value
+    below = _put(get_step(here, path[0]), path[1:], value)
+    if isinstance(here, list) and isinstance(path[0], int) and path[0] < len(here):
+        return [below if n == path[0] else old for n, old in enumerate(here)]
+    return {**(here if isinstance(here, dict) else {}), str(path[0]): below}
+
+
+def show_path(path: Iterable[str | int]) -> str:
+    """``a.b.0: ``, or nothing for the whole document."""
+    text = ".".join(str(part) for part in path)
+    return f"{text}: " if text else ""

@@ -1,0 +1,196 @@
+"""An experiment file -> its points: every system at every point of the grid with every seed.
+
+A point is self-contained: its resolved YAML holds every default, and its key is a hash of that and
+of the contents of every file that it reads.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from bros_sim.build import stream_of
+from bros_sim.config import Data, Document, PathKey, decode
+from bros_sim.errors import InputError
+from bros_sim.grid import variants
+from bros_sim.inputs import Inputs, files_of
+from bros_sim.latency.profile import Profile
+from bros_sim.messages import MISSING
+from bros_sim.schema import Experiment, PointSpec, Sweep
+from bros_sim.workload.streams import build
+
+VERSION = 1
+"""Part of every key: raise it when a change of the simulator makes stored points wrong."""
+Labels = Mapping[str, Data]
+"""``system``, every sweep path, and ``seed``."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run: a system at one point of the grid with one seed.
+
+    ``contents`` maps each file that the run depends on to the sha256 of what is in it.
+    """
+
+    labels: Labels
+    spec: PointSpec
+    contents: Mapping[str, str]
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The point as plain data, every default written out."""
+        return self.spec.model_dump(mode="json", by_alias=True)
+
+    @cached_property
+    def resolved(self) -> str:
+        """The same as YAML."""
+        yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+        yaml.default_flow_style = False
+        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+        yaml.dump(self.plain, text)
+        return text.getvalue()
+
+    @cached_property
+    def key(self) -> str:
+        """Name of the folder of its result: equal for equal runs, wherever their files lie."""
+        point = _by_content(self.plain, self.contents)
+        content = {"version": VERSION, "point": point, "files": sorted(self.contents.values())}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
+    """``value`` with the content instead of the name of every file."""
+    if isinstance(value, dict):
+        return {key: _by_content(below, contents) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_by_content(item, contents) for item in value]
+    return contents.get(value, value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A checked experiment: what it says, its points, and the data it was read from."""
+
+    spec: Experiment
+    points: list[Point]
+    source: Mapping[str, Data]
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """File -> sha256, of all files that any point depends on."""
+        return {name: sha for point in self.points for name, sha in point.contents.items()}
+
+
+def load(document: Document) -> Loaded:
+    """Check an experiment, the values of its sweep and the files it names; lay out its points.
+
+    Raises:
+        InputError: With every fault that was found.
+    """
+    inputs = Inputs()
+    grid = _grid(document, inputs)
+    faults = dict.fromkeys(_base_faults(document, grid, inputs))
+    specs: list[tuple[Labels, Experiment]] = []
+    for labels, variant in variants(document, grid):
+        try:
+            specs.append((labels, _decode(variant, inputs)))
+        except InputError as error:
+            faults |= dict.fromkeys(error.faults)
+    if faults:
+        raise InputError(*faults)
+    _try_streams(document, [spec for _, spec in specs])
+    return Loaded(specs[0][1], _points(specs, inputs), document.data)
+
+
+def _grid(document: Document, inputs: Inputs) -> dict[str, list[Data]]:
+    if document.get(("sweep",)) is None:
+        return {}
+    try:
+        return decode(Sweep, document, ("sweep",)).grid
+    except InputError:
+        _decode(document, inputs)  # reports the faults of the sweep together with all others
+        raise
+
+
+def _base_faults(document: Document, grid: Mapping[str, list[Data]], inputs: Inputs) -> list[str]:
+    """Faults of the file itself; only what the grid supplies may be missing in it."""
+    supplied = tuple(f" {dotted}: {MISSING}" for dotted in grid)
+    try:
+        _decode(document, inputs)
+    except InputError as error:
+        return [fault for fault in error.faults if not fault.endswith(supplied)]
+    return []
+
+
+def _decode(document: Document, inputs: Inputs) -> Experiment:
+    document, faults = inputs.completed(document)
+    try:
+        spec = decode(Experiment, document)
+    except InputError as error:
+        raise InputError(*faults, *error.faults) from None
+    faults = faults or _misfits(spec, document, inputs.profile(spec.cluster.profile))
+    if faults:
+        raise InputError(*faults)
+    return spec
+
+
+def _misfits(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+    """What the profile cannot give and what a policy cannot serve."""
+    faults = []
+    if isinstance(spec.latency, type):
+        try:
+            profile.latency_model(spec.latency)
+        except InputError as error:
+            faults += [document.fault(("latency", "kind"), what) for what in error.faults]
+    max_model_len = spec.cluster.max_model_len or profile.model.max_model_len
+    for name, system in spec.systems.items():
+        why = system.scheduler.refuses(max_model_len)
+        if why:
+            faults.append(document.fault(("systems", name, "scheduler"), why))
+    return faults
+
+
+def _try_streams(document: Document, specs: list[Experiment]) -> None:
+    """Build each stream once that reads a file not seen before, and all of the first point.
+
+    So a broken trace is bad input, found before anything is written.
+    """
+    seen: set[str] = set()
+    faults: dict[str, None] = {}
+    for spec in specs:
+        for name, stream in spec.workload.items():
+            if seen and not [*files_of(stream.arrivals), *files_of(stream.lengths)]:
+                continue
+            written = f"{name} {stream.model_dump_json()}"
+            if written in seen:
+                continue
+            seen.add(written)
+            try:
+                build(stream_of(name, stream), spec.seed, spec.duration_s)
+            except InputError as error:
+                at: PathKey = ("workload", name)
+                faults |= dict.fromkeys(document.fault(at, what, key=True) for what in error.faults)
+    if faults:
+        raise InputError(*faults)
+
+
+def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:
+    """What one system runs with one seed."""
+    shared = {key: getattr(spec, key) for key in PointSpec.model_fields if key != "system"}
+    return PointSpec.model_construct(**{**shared, "seed": seed, "system": spec.systems[system]})
+
+
+def _points(specs: list[tuple[Labels, Experiment]], inputs: Inputs) -> list[Point]:
+    points = []
+    for name in specs[0][1].systems:
+        for labels, spec in specs:
+            contents = inputs.contents(spec, name)
+            for seed in range(spec.seed, spec.seed + spec.sweep.seeds):
+                point_labels = {"system": name, **labels, "seed": seed}
+                points.append(Point(point_labels, point_spec(spec, name, seed), contents))
+    return points

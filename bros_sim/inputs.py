@@ -1,0 +1,121 @@
+"""The files behind an experiment: its profile, its traces, classes of the user's own."""
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from bros_sim.config import Data, Document, PathKey
+from bros_sim.errors import InputError
+from bros_sim.kv import KV_MANAGERS
+from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
+from bros_sim.schema import Experiment
+
+PROFILE: PathKey = ("cluster", "profile")
+BLOCK_SIZE = 16
+"""Tokens per block where neither the YAML nor the class says so."""
+ANY_SIZE = 2
+"""Stands in for a KV size that cannot be known, so that the fault behind it is reported alone."""
+
+
+class Inputs:
+    """Profiles and contents of files, each read once while an experiment is loaded."""
+
+    def __init__(self) -> None:
+        self._profiles: dict[str, Profile] = {}
+        self._hashes: dict[str, str] = {}
+
+    def profile(self, name: str) -> Profile:
+        """A profile by id or path.
+
+        Raises:
+            InputError: It is not there or at fault.
+        """
+        if name not in self._profiles:
+            self._profiles[name] = load_profile(name)
+        return self._profiles[name]
+
+    def completed(self, document: Document) -> tuple[Document, list[str]]:
+        """The document with what follows from its profile, and what is wrong with that profile.
+
+        A path of a profile becomes absolute; every KV manager gets its size.
+        """
+        named = document.get(PROFILE)
+        name = DEFAULT_PROFILE if named is None else named
+        if not isinstance(name, str):
+            return _with_kv_sizes(document, None), []
+        if name.endswith((".yaml", ".yml")):
+            name = str(document.directory / name)
+            document = document.put(PROFILE, name, document.places_below(PROFILE))
+        try:
+            return _with_kv_sizes(document, self.profile(name)), []
+        except InputError as error:
+            faults = [document.fault(PROFILE, what) for what in error.faults]
+            return _with_kv_sizes(document, None), faults
+
+    def contents(self, spec: Experiment, system: str) -> dict[str, str]:
+        """File -> sha256 of every file that a run of ``system`` depends on."""
+        chosen = spec.systems[system]
+        parts = [spec.cluster.router, spec.latency, chosen.scheduler, chosen.kv]
+        files = [profile_path(spec.cluster.profile)]
+        for stream in spec.workload.values():
+            parts += [stream.arrivals, stream.lengths, stream.max_tokens]
+            files += [*files_of(stream.arrivals), *files_of(stream.lengths)]
+        files += list(_own_sources(parts))
+        named = {str(path): self._hash(path) for path in files}
+        return {spec.cluster.profile: named[str(files[0])], **named}
+
+    def _hash(self, path: Path) -> str:
+        name = str(path)
+        if name not in self._hashes:
+            try:
+                self._hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as error:
+                raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        return self._hashes[name]
+
+
+def files_of(component: object) -> list[Path]:
+    """The file that a component reads, if any."""
+    path = getattr(component, "file", None)
+    return [path] if isinstance(path, Path) else []
+
+
+def _own_sources(components: list[object]) -> Iterator[Path]:
+    """Source files of classes that are not ours: their results depend on them."""
+    for component in components:
+        cls = component if isinstance(component, type) else type(component)
+        if component is not None and not cls.__module__.startswith("bros_sim."):
+            source = inspect.getsourcefile(cls)
+            if source is not None:
+                yield Path(source)
+
+
+def _with_kv_sizes(document: Document, profile: Profile | None) -> Document:
+    """Every KV manager without ``num_gpu_blocks`` gets the cluster's, or else the profile's."""
+    own = document.get(("cluster", "num_gpu_blocks"))
+    systems = document.get(("systems",))
+    for name in systems if isinstance(systems, dict) else ():
+        path: PathKey = ("systems", name, "kv")
+        kv = document.get(path)
+        if isinstance(kv, dict) and "num_gpu_blocks" not in kv and _knows_kind(kv):
+            blocks = own if isinstance(own, int) and own >= ANY_SIZE else _blocks(kv, profile)
+            place: dict[PathKey, str] = {(): document.places[path]}
+            document = document.put((*path, "num_gpu_blocks"), blocks, place)
+    return document
+
+
+def _knows_kind(kv: Mapping[str, Data]) -> bool:
+    kind = kv.get("kind")
+    return isinstance(kind, str) and (kind in KV_MANAGERS or ":" in kind)
+
+
+def _blocks(kv: Mapping[str, Data], profile: Profile | None) -> int:
+    """The profile's KV size in blocks of this manager's size; the null block is not scaled."""
+    if profile is None:
+        return ANY_SIZE
+    default = getattr(KV_MANAGERS.get(str(kv["kind"])), "block_size", BLOCK_SIZE)
+    size = kv.get("block_size", default)
+    if not isinstance(size, int) or size < 1 or size == profile.kv.block_size:
+        return profile.kv.num_gpu_blocks
+    return 1 + (profile.kv.num_gpu_blocks - 1) * profile.kv.block_size // size

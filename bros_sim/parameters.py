@@ -1,0 +1,75 @@
+"""What a component's parameters are, in words: for `bros-sim list` and the documentation."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from bros_sim.components import Kinds, documentation
+
+
+class Parameter(typing.NamedTuple):
+    """One init field of a component, in words."""
+
+    name: str
+    type: str
+    default: object
+    help: str
+
+
+REQUIRED = "required"
+
+
+def parameters(cls: type) -> list[Parameter]:
+    """The init fields of a dataclass, as `bros-sim list` prints them."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return [
+        Parameter(
+            item.metadata.get("alias", item.name),
+            _in_words(hints[item.name]),
+            _default(item),
+            documentation(hints[item.name]) or "",
+        )
+        for item in dataclasses.fields(cls)
+        if item.init
+    ]
+
+
+def _default(item: "dataclasses.Field[Any]") -> object:
+    if item.default is not dataclasses.MISSING:
+        return "its defaults" if dataclasses.is_dataclass(item.default) else item.default
+    factory = item.default_factory
+    return factory() if factory is not dataclasses.MISSING else REQUIRED
+
+
+SIGNS = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
+
+
+def _in_words(hint: Any) -> str:  # noqa: ANN401 - any annotation
+    """``int >= 1``, ``fcfs | priority``, ``list of number``."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        kinds = next((item for item in args[1:] if isinstance(item, Kinds)), None)
+        if kinds is not None:
+            return f"a {kinds.what} ({' | '.join(kinds.classes)})"
+        bounds = [
+            f" {SIGNS[type(item).__name__]} {dataclasses.astuple(item)[0]:g}"
+            for item in args[1:]
+            if type(item).__name__ in SIGNS
+        ]
+        return _in_words(args[0]) + ",".join(bounds)
+    if origin is typing.Literal:
+        return " | ".join(map(str, args))
+    if origin in {typing.Union, types.UnionType}:
+        return " | ".join(_in_words(item) for item in args)
+    if origin in {dict, Mapping}:
+        return "mapping"
+    if origin in {tuple, list}:
+        return f"list of {_in_words(args[0])}" if args[-1] is Ellipsis else _pair(args)
+    words = {float: "number", str: "text", type(None): "none"}
+    return words.get(hint) or str(getattr(hint, "__name__", hint))
+
+
+def _pair(args: tuple[Any, ...]) -> str:
+    return f"[{', '.join(_in_words(item) for item in args)}]"

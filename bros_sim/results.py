@@ -1,0 +1,71 @@
+"""The results of an experiment, as tables and figures see them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+REQUESTS, STEPS = "requests.parquet", "steps.parquet"
+
+Label = None | bool | int | float | str
+Labels = Mapping[str, Any]
+"""``system``, every sweep path (any YAML value), and ``seed``."""
+Summary = Mapping[str, Mapping[str, Label]]
+"""Class (rt | be | all) -> metric -> value."""
+
+
+@dataclass(frozen=True)
+class PointResult:
+    """One point of an experiment: its labels and what it measured.
+
+    A failed point has an ``error`` and an empty summary.
+    """
+
+    labels: Labels
+    key: str
+    folder: Path
+    summary: Summary = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    error: str = ""
+
+    def requests(self) -> pd.DataFrame:
+        """One row per arrived request as ``metrics.request_metrics`` makes it."""
+        return pd.read_parquet(self.folder / REQUESTS)
+
+    def steps(self) -> pd.DataFrame:
+        """One row per stretch of like iterations."""
+        return pd.read_parquet(self.folder / STEPS)
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """All points of one experiment, in the order systems x grid x seeds."""
+
+    name: str
+    folder: Path
+    points: Sequence[PointResult]
+
+    def table(self) -> pd.DataFrame:
+        """summary.csv as a frame: one row per point and class."""
+        rows = [row for point in self.points for row in _rows(point)]
+        labels = list(self.points[0].labels) if self.points else []
+        metrics = {key: None for row in rows for key in row}
+        columns = [*labels, "class", *(k for k in metrics if k not in {*labels, "class", "error"})]
+        return pd.DataFrame(rows, columns=[*columns, "error"], dtype=object)
+
+
+def _rows(point: PointResult) -> list[dict[str, object]]:
+    labels = {name: show_label(value) for name, value in point.labels.items()}
+    if point.error:
+        return [{**labels, "class": "all", "error": point.error}]
+    return [
+        {**labels, "class": name, **metrics, "error": ""} for name, metrics in point.summary.items()
+    ]
+
+
+def show_label(value: object) -> object:
+    """A label as one cell: numbers and text as they are, mappings as JSON."""
+    return json.dumps(value) if isinstance(value, dict | list) else value

@@ -1,0 +1,157 @@
+"""What an experiment file may hold: the YAML's shape, checked strictly, and its JSON schema."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from annotated_types import Gt, Len
+from pydantic import Field, create_model, model_validator
+
+from bros_sim.clock import HORIZON_S
+from bros_sim.components import Kinds, Strict, model_of
+from bros_sim.kv import KV_MANAGERS
+from bros_sim.kv.base import KVManager
+from bros_sim.latency import LATENCY_MODELS
+from bros_sim.latency.base import LatencyModel
+from bros_sim.latency.profile import DEFAULT_PROFILE
+from bros_sim.messages import MISSING, fault
+from bros_sim.request import ServiceClass
+from bros_sim.routers import ROUTERS, Router
+from bros_sim.schedulers import SCHEDULERS
+from bros_sim.schedulers.base import Scheduler
+from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
+from bros_sim.workload.replay import Replay, TwinArrivals
+
+TABLES: Mapping[str, Mapping[str, type]] = {
+    "schedulers": SCHEDULERS,
+    "kv": KV_MANAGERS,
+    "routers": ROUTERS,
+    "arrivals": ARRIVALS,
+    "lengths": LENGTHS,
+    "max_tokens": MAX_TOKENS,
+    "latency": LATENCY_MODELS,
+}
+"""Every table of components, by the name that `bros-sim list` knows it by."""
+
+SUPPLIED = {"num_gpu_blocks": "that of the cluster or its profile"}
+"""Parameters of components that the experiment fills in."""
+
+Positive = Annotated[float, Gt(0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Title = Annotated[str, Len(1, 80)]
+
+
+class Slo(Strict):
+    """Service-level objective; what is left out binds nothing."""
+
+    ttft_s: Positive | None = Field(None, description="arrival to first token")
+    tpot_s: Positive | None = Field(None, description="time per further token")
+
+
+class Stream(Strict):
+    """One stream of requests."""
+
+    service_class: ServiceClass = Field(alias="class", description="rt or be")
+    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)]
+    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = Field(
+        None, description="may be left out where the arrivals bring their own (replay, twin)"
+    )
+    slo: Slo = Field(default_factory=lambda: Slo.model_validate({}))
+    max_tokens: Annotated[Any, Kinds("rule for max_tokens", MAX_TOKENS)] = Field(
+        default_factory=MAX_TOKENS["headroom"], description="the cap that a client states"
+    )
+
+    @model_validator(mode="after")
+    def _has_lengths(self) -> "Stream":
+        if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
+            raise fault(("lengths",), MISSING)
+        return self
+
+
+class Cluster(Strict):
+    """Like replicas behind a router."""
+
+    replicas: int = Field(1, ge=1, le=10_000, description="engines, each on its own GPU(s)")
+    profile: str = Field(
+        DEFAULT_PROFILE, description="id of a shipped profile, or path of your own (.yaml)"
+    )
+    router: Annotated[Any, Kinds("router", ROUTERS, Router)] = Field(
+        default_factory=ROUTERS["round_robin"], description="which replica takes a request"
+    )
+    num_gpu_blocks: int | None = Field(
+        None, ge=2, description="KV blocks of a replica; default: the profile's"
+    )
+    max_model_len: int | None = Field(
+        None, ge=2, description="most tokens of prompt and output; default: the model's"
+    )
+
+
+class System(Strict):
+    """What is compared: a scheduler and the KV manager that it works with."""
+
+    scheduler: Annotated[Any, Kinds("scheduler", SCHEDULERS, Scheduler)]
+    kv: Annotated[Any, Kinds("KV manager", KV_MANAGERS, KVManager, supplied=tuple(SUPPLIED))]
+
+
+class Sweep(Strict):
+    """Points = systems x grid x seeds."""
+
+    grid: dict[str, Annotated[list[Any], Len(1)]] = Field(
+        default_factory=dict, description="path of a value -> the values it takes"
+    )
+    seeds: int = Field(1, ge=1, le=10_000, description="seeds seed, seed + 1, ...")
+
+
+Latency = Annotated[Any, Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)]
+
+
+class Run(Strict):
+    """All that one point needs, but for its system."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    duration_s: float = Field(gt=0, lt=HORIZON_S, description="requests arrive for so long")
+    warmup_s: float = Field(0.0, ge=0, description="start of the window that metrics look at")
+    drain_s: float = Field(600.0, ge=0, description="longest time to finish what arrived")
+    cluster: Cluster = Field(default_factory=lambda: Cluster.model_validate({}))
+    latency: Latency | None = Field(
+        None, description="default: the profile's; a lone kind takes its coefficients"
+    )
+    workload: dict[Name, Stream] = Field(min_length=1, description="named streams of requests")
+
+    @model_validator(mode="after")
+    def _times(self) -> "Run":
+        if self.warmup_s >= self.duration_s:
+            raise ValueError("warmup_s should be less than duration_s")
+        if self.duration_s + self.drain_s >= HORIZON_S:
+            raise ValueError(
+                f"duration_s + drain_s should be less than {HORIZON_S:.0f} s (48 days)"
+            )
+        return self
+
+
+class PointSpec(Run):
+    """What is run at one point; a result's resolved.yaml."""
+
+    system: System
+
+
+class Experiment(Run):
+    """An experiment file."""
+
+    name: Name = Field(description="results go to results/<name>")
+    systems: dict[Title, System] = Field(min_length=1, description="what is compared, by name")
+    sweep: Sweep = Field(default_factory=lambda: Sweep.model_validate({}))
+    figures: list[Any] = Field(
+        default_factory=list, description="figures to draw; `bros-sim list plots` says which"
+    )
+
+
+def json_schema(figure: type) -> dict[str, Any]:
+    """The JSON schema of an experiment file, for editors; ``figure`` is one entry of figures."""
+    entry: Any = model_of(figure)
+    field: Any = (list[entry], Field(default_factory=list))
+    whole = create_model("Experiment", __base__=Experiment, figures=field)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **whole.model_json_schema(by_alias=True),
+        "title": "bros-sim experiment",
+    }

@@ -1,0 +1,257 @@
+"""The layout of ``results/<name>``: one folder per point, written beside and renamed into place.
+
+A point's folder appears complete or not at all, so "it is there" means "never run it again":
+that is resume. Tables derived from the points (summary.csv) are never the truth.
+"""
+
+import contextlib
+import json
+import math
+import os
+import platform
+import shutil
+import socket
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bros_sim.errors import InputError
+from bros_sim.results import REQUESTS, STEPS, Labels, PointResult, ResultSet, Summary
+
+SUMMARY, RESOLVED = "summary.json", "resolved.yaml"
+PARTIAL = ".partial-"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is stored of one point."""
+
+    requests: pd.DataFrame
+    steps: pd.DataFrame
+    summary: Summary
+    facts: Mapping[str, str]
+    resolved: str
+
+
+class Store:
+    """The folder ``results/<name>`` of one experiment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.points = folder / "points"
+
+    def open(self) -> None:
+        """Make the folder and remove what a killed run left half-written.
+
+        Raises:
+            InputError: It cannot be a folder or cannot be written to.
+        """
+        try:
+            self.points.mkdir(parents=True, exist_ok=True)
+            probe = self.points / f"{PARTIAL}{_owner()}-probe"
+            probe.mkdir()
+            probe.rmdir()
+        except OSError as error:
+            what = error.strerror or str(error)
+            raise InputError(f"{self.folder}: results cannot be written here: {what}") from None
+        for path in self.points.glob(f"{PARTIAL}*"):
+            if _abandoned(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def state(self, key: str) -> str:
+        """``missing``, ``complete``, or what is wrong with the folder of a point."""
+        folder = self.points / key
+        if not folder.exists():
+            return "missing"
+        try:
+            summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+            for name, size in summary["files"].items():
+                if (folder / name).stat().st_size != size:
+                    return f"{name} is not {size} bytes long"
+            for name in (REQUESTS, STEPS):
+                pq.read_metadata(folder / name)
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            pa.ArrowException,
+        ) as error:
+            return f"{type(error).__name__}: {error}"
+        return "complete"
+
+    def write(self, key: str, content: Content) -> None:
+        """Store one point: all of its files appear at once, the same bytes for the same run."""
+        partial = self.points / f"{PARTIAL}{_owner()}-{key[:16]}"
+        partial.mkdir(parents=True)
+        try:
+            _write_parquet(partial / REQUESTS, content.requests)
+            _write_parquet(partial / STEPS, content.steps)
+            _write_bytes(partial / RESOLVED, content.resolved.encode())
+            files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+            summary = {**content.facts, "summary": content.summary, "files": files}
+            _write_bytes(partial / SUMMARY, _json(summary))
+            self._move_in(partial, key)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _move_in(self, partial: Path, key: str) -> None:
+        target = self.points / key
+        if self.state(key) == "complete":
+            return  # another process was faster; its bytes are the same
+        if target.exists():
+            self.remove(key)
+        _sync(partial)
+        with contextlib.suppress(FileExistsError):
+            partial.rename(target)
+        _sync(self.points)
+
+    def remove(self, key: str) -> None:
+        """Delete a point, so that it runs again."""
+        target = self.points / key
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def read(self, labels: Labels, key: str, error: str = "") -> PointResult:
+        """The stored result of a point, or the row of a failed one."""
+        folder = self.points / key
+        if error:
+            return PointResult(labels, key, folder, error=error)
+        try:
+            content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+            summary = content.pop("summary")
+        except (OSError, ValueError, KeyError) as problem:
+            raise InputError(f"{folder}: not a complete point: {problem}") from None
+        return PointResult(labels, key, folder, summary, content)
+
+    def write_summary(self, results: ResultSet) -> None:
+        """Write summary.csv."""
+        text = results.table().to_csv(index=False, lineterminator="\n")
+        replace_file(self.folder / "summary.csv", text.encode())
+
+    def write_provenance(self, experiment: object, results: ResultSet, extra: object) -> None:
+        """Write provenance.json: what made these results, and which folder is which point."""
+        points = [
+            {"labels": dict(point.labels), "key": point.key, "error": point.error}
+            for point in results.points
+        ]
+        content = {
+            "command": sys.argv,
+            "software": _software(),
+            "platform": platform.platform(),
+            "inputs": extra,
+            "experiment": experiment,
+            "points": points,
+        }
+        replace_file(self.folder / "provenance.json", _json(content))
+
+
+def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
+    """The results in ``results/<name>`` and the experiment that made them.
+
+    Raises:
+        InputError: It is not the folder of a finished run.
+    """
+    path = folder / "provenance.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        experiment, store = content["experiment"], Store(folder)
+        points = [store.read(p["labels"], p["key"], p["error"]) for p in content["points"]]
+        return ResultSet(str(experiment["name"]), folder, points), experiment
+    except OSError as error:
+        what = "is this the folder results/<name> of a finished run?"
+        raise InputError(f"{path}: cannot be read: {error.strerror}; {what}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it, so that nobody ever sees half of it."""
+    partial = path.with_name(f"{PARTIAL}{_owner()}-{path.name}")
+    try:
+        _write_bytes(partial, content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:8]}"
+
+
+def _abandoned(name: str) -> bool:
+    """Whether the process that writes it is of this machine and gone."""
+    parts = name.removeprefix(PARTIAL).split("~")
+    if len(parts) != 3 or parts[0] != socket.gethostname() or not parts[1].isdecimal():
+        return False
+    try:
+        os.kill(int(parts[1]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _software() -> dict[str, str]:
+    names = ("bros-sim", "simpy", "numpy", "pandas", "scipy", "pyarrow", "pydantic", "matplotlib")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN: what is undefined is ``null``."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Without pandas' own metadata: nothing in the file but the data and its types."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    with path.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        _flush(file.fileno())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        _flush(file.fileno())
+
+
+def _flush(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

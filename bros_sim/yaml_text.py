@@ -1,0 +1,170 @@
+"""Reading YAML: text -> `Document`, with the place of every key and value."""
+
+import warnings
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
+
+from bros_sim.documents import Data, Document, PathKey, has_step, show_path
+from bros_sim.errors import InputError
+
+MAX_VALUES = 200_000
+"""Values in one document, aliases written out: far above honest use, far below an alias bomb."""
+MAX_BYTES = 4_000_000
+MAX_DEPTH = 50
+MAX_DIGITS = 400
+"""Longest integer that is read: any float fits; longer ones only cost time."""
+
+
+def read_yaml(path: str | Path) -> Document:
+    """Read one YAML file.
+
+    Raises:
+        InputError: It is missing, not a file, not UTF-8, not YAML, or not a mapping.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path!r}: not a file name: {error}") from None
+    if len(raw) > MAX_BYTES:
+        what = f"more than {MAX_BYTES / 1e6:.0f} MB; bulk data belongs into CSV, JSON or Parquet"
+        raise InputError(f"{path}: {what}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, error.start - before.rfind(b"\n")
+        what = f"byte 0x{raw[error.start]:02x} is not UTF-8 text"
+        raise InputError(f"{path}:{line}:{column}: {what}") from None
+    return parse(text, str(path))
+
+
+def parse(text: str, filename: str) -> Document:
+    """Parse YAML text whose top is a mapping; ``filename`` is what error lines name.
+
+    Raises:
+        InputError: It is not YAML, has a key twice, is empty, or is not a mapping.
+    """
+    reader = _Reader(filename)
+    data = reader.read(text)
+    if not isinstance(data, dict):
+        what = "the file is empty" if data is None else "must be a mapping of keys to values"
+        raise InputError(*reader.faults, f"{filename}:1:1: {what}")
+    if reader.faults:
+        raise InputError(*reader.faults)
+    return Document(filename, data, reader.places, reader.key_places)
+
+
+def override(document: Document, assignment: str) -> Document:
+    """Apply one ``--set path=value``; the value follows the rules of YAML.
+
+    Raises:
+        InputError: It has no ``=``, no path, or a value that is not YAML.
+    """
+    dotted, equals, text = assignment.partition("=")
+    dotted = dotted.strip()
+    if not equals or not all(dotted.split(".")):
+        raise InputError(f"--set {assignment}: write it as path=value, as in seed=3")
+    reader = _Reader(f"--set {dotted}")
+    try:
+        value = reader.read(text)
+    except InputError as error:
+        raise InputError(f"--set {dotted}: {error.faults[0].partition(': ')[2]}") from None
+    if reader.faults:
+        raise InputError(*(f"--set {dotted}: {fault.split(': ')[-1]}" for fault in reader.faults))
+    places = dict.fromkeys(reader.places, "--set") | {(): "--set"}
+    path = document.path_of(dotted)
+    dead_end = document.dead_end(path)
+    if dead_end and has_step(document.data, path[0]):
+        raise InputError(f"--set {dotted}: names nothing: {dead_end}")
+    return document.put(path, value, places)
+
+
+class _Reader:
+    """Turns composed YAML nodes into plain data and notes where each stands."""
+
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        self.faults: list[str] = []
+        self.places: dict[PathKey, str] = {(): f"{filename}:1:1"}
+        self.key_places: dict[PathKey, str] = {}
+        self._yaml = YAML(typ="safe", pure=True)
+
+    def read(self, text: str) -> Data:
+        """The plain data of ``text``; values at fault are noted and read as ``None``."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ReusedAnchorWarning)
+                node = self._yaml.compose(text)
+        except MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = self._at(mark.line, mark.column) if mark else self.filename
+            raise InputError(f"{where}: not YAML: {_one_line(error)}") from None
+        except YAMLError as error:
+            raise InputError(f"{self.filename}:1:1: not YAML: {_one_line(error)}") from None
+        except RecursionError:
+            raise InputError(f"{self.filename}:1:1: nested too deeply") from None
+        return None if node is None else self._value(node, ())
+
+    def _at(self, line: int, column: int) -> str:
+        return f"{self.filename}:{line + 1}:{column + 1}"
+
+    def _place(self, node: Node) -> str:
+        return self._at(node.start_mark.line, node.start_mark.column)
+
+    def _value(self, node: Node, path: PathKey) -> Data:
+        self.places[path] = self._place(node)
+        if len(self.places) > MAX_VALUES or len(path) > MAX_DEPTH:
+            what = "nested too deeply" if len(path) > MAX_DEPTH else "too many values"
+            raise InputError(f"{self._place(node)}: {what} (do anchors and aliases form a loop?)")
+        if isinstance(node, ScalarNode):
+            return self._scalar(node, path)
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        return [self._value(item, (*path, n)) for n, item in enumerate(node.value)]
+
+    def _mapping(self, node: Node, path: PathKey) -> dict[str, Data]:
+        data: dict[str, Data] = {}
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode) or not str(key.tag).endswith((":str", ":merge")):
+                shown = key.value if isinstance(key, ScalarNode) else "a list or mapping"
+                self._fault(key, path, f"a key must be text, not {shown}; put it in quotes")
+                continue
+            below = (*path, key.value)
+            if key.value in data:
+                first = self.key_places[below].removeprefix(f"{self.filename}:").partition(":")[0]
+                self._fault(key, below, f"duplicate key; it is first set in line {first}")
+                continue
+            self.key_places[below] = self._place(key)
+            data[key.value] = self._value(value, below)
+        return data
+
+    def _fault(self, node: Node, path: PathKey, what: str) -> None:
+        self.faults.append(f"{self._place(node)}: {show_path(path)}{what}")
+
+    def _scalar(self, node: ScalarNode, path: PathKey) -> Data:
+        kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
+        if kind in {"str", "timestamp", "merge"}:
+            return str(node.value)
+        if kind not in {"null", "bool", "int", "float"}:
+            self._fault(node, path, f"the tag {node.tag} is not supported")
+            return None
+        if kind == "int" and len(node.value) > MAX_DIGITS:
+            self._fault(node, path, f"a number of {len(node.value)} digits is too large")
+            return None
+        try:
+            value: Data = self._yaml.constructor.construct_object(node)
+        except (ValueError, YAMLError):
+            self._fault(node, path, f"{node.value} is not a valid {kind}")
+            return None
+        return value
+
+
+def _one_line(error: YAMLError) -> str:
+    text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    return " ".join(str(text).split())

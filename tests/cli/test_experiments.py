@@ -1,0 +1,77 @@
+"""The shipped experiments, `init`, `list` and `schema`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bros_sim.cli.listing import What
+from bros_sim.resources import data_path
+
+SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
+ROOT = data_path("experiments").parent
+SHORT = ("--set", "duration_s=3", "--set", "warmup_s=0", "--set", "drain_s=20", "--set", "sweep={}")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_experiment_is_without_fault(bros, path):
+    result = bros("check", path)
+    assert result.exit_code == 0, result.stderr
+    assert path.read_text().startswith(
+        "# yaml-language-server: $schema=../experiment.schema.json\n"
+    )
+    assert f"bros-sim run experiments/{path.name}" in path.read_text()
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_experiment_runs(bros, path):
+    result = bros("run", path, *SHORT, "--set", "figures=[]")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_the_schema_in_the_repository_is_current(bros):
+    shown = bros("schema").stdout
+    assert json.loads(shown)["required"] == ["duration_s", "workload", "name", "systems"]
+    assert (ROOT / "experiment.schema.json").read_text() == shown, (
+        "run: bros-sim schema > experiment.schema.json"
+    )
+
+
+def test_init_writes_an_experiment_that_runs(bros, tmp_path):
+    result = bros("init", "demo")
+    assert result.stdout == (
+        "wrote demo/experiment.yaml; run it with: bros-sim run demo/experiment.yaml\n"
+    )
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "experiment.schema.json", "experiment.yaml",
+    ]  # fmt: skip
+    first = (tmp_path / "demo" / "experiment.yaml").read_text().partition("\n")[0]
+    assert first == "# yaml-language-server: $schema=experiment.schema.json"
+    assert bros("run", "demo/experiment.yaml", *SHORT, "--set", "figures=[]").exit_code == 0
+
+
+@pytest.mark.parametrize("what", list(What))
+def test_everything_can_be_listed(bros, what):
+    text = bros("list", what.value)
+    assert text.exit_code == 0, text.output
+    entries = json.loads(bros("list", what.value, "--format", "json").stdout)[what.value]
+    assert entries
+    assert all(entry["name"] in text.stdout for entry in entries)
+
+
+def test_a_listed_parameter_tells_type_default_and_meaning(bros):
+    text = bros("list", "schedulers").stdout
+    assert "vllm: " in text
+    assert "(mirrors " in text
+    assert "    max_num_seqs: int >= 1 = 256  most requests that run at a time\n" in text
+
+
+def test_version(bros):
+    assert bros("--version").stdout.startswith("bros-sim ")
+
+
+def test_every_file_in_experiments_is_tested():
+    assert {path.stem for path in SHIPPED} >= {
+        "quickstart", "azure_replay", "slo_sweep", "load_sweep", "priority_vs_fcfs",
+    }  # fmt: skip
+    assert Path(ROOT / "experiments").is_dir()

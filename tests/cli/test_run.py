@@ -1,0 +1,256 @@
+"""`bros-sim run`: what it prints and writes, resume, failures, and the same bytes every time."""
+
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from tests.cli.conftest import EXPERIMENT
+
+POINT_FILES = ["requests.parquet", "resolved.yaml", "steps.parquet", "summary.json"]
+MAIN = [sys.executable, "-c", "from bros_sim.cli import main; main()"]
+
+FRAGILE = '''
+from dataclasses import dataclass
+from bros_sim.schedulers.vllm import VllmScheduler
+
+@dataclass
+class Fragile(VllmScheduler):
+    """Fails in the middle of a run."""
+
+    def plan(self, view):
+        if view.now > 1:
+            raise RuntimeError("out of\\nideas")
+        return super().plan(view)
+'''
+
+
+def contents(folder):
+    """Every result file but the provenance, which holds the command line."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in files
+        if path.name != "provenance.json"
+    }
+
+
+def points(folder):
+    return sorted(path.name for path in (folder / "points").iterdir())
+
+
+def test_a_run_writes_the_layout_and_prints_a_table(bros, tiny, tmp_path):
+    result = bros("run", tiny)
+    assert result.exit_code == 0, result.output
+    assert "4/4 points" in result.stderr
+    assert "SLO met %" in result.stdout
+    assert "Priority mirrors vLLM" in result.stdout
+    folder = tmp_path / "results" / "tiny"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "figures", "points", "provenance.json", "summary.csv",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (folder / "figures").iterdir()) == [
+        "attainment-rate_rps.png", "attainment-rate_rps.svg",
+    ]  # fmt: skip
+    for key in points(folder):
+        assert sorted(path.name for path in (folder / "points" / key).iterdir()) == POINT_FILES
+
+
+def test_summary_is_tidy(bros, tiny, tmp_path):
+    bros("run", tiny)
+    table = pd.read_csv(tmp_path / "results" / "tiny" / "summary.csv")
+    assert list(table)[:4] == ["system", "workload.chat.arrivals.rate_rps", "seed", "class"]
+    assert list(table["class"]) == ["rt", "be", "all"] * 4
+    assert list(table["system"]) == ["FCFS"] * 6 + ["Priority"] * 6
+    assert table["slo_attainment"].dropna().between(0, 1).all()
+    assert table["error"].isna().all()
+
+
+def test_provenance_names_software_inputs_and_points(bros, tiny, tmp_path):
+    bros("run", tiny)
+    told = json.loads((tmp_path / "results" / "tiny" / "provenance.json").read_text())
+    assert set(told["software"]) >= {"bros-sim", "python", "numpy"}
+    assert len(told["inputs"]["a100-80gb/llama-3-8b-tp1"]) == 64
+    assert told["experiment"]["name"] == "tiny"
+    assert [point["labels"]["system"] for point in told["points"]] == ["FCFS"] * 2 + [
+        "Priority"
+    ] * 2
+
+
+def test_the_same_bytes_for_any_number_of_workers_and_any_folder(bros, tiny, tmp_path):
+    assert bros("run", tiny, "--out", "a", "--workers", 1).exit_code == 0
+    other = tmp_path / "elsewhere" / "copy.yaml"
+    other.parent.mkdir()
+    other.write_text(EXPERIMENT)
+    assert bros("run", other, "--out", "b", "--workers", 2).exit_code == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_complete_points_never_run_again(bros, tiny, tmp_path):
+    bros("run", tiny)
+    folder = tmp_path / "results" / "tiny"
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("points/*")}
+    result = bros("run", tiny)
+    assert "4 points already in results/tiny" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("points/*")} == before
+    bros("run", tiny, "--overwrite")
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("points/*")} != before
+    assert len(points(folder)) == 4
+
+
+def test_damaged_points_are_reported_and_run_again(bros, tiny, tmp_path):
+    bros("run", tiny)
+    folder = tmp_path / "results" / "tiny"
+    whole = contents(folder)
+    first, second, third, fourth = (folder / "points" / key for key in points(folder))
+    (first / "steps.parquet").unlink()
+    (second / "requests.parquet").write_bytes(b"PAR1 half")
+    (third / "summary.json").write_text("{")
+    (fourth / "resolved.yaml").write_text("seed: 1")
+    result = bros("run", tiny)
+    assert result.exit_code == 0
+    assert result.stderr.count("damaged (") == 4
+    assert contents(folder) == whole
+
+
+def test_what_a_killed_run_left_is_removed_and_what_others_write_is_not(bros, tiny, tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    folder = tmp_path / "results" / "tiny" / "points"
+    host = socket.gethostname()
+    dead = folder / f".partial-{host}~{child.pid}~ab-key"
+    alive = [folder / f".partial-{host}~{os.getpid()}~ab-key", folder / ".partial-other~1~ab-key"]
+    for path in (dead, *alive):
+        path.mkdir(parents=True)
+        (path / "requests.parquet").write_bytes(b"half")
+    assert bros("run", tiny).exit_code == 0
+    assert not dead.exists()
+    assert all(path.exists() for path in alive)
+
+
+def test_a_failed_point_is_a_row_and_the_others_are_there(bros, tiny, tmp_path):
+    (tmp_path / "fragile_policy.py").write_text(FRAGILE)
+    mine = "{kind: 'fragile_policy:Fragile'}"
+    tiny.write_text(EXPERIMENT.replace("{kind: vllm, policy: priority}", mine))
+    result = bros("run", tiny, "--workers", 2)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.stderr
+    assert (
+        "failed: system=Priority, workload.chat.arrivals.rate_rps=2, seed=1:"
+        " RuntimeError: out of ideas" in result.stderr
+    )
+    folder = tmp_path / "results" / "tiny"
+    table = pd.read_csv(folder / "summary.csv")
+    assert list(table["error"].dropna()) == ["RuntimeError: out of ideas"] * 2
+    assert table["arrived"].notna().sum() == 6
+    assert len(points(folder)) == 2
+    assert (folder / "figures" / "attainment-rate_rps.png").exists()
+    tiny.write_text(EXPERIMENT)
+    assert bros("run", tiny).exit_code == 0, "the failed points run again"
+
+
+def test_a_worker_that_dies_is_a_failed_point(bros, tiny, tmp_path):
+    dies = FRAGILE.replace('raise RuntimeError("out of\\nideas")', "__import__('os')._exit(9)")
+    assert "_exit" in dies
+    (tmp_path / "deadly_policy.py").write_text(dies)
+    mine = "{kind: 'deadly_policy:Fragile'}"
+    tiny.write_text(EXPERIMENT.replace("{kind: vllm, policy: priority}", mine))
+    result = bros("run", tiny, "--workers", 2)
+    assert result.exit_code == 1
+    assert "a worker process was killed (out of memory?); run again" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_requests_that_come_to_nothing_are_pointed_out(bros, tiny):
+    result = bros("run", tiny, "--set", "workload.chat.lengths.prompt=100000")
+    assert "warning: FCFS: 18 of 300" in result.stdout
+    assert "requests rejected: they could never fit" in result.stdout
+    result = bros("run", tiny, "--set", "drain_s=0", "--set", "workload.chat.lengths.output=5000")
+    assert "requests unfinished: drain_s was over; they count as bad" in result.stdout
+    result = bros("run", tiny, "--set", "workload.batch.lengths.output=[20000, 20000]",
+                  "--set", "workload.batch.lengths.prompt=[100000, 100000]",
+                  "--set", "cluster.max_model_len=200000")  # fmt: skip
+    assert "outside the range that the latency model was fitted on" in result.stdout
+
+
+def test_a_dry_run_lists_the_points_and_writes_nothing(bros, tiny, tmp_path):
+    result = bros("run", tiny, "--dry-run")
+    assert result.exit_code == 0
+    assert result.stdout.count("missing") == 4
+    assert not (tmp_path / "results").exists()
+    listed = json.loads(bros("run", tiny, "--dry-run", "--format", "json").stdout)
+    assert [point["seed"] for point in listed["points"]] == [1] * 4
+
+
+def test_json_on_stdout_and_nothing_else(bros, tiny):
+    rows = json.loads(bros("run", tiny, "--format", "json").stdout)["rows"]
+    assert len(rows) == 12
+    assert rows[0]["class"] == "rt"
+    assert rows[0]["saturation"] == "too short"
+
+
+def test_check_counts_the_points(bros, tiny, tmp_path):
+    result = bros("check", tiny, "--set", "sweep.seeds=3")
+    assert result.stdout == f"{tiny}: tiny: 12 points, no faults\n"
+    assert not (tmp_path / "results").exists()
+
+
+def test_figures_can_be_drawn_again(bros, tiny, tmp_path):
+    bros("run", tiny)
+    figures = tmp_path / "results" / "tiny" / "figures"
+    before = contents(figures)
+    for path in figures.iterdir():
+        path.unlink()
+    result = bros("plot", "results/tiny")
+    assert result.stdout.split() == [
+        "results/tiny/figures/attainment-rate_rps.png",
+        "results/tiny/figures/attainment-rate_rps.svg",
+    ]
+    assert contents(figures) == before
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_resume(tiny, tmp_path, workers):
+    tiny.write_text(EXPERIMENT.replace("duration_s: 5", "duration_s: 300"))
+    command = [*MAIN, "run", str(tiny), "--workers", workers, "--set", "sweep.seeds=20"]
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    done = tmp_path / "results" / "tiny" / "points"
+    deadline = time.monotonic() + 60
+    while not list(done.glob("[0-9a-f]*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert "Traceback" not in stderr
+    assert f"resume with: bros-sim run {tiny}" in stderr
+    kept = list(done.glob("[0-9a-f]*"))
+    assert 0 < len(kept) < 80
+    assert all(sorted(p.name for p in folder.iterdir()) == POINT_FILES for folder in kept)
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path):
+    command = f"{sys.executable} -c 'from bros_sim.cli import main; main()' list | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.stdout == "SCHEDULERS\n"
+    assert result.stderr == ""
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy():
+    def cpu_seconds():  # wall time on an idle machine; other tests run beside this one
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*MAIN, "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+    assert min(cpu_seconds() for _ in range(3)) < 0.5
+    heavy = "{'numpy', 'pandas', 'matplotlib', 'scipy', 'pydantic', 'simpy'}"
+    code = f"import sys, bros_sim.cli; print(sorted({heavy} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"

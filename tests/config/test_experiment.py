@@ -1,0 +1,122 @@
+"""Points: their order, their keys, and what is shared between them."""
+
+import pytest
+
+from bros_sim.build import read_point
+from bros_sim.config import override, parse
+from bros_sim.errors import InputError
+from bros_sim.experiment import load
+from tests.cli.conftest import EXPERIMENT
+
+RATE = "workload.chat.arrivals.rate_rps"
+TRACE = "arrival_s,prompt_tokens,output_tokens\n0.1,10,5\n"
+
+
+def points(text=EXPERIMENT, folder=None, **changes):
+    document = parse(text, str((folder or "/tmp") / "e.yaml") if folder else "e.yaml")
+    for path, value in changes.items():
+        document = override(document, f"{path.replace('__', '.')}={value}")
+    return load(document).points
+
+
+def keys(*args, **changes):
+    return [point.key for point in points(*args, **changes)]
+
+
+def test_points_are_systems_times_grid_times_seeds():
+    found = points(sweep__seeds=2)
+    assert [tuple(point.labels.values()) for point in found] == [
+        (system, rate, seed)
+        for system in ("FCFS", "Priority")
+        for rate in (2, 4)
+        for seed in (1, 2)
+    ]
+    assert list(found[0].labels) == ["system", RATE, "seed"]
+    assert len(set(keys(sweep__seeds=2))) == 8
+
+
+def test_the_last_grid_path_varies_fastest():
+    grid = f"{{{RATE}: [2, 4], workload.chat.slo.ttft_s: [1, 2]}}"
+    found = [tuple(point.labels.values())[1:3] for point in points(sweep__grid=grid)]
+    assert found[:4] == [(2, 1), (2, 2), (4, 1), (4, 2)]
+
+
+def test_defaults_written_out_make_the_same_point():
+    written = EXPERIMENT.replace("{kind: vllm}", "{kind: vllm, policy: fcfs, max_num_seqs: 256}")
+    assert keys(written) == keys()
+
+
+def test_names_and_figures_are_no_part_of_a_point():
+    assert keys(EXPERIMENT.replace("FCFS:", "Baseline:"), name="other", figures="[]") == keys()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"duration_s": 6},
+        {"drain_s": 61},
+        {"warmup_s": 1},
+        {"cluster__replicas": 2},
+        {"cluster__num_gpu_blocks": 500},
+        {"cluster__max_model_len": 500},
+        {"cluster__router": "{kind: random}"},
+        {"cluster__profile": "h100-80gb/llama-3-8b-tp1"},
+        {"latency": "{kind: roofline}"},
+        {"workload__batch__arrivals__clients": 3},
+        {"workload__chat__max_tokens": "{kind: exact}"},
+    ],
+    ids=str,
+)
+def test_whatever_changes_a_run_changes_all_keys(change):
+    assert not set(keys(**change)) & set(keys())
+
+
+def test_a_path_of_one_system_leaves_the_points_of_the_others_alone():
+    grid = "{systems.FCFS.scheduler.max_num_seqs: [8, 16]}"
+    found = keys(sweep__grid=grid)
+    assert len(found) == 4
+    assert len(set(found)) == 3
+    assert found[2] == found[3]
+
+
+def test_a_trace_counts_by_its_content_not_its_place(tmp_path):
+    replay = EXPERIMENT[: EXPERIMENT.index("sweep:")].replace(
+        "{kind: poisson, rate_rps: 4}", "{kind: replay, path: t.csv}"
+    )
+    for name, content in {"a": TRACE, "b": TRACE, "c": TRACE + "0.2,9,9\n"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t.csv").write_text(content)
+    a, b, c = (keys(replay, tmp_path / name) for name in "abc")
+    assert a == b
+    assert not set(a) & set(c)
+
+
+def test_a_grid_may_supply_what_the_file_leaves_out():
+    text = EXPERIMENT.replace("{kind: poisson, rate_rps: 4}", "{kind: poisson}")
+    assert keys(text) == keys()
+
+
+def test_a_fault_that_the_grid_hides_is_a_fault():
+    with pytest.raises(InputError, match="rate_rps: should be at least 0"):
+        points(EXPERIMENT.replace("rate_rps: 4}", "rate_rps: -4}"))
+
+
+def test_a_resolved_point_is_the_same_point():
+    for point in points(latency="{kind: hybrid}"):
+        again = read_point(point.resolved)
+        assert again.model_dump(mode="json", by_alias=True) == point.plain
+
+
+def test_kv_size_comes_from_the_system_then_the_cluster_then_the_profile():
+    text = EXPERIMENT.replace(
+        "kv: {kind: paged}}\nsweep", "kv: {kind: paged, block_size: 32}}\nsweep"
+    )
+    fcfs, *_, priority = points(text)
+    assert fcfs.spec.system.kv.num_gpu_blocks > 10_000
+    assert (
+        priority.spec.system.kv.num_gpu_blocks == 1 + (fcfs.spec.system.kv.num_gpu_blocks - 1) // 2
+    )
+    assert points(text, cluster__num_gpu_blocks=99)[0].spec.system.kv.num_gpu_blocks == 99
+    own = points(text, cluster__num_gpu_blocks=99, systems__FCFS__kv__num_gpu_blocks=77)
+    assert own[0].spec.system.kv.num_gpu_blocks == 77
