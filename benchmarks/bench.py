@@ -40,9 +40,9 @@ CASES = [
 
 def run_one(requests: int, rate: float, blocks: str) -> dict[str, float]:
     """Run one point in this process and measure it."""
-    from bros_sim import build, sweep
+    from bros_sim import sweep
     from bros_sim.config import parse
-    from bros_sim.experiment import load
+    from bros_sim.experiment import build, load
 
     text = EXPERIMENT.format(duration=requests / rate, rate=rate, blocks=blocks)
     point = load(parse(text, "bench.yaml")).points[0]
@@ -99,15 +99,17 @@ def main() -> None:
         return
     print(f"CPython {platform.python_version()}, {platform.machine()}; CPU seconds but for the")
     print(f"whole process (wall); medians of {arguments.repetitions} fresh processes\n")
-    print("| case | requests/s, point | requests/s, loop | iterations/s, loop | preemptions |", end="")
+    print(
+        "| case | requests/s, point | requests/s, loop | iterations/s, loop | preemptions |", end=""
+    )
     print(" process, s | peak, MB |\n|---|---|---|---|---|---|---|")
     results = {}
     for case in CASES:
         r = results[case[0]] = measure(case, arguments.repetitions)
         print(
-            f"| {case[0]} | {r['requests'] / r['point_s']:,.0f} | {r['requests'] / r['loop_s']:,.0f}"
-            f" | {r['iterations'] / r['loop_s']:,.0f} | {r['preemptions']:,.0f}"
-            f" | {r['process_s']:.1f} | {r['peak_mb']:.0f} |",
+            f"| {case[0]} | {r['requests'] / r['point_s']:,.0f}"
+            f" | {r['requests'] / r['loop_s']:,.0f} | {r['iterations'] / r['loop_s']:,.0f}"
+            f" | {r['preemptions']:,.0f} | {r['process_s']:.1f} | {r['peak_mb']:.0f} |",
             flush=True,
         )
     small, large = (results[CASES[i][0]] for i in (0, 2))

@@ -9,7 +9,7 @@ plan made at an instant sees all that arrived at it.
 from collections.abc import Callable, Generator, Sequence
 
 import simpy
-from simpy.events import NORMAL, Event
+from simpy.events import NORMAL, Event, EventPriority
 
 from bros_sim.clock import on_grid
 from bros_sim.job import Job
@@ -19,8 +19,8 @@ from bros_sim.request import Request
 from bros_sim.routers import Router
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
-STEP_END = NORMAL + 1
-PLAN = NORMAL + 2
+STEP_END = EventPriority(NORMAL + 1)
+PLAN = EventPriority(NORMAL + 2)
 
 REJECTED_PAUSE_S = 1.0
 """A closed-loop client whose request is rejected waits at least this long before its next."""
@@ -54,7 +54,11 @@ class _Alarm(Event):
     """A SimPy time-out with a priority of its own."""
 
     def __init__(
-        self, env: simpy.Environment, delay: float, priority: int, action: Callable[[], None]
+        self,
+        env: simpy.Environment,
+        delay: float,
+        priority: EventPriority,
+        action: Callable[[], None],
     ) -> None:
         super().__init__(env)
         self._ok, self._value = True, None
@@ -174,7 +178,7 @@ class _Server:
         else:
             self._start_step()
 
-    def _set_alarm(self, at_s: float, priority: int, action: Callable[[], None]) -> None:
+    def _set_alarm(self, at_s: float, priority: EventPriority, action: Callable[[], None]) -> None:
         """Only the alarm set last rings."""
         self._alarm += 1
         number = self._alarm

@@ -15,9 +15,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bros_sim.build import facts, read_point, run_point
 from bros_sim.errors import InputError
 from bros_sim.experiment import Point
+from bros_sim.experiment.build import facts, read_point, run_point
 from bros_sim.metrics import request_metrics, summarise
 from bros_sim.store import Content, Store
 

@@ -12,5 +12,7 @@ settings.load_profile("repeatable")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--update-golden", action="store_true", help="write the frozen summaries of tests/golden anew"
+        "--update-golden",
+        action="store_true",
+        help="write the frozen summaries of tests/golden anew",
     )

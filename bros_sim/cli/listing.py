@@ -54,14 +54,14 @@ def schema() -> None:
     Example: `bros-sim schema > experiment.schema.json`, and as first line of an experiment
     `# yaml-language-server: $schema=experiment.schema.json`
     """
+    from bros_sim.experiment.schema import json_schema
     from bros_sim.plots import FigureSpec
-    from bros_sim.schema import json_schema
 
     sys.stdout.write(json.dumps(json_schema(FigureSpec), indent=1) + "\n")
 
 
 def _entries(what: What) -> list[dict[str, object]]:
-    from bros_sim.schema import SUPPLIED, TABLES
+    from bros_sim.experiment.schema import SUPPLIED, TABLES
 
     if what.value in TABLES:
         return [_component(kind, cls, SUPPLIED) for kind, cls in TABLES[what.value].items()]
@@ -112,7 +112,7 @@ def _traces() -> list[dict[str, object]]:
 
 
 def _component(kind: str, cls: type, supplied: "Mapping[str, str]") -> dict[str, object]:
-    from bros_sim.parameters import parameters
+    from bros_sim.config.parameters import parameters
 
     entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
     found = parameters(cls)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from bros_sim.components import Kinds, Strict
 from bros_sim.config import decode, parse
+from bros_sim.config.components import Kinds, Strict
 from bros_sim.errors import InputError
 from bros_sim.request import ServiceClass
 from bros_sim.workload import ARRIVALS, LENGTHS

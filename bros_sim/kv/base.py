@@ -88,8 +88,9 @@ class KVManager(Protocol):
         ...
 
     def check(self, jobs: Iterable[JobView]) -> None:
-        """Between steps: raise `LawBroken` unless the running jobs and the free list hold all blocks.
+        """Law L4, between steps: every block is held or free, none is both, none is lost.
 
-        Law L4: every block is held or free, and none is both.
+        Raises:
+            LawBroken: With the numbers, when that does not hold for the given running jobs.
         """
         ...

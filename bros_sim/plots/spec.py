@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Protocol
 import pandas as pd
 from annotated_doc import Doc
 
-from bros_sim.messages import nearest
+from bros_sim.config.messages import nearest
 from bros_sim.metric_table import METRICS, metric_name
 
 Label = None | bool | int | float | str

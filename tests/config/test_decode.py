@@ -9,10 +9,10 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt
 from pydantic import Field
 
-from bros_sim.components import Kinds, Strict
 from bros_sim.config import decode, parse
+from bros_sim.config.components import Kinds, Strict
+from bros_sim.config.parameters import Parameter, parameters
 from bros_sim.errors import InputError
-from bros_sim.parameters import Parameter, parameters
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bros_sim.build import read_point
 from bros_sim.config import override, parse
 from bros_sim.errors import InputError
 from bros_sim.experiment import load
+from bros_sim.experiment.build import read_point
 from tests.cli.conftest import EXPERIMENT
 
 RATE = "workload.chat.arrivals.rate_rps"

@@ -31,9 +31,9 @@ def test_printed_scheduler_serves_the_shortest_first_and_loses_nothing(code: str
 
 
 def test_printed_scheduler_runs_from_yaml_by_its_path(code: str, tmp_path: Path, monkeypatch):
-    from bros_sim.build import run_point
     from bros_sim.config import parse
     from bros_sim.experiment import load
+    from bros_sim.experiment.build import run_point
 
     package = tmp_path / "my_package"
     package.mkdir()

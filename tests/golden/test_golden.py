@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bros_sim.build import run_point
 from bros_sim.config import parse
 from bros_sim.experiment import load
+from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
 
 HERE = Path(__file__).parent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from bros_sim.components import plain
+from bros_sim.config.components import plain
 from bros_sim.errors import InputError
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.base import StepShape

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from bros_sim import components, messages
-from bros_sim.documents import Data, Document, PathKey, get_step, has_step, show_path
+from bros_sim.config import components, messages
+from bros_sim.config.documents import Data, Document, PathKey, get_step, has_step, show_path
+from bros_sim.config.yaml_text import override, parse, read_yaml
 from bros_sim.errors import InputError
-from bros_sim.yaml_text import override, parse, read_yaml
 
 __all__ = ["Data", "Document", "PathKey", "decode", "override", "parse", "read_yaml", "show_path"]
 

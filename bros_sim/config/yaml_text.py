@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from bros_sim.documents import Data, Document, PathKey, has_step, show_path
+from bros_sim.config.documents import Data, Document, PathKey, has_step, show_path
 from bros_sim.errors import InputError
 
 MAX_VALUES = 200_000

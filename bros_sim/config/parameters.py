@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from bros_sim.components import Kinds, documentation
+from bros_sim.config.components import Kinds, documentation
 
 
 class Parameter(typing.NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bros_sim.messages import nearest
+from bros_sim.config.messages import nearest
 
 Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 PathKey = tuple[str | int, ...]

@@ -14,14 +14,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from bros_sim.build import stream_of
 from bros_sim.config import Data, Document, PathKey, decode
+from bros_sim.config.messages import MISSING
 from bros_sim.errors import InputError
-from bros_sim.grid import variants
-from bros_sim.inputs import Inputs, files_of
+from bros_sim.experiment.build import stream_of
+from bros_sim.experiment.grid import variants
+from bros_sim.experiment.inputs import Inputs, files_of
+from bros_sim.experiment.schema import Experiment, PointSpec, Sweep
 from bros_sim.latency.profile import Profile
-from bros_sim.messages import MISSING
-from bros_sim.schema import Experiment, PointSpec, Sweep
 from bros_sim.workload.streams import build
 
 VERSION = 1

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bros_sim import schema
 from bros_sim.cluster import simulate
 from bros_sim.config import decode, parse
+from bros_sim.experiment import schema
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import Profile, load_profile, profile_path
 from bros_sim.log import RunLog, RunTables

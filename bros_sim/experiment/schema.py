@@ -7,13 +7,13 @@ from annotated_types import Gt, Len
 from pydantic import Field, create_model, model_validator
 
 from bros_sim.clock import HORIZON_S
-from bros_sim.components import Kinds, Strict, model_of
+from bros_sim.config.components import Kinds, Strict, model_of
+from bros_sim.config.messages import MISSING, fault
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.base import KVManager
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import DEFAULT_PROFILE
-from bros_sim.messages import MISSING, fault
 from bros_sim.request import ServiceClass
 from bros_sim.routers import ROUTERS, Router
 from bros_sim.schedulers import SCHEDULERS

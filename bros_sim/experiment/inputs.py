@@ -7,9 +7,9 @@ from pathlib import Path
 
 from bros_sim.config import Data, Document, PathKey
 from bros_sim.errors import InputError
+from bros_sim.experiment.schema import Experiment
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
-from bros_sim.schema import Experiment
 
 PROFILE: PathKey = ("cluster", "profile")
 BLOCK_SIZE = 16
