@@ -113,7 +113,6 @@ def _merge_stretches(steps: pd.DataFrame) -> pd.DataFrame:
     before = steps.shift(1)
     same = ["replica", "decode_jobs", "running_rt", "running_be", "waiting_rt", "waiting_be"]
     continues = (steps["start_s"] == before["end_s"]) & (steps["prefill_tokens"] == 0)
-    continues &= before["prefill_tokens"] == 0
     for name in same:
         continues &= steps[name] == before[name]
     grown = before["kv_tokens"] + before["decode_jobs"] * before["repeat"]

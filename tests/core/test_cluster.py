@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from simulations import ONE_SECOND, UNEVEN, make_replica, make_request, run
 
+from bros_sim.job import Job
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.log import RunLog
 from bros_sim.request import ServiceClass
@@ -168,6 +169,19 @@ def test_replicas_step_independently():
     table = run(requests, *replicas)
     assert story(table, "last_token_s") == [(5.0,), (2.5,)]
     assert [len(ends) for ends in table.iteration_end_s] == [5, 2]
+
+
+def test_jobs_of_a_step_finish_in_order_of_admission():
+    """As in vLLM; the order in which they give their blocks back decides what is evicted next."""
+    scheduler = VllmScheduler(long_prefill_token_threshold=10)
+    replica = make_replica(scheduler=scheduler)
+    replica.submit(Job(0, make_request(0, prompt=30, output=1), 0.0))
+    replica.submit(Job(1, make_request(1, prompt=5, output=3), 0.0))
+    finished = []
+    for now in range(3):
+        replica.start_step(float(now))
+        finished += [[job.id for job in replica.finish_step()]]
+    assert finished == [[], [], [0, 1]]
 
 
 def test_steps_tell_queue_batch_and_memory_by_class():
