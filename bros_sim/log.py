@@ -17,8 +17,9 @@ from bros_sim.job import Job
 
 REQUEST_COLUMNS = (
     "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
-    "ttft_slo_s", "tpot_slo_s", "replica", "status", "first_scheduled_s", "first_token_s",
-    "last_token_s", "generated_tokens", "cached_tokens", "num_preemptions", "recomputed_tokens",
+    "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "replica", "status", "first_scheduled_s",
+    "first_token_s", "last_token_s", "generated_tokens", "cached_tokens", "num_preemptions",
+    "recomputed_tokens",
 )  # fmt: skip
 """``status``: completed | rejected | dropped | unfinished; times are NaN where nothing happened."""
 
@@ -71,9 +72,9 @@ class RunLog:
         self.requests[job.id] = (
             request.request_id, request.stream, request.service_class.value, job.arrival_s,
             request.prompt_tokens, request.output_tokens, request.max_tokens,
-            slo.ttft_s, slo.tpot_s, replica, status, job.first_scheduled_s, job.first_token_s,
-            job.last_token_s, job.num_output, job.cached_tokens, job.num_preemptions,
-            job.recomputed_tokens,
+            slo.ttft_s, slo.tpot_s, slo.e2e_s, replica, status, job.first_scheduled_s,
+            job.first_token_s, job.last_token_s, job.num_output, job.cached_tokens,
+            job.num_preemptions, job.recomputed_tokens,
         )  # fmt: skip
 
     def tables(self, *, duration_s: float, usable_blocks: int, block_size: int) -> RunTables:
@@ -91,7 +92,9 @@ class RunLog:
         )
 
 
-_OPTIONAL_TIMES = ("ttft_slo_s", "tpot_slo_s", "first_scheduled_s", "first_token_s", "last_token_s")
+_OPTIONAL_TIMES = (
+    "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "first_scheduled_s", "first_token_s", "last_token_s",
+)  # fmt: skip
 _STEP_TIMES = ("start_s", "end_s")
 
 

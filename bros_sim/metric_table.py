@@ -97,6 +97,9 @@ METRICS: dict[str, Metric] = {
     "tpot_attainment": Metric(
         "share", "TPOT attainment", "completed and met its TPOT SLO / arrived with an SLO", "higher"
     ),
+    "e2e_attainment": Metric(
+        "share", "E2E attainment", "completed and met its E2E SLO / arrived with an SLO", "higher"
+    ),
     "token_slo_attainment_deadline": Metric(
         "share",
         "Token SLO attainment (deadline)",

@@ -19,16 +19,20 @@ class ServiceClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Service-level objective of one request; ``None`` leaves that dimension free."""
+    """Service-level objective of one request; ``None`` leaves that dimension free.
+
+    ``e2e_s`` binds the whole request, arrival to last token (a batch job's deadline).
+    """
 
     ttft_s: float | None = None
     tpot_s: float | None = None
+    e2e_s: float | None = None
 
     def deadline(self, arrival_s: float, k: int) -> float:
         """When token ``k`` (1-based) is due; infinity when nothing binds it.
 
-        The only definition of a deadline: ``arrival + ttft + (k - 1) * tpot``. A missing TTFT
-        leaves every token free, a missing TPOT leaves all but the first free.
+        The only definition of a token's deadline: ``arrival + ttft + (k - 1) * tpot``. A missing
+        TTFT leaves every token free, a missing TPOT leaves all but the first free.
         """
         if self.ttft_s is None or (k > 1 and self.tpot_s is None):
             return math.inf

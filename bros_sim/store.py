@@ -139,8 +139,13 @@ class Store:
         text = results.table().to_csv(index=False, lineterminator="\n")
         replace_file(self.folder / "summary.csv", text.encode())
 
-    def write_provenance(self, experiment: object, results: ResultSet, extra: object) -> None:
-        """Write provenance.json: what made these results, and which folder is which point."""
+    def write_provenance(
+        self, experiment: object, results: ResultSet, inputs: object, streams: object
+    ) -> None:
+        """Write provenance.json: what made these results, and which folder is which point.
+
+        ``inputs`` are the files behind the points, ``streams`` what was changed in the workload.
+        """
         points = [
             {"labels": dict(point.labels), "key": point.key, "error": point.error}
             for point in results.points
@@ -149,7 +154,8 @@ class Store:
             "command": sys.argv,
             "software": _software(),
             "platform": platform.platform(),
-            "inputs": extra,
+            "inputs": inputs,
+            "streams": streams,
             "experiment": experiment,
             "points": points,
         }

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
+from bros_sim.cli.faults import say
 from bros_sim.config import Document, decode
 from bros_sim.errors import InputError
-from bros_sim.plots import FigureSpec, draw, find_faults, render
+from bros_sim.plots import FigureSpec, draw, find_faults, nothing_to_draw, render
 from bros_sim.results import ResultSet, show_label
 from bros_sim.store import replace_file
 
@@ -50,16 +51,17 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
 
 
 def draw_figures(specs: Sequence[FigureSpec], results: ResultSet) -> list[str]:
-    """Draw into ``figures/``, unless no point succeeded; the names of the files."""
-    if not specs or all(point.error for point in results.points):
-        return []
+    """Draw into ``figures/``, with a warning for what would be empty; the names of the files."""
     folder = results.folder / "figures"
-    folder.mkdir(exist_ok=True)
     written = []
     used: Counter[str] = Counter()
     for spec in specs:
         used[spec.stem] += 1
         stem = spec.stem if used[spec.stem] == 1 else f"{spec.stem}-{used[spec.stem]}"
+        if why := nothing_to_draw(spec, results):
+            say(f"warning: figure {stem}: {why}")
+            continue
+        folder.mkdir(exist_ok=True)
         figure = draw(spec, results)
         for kind in KINDS:
             replace_file(folder / f"{stem}.{kind}", render(figure, kind))

@@ -3,6 +3,7 @@
 import json
 import sys
 from enum import StrEnum
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,10 @@ from bros_sim.cli.run import Format, FormatOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
+FORMATS = "trace formats that are read, told by their header (path: FILE)"
 
 
 class What(StrEnum):
@@ -44,8 +49,13 @@ def list_kinds(
     for title, entries in found.items():
         if what is None:
             sys.stdout.write(f"{title.upper()}\n\n")
-        for entry in entries:
-            _print_entry(entry)
+        for group, members in groupby(entries, key=lambda entry: entry.get("group")):
+            if group:
+                sys.stdout.write(f"{group}:\n")
+            for entry in members:
+                _print_entry(entry)
+            if group:
+                sys.stdout.write("\n")
 
 
 def schema() -> None:
@@ -61,17 +71,19 @@ def schema() -> None:
 
 
 def _entries(what: What) -> list[dict[str, object]]:
-    from bros_sim.experiment.schema import SUPPLIED, TABLES
-
-    if what.value in TABLES:
-        return [_component(kind, cls, SUPPLIED) for kind, cls in TABLES[what.value].items()]
     named = {
         What.METRICS: _metrics,
         What.PLOTS: _plots,
         What.PROFILES: _profiles,
         What.TRACES: _traces,
     }
-    return named[what]()
+    return named[what]() if what in named else _components(what)
+
+
+def _components(what: What) -> list[dict[str, object]]:
+    from bros_sim.experiment.schema import SUPPLIED, TABLES
+
+    return [_component(kind, cls, SUPPLIED) for kind, cls in TABLES[what.value].items()]
 
 
 def _metrics() -> list[dict[str, object]]:
@@ -98,15 +110,15 @@ def _profiles() -> list[dict[str, object]]:
 
 def _traces() -> list[dict[str, object]]:
     from bros_sim.workload import TRACES
+    from bros_sim.workload.twin_file import load_twin
     from bros_sim.workload.twins import twin_paths
 
     twins: list[dict[str, object]] = [
-        {"name": name, "help": "shipped twin (kind: twin, or lengths of kind: empirical)"}
-        for name in twin_paths()
+        {"name": name, "help": load_twin(path).describes, "group": TWINS}
+        for name, path in twin_paths().items()
     ]
     formats: list[dict[str, object]] = [
-        {"name": name, "help": f"file format that is read: {reader.title}"}
-        for name, reader in TRACES.items()
+        {"name": name, "help": reader.title, "group": FORMATS} for name, reader in TRACES.items()
     ]
     return [*twins, *formats]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -104,7 +105,10 @@ def _load(path: Path, overrides: list[str]) -> "tuple[Loaded, list[FigureSpec]]"
     for assignment in overrides:
         document = override(document, assignment)
     loaded = load(document)
-    return loaded, read_figures(document, loaded.points)
+    figures = read_figures(document, loaded.points)
+    for line in loaded.warnings:
+        say(f"warning: {line}")
+    return loaded, figures
 
 
 def _cores() -> int:
@@ -155,7 +159,8 @@ def _collect(loaded: "Loaded", store: "Store", errors: dict[str, str]) -> "Resul
     ]
     results = ResultSet(loaded.spec.name, store.folder, points)
     store.write_summary(results)
-    store.write_provenance(loaded.source, results, loaded.contents)
+    streams = [asdict(tried) for tried in loaded.tried]
+    store.write_provenance(loaded.source, results, loaded.contents, streams)
     return results
 
 

@@ -14,20 +14,17 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from bros_sim.config import Data, Document, PathKey, decode
+from bros_sim.config import Data, Document, decode
 from bros_sim.config.messages import MISSING
 from bros_sim.errors import InputError
-from bros_sim.experiment.build import stream_of
 from bros_sim.experiment.grid import variants
-from bros_sim.experiment.inputs import Inputs, files_of
+from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.schema import Experiment, PointSpec, Sweep
+from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.latency.profile import Profile
-from bros_sim.workload.streams import build
 
 VERSION = 1
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""
-Labels = Mapping[str, Data]
-"""``system``, every sweep path, and ``seed``."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,20 @@ def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked experiment: what it says, its points, and the data it was read from."""
+    """A checked experiment: what it says, its points, and the data it was read from.
+
+    ``tried`` are the streams that were built while it was checked.
+    """
 
     spec: Experiment
     points: list[Point]
     source: Mapping[str, Data]
+    tried: list[Tried]
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each stream whose requests are not what its trace or lengths say."""
+        return list(told(self.tried))
 
     @property
     def contents(self) -> dict[str, str]:
@@ -103,8 +109,8 @@ def load(document: Document) -> Loaded:
             faults |= dict.fromkeys(error.faults)
     if faults:
         raise InputError(*faults)
-    _try_streams(document, [spec for _, spec in specs])
-    return Loaded(specs[0][1], _points(specs, inputs), document.data)
+    tried = try_streams(document, specs)
+    return Loaded(specs[0][1], _points(specs, inputs), document.data, tried)
 
 
 def _grid(document: Document, inputs: Inputs) -> dict[str, list[Data]]:
@@ -153,30 +159,6 @@ def _misfits(spec: Experiment, document: Document, profile: Profile) -> list[str
         if why:
             faults.append(document.fault(("systems", name, "scheduler"), why))
     return faults
-
-
-def _try_streams(document: Document, specs: list[Experiment]) -> None:
-    """Build each stream once that reads a file not seen before, and all of the first point.
-
-    So a broken trace is bad input, found before anything is written.
-    """
-    seen: set[str] = set()
-    faults: dict[str, None] = {}
-    for spec in specs:
-        for name, stream in spec.workload.items():
-            if seen and not [*files_of(stream.arrivals), *files_of(stream.lengths)]:
-                continue
-            written = f"{name} {stream.model_dump_json()}"
-            if written in seen:
-                continue
-            seen.add(written)
-            try:
-                build(stream_of(name, stream), spec.seed, spec.duration_s)
-            except InputError as error:
-                at: PathKey = ("workload", name)
-                faults |= dict.fromkeys(document.fault(at, what, key=True) for what in error.faults)
-    if faults:
-        raise InputError(*faults)
 
 
 def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:

@@ -87,7 +87,7 @@ def stream_of(name: str, stream: schema.Stream) -> Stream:
         service_class=stream.service_class,
         arrivals=stream.arrivals,
         lengths=stream.lengths,
-        slo=Slo(stream.slo.ttft_s, stream.slo.tpot_s),
+        slo=Slo(stream.slo.ttft_s, stream.slo.tpot_s, stream.slo.e2e_s),
         max_tokens=stream.max_tokens,
     )
 

@@ -45,6 +45,7 @@ class Slo(Strict):
 
     ttft_s: Positive | None = Field(None, description="arrival to first token")
     tpot_s: Positive | None = Field(None, description="time per further token")
+    e2e_s: Positive | None = Field(None, description="arrival to last token")
 
 
 class Stream(Strict):
@@ -64,6 +65,12 @@ class Stream(Strict):
     def _has_lengths(self) -> "Stream":
         if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
             raise fault(("lengths",), MISSING)
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_deadline(self) -> "Stream":
+        if self.slo.e2e_s is not None and getattr(self.arrivals, "deadline_s", None) is not None:
+            raise fault(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
         return self
 
 

@@ -10,11 +10,14 @@ from bros_sim.metrics.tokens import Bools, Floats, token_rows, tokens_on_time
 
 REQUEST_TABLE_COLUMNS = (
     "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
-    "ttft_slo_s", "tpot_slo_s", "replica", "status", "first_scheduled_s", "first_token_s",
-    "last_token_s", "ttft_s", "tpot_s", "max_itl_s", "e2e_s", "cached_tokens", "num_preemptions",
-    "recomputed_tokens", "tokens_on_time", "slo_met",
+    "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "replica", "status", "first_scheduled_s",
+    "first_token_s", "last_token_s", "ttft_s", "tpot_s", "max_itl_s", "e2e_s", "cached_tokens",
+    "num_preemptions", "recomputed_tokens", "tokens_on_time", "slo_met",
 )  # fmt: skip
 """Columns of requests.parquet."""
+
+SLO_DIMENSIONS = ("ttft", "tpot", "e2e")
+"""Dimension d of an SLO: ``d_s`` was measured, ``d_slo_s`` is the objective."""
 
 
 def floats(frame: pd.DataFrame, column: str) -> Floats:
@@ -60,21 +63,29 @@ def request_metrics(tables: RunTables) -> pd.DataFrame:
         e2e_s=np.where(done, last - arrival, np.nan),
         tokens_on_time=tokens_on_time(rows, *_deadlines(log)),
     )
-    ttft_met, tpot_met = slo_met_by_dimension(table)
-    has_slo = has_any_slo(table)
-    met = pd.array(done & ttft_met & tpot_met, dtype="boolean")
-    met[~has_slo] = pd.NA
+    met = pd.array(slo_met(table), dtype="boolean")
+    met[~has_any_slo(table)] = pd.NA
     return table.assign(slo_met=met)[list(REQUEST_TABLE_COLUMNS)]
 
 
 def has_any_slo(table: pd.DataFrame) -> Bools:
-    """Which requests have a TTFT or a TPOT objective."""
-    return ~(np.isnan(floats(table, "ttft_slo_s")) & np.isnan(floats(table, "tpot_slo_s")))
+    """Which requests have an objective in any dimension."""
+    found: Bools = np.any([has_slo(table, name) for name in SLO_DIMENSIONS], axis=0)
+    return found
 
 
-def slo_met_by_dimension(table: pd.DataFrame) -> tuple[Bools, Bools]:
-    """TTFT and TPOT within the SLO; a dimension without SLO, or TPOT for n = 1, is met."""
-    done = completed(table)
-    late_first = floats(table, "ttft_s") > floats(table, "ttft_slo_s")
-    late_rest = floats(table, "tpot_s") > floats(table, "tpot_slo_s")
-    return done & ~late_first, done & ~late_rest
+def has_slo(table: pd.DataFrame, dimension: str) -> Bools:
+    """Which requests have an objective in a dimension."""
+    return ~np.isnan(floats(table, f"{dimension}_slo_s"))
+
+
+def slo_met(table: pd.DataFrame) -> Bools:
+    """Which requests completed and met every SLO that they have."""
+    met: Bools = np.all([slo_met_in(table, name) for name in SLO_DIMENSIONS], axis=0)
+    return met
+
+
+def slo_met_in(table: pd.DataFrame, dimension: str) -> Bools:
+    """Completed within the SLO of a dimension; without SLO, or TPOT for n = 1, it is met."""
+    late = floats(table, f"{dimension}_s") > floats(table, f"{dimension}_slo_s")
+    return completed(table) & ~late

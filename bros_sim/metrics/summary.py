@@ -10,10 +10,13 @@ from bros_sim.log import RunTables
 from bros_sim.metric_table import LATENCIES, METRICS, P999_FROM, STATISTICS
 from bros_sim.metrics.gaps import GapPool
 from bros_sim.metrics.requests import (
+    SLO_DIMENSIONS,
     completed,
     floats,
     has_any_slo,
-    slo_met_by_dimension,
+    has_slo,
+    slo_met,
+    slo_met_in,
     tpot_slo_s,
 )
 from bros_sim.metrics.saturation import backlog_verdict
@@ -135,13 +138,11 @@ def _attainments(run: _Run, window: Bools) -> Iterator[tuple[str, Value]]:
     """Shares of requests and of tokens; NaN where no request has that SLO."""
     judged = window & has_any_slo(run.requests)
     table = run.requests[judged]
-    has_ttft = ~np.isnan(floats(table, "ttft_slo_s"))
-    has_tpot = ~np.isnan(floats(table, "tpot_slo_s"))
-    ttft_met, tpot_met = slo_met_by_dimension(table)
-    good = ttft_met & tpot_met
-    yield "slo_attainment", _share(good.sum(), len(table))
-    yield "ttft_attainment", _share(ttft_met.sum(), len(table) if has_ttft.any() else 0)
-    yield "tpot_attainment", _share(tpot_met.sum(), len(table) if has_tpot.any() else 0)
+    yield "slo_attainment", _share(slo_met(table).sum(), len(table))
+    for name in SLO_DIMENSIONS:
+        owing = len(table) if has_slo(table, name).any() else 0
+        yield f"{name}_attainment", _share(slo_met_in(table, name).sum(), owing)
+    has_ttft, has_tpot = has_slo(table, "ttft"), has_slo(table, "tpot")
     owed = np.where(
         completed(table), run.generated[judged], table["output_tokens"].to_numpy(np.int64)
     )

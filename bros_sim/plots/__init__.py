@@ -5,6 +5,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from bros_sim.errors import InputError
+from bros_sim.metric_table import METRICS, metric_name
 from bros_sim.plots.cdf import latency_cdf
 from bros_sim.plots.lines import attainment, line
 from bros_sim.plots.spec import Axes, FigureSpec, PointView, Results, axes_of, find_faults, matches
@@ -27,19 +28,30 @@ __all__ = [
     "axes_of",
     "draw",
     "find_faults",
+    "nothing_to_draw",
     "render",
 ]
+
+
+def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
+    """Why a figure without fault would be empty; nothing if it would not."""
+    if not any(not point.error and matches(point, spec.where) for point in results.points):
+        return "there is nothing to draw: no such point succeeded"
+    name = metric_name(spec.y or "")
+    if name in METRICS and name not in results.table():
+        return f"there is nothing to draw: no point has {name}"
+    return ""
 
 
 def draw(spec: FigureSpec, results: Results) -> Figure:
     """Draw one figure; ``render`` makes a file of it.
 
     Raises:
-        InputError: The figure does not fit the results, or no point of them succeeded.
+        InputError: The figure does not fit the results, or there is nothing to draw.
     """
     faults = find_faults(spec, axes_of(results.points))
-    if not faults and not any(not p.error and matches(p, spec.where) for p in results.points):
-        faults = [("plot", "there is nothing to draw: no such point succeeded")]
+    if not faults and (why := nothing_to_draw(spec, results)):
+        faults = [("plot", why)]
     if faults:
         raise InputError(*(f"figures: {spec.plot}: {key}: {what}" for key, what in faults))
     with paper_style():

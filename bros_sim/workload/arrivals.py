@@ -1,6 +1,7 @@
 """Arrivals at a steady mean rate. The init fields are the YAML keys.
 
 Every open-loop class answers ``times(duration_s, rng)``: sorted arrival times in [0, duration_s).
+A rate of 0 is a stream without requests, for the end of a sweep at which a class is absent.
 """
 
 import math
@@ -33,6 +34,14 @@ class OpenArrivals(Protocol):
         """Sorted arrival times in [0, duration_s)."""
         ...
 
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn for so long; draws nothing.
+
+        Raises:
+            InputError: There would be too many requests, or none ever.
+        """
+        ...
+
 
 def scaled(epochs: Times, rate_rps: float, duration_s: float) -> Times:
     """Epochs of a unit-rate process as times before ``duration_s``; rounding never reaches it."""
@@ -40,8 +49,18 @@ def scaled(epochs: Times, rate_rps: float, duration_s: float) -> Times:
     return np.asarray(times[times < duration_s])
 
 
+class SteadyRate:
+    """A process of known mean rate."""
+
+    rate_rps: float
+
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn for so long."""
+        check_count(self.rate_rps * duration_s)
+
+
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(SteadyRate):
     """Poisson arrivals."""
 
     rate_rps: Annotated[Rate, Doc("mean requests per second")]
@@ -54,7 +73,7 @@ class Poisson:
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(SteadyRate):
     """One request every ``1 / rate_rps`` seconds, the first at 0."""
 
     rate_rps: Annotated[Rate, Doc("requests per second")]
@@ -62,15 +81,15 @@ class Constant:
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Sorted arrival times in [0, duration_s); nothing is drawn."""
         del rng
-        expected = self.rate_rps * duration_s
-        check_count(expected)
+        self.check(duration_s)
         if not self.rate_rps:
             return np.zeros(0)
-        return scaled(np.arange(math.ceil(expected), dtype=np.float64), self.rate_rps, duration_s)
+        count = math.ceil(self.rate_rps * duration_s)
+        return scaled(np.arange(count, dtype=np.float64), self.rate_rps, duration_s)
 
 
 @dataclass(frozen=True)
-class Gamma:
+class Gamma(SteadyRate):
     """Renewal arrivals with gamma gaps: the burstiness knob of most load generators.
 
     Stationary: the expected number of requests is ``rate_rps * duration_s`` at any ``cv``.
@@ -88,7 +107,7 @@ class Gamma:
 
 
 @dataclass(frozen=True)
-class Weibull:
+class Weibull(SteadyRate):
     """Renewal arrivals with Weibull gaps, by ``cv`` or by ``shape``; stationary as `Gamma`."""
 
     rate_rps: Annotated[Rate, Doc("mean requests per second")]
@@ -111,7 +130,7 @@ class Weibull:
 
 @dataclass(frozen=True)
 class Bag:
-    """A batch job: ``count`` requests at one moment, wanted back by a deadline."""
+    """A batch job: ``count`` requests at one moment, wanted back by a deadline (their E2E SLO)."""
 
     count: Annotated[int, Ge(1), Le(10**7), Doc("requests in the bag")]
     release_s: Annotated[float, Ge(0), Doc("when all of them arrive")] = 0.0
@@ -121,6 +140,9 @@ class Bag:
         """``count`` equal times; none if the bag is released after the end of arrivals."""
         del rng
         return np.full(self.count if self.release_s < duration_s else 0, self.release_s)
+
+    def check(self, duration_s: float) -> None:
+        """Any bag can be drawn."""
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,11 @@ def _columns(trace: Trace) -> dict[str, list[Any]]:
     columns["output_tokens"] = trace.output_tokens.tolist()
     if trace.service_class is not None:
         columns["class"] = [None if c is None else c.value for c in trace.service_class]
-    for name, values in (("slo_ttft_s", trace.ttft_slo_s), ("slo_tpot_s", trace.tpot_slo_s)):
+    slos = {"ttft": trace.ttft_slo_s, "tpot": trace.tpot_slo_s, "e2e": trace.e2e_slo_s}
+    for name, values in slos.items():
         if values is not None:
-            columns[name] = [None if np.isnan(value) else value for value in values.tolist()]
+            stated = [None if np.isnan(value) else value for value in values.tolist()]
+            columns[f"slo_{name}_s"] = stated
     if trace.max_tokens is not None:
         columns["max_tokens"] = [value or None for value in trace.max_tokens.tolist()]
     if trace.prefix_hashes is not None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.errors import InputError
-from bros_sim.workload.renewal import MAX_EPOCHS, poisson_epochs
+from bros_sim.workload.renewal import check_count, poisson_epochs
 
 MAX_SEGMENTS = 5_000_000
 PENALTY = 4.0
@@ -49,11 +49,18 @@ class StepRate:
         expected = np.concatenate([[0.0], np.cumsum(rates[inside] * np.diff(edges))])
         return edges, expected
 
+    def check(self, end_s: float, scale: float) -> None:
+        """Refuse what could not be drawn.
+
+        Raises:
+            InputError: As `until`, or too many arrivals are expected.
+        """
+        check_count(float(self.until(end_s)[1][-1]) * scale)
+
     def times(self, end_s: float, scale: float, rng: np.random.Generator) -> NDArray[np.float64]:
         """Arrivals in [0, end_s) of the Poisson process with ``scale`` times this rate."""
         edges, expected = self.until(end_s)
-        total = expected[-1] * scale
-        epochs = poisson_epochs(min(total, 2.0 * MAX_EPOCHS), rng)
+        epochs = poisson_epochs(float(expected[-1]) * scale, rng)
         times = np.interp(epochs, expected * scale, edges)
         return np.asarray(times[times < end_s])
 

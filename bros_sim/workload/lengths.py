@@ -145,6 +145,11 @@ class Empirical:
         """The file that the lengths come from."""
         return twin_path(self.name, self.path)
 
+    @property
+    def trace(self) -> Trace | None:
+        """The trace that pairs are taken from; ``None`` for a twin."""
+        return None if isinstance(self._pairs, Twin) else self._pairs
+
     @cached_property
     def _pairs(self) -> Twin | Trace:
         if is_twin(self.file):

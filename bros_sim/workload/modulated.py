@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bros_sim.errors import InputError
 from bros_sim.workload.arrivals import Rate, Times
 from bros_sim.workload.intensity import MAX_SEGMENTS, StepRate
+from bros_sim.workload.renewal import check_count
 
 Duration = Annotated[float, Ge(1e-3), Le(1e9)]
 Probability = Annotated[float, Ge(0), Le(1)]
@@ -67,9 +68,14 @@ class Mmpp:
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Sorted arrival times in [0, duration_s)."""
+        self.check(duration_s)
+        return self._path(duration_s, rng).times(duration_s, 1.0, rng)
+
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn for so long."""
         if duration_s / min(self.sojourn_s) > MAX_SEGMENTS:
             raise InputError("arrivals: the sojourns are too short for such a long run")
-        return self._path(duration_s, rng).times(duration_s, 1.0, rng)
+        check_count(self.rate_rps * duration_s)
 
     def _path(self, duration_s: float, rng: np.random.Generator) -> StepRate:
         upto = np.cumsum(self._jumps, axis=1)
@@ -96,8 +102,15 @@ class OnOff:
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Sorted arrival times in [0, duration_s)."""
-        process = Mmpp((self.rate_rps, self.off_rate_rps), (self.on_s, self.off_s))
-        return process.times(duration_s, rng)
+        return self._process.times(duration_s, rng)
+
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn for so long."""
+        self._process.check(duration_s)
+
+    @property
+    def _process(self) -> Mmpp:
+        return Mmpp((self.rate_rps, self.off_rate_rps), (self.on_s, self.off_s))
 
 
 @dataclass(frozen=True)
@@ -123,8 +136,16 @@ class Piecewise:
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Sorted arrival times in [0, duration_s)."""
+        return self._profile.times(duration_s, self.scale, rng)
+
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn for so long."""
+        self._profile.check(duration_s, self.scale)
+
+    @property
+    def _profile(self) -> StepRate:
         table = np.array(self.steps, np.float64)
-        return StepRate(table[:, 0], table[:, 1], self.period_s).times(duration_s, self.scale, rng)
+        return StepRate(table[:, 0], table[:, 1], self.period_s)
 
 
 @dataclass(frozen=True)
@@ -171,6 +192,14 @@ class Diurnal:
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Sorted arrival times in [0, duration_s)."""
+        return self._profile.times(duration_s, 1.0, rng)
+
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn for so long."""
+        self._profile.check(duration_s, 1.0)
+
+    @property
+    def _profile(self) -> StepRate:
         weights = self._weights
         step_s = self.day_s / len(weights)
         turned = (
@@ -180,4 +209,4 @@ class Diurnal:
         starts, rates = np.asarray(turned[order], np.float64), weights[order] * self.rate_rps
         if starts[0] > 0:
             starts, rates = np.append(0.0, starts), np.append(rates[-1], rates)
-        return StepRate(starts, rates, self.day_s).times(duration_s, 1.0, rng)
+        return StepRate(starts, rates, self.day_s)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bros_sim.errors import InputError
 from bros_sim.workload.arrivals import Rate, Times
+from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.policy import Dequantise, ZeroTokens
 from bros_sim.workload.renewal import check_count
 from bros_sim.workload.traces import Trace, read_trace
@@ -78,12 +79,18 @@ class Replay:
         """Sorted arrival times in [0, duration_s)."""
         return self.rows(duration_s, rng)[0]
 
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn; reads the trace."""
+        del duration_s
+        check_count(len(self.trace) * (self.rate_scale if self.scaling == "thin" else 1.0))
+
     def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, NDArray[np.intp]]:
         """Sorted arrival times in [0, duration_s), and the row of the trace behind each.
 
         Raises:
             InputError: As `trace`; or no request falls in the run.
         """
+        self.check(duration_s)
         source = self.trace.arrival_s
         assert source is not None
         if self.scaling == "warp":
@@ -103,7 +110,6 @@ def _superposed(
     source: Times, scale: float, rng: np.random.Generator
 ) -> tuple[Times, NDArray[np.intp]]:
     """Whole copies and one thinned copy; the first copy is in place, the others are rotated."""
-    check_count(len(source) * scale)
     span = source[-1] + (source[-1] / len(source) or 1.0)
     whole, part = int(scale), scale % 1
     times, rows = [], []
@@ -154,14 +160,24 @@ class TwinArrivals:
         Raises:
             InputError: The twin has lengths alone, or its profile is silent over the whole run.
         """
+        rate, scale = self._profile(duration_s)
+        return rate.times(duration_s, scale, rng)
+
+    def check(self, duration_s: float) -> None:
+        """Refuse what could not be drawn for so long; reads the twin."""
+        rate, scale = self._profile(duration_s)
+        rate.check(duration_s, scale)
+
+    def _profile(self, duration_s: float) -> tuple[StepRate, float]:
+        """The twin's rate and what to multiply it by."""
         rate = self.twin.rate
         if rate is None:
             what = f"the twin {self.twin.name} has lengths but no arrivals"
             raise InputError(f"{self.file}: {what}; use it as lengths: {{kind: empirical}}")
         if self.rate_rps is None:
-            return rate.times(duration_s, 1.0, rng)
+            return rate, 1.0
         expected = float(rate.until(duration_s)[1][-1])
         if expected <= 0:
             what = f"the twin {self.twin.name} is silent for the first {duration_s:g} s"
             raise InputError(f"{self.file}: {what}: make the run longer, or leave rate_rps out")
-        return rate.times(duration_s, self.rate_rps * duration_s / expected, rng)
+        return rate, self.rate_rps * duration_s / expected

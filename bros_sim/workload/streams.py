@@ -8,7 +8,7 @@ a stream has the same lengths whatever the load, the duration or the system.
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -58,13 +58,11 @@ class Stream:
 class OpenLoop:
     """Requests that come by the clock, sorted by arrival; the index is the position.
 
-    ``truncated`` counts outputs that were cut to a smaller cap. ``deadline_s`` is the instant by
-    which a bag should be complete; ``None`` without one.
+    ``truncated`` counts outputs that were cut to a smaller cap.
     """
 
     requests: list[Request]
     truncated: int = 0
-    deadline_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,12 +70,14 @@ class ClosedLoop:
     """Requests that come when earlier ones are done.
 
     ``request(index, arrival_s)`` makes the index-th request of the stream, whoever asks and when.
+    ``truncated`` counts outputs that were cut to a smaller cap among the first ``BLOCK``.
     """
 
     clients: int
     think_time_s: float
     whole_batch: bool
     request: Callable[[int, float], Request]
+    truncated: int = 0
 
 
 def generator(seed: int, stream: str, purpose: str, block: int = 0) -> np.random.Generator:
@@ -104,15 +104,19 @@ def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop
         times = stream.arrivals.times(duration_s, rng)
     prompts, outputs = _lengths(stream, seed, len(times))
     hashes, block_tokens = _twin_prefixes(stream, prompts, seed)
-    deadline_s = None
-    if isinstance(stream.arrivals, Bag) and stream.arrivals.deadline_s is not None:
-        deadline_s = stream.arrivals.release_s + stream.arrivals.deadline_s
     outputs, caps, truncated = _capped(outputs, stream.max_tokens.caps(outputs))
-    slos, classes = [stream.slo] * len(times), [stream.service_class] * len(times)
+    slos, classes = [_slo(stream)] * len(times), [stream.service_class] * len(times)
     columns = _Columns(
         classes, times.tolist(), prompts.tolist(), outputs.tolist(), caps.tolist(), slos
     )
-    return OpenLoop(_requests(stream, columns, hashes, block_tokens), truncated, deadline_s)
+    return OpenLoop(_requests(stream, columns, hashes, block_tokens), truncated)
+
+
+def _slo(stream: Stream) -> Slo:
+    """The stream's SLO; all of a bag's requests arrive at once, so its deadline is their E2E."""
+    if isinstance(stream.arrivals, Bag) and stream.arrivals.deadline_s is not None:
+        return replace(stream.slo, e2e_s=stream.arrivals.deadline_s)
+    return stream.slo
 
 
 class _Columns(NamedTuple):
@@ -210,31 +214,37 @@ def _of_trace(
 
 
 def _slos(slo: Slo, trace: Trace, rows: NDArray[np.intp]) -> list[Slo]:
-    if trace.ttft_slo_s is None and trace.tpot_slo_s is None:
+    """What the rows state, and the stream's where they state nothing."""
+    columns = (trace.ttft_slo_s, trace.tpot_slo_s, trace.e2e_slo_s)
+    if all(column is None for column in columns):
         return [slo] * len(rows)
-    blank = np.full(len(trace), np.nan)
-    ttft = (blank if trace.ttft_slo_s is None else trace.ttft_slo_s)[rows].tolist()
-    tpot = (blank if trace.tpot_slo_s is None else trace.tpot_slo_s)[rows].tolist()
-    return [
-        Slo(slo.ttft_s if math.isnan(a) else a, slo.tpot_s if math.isnan(b) else b)
-        for a, b in zip(ttft, tpot, strict=True)
-    ]
+    defaults = (slo.ttft_s, slo.tpot_s, slo.e2e_s)
+    stated = (
+        [default] * len(rows)
+        if column is None
+        else [default if math.isnan(value) else value for value in column[rows].tolist()]
+        for column, default in zip(columns, defaults, strict=True)
+    )
+    return [Slo(*values) for values in zip(*stated, strict=True)]
 
 
 def _closed(stream: Stream, clients: Clients, seed: int) -> ClosedLoop:
     blocks: dict[int, list[tuple[int, int, int]]] = {}
 
+    def draw(number: int) -> int:
+        prompts, outputs = _block(stream, seed, number)
+        outputs, caps, truncated = _capped(outputs, stream.max_tokens.caps(outputs))
+        blocks[number] = list(zip(prompts.tolist(), outputs.tolist(), caps.tolist(), strict=True))
+        return truncated
+
     def request(index: int, arrival_s: float) -> Request:
         number, row = divmod(index, BLOCK)
         if number not in blocks:
-            prompts, outputs = _block(stream, seed, number)
-            outputs, caps, _ = _capped(outputs, stream.max_tokens.caps(outputs))
-            blocks[number] = list(
-                zip(prompts.tolist(), outputs.tolist(), caps.tolist(), strict=True)
-            )
+            draw(number)
         prompt, output, cap = blocks[number][row]
         return Request(
             stream.name, index, stream.service_class, arrival_s, prompt, output, cap, stream.slo
         )
 
-    return ClosedLoop(clients.clients, clients.think_time_s, clients.batch, request)
+    truncated = draw(0)
+    return ClosedLoop(clients.clients, clients.think_time_s, clients.batch, request, truncated)

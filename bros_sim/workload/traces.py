@@ -84,6 +84,7 @@ class Trace:
     service_class: tuple[ServiceClass | None, ...] | None = None
     ttft_slo_s: NDArray[np.float64] | None = None
     tpot_slo_s: NDArray[np.float64] | None = None
+    e2e_slo_s: NDArray[np.float64] | None = None
     max_tokens: NDArray[np.int64] | None = None
     prefix_hashes: tuple[tuple[int, ...], ...] | None = None
     hash_block_tokens: int = 16
@@ -208,6 +209,7 @@ def _trace(name: str, source: str, rows: Rows, notes: dict[str, int]) -> Trace:
         service_class=rows.service_class,
         ttft_slo_s=rows.ttft_slo_s,
         tpot_slo_s=rows.tpot_slo_s,
+        e2e_slo_s=rows.e2e_slo_s,
         max_tokens=rows.max_tokens,
         prefix_hashes=rows.prefix_hashes,
         hash_block_tokens=rows.hash_block_tokens or 16,

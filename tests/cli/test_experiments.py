@@ -59,6 +59,15 @@ def test_everything_can_be_listed(bros, what):
     assert all(entry["name"] in text.stdout for entry in entries)
 
 
+def test_twins_and_trace_formats_are_listed_apart(bros):
+    twins, formats = bros("list", "traces").stdout.split("trace formats that are read")
+    assert twins.startswith("shipped twins (")
+    assert "\nazure-conv: Azure LLM" in twins
+    assert "canonical" not in twins
+    assert "\nburstgpt: BurstGPT, 6 or 8 columns\n" in formats
+    assert "azure-conv" not in formats
+
+
 def test_a_listed_parameter_tells_type_default_and_meaning(bros):
     text = bros("list", "schedulers").stdout
     assert "vllm: " in text

@@ -15,6 +15,9 @@ import pytest
 from tests.cli.conftest import EXPERIMENT
 
 POINT_FILES = ["requests.parquet", "resolved.yaml", "steps.parquet", "summary.json"]
+PLAIN = EXPERIMENT[: EXPERIMENT.index("figures:")]
+"""Without figures, where they are not what is tested: drawing takes longer than running."""
+ONE_RATE = PLAIN.replace("[2, 4]", "[4]")
 MAIN = [sys.executable, "-c", "from bros_sim.cli import main; main()"]
 
 FRAGILE = '''
@@ -64,6 +67,7 @@ def test_a_run_writes_the_layout_and_prints_a_table(bros, tiny, tmp_path):
 
 
 def test_summary_is_tidy(bros, tiny, tmp_path):
+    tiny.write_text(PLAIN)
     bros("run", tiny)
     table = pd.read_csv(tmp_path / "results" / "tiny" / "summary.csv")
     assert list(table)[:4] == ["system", "workload.chat.arrivals.rate_rps", "seed", "class"]
@@ -74,6 +78,7 @@ def test_summary_is_tidy(bros, tiny, tmp_path):
 
 
 def test_provenance_names_software_inputs_and_points(bros, tiny, tmp_path):
+    tiny.write_text(PLAIN)
     bros("run", tiny)
     told = json.loads((tmp_path / "results" / "tiny" / "provenance.json").read_text())
     assert set(told["software"]) >= {"bros-sim", "python", "numpy"}
@@ -94,6 +99,7 @@ def test_the_same_bytes_for_any_number_of_workers_and_any_folder(bros, tiny, tmp
 
 
 def test_complete_points_never_run_again(bros, tiny, tmp_path):
+    tiny.write_text(PLAIN)
     bros("run", tiny)
     folder = tmp_path / "results" / "tiny"
     before = {path: path.stat().st_mtime_ns for path in folder.glob("points/*")}
@@ -106,6 +112,7 @@ def test_complete_points_never_run_again(bros, tiny, tmp_path):
 
 
 def test_damaged_points_are_reported_and_run_again(bros, tiny, tmp_path):
+    tiny.write_text(PLAIN)
     bros("run", tiny)
     folder = tmp_path / "results" / "tiny"
     whole = contents(folder)
@@ -127,6 +134,7 @@ def test_what_a_killed_run_left_is_removed_and_what_others_write_is_not(bros, ti
     host = socket.gethostname()
     dead = folder / f".partial-{host}~{child.pid}~ab-key"
     alive = [folder / f".partial-{host}~{os.getpid()}~ab-key", folder / ".partial-other~1~ab-key"]
+    tiny.write_text(ONE_RATE)
     for path in (dead, *alive):
         path.mkdir(parents=True)
         (path / "requests.parquet").write_bytes(b"half")
@@ -152,8 +160,31 @@ def test_a_failed_point_is_a_row_and_the_others_are_there(bros, tiny, tmp_path):
     assert table["arrived"].notna().sum() == 6
     assert len(points(folder)) == 2
     assert (folder / "figures" / "attainment-rate_rps.png").exists()
-    tiny.write_text(EXPERIMENT)
+    tiny.write_text(PLAIN)
     assert bros("run", tiny).exit_code == 0, "the failed points run again"
+
+
+def test_a_figure_of_failed_points_alone_is_a_warning(bros, tiny, tmp_path):
+    (tmp_path / "picky_policy.py").write_text(FRAGILE)
+    text = EXPERIMENT.replace("{kind: vllm, policy: priority}", "{kind: 'picky_policy:Fragile'}")
+    rate = "workload.chat.arrivals.rate_rps"
+    figures = (
+        "  - {plot: timeline, where: {system: Priority, RATE: 2}}\n"
+        "  - {plot: line, x: RATE, y: p999_ttft_ms}\n"
+    )
+    tiny.write_text(text + figures.replace("RATE", rate))
+    result = bros("run", tiny)
+    assert result.exit_code == 1
+    assert [line for line in result.stderr.splitlines() if "figure" in line] == [
+        "warning: figure timeline: there is nothing to draw: no such point succeeded",
+        "warning: figure line-p999_ttft_ms-rate_rps: there is nothing to draw: no point has"
+        " p999_ttft_ms",
+    ]
+    assert "SLO met %" in result.stdout
+    assert len(list((tmp_path / "results" / "tiny" / "figures").iterdir())) == 2
+    again = bros("plot", "results/tiny")
+    assert again.exit_code == 0
+    assert again.stderr.count("there is nothing to draw") == 2
 
 
 def test_a_worker_that_dies_is_a_failed_point(bros, tiny, tmp_path):
@@ -161,7 +192,7 @@ def test_a_worker_that_dies_is_a_failed_point(bros, tiny, tmp_path):
     assert "_exit" in dies
     (tmp_path / "deadly_policy.py").write_text(dies)
     mine = "{kind: 'deadly_policy:Fragile'}"
-    tiny.write_text(EXPERIMENT.replace("{kind: vllm, policy: priority}", mine))
+    tiny.write_text(ONE_RATE.replace("{kind: vllm, policy: priority}", mine))
     result = bros("run", tiny, "--workers", 2)
     assert result.exit_code == 1
     assert "a worker process was killed (out of memory?); run again" in result.stderr
@@ -169,6 +200,7 @@ def test_a_worker_that_dies_is_a_failed_point(bros, tiny, tmp_path):
 
 
 def test_requests_that_come_to_nothing_are_pointed_out(bros, tiny):
+    tiny.write_text(PLAIN)
     result = bros("run", tiny, "--set", "workload.chat.lengths.prompt=100000")
     assert "warning: FCFS: 18 of 300" in result.stdout
     assert "requests rejected: they could never fit" in result.stdout
@@ -190,6 +222,7 @@ def test_a_dry_run_lists_the_points_and_writes_nothing(bros, tiny, tmp_path):
 
 
 def test_json_on_stdout_and_nothing_else(bros, tiny):
+    tiny.write_text(PLAIN)
     rows = json.loads(bros("run", tiny, "--format", "json").stdout)["rows"]
     assert len(rows) == 12
     assert rows[0]["class"] == "rt"
@@ -218,7 +251,7 @@ def test_figures_can_be_drawn_again(bros, tiny, tmp_path):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_resume(tiny, tmp_path, workers):
-    tiny.write_text(EXPERIMENT.replace("duration_s: 5", "duration_s: 300"))
+    tiny.write_text(PLAIN.replace("duration_s: 5", "duration_s: 60"))
     command = [*MAIN, "run", str(tiny), "--workers", workers, "--set", "sweep.seeds=20"]
     run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     done = tmp_path / "results" / "tiny" / "points"
@@ -236,10 +269,13 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_resume(tiny, tmp_path, worker
 
 
 def test_a_closed_pipe_ends_quietly(tmp_path):
-    command = f"{sys.executable} -c 'from bros_sim.cli import main; main()' list | head -n 1"
-    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert result.stdout == "SCHEDULERS\n"
-    assert result.stderr == ""
+    command = f"{sys.executable} -c 'from bros_sim.cli import main; main()' list metrics"
+    for reader in ("true", "head -n 1"):
+        result = subprocess.run(
+            f"{command} | {reader}", shell=True, capture_output=True, text=True, check=False
+        )
+        assert result.stderr == ""
+    assert result.stdout.startswith("arrived: ")
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy():

@@ -26,20 +26,22 @@ def judge(tables: RunTables) -> list[dict]:
     for number, (_, row) in enumerate(tables.requests.iterrows()):
         times = token_times(tables, number)
         arrival, done, n = row["arrival_s"], row["status"] == "completed", len(times)
-        slo = Slo(*(None if math.isnan(row[k]) else row[k] for k in ("ttft_slo_s", "tpot_slo_s")))
+        objectives = (row[f"{name}_slo_s"] for name in ("ttft", "tpot", "e2e"))
+        slo = Slo(*(None if math.isnan(value) else value for value in objectives))
         gaps = [b - a for a, b in itertools.pairwise(times)]
         ttft = times[0] - arrival if times else NAN
         tpot = (times[-1] - times[0]) / (n - 1) if done and n > 1 else NAN
         on_time = sum(t <= slo.deadline(arrival, k) for k, t in enumerate(times, 1))
         ttft_met = done and (slo.ttft_s is None or ttft <= slo.ttft_s)
         tpot_met = done and (slo.tpot_s is None or n < 2 or tpot <= slo.tpot_s)
+        e2e_met = done and (slo.e2e_s is None or times[-1] - arrival <= slo.e2e_s)
         has_slo = slo != Slo()
         judged.append({
             "row": row, "times": times, "gaps": gaps, "slo": slo, "done": done, "has_slo": has_slo,
             "ttft_s": ttft, "tpot_s": tpot, "max_itl_s": max(gaps, default=NAN),
             "e2e_s": times[-1] - arrival if done else NAN, "tokens_on_time": on_time,
-            "ttft_met": ttft_met, "tpot_met": tpot_met,
-            "slo_met": (ttft_met and tpot_met) if has_slo else None,
+            "ttft_met": ttft_met, "tpot_met": tpot_met, "e2e_met": e2e_met,
+            "slo_met": (ttft_met and tpot_met and e2e_met) if has_slo else None,
             "owed": n if done else row["output_tokens"],
             "queue_time_s": row["first_scheduled_s"] - arrival,
         })  # fmt: skip
@@ -66,6 +68,7 @@ def summary(tables: RunTables, name: str, warmup_s: float) -> dict[str, float]:
     slo = [r for r in window if r["has_slo"]]
     with_ttft = [r for r in slo if r["slo"].ttft_s is not None]
     with_tpot = [r for r in slo if r["slo"].tpot_s is not None]
+    with_e2e = [r for r in slo if r["slo"].e2e_s is not None]
     found = {"arrived": len(window)}
     for status in ("completed", "rejected", "dropped", "unfinished"):
         found[status] = sum(r["row"]["status"] == status for r in window)
@@ -75,6 +78,7 @@ def summary(tables: RunTables, name: str, warmup_s: float) -> dict[str, float]:
         "slo_attainment": _share(sum(r["slo_met"] for r in slo), len(slo)),
         "ttft_attainment": _share(sum(r["ttft_met"] for r in slo), len(slo) if with_ttft else 0),
         "tpot_attainment": _share(sum(r["tpot_met"] for r in slo), len(slo) if with_tpot else 0),
+        "e2e_attainment": _share(sum(r["e2e_met"] for r in slo), len(slo) if with_e2e else 0),
         "token_slo_attainment_deadline": _share(
             sum(r["tokens_on_time"] for r in with_ttft), sum(r["owed"] for r in with_ttft)
         ),

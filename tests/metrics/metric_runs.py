@@ -22,8 +22,9 @@ def build(
             {
                 "request_id": f"s-{number}", "stream": "s", "class": "rt", "arrival_s": 0.0,
                 "prompt_tokens": 10, "output_tokens": max(len(times), 1), "max_tokens": 99,
-                "ttft_slo_s": NAN, "tpot_slo_s": NAN, "replica": 0, "status": "completed",
-                "first_scheduled_s": NAN, "first_token_s": times[0] if times else NAN,
+                "ttft_slo_s": NAN, "tpot_slo_s": NAN, "e2e_slo_s": NAN, "replica": 0,
+                "status": "completed", "first_scheduled_s": NAN,
+                "first_token_s": times[0] if times else NAN,
                 "last_token_s": times[-1] if times else NAN, "generated_tokens": len(times),
                 "cached_tokens": 0, "num_preemptions": 0, "recomputed_tokens": 0,
             }
@@ -84,6 +85,7 @@ def _request(draw: st.DrawFn, iterations: list[int], ends: list[list[float]]) ->
         "first_scheduled_s": (arrival + first) / 2 if rows else NAN,
         "ttft_slo_s": draw(slo),
         "tpot_slo_s": draw(slo),
+        "e2e_slo_s": draw(st.one_of(st.just(NAN), _on_grid(1, 40))),
         "num_preemptions": max(len(rows) - 1, 0),
         "recomputed_tokens": draw(st.integers(0, 9)),
         "cached_tokens": draw(st.integers(0, 9)),

@@ -72,6 +72,22 @@ def test_deadlines_are_those_of_slo():
         assert table["tokens_on_time"][0] == expected
 
 
+def test_an_e2e_slo_alone_judges_the_request_and_no_token():
+    slo = {"e2e_slo_s": 3.0}
+    requests = [
+        {"rows": [(0, 0, 3)], **slo},
+        {"rows": [(0, 1, 3)], **slo},
+        {"rows": [(0, 0, 1)], "status": "unfinished", **slo},
+        {"rows": [(0, 0, 4)]},
+    ]
+    tables = build(requests, [[1.0, 2.0, 3.0, 4.0]], duration_s=4)
+    assert metrics.request_metrics(tables)["slo_met"].tolist() == [True, False, False, pd.NA]
+    rt = summarise(tables)["rt"]
+    assert rt["e2e_attainment"] == rt["slo_attainment"] == 1 / 3
+    assert math.isnan(rt["ttft_attainment"])
+    assert math.isnan(rt["token_slo_attainment_deadline"])
+
+
 def test_no_requests_at_all_measures_nothing():
     summary = summarise(build([], [[]], duration_s=10))
     assert summary["all"]["arrived"] == 0

@@ -74,9 +74,35 @@ def test_constant_and_bag():
     assert draw(Bag(3, release_s=2.0), 2.0).size == 0
 
 
-@pytest.mark.parametrize("arrivals", [Poisson(0.0), Constant(0.0), Gamma(0.0, 2.0)])
+SILENT = [
+    Poisson(0.0),
+    Constant(0.0),
+    Gamma(0.0, 2.0),
+    Weibull(0.0, cv=2.0),
+    Mmpp((0.0, 0.0), (5.0, 5.0)),
+    OnOff(0.0, 5.0, 20.0),
+    Piecewise(((0, 1.0),), scale=0.0),
+    Diurnal(0.0, peak_to_trough=5.0),
+    TwinArrivals("azure-code", rate_rps=0.0),
+]
+
+
+@pytest.mark.parametrize("arrivals", SILENT, ids=lambda a: type(a).__name__)
 def test_rate_zero_is_silence(arrivals):
+    arrivals.check(10.0)
     assert draw(arrivals, 10.0).size == 0
+
+
+@pytest.mark.parametrize("arrivals", OPEN, ids=lambda a: type(a).__name__)
+def test_what_cannot_be_drawn_is_refused_without_drawing(arrivals):
+    arrivals.check(1e5)
+    with pytest.raises(InputError, match=r"the most is 2e|periods of .* are too many|too short"):
+        arrivals.check(4e7)
+
+
+def test_a_modulated_process_of_too_many_requests_is_refused():
+    with pytest.raises(InputError, match="would make 5e\\+07 requests"):
+        OnOff(1e6, 50.0, 50.0).check(100.0)
 
 
 def test_piecewise_follows_its_table():

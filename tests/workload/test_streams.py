@@ -118,23 +118,26 @@ def test_caps():
     assert made(Exact()).requests[0].max_tokens == 9
     assert made(Headroom(1.5)).requests[0].max_tokens == 14
     assert made(FixedCap(100)).requests[0].max_tokens == 100
+    loop = build(stream(Clients(2), Uniform((5, 5), (1, 8)), max_tokens=FixedCap(4)), 7, 10.0)
+    assert loop.truncated == pytest.approx(512, rel=0.1)
     short = made(FixedCap(4))
     assert (short.requests[0].output_tokens, short.truncated) == (4, len(short.requests))
 
 
-def test_bag_carries_its_deadline():
+def test_a_bags_deadline_is_the_e2e_slo_of_its_requests():
     made = build(stream(Bag(3, 2.0, 60.0), Fixed(5, 9)), 7, 10.0)
-    assert (len(made.requests), made.deadline_s) == (3, 62.0)
+    assert [request.slo for request in made.requests] == [Slo(0.4, 0.2, 60.0)] * 3
+    assert build(stream(Bag(1), Fixed(5, 9)), 7, 10.0).requests[0].slo == SLO
 
 
 def test_replay_brings_rows_and_fills_blanks(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(
-        "arrival_s,prompt_tokens,output_tokens,class,slo_ttft_s,max_tokens,prefix_hashes,"
-        "hash_block_tokens\n0,40,7,be,9,50,1 2,32\n1,20,8,,,,1,32\n"
+        "arrival_s,prompt_tokens,output_tokens,class,slo_ttft_s,slo_e2e_s,max_tokens,"
+        "prefix_hashes,hash_block_tokens\n0,40,7,be,9,30,50,1 2,32\n1,20,8,,,,,1,32\n"
     )
     a, b = build(stream(Replay(path)), 7, 10.0).requests
-    assert (a.service_class, a.slo, a.max_tokens) == (BE, Slo(9.0, 0.2), 50)
+    assert (a.service_class, a.slo, a.max_tokens) == (BE, Slo(9.0, 0.2, 30.0), 50)
     assert (b.service_class, b.slo, b.max_tokens) == (RT, SLO, 16)
     assert a.hash_block_tokens == 32
     assert len(a.prefix_hashes) == 2

@@ -50,13 +50,14 @@ def test_stats(conv, tmp_path):
 def test_convert_keeps_everything(tmp_path, ending):
     source, out = tmp_path / "in.csv", tmp_path / f"out.{ending}"
     source.write_text(
-        "arrival_s,prompt_tokens,output_tokens,class,slo_ttft_s,slo_tpot_s,max_tokens,"
-        "prefix_hashes,hash_block_tokens\n0.1,40,7,be,9,,50,1 2,32\n1,20,8,,,,,1,32\n"
+        "arrival_s,prompt_tokens,output_tokens,class,slo_ttft_s,slo_tpot_s,slo_e2e_s,max_tokens,"
+        "prefix_hashes,hash_block_tokens\n0.1,40,7,be,9,,60,50,1 2,32\n1,20,8,,,,,,1,32\n"
     )
     run("convert", source, out)
     a, b = read_trace(source), read_trace(out)
     assert b.format.startswith("canonical")
-    for name in ("arrival_s", "prompt_tokens", "output_tokens", "max_tokens", "ttft_slo_s"):
+    names = ("arrival_s", "prompt_tokens", "output_tokens", "max_tokens", "ttft_slo_s", "e2e_slo_s")
+    for name in names:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert (a.service_class, a.prefix_hashes) == (b.service_class, b.prefix_hashes)
     assert (a.tpot_slo_s, b.tpot_slo_s, b.hash_block_tokens) == (None, None, 32)

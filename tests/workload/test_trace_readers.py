@@ -108,13 +108,14 @@ def test_hash_block_is_inferred_when_one_size_fits(tmp_path):
 
 def test_canonical_optional_columns(tmp_path):
     text = (
-        "arrival_s,prompt_tokens,output_tokens,class,slo_ttft_s,slo_tpot_s,max_tokens\n"
-        "0,1,2,rt,0.5,,9\n1,1,2,,,0.1,\n"
+        "arrival_s,prompt_tokens,output_tokens,class,slo_ttft_s,slo_tpot_s,slo_e2e_s,max_tokens\n"
+        "0,1,2,rt,0.5,,,9\n1,1,2,,,0.1,60,\n"
     )
     trace = read(tmp_path, text)
     assert trace.service_class == (ServiceClass.RT, None)
     np.testing.assert_array_equal(trace.ttft_slo_s, [0.5, np.nan])
     np.testing.assert_array_equal(trace.tpot_slo_s, [np.nan, 0.1])
+    np.testing.assert_array_equal(trace.e2e_slo_s, [np.nan, 60])
     assert trace.max_tokens.tolist() == [9, 0]
 
 

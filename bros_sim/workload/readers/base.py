@@ -40,6 +40,7 @@ class Rows:
     service_class: tuple[ServiceClass | None, ...] | None = None
     ttft_slo_s: NDArray[np.float64] | None = None
     tpot_slo_s: NDArray[np.float64] | None = None
+    e2e_slo_s: NDArray[np.float64] | None = None
     max_tokens: NDArray[np.int64] | None = None
     prefix_hashes: tuple[tuple[int, ...], ...] | None = None
     hash_block_tokens: int | None = None

@@ -1,9 +1,9 @@
 """The canonical trace: CSV (also gzip) or Parquet.
 
 Columns: ``prompt_tokens``, ``output_tokens``; optional ``arrival_s`` (all rows or none), ``class``
-(rt | be), ``slo_ttft_s``, ``slo_tpot_s``, ``max_tokens``, ``prefix_hashes`` (or ``hash_ids``;
-numbers separated by spaces in CSV) and ``hash_block_tokens``. A blank cell of an optional column
-states nothing. Other columns are ignored.
+(rt | be), ``slo_ttft_s``, ``slo_tpot_s``, ``slo_e2e_s``, ``max_tokens``, ``prefix_hashes`` (or
+``hash_ids``; numbers separated by spaces in CSV) and ``hash_block_tokens``. A blank cell of an
+optional column states nothing. Other columns are ignored.
 """
 
 from collections.abc import Sequence
@@ -60,6 +60,7 @@ COLUMNS: dict[str, Convert] = {
     "class": classes,
     "slo_ttft_s": optional(seconds(1), NOT_STATED),
     "slo_tpot_s": optional(seconds(1), NOT_STATED),
+    "slo_e2e_s": optional(seconds(1), NOT_STATED),
     "max_tokens": optional(caps, 0),
     "prefix_hashes": hash_lists,
     "hash_ids": hash_lists,
@@ -113,6 +114,7 @@ def _rows(source: Source, table: Table) -> Rows:
         service_class=tuple(stated["class"]) if any(stated.get("class", ())) else None,
         ttft_slo_s=_seconds(table, "slo_ttft_s"),
         tpot_slo_s=_seconds(table, "slo_tpot_s"),
+        e2e_slo_s=_seconds(table, "slo_e2e_s"),
         max_tokens=stated["max_tokens"] if np.any(stated.get("max_tokens", 0)) else None,
         prefix_hashes=hashes,
         hash_block_tokens=_block_tokens(source, table, hashes) if hashes else None,

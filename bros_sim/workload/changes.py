@@ -1,0 +1,61 @@
+"""What was changed before a stream's requests were as they are: nothing is cut silently."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from bros_sim.workload.lengths import Empirical
+from bros_sim.workload.replay import Replay
+from bros_sim.workload.streams import BLOCK, ClosedLoop, OpenLoop, Stream
+from bros_sim.workload.traces import ReadCounts
+
+WORDS = {
+    "out_of_order": "rows sorted by time",
+    "outside_window": "rows outside [start_s, end_s) left out",
+    "zero_prompt": "rows with a prompt of zero tokens",
+    "zero_output": "rows with an output of zero tokens",
+    "dropped": "rows of zero tokens dropped (the others are raised to one)",
+    "filtered": "rows filtered out",
+    "clipped_prompt": "prompts cut to max_prompt",
+    "clipped_output": "outputs cut to max_output",
+    "missing_output": "rows without an output length",
+    "chained": "sub-requests placed at the earliest time",
+    "synthesised": "rows drawn from published statistics",
+    "long_hash_lists": "lists of prefix hashes cut to the length of the prompt",
+}
+"""Field of ``ReadCounts`` -> what was done; the fields not named here change nothing."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """``outputs_cut`` of ``outputs`` were longer than their cap; ``traces`` by file.
+
+    Of a closed loop the first ``BLOCK`` outputs are counted.
+    """
+
+    outputs: int
+    outputs_cut: int
+    traces: Mapping[str, ReadCounts]
+
+    def told(self) -> list[str]:
+        """Each change in words."""
+        return list(self._told())
+
+    def _told(self) -> Iterator[str]:
+        if self.outputs_cut:
+            yield f"{self.outputs_cut:,} of {self.outputs:,} outputs cut to max_tokens"
+        for path, counts in self.traces.items():
+            found = asdict(counts)
+            done = [f"{found[name]:,} {words}" for name, words in WORDS.items() if found[name]]
+            if done:
+                yield f"{path} ({counts.rows_read:,} rows): {', '.join(done)}"
+
+
+def changes(stream: Stream, made: OpenLoop | ClosedLoop) -> Changes:
+    """What was changed in the requests that ``build`` made of a stream."""
+    parts = (stream.arrivals, stream.lengths)
+    traces = [part.trace for part in parts if isinstance(part, Replay | Empirical)]
+    return Changes(
+        outputs=len(made.requests) if isinstance(made, OpenLoop) else BLOCK,
+        outputs_cut=made.truncated,
+        traces={trace.source: trace.counts for trace in traces if trace is not None},
+    )

@@ -1,0 +1,54 @@
+"""Every shipped experiment gives the same bytes again, with any number of workers."""
+
+import pytest
+
+from bros_sim.config import override, read_yaml
+from bros_sim.experiment import load
+from bros_sim.resources import data_path
+from bros_sim.results import REQUESTS, ResultSet
+from bros_sim.store import Store
+from bros_sim.sweep import run_points
+
+SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
+SHORT = ("duration_s=3", "warmup_s=0", "drain_s=20", "sweep.seeds=1")
+VALUES = 2
+"""Values kept of each axis of a grid."""
+
+
+def shortened(path):
+    document = read_yaml(path)
+    for assignment in SHORT:
+        document = override(document, assignment)
+    for axis, values in (document.get(("sweep", "grid")) or {}).items():
+        document = document.put(("sweep", "grid", axis), values[:VALUES], {(): path.name})
+    return load(document)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All experiments in one sweep, since starting workers takes longer than the points."""
+    loaded = {path.stem: shortened(path) for path in SHIPPED}
+    points = [point for experiment in loaded.values() for point in experiment.points]
+    points = list({point.key: point for point in points}.values())
+    stores = []
+    for workers in (1, 2):
+        store = Store(tmp_path_factory.mktemp(f"workers-{workers}"))
+        store.open()
+        outcomes = run_points(points, store, workers, lambda *_: None)
+        assert {outcome.error for outcome in outcomes.values()} == {""}
+        stores.append(store)
+    return loaded, stores
+
+
+@pytest.mark.parametrize("name", [path.stem for path in SHIPPED])
+def test_a_shipped_experiment_gives_the_same_bytes_again(runs, name):
+    loaded, stores = runs
+    tables, requests = [], []
+    for store in stores:
+        points = [store.read(point.labels, point.key) for point in loaded[name].points]
+        store.write_summary(ResultSet(name, store.folder, points))
+        tables.append((store.folder / "summary.csv").read_bytes())
+        requests.append([(point.folder / REQUESTS).read_bytes() for point in points])
+    assert tables[0] == tables[1]
+    assert requests[0] == requests[1]
+    assert len(tables[0].splitlines()) == 1 + 3 * len(loaded[name].points)

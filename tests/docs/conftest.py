@@ -1,0 +1,40 @@
+"""A folder that looks like the repository to the commands of the documents."""
+
+import os
+import re
+import shutil
+
+import pytest
+from doc_blocks import ROOT, blocks
+
+from bros_sim.resources import data_path
+
+TWIN = data_path("traces") / "azure-conv.json"
+TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,100,20\n0.5,200,10\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Current folder: copies of what commands read, and the files that the prose calls yours."""
+    for name in ("experiments", "profiles", "traces", "tests/data"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "my_trace.csv").write_text(TRACE)
+    (tmp_path / "my.json").write_bytes(TWIN.read_bytes())
+    (tmp_path / "my.csv").write_text(TRACE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("bros_sim.cli.run._cores", lambda: 1)
+    return tmp_path
+
+
+@pytest.fixture
+def environment():
+    """The environment without what an outer ``make`` hands down."""
+    return {name: value for name, value in os.environ.items() if not re.match("MAKE|MFLAGS", name)}
+
+
+@pytest.fixture
+def printed_scheduler() -> str:
+    """The Python of docs/recipes.md."""
+    (block,) = (b for b in blocks(ROOT / "docs" / "recipes.md") if b.language == "python")
+    return block.text
