@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TICKS_PER_S = 2.0**30
+TICK_S = 1.0 / TICKS_PER_S
 HORIZON_S = 2.0**22
 """Latest representable instant; longer experiments are refused."""
 

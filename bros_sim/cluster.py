@@ -2,16 +2,19 @@
 
 The only module that knows SimPy. Every replica has at most one live event, the end of its step or
 stretch; when a request arrives inside a stretch, the stretch is cut and a new event is set. At one
-instant arrivals come first, then ends of steps, then plans that waited for clients to react: a
+instant arrivals and clients come first, then ends of steps in order of the replicas, then plans: a
 plan made at an instant sees all that arrived at it.
 """
 
-from collections.abc import Callable, Generator, Sequence
+import gc
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from heapq import merge
 
 import simpy
 from simpy.events import NORMAL, Event, EventPriority
 
-from bros_sim.clock import on_grid
+from bros_sim.clock import TICK_S, on_grid
 from bros_sim.job import Job
 from bros_sim.log import RunTables
 from bros_sim.replica import Replica
@@ -19,8 +22,9 @@ from bros_sim.request import Request
 from bros_sim.routers import Router
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
-STEP_END = EventPriority(NORMAL + 1)
-PLAN = EventPriority(NORMAL + 2)
+STEP_END = NORMAL + 1
+"""Priority of the end of replica 0's step; those of the others come right after it."""
+PLAN = EventPriority(1 << 30)
 
 REJECTED_PAUSE_S = 1.0
 """A closed-loop client whose request is rejected waits at least this long before its next."""
@@ -39,15 +43,27 @@ def simulate(
     All replicas write into one log; what is unfinished at the end is logged as such.
     """
     cluster = _Cluster(replicas, router, on_grid(duration_s))
-    for source in sources:
-        cluster.serve(source)
-    cluster.run(on_grid(duration_s + drain_s))
+    cluster.serve(sources)
+    with _without_cyclic_gc():
+        cluster.run(on_grid(duration_s + drain_s))
     first = replicas[0]
     return first.log.tables(
         duration_s=duration_s,
         usable_blocks=first.kv.usable_blocks,
         block_size=first.kv.block_size,
     )
+
+
+@contextmanager
+def _without_cyclic_gc() -> Iterator[None]:
+    """Nothing that a run lets go of is cyclic; looking for cycles can take most of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class _Alarm(Event):
@@ -76,15 +92,20 @@ class _Cluster:
         self._arrived = 0
         self._clients: dict[int, Event] = {}
 
-    def serve(self, source: OpenLoop | ClosedLoop) -> None:
-        """Let a stream's requests arrive."""
-        if isinstance(source, OpenLoop):
-            self.env.process(self._open_loop(source.requests))
-            return
-        requests = _Numbered(source)
-        size = source.clients if source.whole_batch else 1
-        for _ in range(source.clients // size):
-            self.env.process(self._client(requests, size, on_grid(source.think_time_s)))
+    def serve(self, sources: Sequence[OpenLoop | ClosedLoop]) -> None:
+        """Let requests arrive; at one instant in order of the streams, then of their positions."""
+        timed = [source.requests for source in sources if isinstance(source, OpenLoop)]
+        self.env.process(self._open_loop(merge(*timed, key=self._arrival_s)))
+        for source in sources:
+            if isinstance(source, ClosedLoop):
+                requests = _Numbered(source)
+                size = source.clients if source.whole_batch else 1
+                for _ in range(source.clients // size):
+                    self.env.process(self._client(requests, size, on_grid(source.think_time_s)))
+
+    def _arrival_s(self, request: Request) -> float:
+        """On the clock's grid, and before the end of the arrivals, whatever the rounding."""
+        return min(on_grid(request.arrival_s), self._duration_s - TICK_S)
 
     def run(self, until_s: float) -> None:
         """Run to the end, or until nothing is left to happen."""
@@ -106,9 +127,9 @@ class _Cluster:
             event.succeed()
         return bool(waiting)
 
-    def _open_loop(self, requests: Sequence[Request]) -> Generator[Event, None, None]:
+    def _open_loop(self, requests: Iterator[Request]) -> Generator[Event, None, None]:
         for request in requests:
-            delay = on_grid(request.arrival_s) - self.env.now
+            delay = self._arrival_s(request) - self.env.now
             if delay > 0:
                 yield self.env.timeout(delay)
             self.arrive(request)
@@ -149,6 +170,7 @@ class _Server:
         self._cluster = cluster
         self._env = cluster.env
         self._replica = replica
+        self._step_end = EventPriority(STEP_END + replica.index)
         self._alarm = 0
         self._planned = False
 
@@ -159,7 +181,7 @@ class _Server:
         if self._replica.busy:
             end_s = self._replica.cut(self._env.now)
             if end_s is not None:
-                self._set_alarm(end_s, STEP_END, self._end_step)
+                self._set_alarm(end_s, self._step_end, self._end_step)
         elif not self._planned:
             self._set_alarm(self._env.now, PLAN, self._start_step)
             self._planned = True
@@ -169,10 +191,12 @@ class _Server:
         self._planned = False
         end_s = self._replica.start_step(self._env.now)
         if end_s is not None:
-            self._set_alarm(end_s, STEP_END, self._end_step)
+            self._set_alarm(end_s, self._step_end, self._end_step)
 
     def _end_step(self) -> None:
-        if self._cluster.finished(self._replica.finish_step()):
+        """Plan on, at once unless something else can still happen at this instant."""
+        reacting = self._cluster.finished(self._replica.finish_step())
+        if reacting or self._env.peek() <= self._env.now:
             self._planned = True
             self._set_alarm(self._env.now, PLAN, self._start_step)
         else:

@@ -59,6 +59,8 @@ def read_log(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a readable decision log: {error}") from error
     if not isinstance(log, dict) or log.get("format") != FORMAT:
         raise InputError(f"{path}: format: expected {FORMAT!r}")
+    if log.get("log") == []:
+        raise InputError(f"{path}: log: holds no step")
     missing = [key for key in ("vllm_version", "config", "requests", "log") if key not in log]
     if missing:
         raise InputError(*(f"{path}: {key}: missing" for key in missing))
@@ -73,8 +75,8 @@ def compare(path: Path) -> Difference | None:
         for expected in log["log"]:
             got = replay.step(expected["step"])
             for name in expected:
-                if name in got and got[name] != expected[name]:
-                    return Difference(expected["step"], name, expected[name], got[name])
+                if name != "step" and (name not in got or got[name] != expected[name]):
+                    return Difference(expected["step"], name, expected[name], got.get(name))
         return replay.summary_difference(log.get("summary", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a {FORMAT} log: {error!r}") from error
@@ -147,11 +149,22 @@ class _Replay:
         """Compare the outputs and preemptions of every request at the end."""
         for name, expected in summary.items():
             job = self._jobs[int(name)]
-            got = {"outputs": job.num_output, "preemptions": job.num_preemptions}
+            got = {
+                "outputs": job.num_output,
+                "preemptions": job.num_preemptions,
+                "admit": job.first_scheduled_s,
+                "first_token": _step_of(job.first_token_s),
+                "finish": _step_of(job.last_token_s),
+            }
             for key, value in got.items():
                 if expected[key] != value:
                     return Difference(-1, f"request {name} {key}", expected[key], value)
         return None
+
+
+def _step_of(token_s: float | None) -> float | None:
+    """The step that a token came out of: steps begin at their number and take a second."""
+    return None if token_s is None else token_s - 1.0
 
 
 def _rules_of(version: str) -> VllmRelease:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.clock import TICKS_PER_S, on_grid, to_grid
+from bros_sim.clock import TICK_S, on_grid, to_grid
 from bros_sim.cohort import DecodeCohort
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job
@@ -21,7 +21,7 @@ from bros_sim.log import RunLog
 from bros_sim.request import Request
 from bros_sim.schedulers.base import Plan, Scheduler
 
-_NO_FORWARD = np.array([1.0 / TICKS_PER_S])
+_NO_FORWARD = np.array([TICK_S])
 """An iteration that only evicts: the engine plans again at once, without a forward pass."""
 
 
@@ -216,9 +216,9 @@ class Replica:
             until_finish = self._cohort.iterations_to_finish()
             repeat = min(repeat, until_finish, 1 + self.kv.spare_iterations())
         if repeat <= 1:
-            return np.array([on_grid(self.latency.step_s(shape))])
+            return np.array([max(TICK_S, on_grid(self.latency.step_s(shape)))])
         durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
-        return np.cumsum(to_grid(durations))
+        return np.cumsum(np.maximum(TICK_S, to_grid(durations)))
 
     # -- advancing ------------------------------------------------------------------------------
 

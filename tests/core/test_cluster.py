@@ -10,7 +10,7 @@ from bros_sim.log import RunLog
 from bros_sim.request import ServiceClass
 from bros_sim.routers import LeastLoaded, RandomRouter, RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
-from bros_sim.workload.streams import ClosedLoop
+from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 
 def story(table, *columns):
@@ -60,6 +60,47 @@ def test_the_run_drains_and_then_cuts_off():
 def test_nothing_counts_that_ends_at_the_cut_or_later():
     table = run([make_request(output=50)], duration_s=2.0, drain_s=8.0)
     assert story(table, "generated_tokens") == [(9,)]
+
+
+def test_streams_take_turns_in_their_order_at_one_instant():
+    first = [make_request(i, arrival_s=t, prompt=1) for i, t in enumerate([0.5, 1.0])]
+    second = [make_request(i, arrival_s=t, prompt=2) for i, t in enumerate([1.0, 1.0])]
+    table = run([OpenLoop(first), OpenLoop(second)])
+    assert story(table, "arrival_s", "prompt_tokens") == [(0.5, 1), (1.0, 1), (1.0, 2), (1.0, 2)]
+
+
+def test_a_request_that_rounds_onto_the_end_still_counts():
+    table = run([make_request(arrival_s=5.0 - 1e-12)], duration_s=5.0, drain_s=0.0)
+    assert story(table, "status") == [("unfinished",)]
+    assert table.requests["arrival_s"][0] < 5.0
+
+
+def test_iterations_that_cost_nothing_still_take_time():
+    table = run([make_request(output=5)], make_replica(latency=Linear()))
+    assert (np.diff(table.iteration_end_s[0], prepend=0.0) == 2.0**-30).all()
+
+
+@pytest.mark.parametrize("kind", [RoundRobin, LeastLoaded, RandomRouter])
+@pytest.mark.parametrize("count", [2, 3])
+def test_ties_between_replicas_do_not_depend_on_stretches(kind, count):
+    """L11 where every step of every replica ends at the same instants, and clients react."""
+
+    def tables(longest_stretch: int):
+        router = kind()
+        router.seed(np.random.default_rng(5))
+        log = RunLog(count)
+        parts = {"longest_stretch": longest_stretch}
+        replicas = [make_replica(log, i, scheduler=VllmScheduler(), **parts) for i in range(count)]
+
+        def request(index: int, arrival_s: float):
+            output = 1 + (7 * index) % 5
+            return make_request(index, arrival_s=arrival_s, prompt=1 + index % 3, output=output)
+
+        return run([ClosedLoop(7, 0.0, False, request)], *replicas, duration_s=60.0, router=router)
+
+    one_by_one, at_once = tables(1), tables(4096)
+    assert one_by_one.requests.equals(at_once.requests)
+    assert one_by_one.steps.equals(at_once.steps)
 
 
 def test_requests_that_can_never_fit_are_rejected_at_arrival():
