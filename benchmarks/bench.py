@@ -5,7 +5,6 @@ metrics, result files. Quoted is the median over the repetitions.
 """
 
 import argparse
-import importlib
 import json
 import platform
 import resource
@@ -43,9 +42,8 @@ def run_one(requests: int, rate: float, blocks: str) -> dict[str, float]:
     """Run one point in this process and measure it."""
     from bros_sim import sweep
     from bros_sim.config import parse
-    from bros_sim.experiment import load
+    from bros_sim.experiment import build, load
 
-    build = importlib.import_module("bros_sim.experiment.build")  # the package has a name `build`
     text = EXPERIMENT.format(duration=requests / rate, rate=rate, blocks=blocks)
     point = load(parse(text, "bench.yaml")).points[0]
     loop = []

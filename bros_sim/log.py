@@ -29,8 +29,9 @@ STEP_COLUMNS = (
     "extrapolated",
 )  # fmt: skip
 """One row per stretch of ``repeat`` like iterations; state is that of its first iteration, just
-after scheduling. ``kv_tokens`` is resident in all running requests (``kv_tokens_rt``: the RT part);
-``extrapolated`` counts its iterations outside the latency model's validity range."""
+after scheduling. ``kv_tokens`` is what running requests attend to, a shared prefix counted for each
+of them (``kv_tokens_rt``: the RT part); ``extrapolated`` counts its iterations outside the latency
+model's validity range."""
 
 RESIDENCY_COLUMNS = ("request", "replica", "first_iteration", "tokens")
 """``request`` is the row number in the requests table; iterations are numbered per replica."""

@@ -122,6 +122,9 @@ METRICS: dict[str, Metric] = {
         "share", "Mean KV usage", "KV tokens resident / KV slots, mean over busy time", None
     ),
     "max_kv_usage": Metric("share", "Peak KV usage", "most KV tokens resident / KV slots", None),
+    "replicas": Metric("replicas", "Replicas", "replicas of the cluster (run)", None),
+    "kv_blocks": Metric("blocks", "KV blocks", "KV blocks of a replica (run)", None),
+    "kv_slots": Metric("tokens", "KV slots", "tokens that these blocks hold (run)", None),
     "saturation": Metric(
         "", "Saturation", "stable | backlogged | overloaded | too short to tell", None
     ),

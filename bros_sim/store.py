@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -71,21 +72,20 @@ class Store:
         if not folder.exists():
             return "missing"
         try:
-            summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-            for name, size in summary["files"].items():
+            sizes = _read_summary(folder)["files"]
+            for name, size in sizes.items():
                 if (folder / name).stat().st_size != size:
                     return f"{name} is not {size} bytes long"
             for name in (REQUESTS, STEPS):
                 pq.read_metadata(folder / name)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            pa.ArrowException,
-        ) as error:
-            return f"{type(error).__name__}: {error}"
+        except InputError as error:
+            return str(error)
+        except OSError as error:
+            return _unreadable(Path(error.filename or name), error)
+        except (AttributeError, TypeError):
+            return f"{SUMMARY} does not list the files of a point"
+        except (ValueError, pa.ArrowException):
+            return f"{name} is not a Parquet file"
         return "complete"
 
     def write(self, key: str, content: Content) -> None:
@@ -128,11 +128,10 @@ class Store:
         if error:
             return PointResult(labels, key, folder, error=error)
         try:
-            content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-            summary = content.pop("summary")
-        except (OSError, ValueError, KeyError) as problem:
+            content = _read_summary(folder)
+        except InputError as problem:
             raise InputError(f"{folder}: not a complete point: {problem}") from None
-        return PointResult(labels, key, folder, summary, content)
+        return PointResult(labels, key, folder, content.pop("summary"), content)
 
     def write_summary(self, results: ResultSet) -> None:
         """Write summary.csv."""
@@ -177,8 +176,38 @@ def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
     except OSError as error:
         what = "is this the folder results/<name> of a finished run?"
         raise InputError(f"{path}: cannot be read: {error.strerror}; {what}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is damaged ({type(error).__name__}: {error})") from None
+    except KeyError as error:
+        raise InputError(f"{path}: is damaged: it has no {error}") from None
+    except TypeError:
+        raise InputError(f"{path}: is damaged: its parts are not what a run writes") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged: not JSON: {error}") from None
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    """summary.json of a point.
+
+    Raises:
+        InputError: It is missing or no such file: what is wrong, without the folder.
+    """
+    try:
+        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(_unreadable(folder / SUMMARY, error)) from None
+    except ValueError:
+        raise InputError(f"{SUMMARY} is not JSON") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{SUMMARY} is not a mapping")
+    lacking = [key for key in ("summary", "files") if key not in content]
+    if lacking:
+        raise InputError(f"{SUMMARY} has no '{lacking[0]}'")
+    return content
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path.name} is missing"
+    return f"{path.name} cannot be read: {error.strerror or error}"
 
 
 def replace_file(path: Path, content: bytes) -> None:

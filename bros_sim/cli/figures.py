@@ -2,12 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 from bros_sim.cli.faults import say
 from bros_sim.config import Document, decode
 from bros_sim.errors import InputError
-from bros_sim.plots import FigureSpec, draw, find_faults, nothing_to_draw, render
+from bros_sim.plots import (
+    PLOTS,
+    FigureSpec,
+    axes_of,
+    draw,
+    find_faults,
+    nothing_to_draw,
+    render,
+)
 from bros_sim.results import ResultSet, show_label
 from bros_sim.store import replace_file
 
@@ -51,13 +60,18 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
 
 
 def draw_figures(specs: Sequence[FigureSpec], results: ResultSet) -> list[str]:
-    """Draw into ``figures/``, with a warning for what would be empty; the names of the files."""
+    """Draw into ``figures/``, with a warning for what would be empty; the names of the files.
+
+    Figures of an earlier drawing that are not drawn now are removed.
+    """
     folder = results.folder / "figures"
     written = []
     used: Counter[str] = Counter()
+    axes = axes_of(results.points)
     for spec in specs:
-        used[spec.stem] += 1
-        stem = spec.stem if used[spec.stem] == 1 else f"{spec.stem}-{used[spec.stem]}"
+        name = spec.stem(axes)
+        used[name] += 1
+        stem = name if used[name] == 1 else f"{name}-{used[name]}"
         if why := nothing_to_draw(spec, results):
             say(f"warning: figure {stem}: {why}")
             continue
@@ -66,4 +80,13 @@ def draw_figures(specs: Sequence[FigureSpec], results: ResultSet) -> list[str]:
         for kind in KINDS:
             replace_file(folder / f"{stem}.{kind}", render(figure, kind))
             written.append(f"{stem}.{kind}")
+    _remove_others(folder, written)
     return written
+
+
+def _remove_others(folder: Path, written: Sequence[str]) -> None:
+    """Files of ours (by their names) that an earlier figure list has left."""
+    for path in folder.glob("*.*"):
+        ours = path.stem.partition("-")[0] in PLOTS and path.suffix[1:] in KINDS
+        if ours and path.name not in written:
+            path.unlink()

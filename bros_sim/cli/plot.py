@@ -9,7 +9,7 @@ from bros_sim.cli.faults import say
 
 
 def plot(
-    results: Annotated[Path, typer.Argument(help="Folder of a finished run: results/<name>.")],
+    results: Annotated[Path, typer.Argument(help="Folder of a finished run: results/NAME.")],
 ) -> None:
     """Draw the figures of a finished run again, from its result files.
 

@@ -9,6 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from bros_sim.labels import short_names
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -46,7 +48,7 @@ def print_results(results: "ResultSet") -> None:
     for keys, group in good.groupby([*labels, "class"], sort=False, dropna=False):
         if group["arrived"].sum() and keys[-1] != "all":
             rows.append([*map(_text, keys), *(_cell(group, name) for name in COLUMNS)])
-    headings = [*(label.rpartition(".")[2] for label in labels), "class", *COLUMNS.values()]
+    headings = [*short_names(labels).values(), "class", *COLUMNS.values()]
     print_table(headings, rows)
     for line in _notes(results):
         sys.stdout.write(f"{line}\n")
@@ -87,7 +89,7 @@ def _warnings(points: "Sequence[PointResult]") -> Iterator[str]:
     """About the points of one system."""
     total = {key: sum(_whole(point, key) for point in points) for key in ("arrived", *FATES)}
     if not total["arrived"]:
-        yield "no request arrived"
+        yield "no request arrived after warmup_s"
     for key, why in FATES.items():
         if total[key]:
             yield f"{total[key]:,.0f} of {total['arrived']:,.0f} requests {key}: {why}"
@@ -106,8 +108,9 @@ def _whole(point: "PointResult", key: str) -> float:
 
 def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
     """Rows of like keys as a table."""
-    headings = list(rows[0]) if rows else []
-    print_table(headings, ([_text(row[name]) for name in headings] for row in rows))
+    columns = list(rows[0]) if rows else []
+    headings = list(short_names(columns).values())
+    print_table(headings, ([_text(row[name]) for name in columns] for row in rows))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

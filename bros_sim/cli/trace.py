@@ -117,9 +117,11 @@ def convert(
 
     Example: `bros-sim trace convert AzureLLMInferenceTrace_conv.csv conv.parquet`
     """
+    from bros_sim.workload.atomic import keep_source
     from bros_sim.workload.convert import write_trace
     from bros_sim.workload.traces import read_trace, within
 
+    keep_source(source, out)
     trace = read_trace(
         source,
         start_s=start,

@@ -9,6 +9,7 @@ from bros_sim.errors import InputError
 from bros_sim.request import ServiceClass
 from bros_sim.workload import ARRIVALS, LENGTHS
 from bros_sim.workload.arrivals import Poisson
+from bros_sim.workload.atomic import keep_source
 from bros_sim.workload.convert import synthesise, write_trace
 from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.replay import TwinArrivals
@@ -40,6 +41,7 @@ def make_twin(
     """
     if out.suffix != ".json":
         raise InputError(f"{out}: the name of a twin must end in .json")
+    keep_source(source, out)
     trace = read_trace(source)
     made = name or out.stem
     save_twin(fit_twin(trace, name=made, describes=describes, licence=licence, note=note), out)

@@ -9,6 +9,11 @@ from bros_sim.config.messages import nearest
 Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 PathKey = tuple[str | int, ...]
 
+NAMED = ("workload", "systems")
+"""Sections whose keys are names of the user's own: a path into one never makes a new name."""
+GRID: PathKey = ("sweep", "grid")
+"""The section whose keys are paths themselves."""
+
 
 @dataclass(frozen=True)
 class Document:
@@ -40,21 +45,32 @@ class Document:
         path: PathKey = ()
         here: Data = self.data
         while parts:
-            taken = next((n for n in range(len(parts), 0, -1) if _joined(here, parts[:n])), 1)
+            new = len(parts) if path == GRID else 1
+            taken = next((n for n in range(len(parts), 0, -1) if _joined(here, parts[:n])), new)
             text = ".".join(parts[:taken])
             step = int(text) if isinstance(here, list) and text.isdecimal() else text
             path, parts, here = (*path, step), parts[taken:], get_step(here, step)
         return path
 
     def dead_end(self, path: PathKey) -> str | None:
-        """Why nothing can stand at ``path``: a mapping on the way to it is not there."""
+        """Why nothing can stand at ``path``.
+
+        A mapping that is not written yet is no obstacle: `put` makes it, and whether its keys are
+        right is for ``decode`` to say, which knows the schema.
+        """
         here: Data = self.data
-        for n, step in enumerate(path[:-1]):
+        for n, step in enumerate(path):
+            way = ".".join(map(str, path[:n]))
+            if not isinstance(here, dict | list):
+                return f"{way} holds no keys"
             if not has_step(here, step):
+                misnamed = n == 1 and path[0] in NAMED and len(path) > 2
+                if not misnamed and isinstance(here, dict):
+                    return None
                 hint = nearest(str(step), here if isinstance(here, dict) else ())
-                return f"{'.'.join(map(str, path[:n])) or 'it'} has no '{step}'{hint}"
+                return f"{way} has no '{step}'{hint}"
             here = get_step(here, step)
-        return None if isinstance(here, dict | list) else f"{path[-2]} holds no keys"
+        return None
 
     def places_below(self, path: PathKey) -> dict[PathKey, str]:
         """The places of the value at ``path`` and of all in it, relative to ``path``."""
@@ -80,7 +96,7 @@ class Document:
         keys = {p: w for p, w in self.key_places.items() if p[: len(path)] != path}
         for depth in range(1, len(path)):
             if not has_step(self.get(path[: depth - 1]), path[depth - 1]):
-                keys[path[:depth]] = places[()]
+                keys[path[:depth]] = key_place or places[()]
             if not isinstance(self.get(path[:depth]), dict | list):
                 keep[path[:depth]] = places[()]
         moved = {path + below: where for below, where in places.items()}

@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from bros_sim.config.documents import Data, Document, PathKey, has_step, show_path
+from bros_sim.config.documents import Data, Document, PathKey, show_path
 from bros_sim.errors import InputError
 
 MAX_VALUES = 200_000
@@ -79,8 +79,7 @@ def override(document: Document, assignment: str) -> Document:
         raise InputError(*(f"--set {dotted}: {fault.split(': ')[-1]}" for fault in reader.faults))
     places = dict.fromkeys(reader.places, "--set") | {(): "--set"}
     path = document.path_of(dotted)
-    dead_end = document.dead_end(path)
-    if dead_end and has_step(document.data, path[0]):
+    if dead_end := document.dead_end(path):
         raise InputError(f"--set {dotted}: names nothing: {dead_end}")
     return document.put(path, value, places)
 

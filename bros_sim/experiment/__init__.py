@@ -7,24 +7,32 @@ of the contents of every file that it reads.
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from bros_sim.config import Data, Document, decode
+from bros_sim.config import Data, Document, PathKey, decode, show_path
 from bros_sim.config.messages import MISSING
 from bros_sim.errors import InputError
+from bros_sim.experiment.build import latency_model
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.schema import Experiment, PointSpec, Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
+from bros_sim.latency.base import StepShape
 from bros_sim.latency.profile import Profile
 
 VERSION = 1
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""
+LEAST_STEP_S = 1e-6
+CHEAPEST = {
+    "one decode with one token in the cache": StepShape((), 1, 1),
+    "one prefill chunk of one token": StepShape(((1, 0),), 0, 0),
+}
+"""Iterations below which none can be; if they take no time, simulated time stands still."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,9 @@ def _grid(document: Document, inputs: Inputs) -> dict[str, list[Data]]:
 
 def _base_faults(document: Document, grid: Mapping[str, list[Data]], inputs: Inputs) -> list[str]:
     """Faults of the file itself; only what the grid supplies may be missing in it."""
-    supplied = tuple(f" {dotted}: {MISSING}" for dotted in grid)
+    paths = [document.path_of(dotted) for dotted in grid]
+    ways = [path[:depth] for path in paths for depth in range(1, len(path) + 1)]
+    supplied = tuple(f" {show_path(way)}{MISSING}" for way in ways)
     try:
         _decode(document, inputs)
     except InputError as error:
@@ -146,19 +156,43 @@ def _decode(document: Document, inputs: Inputs) -> Experiment:
 
 
 def _misfits(spec: Experiment, document: Document, profile: Profile) -> list[str]:
-    """What the profile cannot give and what a policy cannot serve."""
-    faults = []
-    if isinstance(spec.latency, type):
-        try:
-            profile.latency_model(spec.latency)
-        except InputError as error:
-            faults += [document.fault(("latency", "kind"), what) for what in error.faults]
+    """What the profile cannot give, what takes no time, and what a policy cannot serve."""
+    faults = _lacking(spec, document, profile) or _too_fast(spec, document, profile)
+    return [*faults, *_refusals(spec, document, profile)]
+
+
+def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+    """What the profile cannot give."""
+    try:
+        latency_model(spec, profile)
+    except InputError as error:
+        return [document.fault(("latency", "kind"), what) for what in error.faults]
+    return []
+
+
+def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[str]:
+    """What a policy cannot serve."""
     max_model_len = spec.cluster.max_model_len or profile.model.max_model_len
     for name, system in spec.systems.items():
         why = system.scheduler.refuses(max_model_len)
         if why:
-            faults.append(document.fault(("systems", name, "scheduler"), why))
-    return faults
+            yield document.fault(("systems", name, "scheduler"), why)
+
+
+def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+    """An iteration that takes no time: a closed loop would never end."""
+    model = latency_model(spec, profile)
+    written = spec.latency is not None and not isinstance(spec.latency, type)
+    place: PathKey = ("latency",) if written else ("cluster", "profile")
+    for what, shape in CHEAPEST.items():
+        try:
+            seconds = float(model.step_s(shape))
+        except Exception as error:  # a user's model may fail in any way
+            return [document.fault(place, f"step_s fails: {type(error).__name__}: {error}")]
+        if not seconds >= LEAST_STEP_S:
+            why = f"an iteration would take {seconds:g} s: {what}; the least is {LEAST_STEP_S:g} s"
+            return [document.fault(place, why)]
+    return []
 
 
 def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:

@@ -2,6 +2,7 @@
 
 import copy
 import zlib
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from bros_sim.latency.profile import Profile, load_profile, profile_path
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Slo
-from bros_sim.workload.streams import Stream, build
+from bros_sim.workload.prefixes import shareable
+from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
 
 
 def read_point(resolved: str) -> schema.PointSpec:
@@ -51,10 +53,16 @@ def run_point(spec: schema.PointSpec) -> RunTables:
     return simulate(
         replicas=replicas,
         router=router,
-        sources=[build(stream, spec.seed, spec.duration_s) for stream in streams],
+        sources=[_source(stream, spec) for stream in streams],
         duration_s=spec.duration_s,
         drain_s=spec.drain_s,
     )
+
+
+def _source(stream: Stream, spec: schema.PointSpec) -> OpenLoop | ClosedLoop:
+    """The requests of a stream; block objects are for prefixes that are shared, most are not."""
+    made = build(stream, spec.seed, spec.duration_s)
+    return replace(made, requests=shareable(made.requests)) if isinstance(made, OpenLoop) else made
 
 
 def profile_of(spec: schema.Run) -> Profile:

@@ -64,6 +64,10 @@ def _faults(document: Document, axis: Axis) -> Iterator[str]:
         yield document.fault(axis.place, what, key=True)
     elif dead_end := document.dead_end(axis.path):
         yield document.fault(axis.place, f"names nothing: {dead_end}", key=True)
+    size = len(axis.path)
+    if any(path[:size] == axis.path and at == "--set" for path, at in document.places.items()):
+        what = f"is swept by sweep.grid: set sweep.grid.{axis.dotted} instead"
+        yield document.fault(axis.path, what)
     texts = [json.dumps(value, sort_keys=True) for value in axis.values]
     for n, text in enumerate(texts):
         if text in texts[:n]:

@@ -115,7 +115,7 @@ class Run(Strict):
     """All that one point needs, but for its system."""
 
     seed: int = Field(0, ge=0, lt=2**63)
-    duration_s: float = Field(gt=0, lt=HORIZON_S, description="requests arrive for so long")
+    duration_s: float = Field(ge=1e-6, lt=HORIZON_S, description="requests arrive for so long")
     warmup_s: float = Field(0.0, ge=0, description="start of the window that metrics look at")
     drain_s: float = Field(600.0, ge=0, description="longest time to finish what arrived")
     cluster: Cluster = Field(default_factory=lambda: Cluster.model_validate({}))

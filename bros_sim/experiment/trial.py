@@ -54,7 +54,7 @@ def try_streams(document: Document, specs: Iterable[tuple[Labels, Experiment]]) 
 
 
 def told(tried: Iterable[Tried]) -> Iterator[str]:
-    """One line for each stream in which something was cut, about the first such point."""
+    """One line for each stream that is not what it was made from, about the first such point."""
     lines: dict[str, str] = {}
     for one in tried:
         words = one.changes.told()
@@ -85,7 +85,8 @@ def _try(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Iterato
     known = _known(f"{name} {files} {cuts}", seen)
     if isinstance(stream.arrivals, Replay) or not known:
         made_of = stream_of(name, stream)
-        yield changes(made_of, build(made_of, spec.seed, spec.duration_s))
+        made = build(made_of, spec.seed, spec.duration_s)
+        yield changes(made_of, made, spec.duration_s)
     elif not isinstance(stream.arrivals, Clients):
         stream.arrivals.check(spec.duration_s)
 

@@ -13,6 +13,8 @@ Verdict = Literal["stable", "backlogged", "overloaded", "too short"]
 SAMPLES = 201
 CHANCE = 2.0
 """A rise within this many square roots of the arrivals is chance."""
+CERTAIN = 3.0
+"""Standard deviations from which a rise is more than requests that stay long explain."""
 LEAST_RISE = 10.0
 """Nor does a rise of so few requests say anything."""
 OVERLOAD = 0.05
@@ -50,6 +52,8 @@ def saturation(
     the system to fill) gives the slope; rise = slope * half window, n = arrivals in that half:
 
     - ``too short``: mean service time (first scheduled to last token) over a quarter of the window;
+    - ``too short``: abs(rise) > max(2 sqrt(n), 10), but within three standard deviations of what a
+      system that never queues would show with these service times (``_never_queueing``);
     - ``overloaded``: rise > max(2 sqrt(n), 10) and rise >= 5 % of n;
     - ``backlogged``: else abs(rise) > max(2 sqrt(n), 10): slow growth, or an old backlog drains;
     - ``too short``: else n < 100;
@@ -73,7 +77,37 @@ def saturation(
     slope = float((centred * backlog).sum() / (centred**2).sum())
     count = float(np.count_nonzero((arrival_s > times[0]) & (arrival_s <= end)))
     filling = service_s.size > 0 and float(service_s.mean()) > LONGEST_SERVICE * (end - start)
-    return ("too short" if filling else _verdict(slope * half, count)), slope
+    verdict = _verdict(slope * half, count)
+    if verdict in {"overloaded", "backlogged"} and service_s.size:
+        weights = centred / (centred**2).sum() * half
+        since = times - float(arrival_s.min())
+        mean, deviation = _never_queueing(service_s, count / half, since, weights)
+        filling |= abs(slope * half - mean) <= CERTAIN * deviation
+    return ("too short" if filling else verdict), slope
+
+
+def _never_queueing(
+    service_s: Floats, rate_rps: float, times: Floats, weights: Floats
+) -> tuple[float, float]:
+    """Mean and standard deviation of the weighted sum of the backlog of an M/G/infinity queue.
+
+    It is empty at time 0 and has these service times S: with M(t) = E[min(S, t)] the backlog at t
+    is Poisson with mean rate M(t), and for t <= u its covariance with that at u is
+    rate (M(u) - M(u - t)).
+    """
+    service = np.sort(service_s)
+    total = np.concatenate(([0.0], np.cumsum(service)))
+
+    def mean_until(t: Floats) -> Floats:
+        done = np.searchsorted(service, t, side="right")
+        mean: Floats = (total[done] + (service.size - done) * t) / service.size
+        return mean
+
+    reached = mean_until(times)
+    covariance = np.maximum.outer(reached, reached)
+    covariance -= mean_until(np.abs(np.subtract.outer(times, times)))
+    variance = float((weights[:, None] * covariance * weights).sum())  # no BLAS: the same bytes
+    return float((weights * reached).sum()) * rate_rps, (max(variance, 0.0) * rate_rps) ** 0.5
 
 
 def _count(events_s: Floats, times: Floats) -> Floats:

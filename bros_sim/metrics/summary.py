@@ -75,6 +75,9 @@ def summarise(
     shared: Summary = {
         "extrapolated_share": extrapolated_share(tables.steps),
         "makespan_s": run.makespan_s,
+        "replicas": len(tables.iteration_end_s),
+        "kv_blocks": tables.usable_blocks,
+        "kv_slots": tables.usable_blocks * tables.block_size,
     }
     classes = requests["class"].to_numpy()
     summaries: dict[str, Summary] = {}

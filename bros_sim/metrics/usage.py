@@ -1,5 +1,7 @@
 """What the steps table says about the replicas: KV usage by class, iterations extrapolated."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,9 @@ from bros_sim.log import RunTables
 from bros_sim.metrics.requests import floats
 from bros_sim.metrics.tokens import Floats
 
-NO_USAGE = dict.fromkeys(("rt", "be", "all"), (np.nan, np.nan))
+CLASSES = ("rt", "be", "all")
+CHUNK = 1 << 16
+"""Iterations at once, so that millions need little memory."""
 
 
 def extrapolated_share(steps: pd.DataFrame) -> float:
@@ -21,40 +25,44 @@ def kv_usage(tables: RunTables, warmup_s: float) -> dict[str, tuple[float, float
 
     Counts every iteration of a stretch with the tokens it has by then, so the length of stretches
     changes nothing. A prefix that several requests share counts once: tokens are capped by the
-    slots of the blocks in use and split between the classes in proportion.
+    slots of the blocks in use and split between the classes in proportion. NaN without busy time.
     """
-    parts = [
-        _iterations(tables.steps[tables.steps["replica"] == replica], end_s, tables)
-        for replica, end_s in enumerate(tables.iteration_end_s)
-        if end_s.size
-    ]
-    if not parts:
-        return NO_USAGE
-    start, busy, total, rt = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    keep = start >= warmup_s
+    busy, area, peak = 0.0, np.zeros(len(CLASSES)), np.full(len(CLASSES), -np.inf)
+    for replica, end_s in enumerate(tables.iteration_end_s):
+        steps = tables.steps[tables.steps["replica"] == replica]
+        for start_s, busy_s, kv in _iterations(steps, end_s, tables):
+            kept = slice(int(np.searchsorted(start_s, warmup_s)), None)
+            busy += float(busy_s[kept].sum())
+            area += (kv[:, kept] * busy_s[kept]).sum(axis=1)
+            peak = np.maximum(peak, kv[:, kept].max(axis=1, initial=-np.inf))
+    if busy <= 0:
+        return dict.fromkeys(CLASSES, (np.nan, np.nan))
     slots = tables.usable_blocks * tables.block_size
-    by_class = {"rt": rt, "be": total - rt, "all": total}
-    return {name: _mean_and_peak(kv[keep] / slots, busy[keep]) for name, kv in by_class.items()}
+    usage = zip(area / busy / slots, peak / slots, strict=True)
+    return {name: (float(a), float(b)) for name, (a, b) in zip(CLASSES, usage, strict=True)}
 
 
 def _iterations(
     steps: pd.DataFrame, end_s: Floats, tables: RunTables
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Start, duration, KV tokens and those of RT of every iteration of one replica."""
-    repeat = steps["repeat"].to_numpy(np.int64)
-    row = np.repeat(np.arange(repeat.size), repeat)
-    nth = np.arange(row.size) - (np.cumsum(repeat) - repeat)[row]
-    start = np.where(nth == 0, floats(steps, "start_s")[row], np.roll(end_s, 1))
-    kv = floats(steps, "kv_tokens")
-    in_use = (tables.usable_blocks - floats(steps, "free_blocks")) * tables.block_size
-    real = np.minimum(1.0, in_use / np.maximum(kv, 1.0))
-    total = (kv * real)[row] + nth * floats(steps, "decode_jobs")[row]
-    # within a stretch every running request decodes
-    rt = (floats(steps, "kv_tokens_rt") * real)[row] + nth * floats(steps, "running_rt")[row]
-    return start, end_s - start, total, rt
-
-
-def _mean_and_peak(usage: Floats, busy_s: Floats) -> tuple[float, float]:
-    if not usage.size:
-        return np.nan, np.nan
-    return float((usage * busy_s).sum() / busy_s.sum()), float(usage.max())
+) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Start, duration and KV tokens (a row for each class) of a replica's iterations, in chunks."""
+    start_s, kv, kv_rt, decode, decode_rt, free = (
+        floats(steps, name)
+        for name in (
+            "start_s", "kv_tokens", "kv_tokens_rt", "decode_jobs", "running_rt", "free_blocks",
+        )
+    )  # fmt: skip
+    slots = tables.usable_blocks * tables.block_size
+    in_use = slots - free * tables.block_size
+    begins = np.cumsum(steps["repeat"].to_numpy(np.int64)) - steps["repeat"].to_numpy(np.int64)
+    for a in range(0, end_s.size, CHUNK):
+        b = min(a + CHUNK, end_s.size)
+        row = np.searchsorted(begins, np.arange(a, b), side="right") - 1
+        nth = np.arange(a, b) - begins[row]
+        start = np.where(nth == 0, start_s[row], end_s[np.arange(a, b) - 1])
+        attended = kv[row] + nth * decode[row]
+        # within a stretch every running request decodes
+        rt = kv_rt[row] + nth * decode_rt[row]
+        held = np.minimum(in_use[row] + nth * decode[row], slots)
+        real = np.minimum(1.0, held / np.maximum(attended, 1.0))
+        yield start, end_s[a:b] - start, real * np.stack((rt, attended - rt, attended))

@@ -1,6 +1,5 @@
 """Latency CDF: how many of the requests got their token by then, per system and class."""
 
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -9,13 +8,16 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from bros_sim.labels import short_names
 from bros_sim.metric_table import metric_name
 from bros_sim.plots.spec import (
     CDF_METRICS,
     FigureSpec,
     Results,
     axes_of,
+    has_values,
     matches,
+    of_class,
     open_axes,
 )
 from bros_sim.plots.style import (
@@ -25,8 +27,8 @@ from bros_sim.plots.style import (
     counted,
     finish,
     label_axes,
+    panel_title,
     panels,
-    shown,
     spread,
 )
 
@@ -38,13 +40,14 @@ LINE_STYLES = {"rt": "-", "be": (0, (3, 1.5)), "all": "-"}
 def latency_cdf(spec: FigureSpec, results: Results) -> Figure:
     """CDF of ``metric`` over all seeds; a request that never got there keeps it below 100 %."""
     metric = metric_name(spec.metric or "ttft")
-    classes: list[str] = [spec.service_class] if spec.service_class else ["rt", "be"]
     axes = axes_of(results.points)
     points = [p for p in results.points if not p.error and matches(p, dict(spec.where))]
+    asked = [spec.service_class] if spec.service_class else ["rt", "be"]
+    classes = [name for name in asked if any(has_values(p, name, metric) for p in points)]
     left = open_axes(spec, axes, "system")
     choices = [dict(zip(left, values, strict=True)) for values in product(*(axes[n] for n in left))]
-    titles = [", ".join(f"{name} = {shown(v)}" for name, v in c.items()) for c in choices]
-    figure, drawn = panels(titles, HEIGHT_IN)
+    names = short_names(axes)
+    figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
     requests = 0
     for panel, choice in zip(drawn, choices, strict=True):
         for number, system in enumerate(axes["system"]):
@@ -65,7 +68,7 @@ def _curves(
     name, number = system
     total = 0
     for service_class in classes:
-        mine = table if service_class == "all" else table[table["class"] == service_class]
+        mine = of_class(table, service_class)
         values, arrived = _sample(mine, metric)
         total += len(mine)
         if not values.size:
@@ -90,15 +93,16 @@ def _sample(table: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
 
 def _dress(drawn: list[Panel], metric: str, classes: list[str]) -> None:
     ends = [np.asarray(art.get_xdata(), float) for panel in drawn for art in panel.lines]
-    values = np.concatenate(ends) if ends else np.empty(0)
-    low, high = np.quantile(values, [0.02, 0.995]) if values.size else (0.0, 1.0)
+    values = np.concatenate(ends)
+    low, high = float(np.quantile(values, 0.02)), float(values.max())
     unit, scale = ("ms", 1e3) if high < 0.5 else ("s", 1.0)
     for panel in drawn:
         if spread(np.array([low, high])):
             panel.set_xscale("log")
             panel.set_xlim(low * 0.8, high * 1.05)
         else:
-            panel.set_xlim(max(0.0, low - 0.3 * (high - low)), high + 0.1 * (high - low))
+            width = (high - low) or high or 1.0  # all values may be the same
+            panel.set_xlim(max(0.0, low - 0.3 * width), high + 0.1 * width)
         panel.set_ylim(0, 102)
         panel.set_yticks(range(0, 101, 20))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda s, _: f"{s * scale:g}"))
@@ -111,12 +115,9 @@ def _dress(drawn: list[Panel], metric: str, classes: list[str]) -> None:
 
 def _slo_line(panel: Panel, table: pd.DataFrame, metric: str, classes: list[str]) -> None:
     """The SLO of the class shown first, where all of its requests have the same."""
-    column = f"{metric}_slo_s"
-    slos: Sequence[float] = (
-        table.loc[table["class"] == classes[0], column].unique().tolist() if column in table else []
-    )
+    slos = of_class(table, classes[0])[f"{metric}_slo_s"].unique()
     if len(slos) == 1 and np.isfinite(slos[0]) and not panel.texts:
-        panel.axvline(slos[0], color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+        panel.axvline(slos[0], color="#555555", linewidth=0.7, linestyle=":", zorder=1)
         panel.annotate(
             "SLO", (slos[0], 1), xycoords=("data", "axes fraction"), xytext=(0, 1), ha="center",
             textcoords="offset points", fontsize=6, color="#555555", annotation_clip=True,

@@ -1,6 +1,7 @@
 """A metric of the summary against a sweep path: mean over seeds, 95 % band, one line per system."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -12,25 +13,32 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from scipy import stats
 
+from bros_sim.labels import short_names
 from bros_sim.metric_table import METRICS, metric_name
-from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, open_axes
+from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, open_axes, select
 from bros_sim.plots.style import (
     CLASS_NAMES,
+    LETTER_IN,
     MARKERS,
     PALETTE,
     counted,
     finish,
     label_axes,
+    panel_title,
+    panel_width_in,
     panels,
     path_label,
     shown,
     spread,
+    thousands,
 )
 
 HEIGHT_IN = 2.35
 TARGET = 90.0
 """The attainment that a service is usually asked for, in per cent."""
 CONFIDENCE = 0.95
+WIDE_X = 8.0
+"""Largest / smallest value from which the x axis is logarithmic."""
 LONGEST_LABEL = 32
 """Letters that fit along the y axis."""
 
@@ -61,6 +69,7 @@ def line(spec: FigureSpec, results: Results) -> Figure:
             panel.set_ylim(bottom=0.5 * np.nanmin(means))
         else:
             panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
+            panel.yaxis.set_major_formatter(FuncFormatter(thousands))
     return figure
 
 
@@ -70,25 +79,21 @@ def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
     service_class = spec.service_class or "rt"
     axes = axes_of(results.points)
     table = results.table()
-    table = _select(table[table["class"] == service_class], dict(spec.where))
+    table = select(table[table["class"] == service_class], dict(spec.where))
     scale = 100.0 if METRICS[y].unit == "share" else 1.0
     table = table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
 
     left = open_axes(spec, axes, x, by)
     choices = [dict(zip(left, values, strict=True)) for values in product(*(axes[n] for n in left))]
-    titles = [", ".join(f"{name} = {shown(v)}" for name, v in c.items()) for c in choices]
-    figure, drawn = panels(titles, HEIGHT_IN)
+    names = short_names(axes)
+    figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
     for panel, choice in zip(drawn, choices, strict=True):
-        _panel(panel, _select(table, choice), (x, by, y), axes)
+        _panel(panel, select(table, choice), (x, by, y), axes)
+    for panel in drawn:
+        _ticks(panel, axes[x], panel_width_in(panel))
     label_axes(drawn, path_label(x), _y_label(y, service_class))
     finish(figure, spec.title, _note(table, axes))
     return figure, drawn
-
-
-def _select(table: pd.DataFrame, values: dict[str, object]) -> pd.DataFrame:
-    for name, value in values.items():
-        table = table[table[name] == value]
-    return table
 
 
 def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: Axes) -> None:
@@ -105,12 +110,11 @@ def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: 
         half = np.array([_half_width(grouped[v]) for v in known])
         colour = PALETTE[n % len(PALETTE)]
         panel.plot(
-            at, mean, color=colour, marker=MARKERS[n % len(MARKERS)], label=_name(by, value),
+            at, mean, color=colour, marker=MARKERS[n % len(MARKERS)], label=_name(by, value, axes),
             clip_on=False, zorder=3 + n / 100,
         )  # fmt: skip
         low, high = _band(mean, half, METRICS[y].unit == "share")
         panel.fill_between(at, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
-    _ticks(panel, axes[x], positions)
 
 
 def _half_width(sample: NDArray[np.float64]) -> float:
@@ -136,21 +140,40 @@ def _positions(values: Sequence[object]) -> dict[object, float]:
     return {v: float(n) for n, v in enumerate(values)}
 
 
-def _ticks(panel: Panel, values: Sequence[object], positions: dict[object, float]) -> None:
-    """A tick at every value while they are few; a logarithmic axis for a wide range."""
-    at = np.array(list(positions.values()))
+def _ticks(panel: Panel, values: Sequence[object], width_in: float) -> None:
+    """A tick at every value that has room; a logarithmic axis for a wide range."""
+    positions = _positions(values)
     numeric = not any(isinstance(v, str | bool | type(None)) for v in values)
-    if numeric and spread(at):
+    if numeric and spread(np.array(list(positions.values())), WIDE_X):
         panel.set_xscale("log")
-    if not numeric or len(values) <= 9:
-        names = {positions[v]: shown(v) for v in positions}
-        panel.xaxis.set_major_locator(FixedLocator(list(names)))
-        panel.xaxis.set_minor_locator(NullLocator())
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda at, _: names.get(at, f"{at:g}")))
+    if numeric:
+        names = {at: thousands(at) for at in positions.values()}
+        kept = _with_room(panel, names, width_in)
+    else:
+        letters = max(4, int(width_in / LETTER_IN / len(values)) - 1)
+        names = {at: textwrap.fill(shown(v), letters) for v, at in positions.items()}
+        kept = list(names)
+    panel.xaxis.set_major_locator(FixedLocator(kept))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda at, _: names.get(at, f"{at:g}")))
 
 
-def _name(by: str, value: object) -> str:
-    return str(value) if by == "system" else f"{by.rpartition('.')[2]} = {shown(value)}"
+def _with_room(panel: Panel, names: Mapping[float, str], width_in: float) -> list[float]:
+    """The ticks whose labels do not run into the one kept before them."""
+    to_axes = panel.transData - panel.transAxes
+    kept: list[float] = []
+    free_from = -np.inf
+    for at in sorted(names):
+        centre = float(to_axes.transform((at, 0.0))[0]) * width_in
+        half = LETTER_IN * (len(names[at]) + 1) / 2
+        if centre - half >= free_from:
+            kept.append(at)
+            free_from = centre + half
+    return kept
+
+
+def _name(by: str, value: object, axes: Axes) -> str:
+    return str(value) if by == "system" else f"{short_names(axes)[by]} = {shown(value)}"
 
 
 def _y_label(y: str, service_class: str) -> str:

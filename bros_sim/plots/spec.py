@@ -10,6 +10,7 @@ import pandas as pd
 from annotated_doc import Doc
 
 from bros_sim.config.messages import nearest
+from bros_sim.labels import short_names
 from bros_sim.metric_table import METRICS, metric_name
 
 Label = None | bool | int | float | str
@@ -47,12 +48,11 @@ class FigureSpec:
     )
     title: Annotated[str | None, Doc("words above the figure")] = None
 
-    @property
-    def stem(self) -> str:
+    def stem(self, axes: Axes) -> str:
         """File name that says what the figure shows; two entries may share it."""
-        leaf = (self.x or "").rpartition(".")[2]
-        by = (self.by or "").rpartition(".")[2]
-        parts = (self.plot, self.y, self.metric, self.service_class, leaf, by)
+        names = short_names(axes)
+        shown = [names[path] for path in (self.x, self.by) if path]
+        parts = (self.plot, self.y, self.metric, self.service_class, *shown)
         return "-".join(part for part in parts if part)
 
 
@@ -101,12 +101,31 @@ def matches(point: PointView, values: Mapping[str, object]) -> bool:
     return all(label(point.labels[name]) == value for name, value in values.items())
 
 
+def of_class(requests: pd.DataFrame, service_class: str) -> pd.DataFrame:
+    """The requests of rt, be or all."""
+    if service_class == "all":
+        return requests
+    return requests[requests["class"] == service_class]
+
+
+def has_values(point: PointView, service_class: str, metric: str) -> bool:
+    """Whether a request of the class has this latency."""
+    return bool(of_class(point.requests(), service_class)[f"{metric}_s"].notna().any())
+
+
 def axes_of(points: Sequence[PointView]) -> Axes:
     """The labels of the points and their values, in order of appearance."""
     names = points[0].labels if points else ()
     return {
         name: list(dict.fromkeys(label(point.labels[name]) for point in points)) for name in names
     }
+
+
+def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
+    """The rows of summary.csv that have all these labels."""
+    for name, value in values.items():
+        table = table[table[name] == value]
+    return table
 
 
 def open_axes(spec: FigureSpec, axes: Axes, *taken: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,10 @@ CLASS_NAMES = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
 
 COLUMN_IN, PAGE_IN = 3.5, 7.16
 """Widths of one and of two columns of a paper."""
+TITLE_LETTERS = 38
+"""Letters that fit above a panel when three stand side by side."""
+LINE_IN, LETTER_IN = 0.12, 0.052
+"""Height of a line and width of a letter in the small sizes of a figure."""
 NOTE = {"fontsize": 5.5, "color": "#777777"}
 
 _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
@@ -52,12 +57,19 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
+def panel_title(choice: Mapping[str, object], names: Mapping[str, str]) -> str:
+    """``path = value`` for the labels that make this panel, a line for each."""
+    lines = (f"{names[name]} = {shown(value)}" for name, value in choice.items())
+    return "\n".join(textwrap.fill(line, TITLE_LETTERS, subsequent_indent="  ") for line in lines)
+
+
 def panels(titles: Sequence[str], height_in: float) -> tuple[Figure, list[Axes]]:
     """One axes for each title, side by side with shared scales; one column wide if alone."""
     count = len(titles)
     columns = min(count, 3 if count != 4 else 2)
     rows = math.ceil(count / columns)
     height = height_in if count == 1 else 0.35 + (height_in - 0.35) * 0.85 * rows
+    height += LINE_IN * rows * max(title.count("\n") for title in titles)
     figure = new_figure(COLUMN_IN if count == 1 else PAGE_IN, height)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for spare in grid.flat[count:]:
@@ -65,6 +77,13 @@ def panels(titles: Sequence[str], height_in: float) -> tuple[Figure, list[Axes]]
     for axes, title in zip(grid.flat, titles, strict=False):
         axes.set_title(title)
     return figure, list(grid.flat[:count])
+
+
+def panel_width_in(panel: Axes) -> float:
+    """About how wide a panel is inside its frame."""
+    place, figure = panel.get_subplotspec(), panel.get_figure(root=True)
+    columns = place.get_gridspec().ncols if place is not None else 1
+    return (figure.get_figwidth() if figure is not None else COLUMN_IN) / columns - 0.4
 
 
 def label_axes(drawn: Sequence[Axes], x: str, y: str) -> None:
@@ -127,6 +146,11 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def spread(values: np.ndarray) -> bool:
+def thousands(value: float, _position: int | None = None) -> str:
+    """A tick label: 1,200,000 and not 1.2 with a factor elsewhere."""
+    return f"{value:,.12g}"
+
+
+def spread(values: np.ndarray, ratio: float = 16.0) -> bool:
     """Whether positive values span so much that only a logarithmic axis shows them."""
-    return bool(values.size and values.min() > 0 and values.max() >= 16 * values.min())
+    return bool(values.size and values.min() > 0 and values.max() >= ratio * values.min())

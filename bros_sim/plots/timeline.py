@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from bros_sim.plots.spec import FigureSpec, PointView, Results, axes_of, matches
+from bros_sim.plots.spec import FigureSpec, PointView, Results, axes_of, label, matches, select
 from bros_sim.plots.style import (
     CLASS_COLOURS,
     CLASS_NAMES,
@@ -18,12 +18,13 @@ from bros_sim.plots.style import (
     counted,
     finish,
     new_figure,
+    thousands,
 )
 
 BINS = 240
 HEIGHT_IN = 3.1
 Floats = NDArray[np.float64]
-ROWS = ("Batch\n(requests)", "Queue\n(requests)", "KV use\n(1,000 tokens)")
+ROWS = ("Batch\n(requests)", "Queue\n(requests)", "KV in use\n(% of blocks)")
 
 
 def timeline(spec: FigureSpec, results: Results) -> Figure:
@@ -32,20 +33,27 @@ def timeline(spec: FigureSpec, results: Results) -> Figure:
     points = _first_of_each_system(results.points, dict(spec.where))
     figure = new_figure(COLUMN_IN if len(points) == 1 else PAGE_IN, HEIGHT_IN)
     grid = figure.subplots(3, len(points), sharex=True, sharey="row", squeeze=False)
-    runs = [(point, point.requests()["arrival_s"], point.steps()) for point in points]
-    end = max(max(_last(steps["end_s"]), _last(arrivals)) for _, arrivals, steps in runs) or 1.0
+    runs = [(point, point.requests(), point.steps()) for point in points]
+    last_s = [(_last(requests["arrival_s"]), _last(steps["end_s"])) for _, requests, steps in runs]
+    end = max(max(times) for times in last_s) or 1.0
     edges = np.linspace(0.0, end, BINS + 1)
-    for column, (point, arrivals, steps) in zip(grid.T, runs, strict=True):
+    classes = [c for c in ("rt", "be") if any((r["class"] == c).any() for _, r, _ in runs)]
+    table = results.table()
+    for column, (point, _, steps), (arrival_s, _) in zip(grid.T, runs, last_s, strict=True):
         column[0].set_title(str(point.labels["system"]))
-        _draw(column, steps, edges, _last(arrivals))
+        row = select(table, {n: label(v) for n, v in point.labels.items()} | {"class": "all"})
+        _draw(column, steps, _states(steps, row.iloc[0]), edges, classes)
+        for panel in column:
+            panel.axvline(arrival_s, color="#555555", linewidth=0.7, linestyle=":")
         column[-1].set_xlabel("Time (s)")
         column[-1].set_xlim(0, end)
-    for panel, label in zip(grid[:, 0], ROWS, strict=True):
-        panel.set_ylabel(label)
-        panel.set_ylim(bottom=0)
+    for panel, what in zip(grid[:, 0], ROWS, strict=True):
+        panel.set_ylabel(what)
+        panel.set_ylim(0, max(1.0, panel.get_ylim()[1]))
         panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        panel.yaxis.set_major_formatter(FuncFormatter(thousands))
     figure.align_ylabels(list(grid[:, 0]))
-    requests = sum(len(arrivals) for _, arrivals, _ in runs)
+    requests = sum(len(requests) for _, requests, _ in runs)
     note = f"seed {axes['seed'][0]}, {counted(requests, 'request')} in all; dotted: last arrival"
     return finish(figure, spec.title, note)
 
@@ -62,23 +70,38 @@ def _last(times: "pd.Series[float]") -> float:
     return float(times.max()) if len(times) else 0.0
 
 
+def _states(steps: pd.DataFrame, run: "pd.Series[float]") -> list[pd.DataFrame]:
+    """One frame for each of ROWS, a column for each class."""
+    kv = _blocks_in_use(steps, float(run["kv_blocks"]), float(run["kv_slots"]))
+    kv *= 100 / float(run["kv_blocks"]) / float(run["replicas"])
+    of_rt = steps["kv_tokens_rt"] / steps["kv_tokens"].clip(lower=1)
+    return [
+        pd.DataFrame({"rt": steps["running_rt"], "be": steps["running_be"]}),
+        pd.DataFrame({"rt": steps["waiting_rt"], "be": steps["waiting_be"]}),
+        pd.DataFrame({"rt": kv * of_rt, "be": kv * (1 - of_rt)}),
+    ]
+
+
+def _blocks_in_use(steps: pd.DataFrame, blocks: float, slots: float) -> "pd.Series[float]":
+    """Mean over a stretch, which is logged as it begins: its tokens go on to fill blocks."""
+    first = blocks - steps["free_blocks"]
+    grown = (steps["repeat"] - 1) * steps["decode_jobs"] * (blocks / slots)
+    tokens = steps["kv_tokens"] * (blocks / slots)
+    last = np.minimum(np.minimum(tokens, first) + grown, blocks)
+    mean: pd.Series[float] = (first + np.maximum(first, last)) / 2
+    return mean
+
+
 def _draw(
-    column: Sequence[Panel], steps: pd.DataFrame, edges: Floats, last_arrival_s: float
-) -> None:
-    growth = (steps["repeat"] - 1) * steps["decode_jobs"] / 2
-    kv_share = steps["kv_tokens_rt"] / steps["kv_tokens"].clip(lower=1)
-    kv = (steps["kv_tokens"] + growth) / 1_000
-    stacks = (
-        (steps["running_rt"], steps["running_be"]),
-        (steps["waiting_rt"], steps["waiting_be"]),
-        (kv * kv_share, kv * (1 - kv_share)),
-    )
-    for panel, (rt, be) in zip(column, stacks, strict=True):
-        low = _means(steps, rt, edges)
-        high = low + _means(steps, be, edges)
-        _stack(panel, edges, np.zeros(BINS), low, "rt")
-        _stack(panel, edges, low, high, "be")
-        panel.axvline(last_arrival_s, color="#555555", linewidth=0.7, linestyle=":")
+    column: Sequence[Panel], steps: pd.DataFrame, states: Sequence[pd.DataFrame],
+    edges: Floats, classes: Sequence[str],
+) -> None:  # fmt: skip
+    for panel, state in zip(column, states, strict=True):
+        low = np.zeros(BINS)
+        for name in classes:
+            high = low + _means(steps, state[name], edges)
+            _stack(panel, edges, low, high, name)
+            low = high
 
 
 def _stack(panel: Panel, edges: Floats, low: Floats, high: Floats, name: str) -> None:

@@ -13,6 +13,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
+from bros_sim.errors import InputError
 from bros_sim.workload.renewal import (
     check_count,
     gamma_epochs,
@@ -137,12 +138,16 @@ class Bag:
     deadline_s: Annotated[float | None, Gt(0), Doc("when all should be done, after release")] = None
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """``count`` equal times; none if the bag is released after the end of arrivals."""
+        """``count`` equal times."""
         del rng
-        return np.full(self.count if self.release_s < duration_s else 0, self.release_s)
+        self.check(duration_s)
+        return np.full(self.count, self.release_s)
 
     def check(self, duration_s: float) -> None:
-        """Any bag can be drawn."""
+        """Refuse a bag that is released after the end of arrivals."""
+        if self.release_s >= duration_s:
+            what = f"no request falls in the run's {duration_s:g} s"
+            raise InputError(f"{what}; the bag is released at {self.release_s:g} s (set release_s)")
 
 
 @dataclass(frozen=True)

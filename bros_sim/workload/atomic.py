@@ -8,6 +8,16 @@ from pathlib import Path
 from bros_sim.errors import InputError
 
 
+def keep_source(source: Path, out: Path) -> None:
+    """Refuse to write over the file that is read.
+
+    Raises:
+        InputError: Both are the same file, by whatever names.
+    """
+    if source.exists() and out.exists() and source.samefile(out):
+        raise InputError(f"{out}: is the file that is read; write to another")
+
+
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """Yield a draft beside ``path`` to write to; rename it into place if nothing was raised.

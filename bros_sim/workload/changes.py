@@ -25,22 +25,32 @@ WORDS = {
 """Field of ``ReadCounts`` -> what was done; the fields not named here change nothing."""
 
 
+LONG_GAPS, LONG_SHARE = 5, 0.01
+"""A silence of so many mean gaps and of such a share of the run is not chance."""
+
+
 @dataclass(frozen=True)
 class Changes:
     """``outputs_cut`` of ``outputs`` were longer than their cap; ``traces`` by file.
 
-    Of a closed loop the first ``BLOCK`` outputs are counted.
+    Of a closed loop the first ``BLOCK`` outputs are counted. ``silent_from_s`` is the end of a
+    replayed trace that is shorter than the run's ``duration_s``.
     """
 
     outputs: int
     outputs_cut: int
     traces: Mapping[str, ReadCounts]
+    duration_s: float
+    silent_from_s: float | None = None
 
     def told(self) -> list[str]:
         """Each change in words."""
         return list(self._told())
 
     def _told(self) -> Iterator[str]:
+        if self.silent_from_s is not None:
+            end = f"the trace ends at {self.silent_from_s:.6g} s"
+            yield f"{end}, duration_s is {self.duration_s:g}: *_steady rates count the silence"
         if self.outputs_cut:
             yield f"{self.outputs_cut:,} of {self.outputs:,} outputs cut to max_tokens"
         for path, counts in self.traces.items():
@@ -50,7 +60,7 @@ class Changes:
                 yield f"{path} ({counts.rows_read:,} rows): {', '.join(done)}"
 
 
-def changes(stream: Stream, made: OpenLoop | ClosedLoop) -> Changes:
+def changes(stream: Stream, made: OpenLoop | ClosedLoop, duration_s: float) -> Changes:
     """What was changed in the requests that ``build`` made of a stream."""
     parts = (stream.arrivals, stream.lengths)
     traces = [part.trace for part in parts if isinstance(part, Replay | Empirical)]
@@ -58,4 +68,15 @@ def changes(stream: Stream, made: OpenLoop | ClosedLoop) -> Changes:
         outputs=len(made.requests) if isinstance(made, OpenLoop) else BLOCK,
         outputs_cut=made.truncated,
         traces={trace.source: trace.counts for trace in traces if trace is not None},
+        duration_s=duration_s,
+        silent_from_s=_silent_from(stream, made, duration_s),
     )
+
+
+def _silent_from(stream: Stream, made: OpenLoop | ClosedLoop, duration_s: float) -> float | None:
+    """The end of a trace after which the run is silent for long: for more than chance explains."""
+    if not isinstance(stream.arrivals, Replay) or not isinstance(made, OpenLoop):
+        return None
+    last = stream.arrivals.last_s
+    gap = last / len(made.requests)
+    return last if duration_s - last > max(LONG_GAPS * gap, LONG_SHARE * duration_s) else None

@@ -6,11 +6,15 @@ own blocks, and the earlier one lies a drawn number of requests back. That gives
 infinite cache and its distance in requests; it does not model sessions as such.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bros_sim.request import Request
 
 QUANTILES = np.linspace(0, 1, 21)
 LENGTH_CLASSES = 8
@@ -97,6 +101,25 @@ def _root_blocks(hashes: Sequence[tuple[int, ...]]) -> int:
         if counts.max() < 0.9 * len(rows):
             return depth
         depth += 1
+
+
+def shareable(requests: Sequence[Request]) -> list[Request]:
+    """The requests of one stream without the hashes that no KV cache can find elsewhere.
+
+    A request's hashes are cut after the last one that occurs again in the stream. What lies beyond
+    it is private, as the content of a request without hashes: nobody else can hit it, and the
+    request itself finds it after a preemption all the same.
+    """
+    uses = Counter(chain.from_iterable(request.prefix_hashes for request in requests))
+    cut = []
+    for request in requests:
+        hashes = request.prefix_hashes
+        size = len(hashes)
+        while size and uses[hashes[size - 1]] == 1:
+            size -= 1
+        whole = size == len(hashes)
+        cut.append(request if whole else replace(request, prefix_hashes=hashes[:size]))
+    return cut
 
 
 def infinite_cache(

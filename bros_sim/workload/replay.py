@@ -99,11 +99,23 @@ class Replay:
             times, rows = _superposed(source, self.rate_scale, rng)
         inside = times < duration_s
         if not inside.any():
-            what = (
-                f"no request falls in the run's {duration_s:g} s; the first is at {source[0]:g} s"
-            )
-            raise InputError(f"{self.path}: {what} (set start_s)")
+            what = f"no request falls in the run's {duration_s:g} s"
+            raise InputError(f"{self.path}: {what}; {self._why_none(times)}")
         return times[inside], rows[inside]
+
+    def _why_none(self, times: Times) -> str:
+        """Where the first request is, as the run sees it."""
+        scale = f"rate_scale {self.rate_scale:g}"
+        if not len(times):
+            return f"{scale} keeps none of the trace's {len(self.trace):,}"
+        first = f"the first is at {times[0]:g} s"
+        return f"{first} (set start_s)" if self.rate_scale == 1 else f"at {scale} {first}"
+
+    @property
+    def last_s(self) -> float:
+        """When the last row would arrive in a run without end."""
+        assert self.trace.arrival_s is not None
+        return float(self.trace.arrival_s[-1]) / (self.rate_scale if self.scaling == "warp" else 1)
 
 
 def _superposed(

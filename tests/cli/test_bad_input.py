@@ -79,12 +79,43 @@ EDITS = {
     "negative time": (
         "duration_s: 5",
         "duration_s: -5",
-        "3:13: duration_s: should be greater than 0 (got -5)",
+        "3:13: duration_s: should be at least 0.000001 (got -5)",
     ),
     "zero time": (
         "duration_s: 5",
         "duration_s: 0",
-        "3:13: duration_s: should be greater than 0 (got 0)",
+        "3:13: duration_s: should be at least 0.000001 (got 0)",
+    ),
+    "a time that the clock does not tell from zero": (
+        "duration_s: 5\ndrain_s: 60",
+        "duration_s: 1e-10\ndrain_s: 0",
+        "3:13: duration_s: should be at least 0.000001 (got 1e-10)",
+    ),
+    "latency of nothing": (
+        "drain_s: 60",
+        "latency: {kind: linear, prefill_ms: 1}",
+        "4:10: latency: an iteration would take 0 s: one decode with one token in the cache; the"
+        " least is 1e-06 s",
+    ),
+    "prefill in no time": (
+        "drain_s: 60",
+        "latency: {kind: linear, decode: {const_ms: 1}}",
+        "4:10: latency: an iteration would take 0 s: one prefill chunk of one token",
+    ),
+    "decode below the clock": (
+        "drain_s: 60",
+        "latency: {kind: linear, prefill_ms: 1, decode: {per_kv_token_ms: 0.0009}}",
+        "4:10: latency: an iteration would take 9e-07 s: one decode",
+    ),
+    "latency that fails": (
+        "drain_s: 60",
+        "latency: {kind: 'tests.cli.broken_latency:Broken', prefill_ms: 1}",
+        "4:10: latency: step_s fails: ZeroDivisionError: division by zero",
+    ),
+    "bag after the run": (
+        "{kind: closed_loop, clients: 2}",
+        "{kind: bag, count: 3, release_s: 9}",
+        "12:3: workload.batch: no request falls in the run's 5 s; the bag is released at 9 s",
     ),
     "NaN": (
         "duration_s: 5",
@@ -264,6 +295,16 @@ EDITS = {
         "rate_rps: [2, fast]",
         '20:47: workload.chat.arrivals.rate_rps: should be a valid number (got "fast")',
     ),
+    "sweep path through an unwritten mapping, misspelt": (
+        "{workload.chat.arrivals.rate_rps: [2, 4]}",
+        "{cluster.ruoter.kind: [random], workload.chat.arrivals.rate_rps: [2, 4]}",
+        "20:10: cluster.ruoter: unknown key (did you mean 'router'?)",
+    ),
+    "sweep path through a number": (
+        "{workload.chat.arrivals.rate_rps: [2, 4]}",
+        "{seed.deep.deeper: [2, 4]}",
+        "20:10: sweep.grid.seed.deep.deeper: names nothing: seed holds no keys",
+    ),
     "empty grid axis": (
         "rate_rps: [2, 4]",
         "rate_rps: []",
@@ -362,7 +403,7 @@ TRACES = {
     "not gzip": (b"\x1f\x8bnonsense", ": damaged or truncated gzip data"),
     "all after the run": (
         f"{HEADER}99,10,5\n".encode(),
-        ": no request falls in the run's 5 s; the first is at 99 s",
+        ": no request falls in the run's 5 s; the first is at 99 s (set start_s)",
     ),
     "a folder": (b"/", ": cannot be read: Is a directory"),
 }
@@ -381,6 +422,49 @@ def test_a_fault_in_a_trace(bros, tiny, tmp_path, kind):
     fault, *_ = rejected(bros, tmp_path, "run", tiny)
     assert fault.startswith(f"{tiny}:7:3: workload.chat: {trace}")
     assert what in fault
+
+
+@pytest.mark.parametrize(
+    ("scaling", "what"),
+    [
+        ("warp", ": no request falls in the run's 5 s; at rate_scale 0.0001 the first is at 720 s"),
+        (
+            "thin",
+            ": no request falls in the run's 5 s; rate_scale 0.0001 keeps none of the trace's 1",
+        ),
+    ],
+)
+def test_a_rate_scale_that_leaves_nothing(bros, tiny, tmp_path, scaling, what):
+    (tmp_path / "trace.csv").write_text(f"{HEADER}0.072,10,5\n")
+    replay = f"{{kind: replay, path: trace.csv, rate_scale: 1e-4, scaling: {scaling}}}"
+    tiny.write_text(NO_SWEEP.replace("{kind: poisson, rate_rps: 4}", replay))
+    (fault,) = rejected(bros, tmp_path, "run", tiny)
+    assert fault.endswith(what)
+
+
+PROFILE = """\
+id: mine
+label: made up
+gpu: {name: none, memory_gib: 1, bandwidth_gb_s: 1}
+tp: 1
+model: {name: none, layers: 1, hidden: 1, heads: 1, kv_heads: 1, head_dim: 1, intermediate: 1,
+  vocab: 1, max_model_len: 4096, parameters: 1}
+dtype: float16
+kv: {num_gpu_blocks: 99, block_size: 16, basis: made up}
+default_model: linear
+models: {linear: {prefill_ms: 1}}
+errors: {linear: {against: nothing}}
+sources: [{name: none, licence: none, used_for: nothing}]
+"""
+
+
+@pytest.mark.parametrize("latency", ["", "latency: {kind: linear}\n"])
+def test_a_profile_in_which_time_stands_still(bros, tiny, tmp_path, latency):
+    (tmp_path / "mine.yaml").write_text(PROFILE)
+    tiny.write_text(NO_SWEEP.replace("a100-80gb/llama-3-8b-tp1", "mine.yaml") + latency)
+    (fault,) = rejected(bros, tmp_path, "run", tiny)
+    where = "5:33: cluster.profile"
+    assert fault.startswith(f"{tiny}:{where}: an iteration would take 0 s: one decode")
 
 
 def test_all_faults_come_at_once(bros, tiny, tmp_path):
@@ -415,7 +499,23 @@ def test_a_file_that_is_no_experiment(bros, tmp_path, content, line):
         ("seed", "--set seed: write it as path=value, as in seed=3"),
         ("sed=3", "--set sed: unknown key (did you mean 'seed'?)"),
         ("seed=many", '--set seed: should be a valid integer (got "many")'),
-        ("duration_s=-1", "--set duration_s: should be greater than 0 (got -1)"),
+        ("duration_s=-1", "--set duration_s: should be at least 0.000001 (got -1)"),
+        ("clster.replicas=2", "--set clster: unknown key (did you mean 'cluster'?)"),
+        ("cluster.ruoter.kind=random", "--set cluster.ruoter: unknown key (did you mean 'router'"),
+        ("cluster.router.sort=random", "--set cluster.router: the key 'kind' is missing"),
+        (
+            "cluster.replicas.x.y=2",
+            "--set cluster.replicas.x.y: names nothing: cluster.replicas holds no keys",
+        ),
+        (
+            "workload.chat.arrivals.rate_rps=9",
+            "--set workload.chat.arrivals.rate_rps: is swept by sweep.grid: set"
+            " sweep.grid.workload.chat.arrivals.rate_rps instead",
+        ),
+        (
+            "workload.chat.arrivals={kind: poisson, rate_rps: 9}",
+            "--set workload.chat.arrivals.rate_rps: is swept by sweep.grid",
+        ),
         ("duration_s=[", "--set duration_s: not YAML: expected the node content"),
         ("workload.chatt.slo.ttft_s=1", "--set workload.chatt.slo.ttft_s: names nothing:"),
         ("systems.FCFS.scheduler.policy=x", "--set systems.FCFS.scheduler.policy: should be"),
@@ -459,6 +559,11 @@ def test_a_command_that_is_wrong(bros, tiny, tmp_path, args, words):
 
 
 def test_results_that_are_damaged(bros, tmp_path):
-    (tmp_path / "provenance.json").write_text("{}")
-    (fault,) = rejected(bros, tmp_path, "plot", ".")
-    assert fault.startswith("provenance.json: is damaged (KeyError")
+    for text, what in {
+        "{}": "it has no 'experiment'",
+        "[]": "its parts are not what a run writes",
+        "{": "not JSON: Expecting property name",
+    }.items():
+        (tmp_path / "provenance.json").write_text(text)
+        (fault,) = rejected(bros, tmp_path, "plot", ".")
+        assert fault.startswith(f"provenance.json: is damaged: {what}")

@@ -123,8 +123,41 @@ def test_damaged_points_are_reported_and_run_again(bros, tiny, tmp_path):
     (fourth / "resolved.yaml").write_text("seed: 1")
     result = bros("run", tiny)
     assert result.exit_code == 0
-    assert result.stderr.count("damaged (") == 4
+    for path, why in {
+        first: "steps.parquet is missing",
+        second: f"requests.parquet is not {len(whole[f'points/{second.name}/requests.parquet'])} b",
+        third: "summary.json is not JSON",
+        fourth: "resolved.yaml is not ",
+    }.items():
+        assert f"/{path.name}: damaged ({why}" in result.stderr
     assert contents(folder) == whole
+
+
+def test_what_is_wrong_with_a_point_is_said_in_words(bros, tiny, tmp_path):
+    tiny.write_text(ONE_RATE)
+    bros("run", tiny)
+    folder = next((tmp_path / "results" / "tiny" / "points").iterdir())
+    summary = folder / "summary.json"
+    content = json.loads(summary.read_text())
+    for text, why in {
+        "[]": "summary.json is not a mapping",
+        "{}": "summary.json has no 'summary'",
+        json.dumps(content | {"files": 3}): "summary.json does not list the files of a point",
+        json.dumps(content | {"files": {}}): "steps.parquet is not a Parquet file",
+        None: "summary.json is missing",
+    }.items():
+        (folder / "steps.parquet").write_text("no Parquet")
+        summary.unlink() if text is None else summary.write_text(text)
+        result = bros("run", tiny)
+        assert f"/{folder.name}: damaged ({why}), runs again" in result.stderr
+    summary.unlink()
+    result = bros("plot", "results/tiny")
+    assert result.exit_code == 2
+    assert f"/{folder.name}: not a complete point: summary.json is missing" in result.stderr
+
+
+def test_help_shows_every_word(bros):
+    assert "results/NAME" in bros("plot", "--help").stdout
 
 
 def test_what_a_killed_run_left_is_removed_and_what_others_write_is_not(bros, tiny, tmp_path):

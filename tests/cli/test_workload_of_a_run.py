@@ -37,7 +37,7 @@ def test_outputs_cut_to_their_caps_are_told_once(bros, tiny, tmp_path, verb):
     if verb == "run":
         chat, _ = provenance(tmp_path)
         assert chat["labels"] == {RATE: 2}
-        assert chat["changes"] == {"outputs": 5, "outputs_cut": 5, "traces": {}}
+        assert (chat["changes"]["outputs"], chat["changes"]["outputs_cut"]) == (5, 5)
 
 
 def test_a_cap_that_cuts_at_one_grid_value_and_in_a_closed_loop(bros, tiny):
@@ -55,13 +55,43 @@ def test_what_the_policy_of_a_trace_changed_is_told_and_recorded(bros, tiny, tmp
     replay = "{kind: replay, path: t.csv, max_prompt: 100}"
     text = EXPERIMENT[: EXPERIMENT.index("sweep:")].replace(POISSON, replay)
     tiny.write_text(text.replace("    lengths: {kind: fixed, prompt: 64, output: 8}\n", ""))
-    (line,) = warnings(bros("run", tiny))
+    (line,) = warnings(bros("run", tiny, "--set", "duration_s=3"))
     assert line == (
         f"warning: workload.chat: {path} (4 rows): 1 rows sorted by time, 1 rows with a prompt of"
         " zero tokens, 1 rows with an output of zero tokens, 1 prompts cut to max_prompt"
     )
     (counts,) = provenance(tmp_path)[0]["changes"]["traces"].values()
     assert (counts["rows_read"], counts["ties"], counts["clipped_prompt"]) == (4, 1, 1)
+
+
+def short_trace(tmp_path, tiny, extra=""):
+    rows = "".join(f"{n / 20},10,5\n" for n in range(61))
+    (tmp_path / "t.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
+    text = EXPERIMENT[: EXPERIMENT.index("sweep:")]
+    tiny.write_text(text.replace(POISSON, f"{{kind: replay, path: t.csv{extra}}}"))
+
+
+def test_a_trace_shorter_than_the_run_is_told_once_and_recorded(bros, tiny, tmp_path):
+    short_trace(tmp_path, tiny)
+    line = "warning: workload.chat: the trace ends at 3 s, duration_s is 5: *_steady rates count"
+    assert warnings(bros("run", tiny, "--set", "sweep.seeds=2")) == [f"{line} the silence"]
+    chat, batch = provenance(tmp_path)
+    assert (chat["changes"]["silent_from_s"], chat["changes"]["duration_s"]) == (3, 5)
+    assert batch["changes"]["silent_from_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        (", rate_scale: 2", "ends at 1.5 s"),
+        (", rate_scale: 2, scaling: thin", "ends at 3 s"),
+        (", rate_scale: 0.605", ""),
+        (", rate_scale: 0.3", ""),
+    ],
+)
+def test_what_counts_as_shorter(bros, tiny, tmp_path, extra, told):
+    short_trace(tmp_path, tiny, extra)
+    assert [told in line for line in warnings(bros("check", tiny))] == [True] * bool(told)
 
 
 IMPOSSIBLE = {
@@ -134,7 +164,7 @@ def test_nothing_but_silence(bros, tiny):
     tiny.write_text(text.replace("[2, 4]", "[0]"))
     result = bros("run", tiny)
     assert result.exit_code == 0, result.output
-    assert "warning: FCFS: no request arrived" in result.stdout
+    assert "warning: FCFS: no request arrived after warmup_s" in result.stdout
     assert "nan" not in result.stdout.lower()
 
 

@@ -97,6 +97,30 @@ def test_a_grid_may_supply_what_the_file_leaves_out():
     assert keys(text) == keys()
 
 
+def test_a_path_may_lead_through_sections_that_are_not_written():
+    bare = "\n".join(line for line in EXPERIMENT.splitlines() if not line.startswith("cluster:"))
+    grid = "{cluster.num_gpu_blocks: [50, 60], cluster.router.kind: [random]}"
+    found = points(bare, sweep__grid=grid)
+    assert [point.spec.system.kv.num_gpu_blocks for point in found[:2]] == [50, 60]
+    assert type(found[0].spec.cluster.router).__name__ == "RandomRouter"
+    (one, *_) = points(bare, cluster__router__kind="random", latency__kind="hybrid")
+    assert type(one.spec.cluster.router).__name__ == "RandomRouter"
+    assert one.spec.latency is not None
+    unsized = EXPERIMENT.replace(", kv: {kind: paged}}\n  P", "}\n  P")
+    assert "kv" not in unsized.partition("FCFS:")[2].partition("\n")[0]
+    grid = "{systems.FCFS.kv.kind: [paged]}"
+    assert points(unsized, sweep__grid=grid)[0].spec.system.kv.num_gpu_blocks > 2
+
+
+def test_an_axis_may_be_added_to_a_grid():
+    more = override(parse(EXPERIMENT, "e.yaml"), "sweep.grid.workload.chat.slo.ttft_s=[1, 2]")
+    assert len(load(more).points) == 8
+    other = override(parse(EXPERIMENT, "e.yaml"), f"sweep.grid.{RATE}=[7]")
+    assert [point.labels[RATE] for point in load(other).points] == [7, 7]
+    first = override(parse(EXPERIMENT, "e.yaml"), f"sweep.grid.{RATE}.0=9")
+    assert [point.labels[RATE] for point in load(first).points] == [9, 4, 9, 4]
+
+
 def test_a_fault_that_the_grid_hides_is_a_fault():
     with pytest.raises(InputError, match="rate_rps: should be at least 0"):
         points(EXPERIMENT.replace("rate_rps: 4}", "rate_rps: -4}"))

@@ -108,6 +108,8 @@ DOCUMENT = "seed: 1\nworkload:\n  a.b: {rate_rps: [1, 2]}\n"
         ),
         ("seed.x=3", "--set seed.x: names nothing: seed holds no keys"),
         ("workload.a.b.rate_rps.7.x=3", "names nothing: workload.a.b.rate_rps has no '7'"),
+        ("workload.a.b.rate_rps.7=3", "names nothing: workload.a.b.rate_rps has no '7'"),
+        ("seed.x.y=3", "--set seed.x.y: names nothing: seed holds no keys"),
     ],
 )
 def test_bad_overrides(assignment, line):

@@ -7,11 +7,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from metric_runs import runs
 
 from bros_sim import metrics
-from bros_sim.metrics import gaps, tokens
+from bros_sim.metrics import gaps, tokens, usage
 
 
 @given(tables=runs())
@@ -36,8 +36,17 @@ def test_summary_equals_brute_force(tables, warmup_s):
             assert found[key] == pytest.approx(value, rel=1e-12, nan_ok=True), (name, key)
 
 
+@pytest.fixture(params=[3, gaps.CHUNK], ids=["in chunks", "at once"])
+def chunk(request, monkeypatch):
+    monkeypatch.setattr(gaps, "CHUNK", request.param)
+    monkeypatch.setattr(usage, "CHUNK", request.param)
+
+
+@pytest.mark.usefixtures("chunk")
 @given(tables=runs())
-@settings(deadline=None, max_examples=100)
+@settings(
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_pooled_percentiles_are_numpys_to_the_last_bit(tables):
     ends = tuple(times * 0.1234567 for times in tables.iteration_end_s)  # nothing is exact now
     tables = replace(tables, iteration_end_s=ends)
@@ -51,7 +60,11 @@ def test_pooled_percentiles_are_numpys_to_the_last_bit(tables):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_blocks_change_nothing(monkeypatch, run_of_all_kinds):
+def test_blocks_and_chunks_change_nothing(monkeypatch, run_of_all_kinds):
     whole = metrics.request_metrics(run_of_all_kinds)
+    summary = metrics.summarise(run_of_all_kinds, whole)
     monkeypatch.setattr(tokens, "BLOCK_TOKENS", 2)
+    monkeypatch.setattr(gaps, "CHUNK", 2)
+    monkeypatch.setattr(usage, "CHUNK", 2)
     pd.testing.assert_frame_equal(metrics.request_metrics(run_of_all_kinds), whole)
+    np.testing.assert_equal(metrics.summarise(run_of_all_kinds, whole), summary)

@@ -140,6 +140,22 @@ def test_a_shared_prefix_is_in_memory_once():
     assert usage["rt"] == (0.125, 0.125)
 
 
+def test_a_shared_prefix_never_fills_more_than_the_card():
+    """Its last slots are counted as full, so a long stretch grows beyond them on paper."""
+    ends = [[float(n) for n in range(1, 41)]]
+    shape = {"decode_jobs": 2, "running_rt": 1, "running_be": 1, "free_blocks": 1}
+    rows = [step(0.0, 40.0, repeat=40, kv_tokens=320, kv_tokens_rt=80, **shape)]
+    usage = kv_usage(build([], ends, duration_s=40, steps=rows), 0.0)
+    assert usage["all"][1] == 1.0
+    assert usage["rt"][0] + usage["be"][0] == pytest.approx(usage["all"][0])
+
+
+def test_without_busy_time_there_is_no_usage():
+    rows = [step(1e9, 1e9, kv_tokens=32)]
+    usage = kv_usage(build([], [[1e9]], duration_s=1, steps=rows), 0.0)
+    assert all(math.isnan(value) for pair in usage.values() for value in pair)
+
+
 def test_extrapolated_share_is_over_iterations():
     rows = [step(0, 1, repeat=30, extrapolated=30), step(1, 2, repeat=70)]
     assert extrapolated_share(build([], [[]], duration_s=1, steps=rows).steps) == 0.3
@@ -189,6 +205,20 @@ def test_twenty_thousand_requests_take_half_a_second_and_little_memory():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 150e6
+
+
+def test_an_iteration_needs_little_memory():
+    """Long decodes at light load: one request after another, a million iterations."""
+    end = np.cumsum(np.random.default_rng(1).uniform(0.01, 0.011, 1_000_000))
+    rows = [{"rows": [(0, first, 4_000)], "class": ("rt", "be")[first % 8_000 > 0]}
+            for first in range(0, end.size, 4_000)]  # fmt: skip
+    steps = [step(0.0, float(end[-1]), repeat=end.size, decode_jobs=1)]
+    tables = build(rows, [end], duration_s=float(end[-1]), steps=steps)
+    tracemalloc.start()
+    summarise(tables)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * end.size
 
 
 def test_every_metric_says_what_it_is():

@@ -52,6 +52,28 @@ def test_a_window_of_a_few_service_times_tells_nothing():
     assert saturation(arrival, arrival + 20, np.full(1_000, 20.0), (0.0, 100.0))[0] == "stable"
 
 
+def never_queueing(seed: int) -> tuple:
+    """M/G/infinity: nobody waits, but a stay is a sixth of the window."""
+    rng = np.random.default_rng(seed)
+    arrival = np.sort(rng.uniform(0.0, 100.0, rng.poisson(200)))
+    stay = rng.exponential(16.0, arrival.size)
+    return arrival, arrival + stay, stay, (0.0, 100.0)
+
+
+def test_long_stays_alone_raise_no_alarm():
+    verdicts = [saturation(*never_queueing(seed))[0] for seed in range(300)]
+    assert sum(verdict in ("overloaded", "backlogged") for verdict in verdicts) <= 3  # 3 sigma
+
+
+def test_an_overload_of_long_stays_is_still_seen():
+    servers, stay, arrival = 32, 20.0, np.arange(0.0, 200.0, 1 / 3.2)  # twice what they can serve
+    rounds = np.arange(arrival.size) // servers
+    departure = np.maximum.accumulate(np.maximum(arrival, stay * rounds)) + stay
+    verdict, slope = saturation(arrival, departure, np.full(arrival.size, stay), (0.0, 200.0))
+    assert verdict == "overloaded"
+    assert slope == pytest.approx(1.6, rel=0.1)
+
+
 def test_unserved_requests_pile_up():
     arrival = np.arange(0.0, 100.0, 0.1)
     departure = np.where(np.arange(1_000) < 500, arrival, np.nan)

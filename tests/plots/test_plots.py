@@ -36,7 +36,7 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: spec.stem)
+@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: f"{spec.plot}-{spec.y or spec.metric}")
 def test_the_same_figure_gives_the_same_bytes(spec, results):
     first, second = (plots.render(plots.draw(spec, results), "svg") for _ in range(2))
     assert first.startswith(b"<?xml")
@@ -87,7 +87,7 @@ def test_attainment_shows_means_bands_and_the_ninety_line(results):
 
 def test_an_open_sweep_path_becomes_panels(results):
     figure = plots.draw(FigureSpec("attainment", x=RATE, title="Load"), results)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == [f"{SLO} = 0.2", f"{SLO} = 0.4"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["ttft_s = 0.2", "ttft_s = 0.4"]
     assert "Load" in texts(figure)
 
 
@@ -108,6 +108,115 @@ def test_timeline_is_the_time_weighted_mean_of_the_steps(results):
     busy = (steps["end_s"] - steps["start_s"]) * steps["running_rt"]
     stairs = figure.axes[0].patches[0].get_data()
     assert (stairs.values * np.diff(stairs.edges)).sum() == pytest.approx(busy.sum())
+
+
+def test_kv_in_use_is_that_of_the_blocks_and_fits_the_card():
+    point = made_up.experiment(systems=["vLLM"], rates=[2], seeds=1).points[0]
+    steps = point.tables.steps
+    steps["kv_tokens"] *= 1_000  # a prefix that all share counts once
+    steps["kv_tokens_rt"] *= 1_000
+    steps["free_blocks"] = 2_500
+    figure = plots.draw(FigureSpec("timeline"), made_up.Experiment([point]))
+    (low, high) = (patch.get_data().values for patch in figure.axes[2].patches)
+    assert np.all(low <= high)
+    assert high.max() == pytest.approx(75.0)  # of 10,000 blocks
+
+
+def real_time_only() -> made_up.Experiment:
+    point = made_up.experiment(systems=["vLLM"], rates=[2], seeds=1).points[0]
+    point.tables.requests["class"] = "rt"
+    point.tables.steps[["running_be", "waiting_be"]] = 0
+    return made_up.Experiment([point])
+
+
+@pytest.mark.parametrize("spec", [FigureSpec("latency_cdf"), FigureSpec("timeline")])
+def test_only_classes_that_are_there_are_named(spec):
+    figure = plots.draw(spec, real_time_only())
+    assert "best-effort" not in texts(figure)
+    labels = {label for axes in figure.axes for label in axes.get_legend_handles_labels()[1]}
+    assert "best-effort" not in labels
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [FigureSpec("latency_cdf", service_class="be"), FigureSpec("attainment", x=RATE)],
+)
+def test_a_figure_of_nothing_is_left_out(spec):
+    results = real_time_only()
+    results.points[0].tables.requests[["ttft_slo_s", "tpot_slo_s"]] = np.nan
+    assert "nothing to draw: no point has" in plots.nothing_to_draw(spec, results)
+    with pytest.raises(InputError, match="nothing to draw"):
+        plots.draw(spec, results)
+
+
+@pytest.mark.parametrize("latency_s", [0.25, 0.0])
+def test_a_cdf_of_equal_latencies(latency_s):
+    results = real_time_only()
+    requests = results.points[0].tables.requests
+    requests["first_token_s"] = requests["arrival_s"] = 0.0
+    requests["first_token_s"] += latency_s
+    requests["ttft_slo_s"] = np.nan
+    (panel,) = plots.draw(FigureSpec("latency_cdf"), results).axes
+    low, high = panel.get_xlim()
+    assert low <= latency_s < high
+
+
+def test_a_cdf_shows_the_slowest_request_and_a_dotted_slo(results):
+    figure = plots.draw(FigureSpec("latency_cdf", metric="e2e"), results)
+    for panel in figure.axes:
+        slowest = max(np.max(art.get_xdata()) for art in panel.lines if len(art.get_xdata()))
+        assert slowest <= panel.get_xlim()[1]
+    ttft = plots.draw(one_slo(plot="latency_cdf"), results).axes[0]
+    (slo,) = (art for art in ttft.lines if set(art.get_xdata()) == {0.4})
+    assert slo.get_linestyle() == ":"
+
+
+def boxes(figure, found) -> list:
+    figure.canvas.draw()
+    return [text.get_window_extent() for text in found if text.get_text()]
+
+
+def apart(extents) -> bool:
+    return not any(a.overlaps(b) for n, a in enumerate(extents) for b in extents[:n])
+
+
+@pytest.mark.parametrize("values", [(28_000, 4_000, 2_000), (1, 6, 6.2, 7)])
+def test_tick_labels_do_not_overlap(values):
+    uneven = made_up.experiment(systems=["vLLM"], rates=[2] * len(values), seeds=1)
+    points = [
+        replace(point, labels={**point.labels, RATE: value})
+        for point, value in zip(uneven.points, values, strict=True)
+    ]
+    figure = plots.draw(FigureSpec("attainment", x=RATE), made_up.Experiment(points))
+    labels = boxes(figure, figure.axes[0].get_xticklabels())
+    assert len(labels) > 1
+    assert apart(labels)
+
+
+def test_panel_titles_do_not_overlap():
+    kinds = made_up.experiment(systems=["vLLM"], rates=range(2, 5), slos=[0.2, 0.4], seeds=1)
+    figure = plots.draw(FigureSpec("latency_cdf", title="All"), kinds)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[0] == "rate_rps = 2\nttft_s = 0.2"
+    assert apart(boxes(figure, [axes._left_title for axes in figure.axes]))
+
+
+def test_large_values_are_written_out():
+    big = made_up.experiment(systems=["vLLM"], rates=[2, 3], seeds=1)
+    big.table()["total_token_throughput"] = 1_234_567.0
+    figure = plots.draw(FigureSpec("line", x=RATE, y="total_token_throughput"), big)
+    figure.canvas.draw()
+    assert "1,000,000" in texts(figure)
+    assert "1e6" not in texts(figure)
+
+
+def test_file_names_say_which_stream():
+    other = "workload.batch.arrivals.rate_rps"
+    spec = FigureSpec("attainment", x=RATE, by=other)
+    assert spec.stem({"system": ["a"], RATE: [1], SLO: [2]} | {other: [1]}) == (
+        "attainment-chat.arrivals.rate_rps-batch.arrivals.rate_rps"
+    )
+    assert replace(spec, by=None).stem({"system": ["a"], RATE: [1]}) == "attainment-rate_rps"
 
 
 def test_one_system_without_seeds_still_draws():

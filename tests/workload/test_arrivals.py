@@ -71,7 +71,11 @@ def test_stationary_from_the_start(arrivals):
 def test_constant_and_bag():
     assert draw(Constant(2.0), 2.0).tolist() == [0.0, 0.5, 1.0, 1.5]
     assert draw(Bag(3, release_s=1.0), 2.0).tolist() == [1.0, 1.0, 1.0]
-    assert draw(Bag(3, release_s=2.0), 2.0).size == 0
+    late = r"no request falls in the run's 2 s; the bag is released at 2 s \(set release_s\)"
+    with pytest.raises(InputError, match=late):
+        draw(Bag(3, release_s=2.0), 2.0)
+    with pytest.raises(InputError, match=late):
+        Bag(3, release_s=2.0).check(2.0)
 
 
 SILENT = [

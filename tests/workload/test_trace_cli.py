@@ -70,6 +70,22 @@ def test_convert_says_what_it_dropped(conv, tmp_path):
     assert f"filtered {len(read_trace(conv)) - len(kept):,}" in result.stderr
 
 
+def test_a_trace_is_never_written_over_itself(conv, tmp_path):
+    before = conv.read_bytes()
+    (tmp_path / "link.csv").symlink_to(conv)
+    (tmp_path / "twin.json").symlink_to(conv)
+    for out in (conv, tmp_path / "link.csv", tmp_path / "." / ".." / tmp_path.name / conv.name):
+        assert run("convert", conv, out, code=2).stderr == (
+            f"{out}: is the file that is read; write to another\n"
+        )
+    assert (
+        "is the file that is read"
+        in run("synth", tmp_path / "twin.json", "--twin-of", conv, code=2).stderr
+    )
+    assert conv.read_bytes() == before
+    assert (tmp_path / "link.csv").is_symlink()
+
+
 def test_twin_of_a_trace_of_ones_own(conv, tmp_path):
     twin = tmp_path / "mine.json"
     run("synth", twin, "--twin-of", conv, "--licence", "internal")

@@ -1,0 +1,18 @@
+"""Short names for sweep paths: what tables, legends and file names call them."""
+
+from collections.abc import Iterable
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """For each path its shortest ending (whole parts) that no other of the paths has."""
+    known = list(paths)
+    return {path: _shortest(path, known) for path in known}
+
+
+def _shortest(path: str, known: list[str]) -> str:
+    parts = path.split(".")
+    for n in range(1, len(parts)):
+        ending = ".".join(parts[-n:])
+        if sum(f".{other}".endswith(f".{ending}") for other in known) == 1:
+            return ending
+    return path
