@@ -80,7 +80,7 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
     [
         ("a.json", b"{", "not a readable decision log"),
         ("a.json.gz", b"plain text", "not a readable decision log"),
-        ("a.json.gz", gzip.compress(b"{}")[:-4], "not a readable decision log"),
+        ("a.json.gz", gzip.compress(b"{}", mtime=0)[:-4], "not a readable decision log"),
         ("a.json", b"\xff\xfe", "not a readable decision log"),
         ("a.json", b"[]", "expected 'bros-vllm-oracle/1'"),
         ("a.json", b'{"format": "bros-vllm-oracle/1"}', "requests: missing"),
