@@ -1,7 +1,11 @@
 """KV managers: who holds which KV blocks of a replica."""
 
 from bros_sim.kv.base import KVManager
+from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 
-KV_MANAGERS: dict[str, type[KVManager]] = {"paged": PagedKV}
+KV_MANAGERS: dict[str, type[KVManager]] = {
+    "bidirectional": BidirectionalKV,
+    "paged": PagedKV,
+}
 """``kind`` in YAML -> class; a new KV manager is one file and one line here."""

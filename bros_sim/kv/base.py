@@ -9,9 +9,29 @@ its block crossings are counted in bulk (`extend_decodes`, `advance`).
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from enum import Enum
+from typing import NamedTuple, Protocol
 
 from bros_sim.job import JobView
+
+
+class Direction(Enum):
+    """Which way a copy between GPU and CPU memory goes."""
+
+    TO_CPU = "to_cpu"
+    TO_GPU = "to_gpu"
+
+
+class Copy(NamedTuple):
+    """KV of ``tokens`` slots of one job to be copied; the step that plans it waits for it.
+
+    ``blocks``: whole blocks that a swap moves; 0 when single slots are checkpointed or restored.
+    """
+
+    direction: Direction
+    tokens: int
+    job: JobView
+    blocks: int = 0
 
 
 class KVManager(Protocol):
@@ -19,6 +39,11 @@ class KVManager(Protocol):
 
     block_size: int
     num_gpu_blocks: int
+
+    @property
+    def can_lend(self) -> bool:
+        """Whether real-time jobs can borrow blocks of pending best-effort jobs."""
+        ...
 
     @property
     def usable_blocks(self) -> int:
@@ -47,21 +72,45 @@ class KVManager(Protocol):
         ...
 
     def admit(
-        self, job: JobView, num_tokens: int, hit: Sequence[object], *, must_fit: int, spare: int
+        self,
+        job: JobView,
+        num_tokens: int,
+        hit: Sequence[object],
+        *,
+        must_fit: int,
+        spare: int,
+        lenders: Sequence[JobView] = (),
     ) -> bool:
         """Give a waiting job room for ``num_tokens`` tokens, those of ``hit`` included.
 
         Refused (False, nothing changed) unless ``must_fit`` tokens would fit as well, both with
-        ``spare`` blocks left free.
+        ``spare`` blocks left free. ``lenders``: see `extend`.
         """
         ...
 
-    def extend(self, job: JobView, num_tokens: int) -> bool:
-        """Give a running job room for ``num_tokens`` tokens in all; False changes nothing."""
+    def extend(self, job: JobView, num_tokens: int, *, lenders: Sequence[JobView] = ()) -> bool:
+        """Give a running job room for ``num_tokens`` tokens in all; False changes nothing.
+
+        What the job lost or what lies on the CPU is brought back first. ``lenders`` are best-effort
+        jobs outside the coming iteration whose blocks a real-time job may borrow where no block is
+        free, the first of them first; a manager that cannot share blocks ignores them.
+        """
         ...
 
     def extend_decodes(self) -> bool:
         """Room for one more token of every cohort member, or False and nothing changed."""
+        ...
+
+    def swap_out(self, job: JobView) -> bool:
+        """Move the job's whole KV to the CPU; False (nothing changed) if that cannot hold it."""
+        ...
+
+    def blocks_to_restore(self, job: JobView) -> int:
+        """Blocks of the job with tokens that live only on the CPU."""
+        ...
+
+    def take_copies(self) -> Sequence[Copy]:
+        """The copies that the committed draft calls for; each is handed out once."""
         ...
 
     def release(self, job: JobView, *, resumable: bool) -> None:

@@ -10,6 +10,8 @@ from annotated_types import Ge
 
 from bros_sim.errors import LawBroken
 from bros_sim.job import JobView
+from bros_sim.kv.base import Copy
+from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.pool import Block, BlockPool, Key
 
@@ -47,10 +49,14 @@ class PagedKV:
         VllmRelease,
         Doc("vLLM release whose free-list order is mirrored (it decides what is evicted first)"),
     ] = "0.33.0"
+    cpu_blocks: Annotated[
+        int, Ge(0), Doc("blocks' worth of KV slots on the CPU for a scheduler that swaps")
+    ] = 0
     _tables: dict[int, _Table] = field(init=False, default_factory=dict)
     _extended: set[int] = field(init=False, default_factory=set)
     _crossings: Crossings = field(init=False)
     _pool: BlockPool = field(init=False)
+    _cpu: CpuStore = field(init=False)
 
     def __post_init__(self) -> None:
         self._crossings = Crossings(self.block_size)
@@ -59,6 +65,12 @@ class PagedKV:
             caching=self.enable_prefix_caching,
             unhashed_first=self.version == "0.33.0",
         )
+        self._cpu = CpuStore(self.cpu_blocks * self.block_size, self._pool.on_undo)
+
+    @property
+    def can_lend(self) -> bool:
+        """See `KVManager.can_lend`."""
+        return False
 
     @property
     def usable_blocks(self) -> int:
@@ -105,9 +117,19 @@ class PagedKV:
         return hit
 
     def admit(
-        self, job: JobView, num_tokens: int, hit: Sequence[object], *, must_fit: int, spare: int
+        self,
+        job: JobView,
+        num_tokens: int,
+        hit: Sequence[object],
+        *,
+        must_fit: int,
+        spare: int,
+        lenders: Sequence[JobView] = (),  # noqa: ARG002
     ) -> bool:
-        """See `KVManager.admit`; hit blocks that lie in the free list count as needed."""
+        """See `KVManager.admit`; hit blocks that lie in the free list count as needed.
+
+        A job on the CPU may be admitted as well, and is brought back.
+        """
         blocks = [block for block in hit if isinstance(block, Block)]
         from_free = sum(block.refs == 0 for block in blocks)
         need = self._blocks(num_tokens) - len(blocks)
@@ -120,10 +142,22 @@ class PagedKV:
         table = self._tables[job.id] = _Table(self._keys(job), num_tokens, blocks)
         self._pool.on_undo(partial(self._tables.pop, job.id))
         self._cache(table)
+        if on_cpu := self._cpu.tokens(job):
+            self._cpu.load(job, on_cpu, self._blocks(on_cpu))
         return True
 
-    def extend(self, job: JobView, num_tokens: int) -> bool:
-        """See `KVManager.extend`."""
+    def extend(
+        self,
+        job: JobView,
+        num_tokens: int,
+        *,
+        lenders: Sequence[JobView] = (),  # noqa: ARG002
+    ) -> bool:
+        """See `KVManager.extend`; a job on the CPU comes back into blocks of its own."""
+        if job.decoding and self._goes_on_inside(job):
+            return True
+        if self._cpu.tokens(job):
+            return not job.decoding and self.admit(job, num_tokens, (), must_fit=0, spare=0)
         table = self._tables[job.id]
         need = self._blocks(num_tokens) - self._blocks(self._tokens(job, table))
         if need > self.free_blocks:
@@ -136,7 +170,14 @@ class PagedKV:
             self._pool.on_undo(partial(setattr, table, "tokens", table.tokens))
             table.tokens = num_tokens
             self._cache(table)
+        if on_cpu := self._cpu.tokens(job):
+            self._cpu.load(job, on_cpu, self._blocks(on_cpu))
         return True
+
+    def _goes_on_inside(self, job: JobView) -> bool:
+        """Whether a cohort member's next token neither opens a block nor completes one."""
+        inside = job.num_computed % self.block_size
+        return inside > 0 and (inside + 1 < self.block_size or not self.enable_prefix_caching)
 
     def extend_decodes(self) -> bool:
         """See `KVManager.extend_decodes`."""
@@ -146,8 +187,31 @@ class PagedKV:
         self._pool.take(need)
         return True
 
+    def swap_out(self, job: JobView) -> bool:
+        """See `KVManager.swap_out`; the blocks left behind cannot be hit. False without tokens."""
+        tokens = job.num_computed
+        if self._cpu.tokens(job):
+            return True
+        if not 0 < tokens <= self._cpu.free:
+            return False
+        self.release(job, resumable=False)
+        self._cpu.save(job, tokens, self._blocks(tokens))
+        return True
+
+    def blocks_to_restore(self, job: JobView) -> int:
+        """See `KVManager.blocks_to_restore`: all or nothing."""
+        return self._blocks(self._cpu.tokens(job))
+
+    def take_copies(self) -> Sequence[Copy]:
+        """See `KVManager.take_copies`."""
+        return self._cpu.take_copies()
+
     def release(self, job: JobView, *, resumable: bool) -> None:
         """Free all blocks, the last first; a resumable job's full blocks can be hit again."""
+        on_cpu = self._cpu.tokens(job)
+        self._cpu.forget(job)
+        if on_cpu:
+            return
         table = self._tables.pop(job.id)
         self._pool.on_undo(partial(self._tables.__setitem__, job.id, table))
         full, partly = divmod(self._tokens(job, table), self.block_size)
@@ -172,9 +236,10 @@ class PagedKV:
         self._crossings.add(job.num_computed)
 
     def leave(self, job: JobView) -> None:
-        """See `KVManager.leave`."""
-        self._crossings.remove(job.num_computed)
-        self._tables[job.id].tokens = job.num_computed
+        """See `KVManager.leave`; a job that was just swapped out has left already."""
+        if not self._cpu.tokens(job):
+            self._crossings.remove(job.num_computed)
+            self._tables[job.id].tokens = job.num_computed
 
     def spare_iterations(self) -> int:
         """See `KVManager.spare_iterations`."""
@@ -190,8 +255,9 @@ class PagedKV:
     def check(self, jobs: Iterable[JobView]) -> None:
         """Raise `LawBroken` unless free and held blocks are all blocks, each of them once."""
         running = {job.id: job for job in jobs}
-        if running.keys() != self._tables.keys():
-            raise LawBroken(f"L4: blocks of jobs {sorted(self._tables)}, running {sorted(running)}")
+        known = self._tables.keys() | self._cpu.jobs()
+        if running.keys() != known:
+            raise LawBroken(f"L4: blocks of jobs {sorted(known)}, running {sorted(running)}")
         shared = {block for table in self._tables.values() for block in table.shared}
         private = sum(
             self._blocks(self._tokens(running[job_id], table)) - len(table.shared)

@@ -1,0 +1,262 @@
+"""BROS's bidirectional KV cache: real-time jobs move into blocks of pending best-effort jobs.
+
+Reconstructed from digests of the paper (arXiv 2504.09590v1); what they leave open is marked
+``inferred`` in docs/paper-map.md.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Ge
+
+from bros_sim.errors import LawBroken
+from bros_sim.job import JobView
+from bros_sim.kv.base import Copy
+from bros_sim.kv.cpu_store import CpuStore
+from bros_sim.kv.crossings import Crossings
+from bros_sim.kv.holdings import Holding
+from bros_sim.kv.journal import Journal
+from bros_sim.kv.rooms import RoomFinder
+from bros_sim.kv.sharing import PreemptionTable
+from bros_sim.kv.sharing_laws import check_sharing
+
+
+@dataclass
+class BidirectionalKV:
+    """A block holds one real-time job's KV from the left and one best-effort job's from the right.
+
+    Real-time jobs take free blocks first, then borrow those of pending best-effort jobs and
+    overwrite, slot by slot, what they need (lazy checkpointing to the CPU). Best-effort jobs take
+    free blocks alone, and get back what they lost before they run. No prefix caching.
+    """
+
+    num_gpu_blocks: Annotated[
+        int, Ge(2), Doc("KV blocks; one is never used, to compare with vLLM's null block")
+    ]
+    block_size: Annotated[int, Ge(1), Doc("tokens per KV block")] = 16
+    cpu_blocks: Annotated[
+        int, Ge(0), Doc("blocks' worth of KV slots on the CPU (the paper gives none: inferred)")
+    ] = 8192
+    _free: int = field(init=False)
+    _holdings: dict[int, Holding] = field(init=False, default_factory=dict)
+    _journal: Journal = field(init=False, default_factory=Journal)
+    _crossings: Crossings = field(init=False)
+    _cpu: CpuStore = field(init=False)
+    _table: PreemptionTable = field(init=False)
+    _rooms: RoomFinder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._free = self.usable_blocks
+        self._crossings = Crossings(self.block_size)
+        self._cpu = CpuStore(self.cpu_blocks * self.block_size, self._journal.on_undo)
+        self._table = PreemptionTable(self.block_size, self._journal, self._cpu)
+        self._rooms = RoomFinder(self._holdings, self._table, self._cpu, self.block_size)
+
+    @property
+    def can_lend(self) -> bool:
+        """See `KVManager.can_lend`."""
+        return True
+
+    @property
+    def usable_blocks(self) -> int:
+        """Blocks that requests can hold: as many as under `PagedKV`."""
+        return self.num_gpu_blocks - 1
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks with no owner on either side, the open draft included."""
+        return self._free
+
+    # -- drafts ---------------------------------------------------------------------------------
+
+    def mark(self) -> int:
+        """See `KVManager.mark`."""
+        return self._journal.mark()
+
+    def rollback(self, mark: int = 0) -> None:
+        """See `KVManager.rollback`."""
+        self._journal.rollback(mark)
+
+    def commit(self) -> None:
+        """See `KVManager.commit`."""
+        self._journal.commit()
+        self._table.extended.clear()
+        self._table.cohort_extended = False
+
+    # -- room -----------------------------------------------------------------------------------
+
+    def lookup(self, job: JobView) -> Sequence[object]:  # noqa: ARG002
+        """Nothing: blocks that two jobs write into are not cached."""
+        return ()
+
+    def admit(
+        self,
+        job: JobView,
+        num_tokens: int,
+        hit: Sequence[object],  # noqa: ARG002
+        *,
+        must_fit: int,
+        spare: int,
+        lenders: Sequence[JobView] = (),
+    ) -> bool:
+        """See `KVManager.admit`; a job on the CPU may be admitted, too, and is brought back."""
+        known = self._holdings.get(job.id)
+        holding = known or Holding(job)
+        extra = max(0, self._blocks(must_fit) - self._blocks(num_tokens))
+        if not self._reserve(holding, num_tokens, lenders, extra, spare):
+            return False
+        if known is None:
+            self._journal.put(self._holdings, job.id, holding)
+        return True
+
+    def extend(self, job: JobView, num_tokens: int, *, lenders: Sequence[JobView] = ()) -> bool:
+        """See `KVManager.extend`.
+
+        A best-effort job in the way of a real-time one loses slots if it is a lender or outside
+        the cohort. If it is in the coming iteration, or may still be, it moves to a free block
+        instead; where there is none, False. A cohort member swapped out in this draft gets False.
+        """
+        holding = self._holdings[job.id]
+        room = self._table.room(holding)
+        alone = not (holding.shared or holding.swapped)
+        if alone and room % self.block_size and num_tokens == room + 1:
+            self._grant(holding, num_tokens)  # the next token has a slot of its own
+            return True
+        return self._reserve(holding, num_tokens, lenders, 0, 0)
+
+    def _reserve(
+        self, holding: Holding, tokens: int, lenders: Sequence[JobView], extra: int, spare: int
+    ) -> bool:
+        """``extra`` blocks must be there as well but are not taken; ``spare`` stay free."""
+        if holding.swapped and holding.job.decoding:
+            return False
+        tokens = max(tokens, self._table.room(holding))
+        empty = self._free - spare
+        if holding.real_time:
+            taken = self._rooms.real_time(holding, tokens, empty, extra, lenders)
+        else:
+            taken = self._rooms.best_effort(holding, tokens, empty, extra)
+        if taken is None:
+            return False
+        self._take(taken)
+        self._grant(holding, tokens)
+        return True
+
+    def _grant(self, holding: Holding, tokens: int) -> None:
+        job = holding.job
+        if holding.swapped:
+            self._cpu.load(job, holding.tokens, self._blocks(holding.tokens))
+            self._journal.set(holding, "swapped", False)
+        if not job.decoding:
+            self._journal.set(holding, "tokens", tokens)
+            self._journal.set(holding, "top", self._blocks(tokens) - 1)
+        self._extend_in_draft(job)
+
+    def _extend_in_draft(self, job: JobView) -> None:
+        """The job is in the coming iteration: nobody may take slots from it now."""
+        if job.id not in self._table.extended:
+            self._table.extended.add(job.id)
+            self._journal.on_undo(partial(self._table.extended.discard, job.id))
+
+    def extend_decodes(self) -> bool:
+        """See `KVManager.extend_decodes`; False as well if two jobs would meet in a block."""
+        need = self._crossings.due()
+        if need > self._free or not self._table.iterations_within_gaps(0):
+            return False
+        self._take(need)
+        self._journal.set(self._table, "cohort_extended", True)
+        return True
+
+    # -- taking room away -----------------------------------------------------------------------
+
+    def release(self, job: JobView, *, resumable: bool) -> None:  # noqa: ARG002
+        """Give up what the job has here and on the CPU; a block without owners is free."""
+        self._vacate(self._holdings[job.id])
+        self._cpu.forget(job)
+        self._journal.pop(self._holdings, job.id)
+
+    def swap_out(self, job: JobView) -> bool:
+        """See `KVManager.swap_out`; False without tokens. What lies there is not copied again."""
+        holding = self._holdings[job.id]
+        tokens = job.num_computed
+        to_copy = tokens - self._cpu.tokens(job)
+        if not tokens or to_copy > self._cpu.free:
+            return False
+        if not holding.swapped:
+            self._vacate(holding)
+            self._journal.set(holding, "tokens", tokens)
+            self._journal.set(holding, "swapped", True)
+            self._cpu.save(job, to_copy, self._blocks(tokens))
+        return True
+
+    def _vacate(self, holding: Holding) -> None:
+        """Leave the GPU, and the crossings of the cohort."""
+        job = holding.job
+        self._take(self._table.vacate(holding) - self._blocks(self._table.room(holding)))
+        if job.decoding and not holding.swapped:
+            self._crossings.remove(job.num_computed)
+            self._journal.on_undo(partial(self._crossings.add, job.num_computed))
+        if job.id in self._table.extended:
+            self._table.extended.discard(job.id)
+            self._journal.on_undo(partial(self._table.extended.add, job.id))
+
+    def blocks_to_restore(self, job: JobView) -> int:
+        """Blocks with overwritten tokens, or all of them on the CPU (the paper's ``M_cpu``)."""
+        holding = self._holdings.get(job.id)
+        if holding is None:
+            return 0
+        return self._blocks(holding.tokens) if holding.swapped else holding.damaged
+
+    def take_copies(self) -> Sequence[Copy]:
+        """See `KVManager.take_copies`; a relocation stays on the GPU and is no copy."""
+        return self._cpu.take_copies()
+
+    def relocated_blocks(self, job: JobView) -> int:
+        """Blocks moved within the GPU for a job since it was admitted; other copies: `Copy`."""
+        return self._holdings[job.id].relocated
+
+    # -- the decode cohort ----------------------------------------------------------------------
+
+    def join(self, job: JobView) -> None:
+        """See `KVManager.join`."""
+        self._crossings.add(job.num_computed)
+
+    def leave(self, job: JobView) -> None:
+        """See `KVManager.leave`; a job that was just swapped out has left already."""
+        holding = self._holdings[job.id]
+        if not holding.swapped:
+            self._crossings.remove(job.num_computed)
+            holding.tokens = job.num_computed
+            holding.top = self._blocks(job.num_computed) - 1
+
+    def spare_iterations(self) -> int:
+        """See `KVManager.spare_iterations`."""
+        within_memory = self._crossings.iterations_within(self._free)
+        return min(within_memory, self._table.iterations_within_gaps(1))
+
+    def advance(self, iterations: int) -> None:
+        """See `KVManager.advance`."""
+        self._take(self._crossings.advance(iterations))
+        self.commit()
+
+    # -- laws and helpers -----------------------------------------------------------------------
+
+    def check(self, jobs: Iterable[JobView]) -> None:
+        """Raise `LawBroken` unless blocks and tokens are all where they must be, each once."""
+        running = sorted(job.id for job in jobs)
+        if running != sorted(self._holdings):
+            raise LawBroken(f"L4: KV of jobs {sorted(self._holdings)}, running {running}")
+        held = check_sharing(self._holdings, self._table, self._cpu, self.block_size)
+        if self._free < 0 or self._free + held != self.usable_blocks:
+            raise LawBroken(f"L4: {self._free} free + {held} held != {self.usable_blocks} blocks")
+
+    def _blocks(self, tokens: int) -> int:
+        return -(-tokens // self.block_size)
+
+    def _take(self, blocks: int) -> None:
+        """Take free blocks; a negative number gives back."""
+        if blocks:
+            self._journal.set(self, "_free", self._free - blocks)

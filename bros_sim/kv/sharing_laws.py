@@ -1,0 +1,65 @@
+"""Law L4 for shared blocks: every block and every token is where it must be, once."""
+
+from collections.abc import Mapping
+
+from bros_sim.errors import LawBroken
+from bros_sim.kv.cpu_store import CpuStore
+from bros_sim.kv.holdings import Holding, SharedBlock
+from bros_sim.kv.sharing import PreemptionTable
+
+
+def check_sharing(
+    holdings: Mapping[int, Holding], table: PreemptionTable, cpu: CpuStore, block_size: int
+) -> int:
+    """Blocks that are held; an owner on both sides makes it one block.
+
+    Raises:
+        LawBroken: With the numbers, when a token is not where it must be.
+    """
+    held = 0
+    for holding in holdings.values():
+        _check_job(holding, table, cpu)
+        held += -(-table.room(holding) // block_size)
+        if holding.real_time:
+            held -= len(holding.shared)
+        for index, block in holding.shared.items():
+            _check_block(holding, index, block, table, block_size)
+    if cpu.total() + cpu.free != cpu.capacity or cpu.free < 0:
+        raise LawBroken(f"L4: {cpu.total()} tokens on the CPU + {cpu.free} != {cpu.capacity}")
+    return held
+
+
+def _check_job(holding: Holding, table: PreemptionTable, cpu: CpuStore) -> None:
+    """What was overwritten, or the whole of a swapped job, is on the CPU; nothing else is."""
+    job, blocks = holding.job, holding.shared.values()
+    lost = 0 if holding.real_time else sum(block.lost for block in blocks)
+    damaged = 0 if holding.real_time else sum(block.lost > 0 for block in blocks)
+    expected = holding.tokens if holding.swapped else lost
+    if (cpu.tokens(job), holding.damaged) != (expected, damaged):
+        raise LawBroken(
+            f"L4: job {job.id} has {cpu.tokens(job)} tokens on the CPU and {holding.damaged}"
+            f" damaged blocks, not {expected} and {damaged}"
+        )
+    if (job.decoding or table.in_batch(holding)) and (expected or holding.swapped):
+        raise LawBroken(f"L4: job {job.id} decodes with {expected} tokens on the CPU")
+    if holding.swapped and holding.shared:
+        raise LawBroken(f"L4: job {job.id} is on the CPU and shares {len(blocks)} blocks")
+
+
+def _check_block(
+    holding: Holding, index: int, block: SharedBlock, table: PreemptionTable, size: int
+) -> None:
+    """At most one owner of each kind, and no slot with tokens of both."""
+    rt, be = block.rt, block.be
+    left = table.fill(table.room(rt), block.rt_index) if rt else 0
+    right = table.fill(table.room(be), block.be_index)
+    mine = (rt, block.rt_index) if holding.real_time else (be, block.be_index)
+    if mine != (holding, index) or be.shared.get(block.be_index) is not block:
+        raise LawBroken(f"L4: block {index} of job {holding.job.id} is not the one it shares")
+    whole = rt is None and not block.lost
+    if whole or bool(rt) != bool(left) or not right or not 0 <= block.lost <= right:
+        raise LawBroken(f"L4: block {index} of job {holding.job.id}: {block.lost} of {right} lost")
+    if left + right - block.lost > size:
+        raise LawBroken(
+            f"L4: block {index} of job {holding.job.id}: {left} + {right} - {block.lost} > {size}"
+        )
