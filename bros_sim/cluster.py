@@ -16,6 +16,7 @@ from simpy.events import NORMAL, Event, EventPriority
 
 from bros_sim.clock import TICK_S, on_grid
 from bros_sim.job import Job
+from bros_sim.kv.base import Direction
 from bros_sim.log import RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request
@@ -173,6 +174,9 @@ class _Server:
         self._step_end = EventPriority(STEP_END + replica.index)
         self._alarm = 0
         self._planned = False
+        self._link = {way: simpy.Resource(cluster.env) for way in Direction}
+        self._copying = 0
+        self._computing = False
 
     def submit(self, job: Job) -> bool:
         """Hand a job over; False when the replica rejects it."""
@@ -181,7 +185,7 @@ class _Server:
         if self._replica.busy:
             end_s = self._replica.cut(self._env.now)
             if end_s is not None:
-                self._set_alarm(end_s, self._step_end, self._end_step)
+                self._set_alarm(end_s, self._step_end, self._end_forward)
         elif not self._planned:
             self._set_alarm(self._env.now, PLAN, self._start_step)
             self._planned = True
@@ -190,12 +194,31 @@ class _Server:
     def _start_step(self) -> None:
         self._planned = False
         end_s = self._replica.start_step(self._env.now)
-        if end_s is not None:
-            self._set_alarm(end_s, self._step_end, self._end_step)
+        if end_s is None:
+            return
+        for way, seconds in self._replica.copies_s().items():
+            self._copying += 1
+            self._env.process(self._copy(way, seconds))
+        self._computing = True
+        self._set_alarm(end_s, self._step_end, self._end_forward)
+
+    def _copy(self, way: Direction, seconds: float) -> Generator[Event, None, None]:
+        """One direction of the host link is busy; the step waits for it."""
+        with self._link[way].request() as turn:
+            yield turn
+            yield self._env.timeout(seconds)
+        self._copying -= 1
+        if not self._computing and not self._copying:
+            self._set_alarm(self._env.now, self._step_end, self._end_step)
+
+    def _end_forward(self) -> None:
+        self._computing = False
+        if not self._copying:
+            self._end_step()
 
     def _end_step(self) -> None:
         """Plan on, at once unless something else can still happen at this instant."""
-        reacting = self._cluster.finished(self._replica.finish_step())
+        reacting = self._cluster.finished(self._replica.finish_step(self._env.now))
         if reacting or self._env.peek() <= self._env.now:
             self._planned = True
             self._set_alarm(self._env.now, PLAN, self._start_step)

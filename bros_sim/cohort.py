@@ -17,22 +17,24 @@ class DecodeCohort:
         self.size = 0
         self.kv_tokens = [0, 0]
         """Tokens the members attend to in the next iteration, by class."""
-        self._members = [0, 0]
+        self.members = [0, 0]
         self._finish: list[tuple[int, int, Job]] = []
+        self._joins = 0
 
     def add(self, job: Job) -> None:
         """A job starts to decode; it finishes after as many iterations as it lacks tokens."""
         job.finish_iteration = self.iteration + job.target_output - job.num_output
-        heapq.heappush(self._finish, (job.finish_iteration, job.admit_order, job))
+        self._joins += 1
+        heapq.heappush(self._finish, (job.finish_iteration, self._joins, job))
         self.size += 1
-        self._members[job.priority] += 1
+        self.members[job.priority] += 1
         self.kv_tokens[job.priority] += job.num_tokens
         job.join(self)
 
     def remove(self, job: Job) -> None:
         """A job finishes, is preempted or paused."""
         self.size -= 1
-        self._members[job.priority] -= 1
+        self.members[job.priority] -= 1
         self.kv_tokens[job.priority] -= job.num_tokens
         job.leave()
         job.finish_iteration = -1
@@ -41,8 +43,8 @@ class DecodeCohort:
         """Every member decodes ``iterations`` tokens, the last of them at ``end_s``."""
         self.iteration += iterations
         self.last_end_s = end_s
-        self.kv_tokens[0] += iterations * self._members[0]
-        self.kv_tokens[1] += iterations * self._members[1]
+        self.kv_tokens[0] += iterations * self.members[0]
+        self.kv_tokens[1] += iterations * self.members[1]
 
     def iterations_to_finish(self) -> int:
         """Iterations until the first member finishes; 0 when there is none."""
@@ -52,10 +54,15 @@ class DecodeCohort:
         return heap[0][0] - self.iteration if heap else 0
 
     def pop_finished(self) -> list[Job]:
-        """Members that have all their tokens, in order of admission."""
+        """Members that have all their tokens, each once.
+
+        One that left and joined again may be in the heap twice, with the same iteration: while
+        the cohort stalled, it can have got ahead by a token.
+        """
         done = []
         while self._finish and self._finish[0][0] <= self.iteration:
             at, _, job = heapq.heappop(self._finish)
             if job.finish_iteration == at:
+                job.finish_iteration = -1
                 done.append(job)
         return done

@@ -19,8 +19,10 @@ from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.log import RunLog
 from bros_sim.replica import Replica
 from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 
+ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
 FORMAT = "bros-vllm-oracle/1"
 
 
@@ -99,9 +101,10 @@ class _Replay:
             index=0,
             scheduler=self._scheduler,
             kv=self._kv,
-            latency=Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0)),
+            latency=ONE_SECOND,
             log=RunLog(1),
             max_model_len=config["max_model_len"],
+            estimate=Estimate(ONE_SECOND),
             longest_stretch=1,
         )
         self._arrivals = iter(_jobs(log["requests"]))

@@ -104,10 +104,12 @@ class Job:
         "admit_order",
         "arrival_s",
         "cached_tokens",
+        "checkpointed_slots",
         "finish_iteration",
         "first_scheduled_s",
         "first_token_s",
         "id",
+        "logged_output",
         "max_tokens",
         "num_preemptions",
         "priority",
@@ -117,6 +119,7 @@ class Job:
         "residency_start",
         "service_class",
         "slo",
+        "swapped_blocks",
         "target_output",
     )
 
@@ -135,9 +138,12 @@ class Job:
         self.cached_tokens = 0
         self.num_preemptions = 0
         self.recomputed_tokens = 0
+        self.swapped_blocks = 0
+        self.checkpointed_slots = 0
         self.admit_order = -1
         self.finish_iteration = -1
         self.residency_start: int | None = None
+        self.logged_output = 0
         self._base_computed = 0
         self._base_output = 0
         self._most_computed = 0

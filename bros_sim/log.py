@@ -19,22 +19,25 @@ REQUEST_COLUMNS = (
     "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
     "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "replica", "status", "first_scheduled_s",
     "first_token_s", "last_token_s", "generated_tokens", "cached_tokens", "num_preemptions",
-    "recomputed_tokens",
+    "recomputed_tokens", "swapped_blocks", "checkpointed_slots",
 )  # fmt: skip
 """``status``: completed | rejected | dropped | unfinished; times are NaN where nothing happened."""
 
 STEP_COLUMNS = (
-    "replica", "start_s", "end_s", "repeat", "prefill_tokens", "decode_jobs", "kv_tokens",
-    "kv_tokens_rt", "free_blocks", "running_rt", "running_be", "waiting_rt", "waiting_be",
-    "extrapolated",
+    "replica", "start_s", "end_s", "repeat", "prefill_tokens", "decode_jobs",
+    "decode_jobs_rt", "kv_tokens", "kv_tokens_rt", "free_blocks", "running_rt", "running_be",
+    "waiting_rt", "waiting_be", "tokens_to_cpu", "tokens_to_gpu", "extrapolated",
 )  # fmt: skip
 """One row per stretch of ``repeat`` like iterations; state is that of its first iteration, just
 after scheduling. ``kv_tokens`` is what running requests attend to, a shared prefix counted for each
-of them (``kv_tokens_rt``: the RT part); ``extrapolated`` counts its iterations outside the latency
+of them (``kv_tokens_rt``: the RT part); ``tokens_to_cpu`` and ``tokens_to_gpu`` are KV copied over
+the host link; ``extrapolated`` counts its iterations outside the latency
 model's validity range."""
 
 RESIDENCY_COLUMNS = ("request", "replica", "first_iteration", "tokens")
-"""``request`` is the row number in the requests table; iterations are numbered per replica."""
+"""``request`` is the row number in the requests table; iterations are numbered per replica. The
+request got one token in ``first_iteration`` and in each of the following ones that did not stall
+the decode cohort, ``tokens`` in all."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class RunTables:
     duration_s: float
     usable_blocks: int
     block_size: int
+    stalled: tuple[NDArray[np.int64], ...] = ()
+    """Per replica: iterations in which its decode cohort stalled, ascending; () if none did."""
 
 
 @dataclass
@@ -59,12 +64,23 @@ class RunLog:
     steps: list[tuple[float, ...]] = field(default_factory=list)
     residency: list[tuple[int, int, int, int]] = field(default_factory=list)
     _iteration_ends: "list[array[float]]" = field(init=False)
+    _stalled: list[list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._iteration_ends = [array("d") for _ in range(self.replicas)]
+        self._stalled = [[] for _ in range(self.replicas)]
 
-    def add_iterations(self, replica: int, ends_s: NDArray[np.float64]) -> None:
-        """Consecutive iterations of a replica ended."""
+    def iterations(self, replica: int) -> int:
+        """How many iterations of a replica have ended."""
+        return len(self._iteration_ends[replica])
+
+    def add_iterations(
+        self, replica: int, ends_s: NDArray[np.float64], *, stalled: bool = False
+    ) -> None:
+        """Consecutive iterations of a replica ended (``stalled``: its cohort stood still)."""
+        if stalled:
+            done = self.iterations(replica)
+            self._stalled[replica].extend(range(done, done + len(ends_s)))
         self._iteration_ends[replica].frombytes(ends_s.tobytes())
 
     def add_request(self, job: Job, replica: int, status: str) -> None:
@@ -75,7 +91,8 @@ class RunLog:
             request.prompt_tokens, request.output_tokens, request.max_tokens,
             slo.ttft_s, slo.tpot_s, slo.e2e_s, replica, status, job.first_scheduled_s,
             job.first_token_s, job.last_token_s, job.num_output, job.cached_tokens,
-            job.num_preemptions, job.recomputed_tokens,
+            job.num_preemptions, job.recomputed_tokens, job.swapped_blocks,
+            job.checkpointed_slots,
         )  # fmt: skip
 
     def tables(self, *, duration_s: float, usable_blocks: int, block_size: int) -> RunTables:
@@ -90,6 +107,9 @@ class RunLog:
             duration_s,
             usable_blocks,
             block_size,
+            tuple(np.array(numbers, dtype=np.int64) for numbers in self._stalled)
+            if any(self._stalled)
+            else (),
         )
 
 
@@ -115,7 +135,15 @@ def _merge_stretches(steps: pd.DataFrame) -> pd.DataFrame:
     """
     steps = steps.sort_values(["replica", "start_s"], kind="stable", ignore_index=True)
     before = steps.shift(1)
-    same = ["replica", "decode_jobs", "running_rt", "running_be", "waiting_rt", "waiting_be"]
+    same = [
+        "replica",
+        "decode_jobs",
+        "decode_jobs_rt",
+        "running_rt",
+        "running_be",
+        "waiting_rt",
+        "waiting_be",
+    ]
     continues = (steps["start_s"] == before["end_s"]) & (steps["prefill_tokens"] == 0)
     for name in same:
         continues &= steps[name] == before[name]
@@ -123,5 +151,6 @@ def _merge_stretches(steps: pd.DataFrame) -> pd.DataFrame:
     continues &= steps["kv_tokens"] == grown
     group = (~continues).cumsum()
     how = dict.fromkeys(steps.columns, "first")
-    how |= {"end_s": "last", "repeat": "sum", "extrapolated": "sum"}
+    how |= {"end_s": "last"}
+    how |= dict.fromkeys(("repeat", "tokens_to_cpu", "tokens_to_gpu", "extrapolated"), "sum")
     return steps.groupby(group).agg(how).reset_index(drop=True)

@@ -117,6 +117,13 @@ METRICS: dict[str, Metric] = {
     ),
     "num_preemptions": Metric("preemptions", "Preemptions", "times a request lost its KV", "lower"),
     "recomputed_tokens": Metric("tokens", "Recomputed tokens", "KV computed again", "lower"),
+    "swapped_blocks": Metric("blocks", "Swapped blocks", "blocks moved to the CPU", "lower"),
+    "checkpointed_slots": Metric(
+        "tokens",
+        "Checkpointed slots",
+        "best-effort tokens saved before they were overwritten",
+        "lower",
+    ),
     "cached_tokens": Metric("tokens", "Cached tokens", "prompt tokens from the prefix cache", None),
     "mean_kv_usage": Metric(
         "share", "Mean KV usage", "KV tokens resident / KV slots, mean over busy time", None

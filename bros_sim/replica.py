@@ -5,8 +5,9 @@ replica asks its scheduler for a plan, applies it, advances jobs, keeps running 
 the log. It knows neither SimPy nor YAML.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +16,15 @@ from bros_sim.clock import TICK_S, on_grid, to_grid
 from bros_sim.cohort import DecodeCohort
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job
-from bros_sim.kv.base import KVManager
+from bros_sim.kv.base import Direction, KVManager
 from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
+from bros_sim.latency.link import HostLink
 from bros_sim.log import RunLog
-from bros_sim.request import Request
+from bros_sim.request import Request, ServiceClass
 from bros_sim.schedulers.base import Plan, Scheduler
+from bros_sim.schedulers.estimate import Estimate
 
+RT = ServiceClass.RT
 _NO_FORWARD = np.array([TICK_S])
 """An iteration that only evicts: the engine plans again at once, without a forward pass."""
 
@@ -34,7 +38,9 @@ class _Stretch:
     ends_s: NDArray[np.float64]
     shape: StepShape
     state: tuple[int, ...]
-    """The columns kv_tokens .. waiting_be of the steps table."""
+    """The columns decode_jobs_rt .. waiting_be of the steps table."""
+    copied: dict[Direction, int]
+    """Tokens that are copied meanwhile; the step ends when they have arrived."""
 
 
 @dataclass
@@ -51,6 +57,9 @@ class Replica:
     latency: LatencyModel
     log: RunLog
     max_model_len: int
+    estimate: Estimate
+    link: HostLink | None = None
+    token_bytes: int = 0
     longest_stretch: int = 4096
     now: float = field(init=False, default=0.0)
     outstanding_tokens: int = field(init=False, default=0)
@@ -62,11 +71,35 @@ class Replica:
     _running: list[int] = field(init=False, default_factory=lambda: [0, 0])
     _admissions: int = field(init=False, default=0)
     _stretch: _Stretch | None = field(init=False, default=None)
+    _last: _Stretch | None = field(init=False, default=None)
+    _stretching: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        # What the scheduler's own share of an iteration makes of the engine's time.
+        self._stretching = 1.0 / (1.0 - self.scheduler.overhead_share)
 
     @property
     def num_decodes(self) -> int:
         """Members of the decode cohort."""
         return self._cohort.size
+
+    @property
+    def decodes_by_class(self) -> Sequence[int]:
+        """Members of the decode cohort: real-time, best-effort."""
+        return self._cohort.members
+
+    @property
+    def decode_kv_by_class(self) -> Sequence[int]:
+        """Tokens they attend to in the coming iteration."""
+        return self._cohort.kv_tokens
+
+    @property
+    def last_durations_s(self) -> Sequence[float]:
+        """Durations of the iterations since the last plan; empty after a pause."""
+        if self._last is None:
+            return ()
+        ends: list[float] = self._last.ends_s.tolist()
+        return [end - start for start, end in pairwise([self._last.start_s, *ends])]
 
     @property
     def busy(self) -> bool:
@@ -107,6 +140,7 @@ class Replica:
     def start_step(self, now: float) -> float | None:
         """Plan and begin the next iteration(s); the instant at which they end, or None if idle."""
         if not self._jobs:
+            self._last = None
             return None
         self.now = now
         plan = self.scheduler.plan(self)
@@ -117,8 +151,18 @@ class Replica:
         if idle and not plan.evicted:
             raise LawBroken(f"L7: empty plan at {now} s with {len(self._jobs)} jobs waiting")
         ends = now + (_NO_FORWARD if idle else self._durations(plan, shape))
-        self._stretch = _Stretch(plan, now, ends, shape, self._state(plan))
+        self._stretch = _Stretch(plan, now, ends, shape, self._state(plan), self._copies())
         return float(ends[-1])
+
+    def copies_s(self) -> dict[Direction, float]:
+        """Seconds on the host link, by direction, that the step under way has to wait for."""
+        copied = self._under_way().copied
+        if not copied:
+            return {}
+        if self.link is None:
+            raise LawBroken(f"replica {self.index} copies KV but has no link to its host")
+        cost = {Direction.TO_CPU: self.link.to_cpu_s, Direction.TO_GPU: self.link.to_gpu_s}
+        return {way: on_grid(cost[way](n * self.token_bytes)) for way, n in copied.items()}
 
     def cut(self, now: float) -> float | None:
         """Something happened at ``now``: end the stretch with the iteration under way then.
@@ -132,14 +176,21 @@ class Replica:
         stretch.ends_s = stretch.ends_s[:keep]
         return float(stretch.ends_s[-1])
 
-    def finish_step(self) -> list[Job]:
-        """The step's end has come: advance all its jobs; those that finished, in plan order."""
+    def finish_step(self, end_s: float | None = None) -> list[Job]:
+        """The step's end has come: advance all its jobs; those that finished, in plan order.
+
+        ``end_s``: when a single iteration really ended, because it waited for copies.
+        """
         stretch = self._under_way()
         self._stretch = None
+        if end_s is not None and stretch.copied:
+            stretch.ends_s = np.array([end_s])
+        self._last = stretch
         self._log_stretch(stretch)
         iterations, now = len(stretch.ends_s), float(stretch.ends_s[-1])
-        self._cohort.advance(iterations, now)
-        self.kv.advance(iterations)
+        if not stretch.plan.stalls:
+            self._cohort.advance(iterations, now)
+            self.kv.advance(iterations)
         done = self._cohort.pop_finished()
         done += [job for job, tokens in self._chunks(stretch) if self._compute(job, tokens, now)]
         done.sort(key=lambda job: job.admit_order)
@@ -202,6 +253,8 @@ class Replica:
     def _shape(self, plan: Plan) -> StepShape:
         """A chunk of one token is a decode to the engine's kernels."""
         decodes, kv_tokens = self._cohort.size, sum(self._cohort.kv_tokens)
+        if plan.stalls:
+            decodes = kv_tokens = 0
         if not plan.chunks:
             return StepShape((), decodes, kv_tokens)
         chunks = [(tokens, job.num_computed) for job, tokens in plan.chunks]
@@ -216,9 +269,22 @@ class Replica:
             until_finish = self._cohort.iterations_to_finish()
             repeat = min(repeat, until_finish, 1 + self.kv.spare_iterations())
         if repeat <= 1:
-            return np.array([max(TICK_S, on_grid(self.latency.step_s(shape)))])
+            seconds = on_grid(self.latency.step_s(shape) * self._stretching)
+            return np.array([max(TICK_S, seconds)])
         durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
-        return np.cumsum(np.maximum(TICK_S, to_grid(durations)))
+        return np.cumsum(np.maximum(TICK_S, to_grid(durations * self._stretching)))
+
+    def _copies(self) -> dict[Direction, int]:
+        """Tokens to copy for the plan just committed, noted with the jobs they belong to."""
+        copied: dict[Direction, int] = {}
+        for copy in self.kv.take_copies():
+            copied[copy.direction] = copied.get(copy.direction, 0) + copy.tokens
+            job = self._jobs[copy.job.id]
+            if copy.direction is Direction.TO_CPU and copy.blocks:
+                job.swapped_blocks += copy.blocks
+            elif copy.direction is Direction.TO_CPU:
+                job.checkpointed_slots += copy.tokens
+        return copied
 
     # -- advancing ------------------------------------------------------------------------------
 
@@ -232,7 +298,7 @@ class Replica:
             return False
         job.emit(now)
         if job.residency_start is None:
-            job.residency_start = self._cohort.iteration - 1
+            job.residency_start = self.log.iterations(self.index) - 1
         if job.num_output == job.target_output:
             return True
         del self._outside[job.id]
@@ -263,20 +329,26 @@ class Replica:
     def _close_residency(self, job: Job) -> None:
         start = job.residency_start
         if start is not None:
-            self.log.residency.append((job.id, self.index, start, self._cohort.iteration - start))
-            job.residency_start = None
+            tokens = job.num_output - job.logged_output
+            self.log.residency.append((job.id, self.index, start, tokens))
+            job.residency_start, job.logged_output = None, job.num_output
 
     def _state(self, plan: Plan) -> tuple[int, ...]:
         kv_tokens = list(self._cohort.kv_tokens)
+        if plan.stalls:
+            kv_tokens = [a - b for a, b in zip(kv_tokens, self._cohort.members, strict=True)]
         for job in self._outside.values():
             kv_tokens[job.priority] += job.num_computed
         for view, tokens in plan.chunks:
             kv_tokens[view.priority] += tokens
         rt, be = kv_tokens
-        return (rt + be, rt, self.kv.free_blocks, *self._running, *self._waiting)
+        decodes = sum(tokens == 1 and job.service_class is RT for job, tokens in plan.chunks)
+        if not plan.stalls:
+            decodes += self._cohort.members[0]
+        return (decodes, rt + be, rt, self.kv.free_blocks, *self._running, *self._waiting)
 
     def _log_stretch(self, stretch: _Stretch) -> None:
-        self.log.add_iterations(self.index, stretch.ends_s)
+        self.log.add_iterations(self.index, stretch.ends_s, stalled=stretch.plan.stalls)
         shape, repeat = stretch.shape, len(stretch.ends_s)
         self.log.steps.append(
             (
@@ -287,6 +359,7 @@ class Replica:
                 sum(tokens for tokens, _ in shape.chunks),
                 shape.decode_jobs,
                 *stretch.state,
+                *(stretch.copied.get(way, 0) for way in (Direction.TO_CPU, Direction.TO_GPU)),
                 count_extrapolated(self.latency, shape, repeat),
             )
         )

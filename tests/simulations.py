@@ -6,10 +6,12 @@ from typing import Any
 from bros_sim.cluster import simulate
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.link import HostLink
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request, ServiceClass, Slo
 from bros_sim.routers import RoundRobin
+from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
@@ -55,8 +57,12 @@ def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Rep
         "kv": PagedKV(num_gpu_blocks=1001),
         "latency": ONE_SECOND,
         "max_model_len": 4096,
+        "link": HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=1.0, latency_s=0.001),
+        "token_bytes": 100_000,
     }
-    return Replica(index=index, log=log or RunLog(1), **(defaults | parts))
+    parts = defaults | parts
+    parts.setdefault("estimate", Estimate(parts["latency"]))
+    return Replica(index=index, log=log or RunLog(1), **parts)
 
 
 def run(

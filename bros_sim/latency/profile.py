@@ -15,6 +15,7 @@ from bros_sim.errors import InputError
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
+from bros_sim.latency.link import HostLink
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.table import Table
 from bros_sim.resources import data_path
@@ -69,6 +70,13 @@ class KvCache:
 
 
 @dataclass(frozen=True)
+class Host(HostLink):
+    """The link to CPU memory, over all GPUs of the replica, and where its numbers come from."""
+
+    basis: Annotated[Text, Doc("measured, or inferred from what")] = "not stated"
+
+
+@dataclass(frozen=True)
 class FitError:
     """How far a model is from what it was fitted to; ``None`` where nothing is published."""
 
@@ -118,6 +126,7 @@ class Profile:
     models: Models
     errors: Annotated[Mapping[str, FitError], Doc("error of each latency model, by kind")]
     sources: Annotated[tuple[Source, ...], MinLen(1)]
+    host: Host | None = None
     notes: tuple[Text, ...] = ()
 
     def __post_init__(self) -> None:

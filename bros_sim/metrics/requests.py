@@ -12,7 +12,8 @@ REQUEST_TABLE_COLUMNS = (
     "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
     "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "replica", "status", "first_scheduled_s",
     "first_token_s", "last_token_s", "ttft_s", "tpot_s", "max_itl_s", "e2e_s", "cached_tokens",
-    "num_preemptions", "recomputed_tokens", "tokens_on_time", "slo_met",
+    "num_preemptions", "recomputed_tokens", "swapped_blocks", "checkpointed_slots",
+    "tokens_on_time", "slo_met",
 )  # fmt: skip
 """Columns of requests.parquet."""
 

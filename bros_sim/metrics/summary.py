@@ -24,8 +24,8 @@ from bros_sim.metrics.tokens import (
     Bools,
     Floats,
     Ints,
+    clock_starts,
     gaps_on_time,
-    replica_starts,
     token_rows,
 )
 from bros_sim.metrics.usage import extrapolated_share, kv_usage
@@ -96,7 +96,7 @@ def _plain(value: Value) -> Value:
 
 
 def _prepare(tables: RunTables, requests: pd.DataFrame, warmup_s: float) -> _Run:
-    rows, starts, size = token_rows(tables), replica_starts(tables), len(requests)
+    rows, starts, size = token_rows(tables), clock_starts(tables), len(requests)
     requests = requests.drop(columns=["request_id", "stream"]).astype(
         {"class": "category", "status": "category"}  # selecting rows of text is slow
     )
@@ -117,6 +117,11 @@ def _prepare(tables: RunTables, requests: pd.DataFrame, warmup_s: float) -> _Run
     )
 
 
+SUMS = (
+    "num_preemptions", "recomputed_tokens", "cached_tokens", "swapped_blocks", "checkpointed_slots",
+)  # fmt: skip
+
+
 def _of_class(run: _Run, members: Bools) -> Iterator[tuple[str, Value]]:
     """Every metric of one class; the order is that of METRICS in the end."""
     window = members & (floats(run.requests, "arrival_s") >= run.warmup_s)
@@ -124,7 +129,7 @@ def _of_class(run: _Run, members: Bools) -> Iterator[tuple[str, Value]]:
     yield "arrived", len(table)
     for status in STATUSES:
         yield status, int((table["status"] == status).sum())
-    for column in ("num_preemptions", "recomputed_tokens", "cached_tokens"):
+    for column in SUMS:
         yield column, int(table[column].sum())
     yield from _attainments(run, window)
     yield from _rates(run, members)

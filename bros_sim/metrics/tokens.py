@@ -5,13 +5,13 @@ in blocks of whole requests, so memory stays bounded; the rest (gaps.py) is coun
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.log import RunTables
+from bros_sim.log import RESIDENCY_COLUMNS, RunTables
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,7 +26,11 @@ NEVER_S = 1e300
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Residency rows in order of request; ``first`` indexes ``end_s``, all replicas in one."""
+    """Residency rows in order of request; ``first`` indexes ``end_s``, all replicas in one.
+
+    ``end_s`` holds, replica by replica, the iterations in which the decode cohort ran and then
+    those in which it stalled, so that the tokens of a row are a slice of it.
+    """
 
     end_s: Floats
     request: Ints
@@ -43,9 +47,9 @@ class TokenRows:
         """One number per request: the sum over its rows."""
         return np.bincount(self.request, weights=values, minlength=size).astype(np.int64)
 
-    def count_until(self, time_s: float, replica_starts: Ints) -> Ints:
+    def count_until(self, time_s: float, clock_starts: Ints) -> Ints:
         """Tokens of each row that ended at or before ``time_s``."""
-        bounds = np.append(replica_starts, self.end_s.size)
+        bounds = np.append(clock_starts, self.end_s.size)
         reached = np.array(
             [
                 start + np.searchsorted(self.end_s[start:stop], time_s, side="right")
@@ -53,29 +57,63 @@ class TokenRows:
             ],
             dtype=np.int64,
         )
-        replica = np.searchsorted(replica_starts, self.first, side="right") - 1
-        inside: Ints = np.clip(reached[replica] - self.first, 0, self.tokens)
+        clock = np.searchsorted(clock_starts, self.first, side="right") - 1
+        inside: Ints = np.clip(reached[clock] - self.first, 0, self.tokens)
         return inside
 
 
-def replica_starts(tables: RunTables) -> Ints:
-    """Where each replica's iterations begin when all are put one after another."""
-    sizes = [ends.size for ends in tables.iteration_end_s]
+def _clocks(tables: RunTables) -> list[Floats]:
+    """Ends of iterations by clock: each replica's, or where it stalled, its two one after another.
+
+    The first of two clocks ticks when the cohort ran, the second when it stalled.
+    """
+    if not tables.stalled:
+        return list(tables.iteration_end_s)
+    pairs = zip(tables.iteration_end_s, tables.stalled, strict=True)
+    return [clock for ends, at in pairs for clock in (np.delete(ends, at), ends[at])]
+
+
+def clock_starts(tables: RunTables) -> Ints:
+    """Where each clock's iterations begin in `TokenRows.end_s`."""
+    sizes = [ends.size for ends in _clocks(tables)]
     return np.concatenate(([0], np.cumsum(sizes[:-1]))).astype(np.int64)
 
 
 def token_rows(tables: RunTables) -> TokenRows:
-    """The residency table by request, with the replicas' clocks put one after another."""
+    """The residency table by request, with all clocks put one after another."""
     rows = {name: tables.residency[name].to_numpy(np.int64) for name in tables.residency}
     order = np.argsort(rows["request"], kind="stable")
     order = order[rows["tokens"][order] > 0]
-    replica = rows["replica"][order]
-    ends = tables.iteration_end_s or (np.empty(0),)
-    return TokenRows(
-        ends[0] if len(ends) == 1 else np.concatenate(ends),  # one replica: millions, no copy
-        rows["request"][order],
-        rows["first_iteration"][order] + replica_starts(tables)[replica],
-        rows["tokens"][order],
+    request, replica, first, tokens = (rows[name][order] for name in RESIDENCY_COLUMNS)
+    starts, clocks = clock_starts(tables), _clocks(tables)
+    if tables.stalled:
+        request, clock, first, tokens = _by_clock(tables.stalled, request, replica, first, tokens)
+    else:
+        clock = replica
+    ends = clocks or [np.empty(0)]
+    end_s = ends[0] if len(ends) == 1 else np.concatenate(ends)  # one replica: millions, no copy
+    return TokenRows(end_s, request, first + starts[clock], tokens)
+
+
+def _by_clock(
+    stalled: Sequence[Ints], request: Ints, replica: Ints, first: Ints, tokens: Ints
+) -> tuple[Ints, Ints, Ints, Ints]:
+    """Rows by clock: the token of a stalled iteration stands alone, before the rest of its row."""
+    stalls_before = np.zeros(first.size, np.int64)
+    in_stall = np.zeros(first.size, np.int64)
+    for number, at in enumerate(stalled):
+        mine = replica == number
+        stalls_before[mine] = np.searchsorted(at, first[mine])
+        in_stall[mine] = np.isin(first[mine], at)
+    parts = 1 + in_stall * (tokens > 1)
+    row = np.repeat(np.arange(first.size), parts)
+    alone = (in_stall == 1)[row] & np.append(True, row[1:] != row[:-1])[: row.size]
+    ran = first - stalls_before
+    return (
+        request[row],
+        2 * replica[row] + alone,
+        np.where(alone, stalls_before[row], ran[row]),
+        np.where(alone, 1, tokens[row] - in_stall[row]),
     )
 
 

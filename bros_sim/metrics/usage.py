@@ -49,7 +49,8 @@ def _iterations(
     start_s, kv, kv_rt, decode, decode_rt, free = (
         floats(steps, name)
         for name in (
-            "start_s", "kv_tokens", "kv_tokens_rt", "decode_jobs", "running_rt", "free_blocks",
+            "start_s", "kv_tokens", "kv_tokens_rt", "decode_jobs", "decode_jobs_rt",
+            "free_blocks",
         )
     )  # fmt: skip
     slots = tables.usable_blocks * tables.block_size
@@ -61,7 +62,6 @@ def _iterations(
         nth = np.arange(a, b) - begins[row]
         start = np.where(nth == 0, start_s[row], end_s[np.arange(a, b) - 1])
         attended = kv[row] + nth * decode[row]
-        # within a stretch every running request decodes
         rt = kv_rt[row] + nth * decode_rt[row]
         held = np.minimum(in_use[row] + nth * decode[row], slots)
         real = np.minimum(1.0, held / np.maximum(attended, 1.0))

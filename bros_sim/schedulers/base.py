@@ -1,11 +1,12 @@
 """Contract of the schedulers: once per iteration a policy answers with a `Plan`."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
+from bros_sim.schedulers.estimate import Estimate
 
 UNTIL_EVENT = sys.maxsize
 """`Plan.repeat` of a policy that would answer the same until something happens."""
@@ -29,6 +30,9 @@ class Plan(NamedTuple):
     repeat: int = 1
     """Iterations for which the answer stays the same unless something arrives, finishes, or
     memory runs short; more than 1 only when the cohort alone computes."""
+    stalls: bool = False
+    """Whether the whole cohort computes nothing in this iteration and yet stays together: one that
+    runs prompts only. Costs nothing per member, unlike ``paused``; the draft extends no member."""
 
 
 class ReplicaView(Protocol):
@@ -45,6 +49,26 @@ class ReplicaView(Protocol):
         ...
 
     @property
+    def decodes_by_class(self) -> Sequence[int]:
+        """Members of the decode cohort: real-time, best-effort."""
+        ...
+
+    @property
+    def decode_kv_by_class(self) -> Sequence[int]:
+        """Tokens they attend to in the coming iteration, their new ones included."""
+        ...
+
+    @property
+    def last_durations_s(self) -> Sequence[float]:
+        """Durations of the iterations since the last plan; empty after a pause."""
+        ...
+
+    @property
+    def estimate(self) -> Estimate:
+        """The policy's belief about what an iteration costs."""
+        ...
+
+    @property
     def kv(self) -> KVManager:
         """The KV state, with an open draft to write into."""
         ...
@@ -56,6 +80,11 @@ class Scheduler(Protocol):
     @property
     def mirrors(self) -> str:
         """Engine and version whose decisions these are."""
+        ...
+
+    @property
+    def overhead_share(self) -> float:
+        """Share of every iteration that the policy itself takes."""
         ...
 
     def refuses(self, max_model_len: int) -> str | None:

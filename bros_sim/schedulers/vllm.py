@@ -69,6 +69,11 @@ class VllmScheduler:
         """Engine and version whose decisions these are."""
         return f"vLLM {self.version} V1 scheduler ({self.policy})"
 
+    @property
+    def overhead_share(self) -> float:
+        """None beyond what the latency model holds: it is calibrated on vLLM itself."""
+        return 0.0
+
     def refuses(self, max_model_len: int) -> str | None:
         """What vLLM's own configuration check refuses."""
         budget = self.max_num_batched_tokens

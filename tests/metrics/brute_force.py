@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,8 +17,15 @@ def token_times(tables: RunTables, number: int) -> list[float]:
     return [
         float(tables.iteration_end_s[row.replica][i])
         for row in rows.itertuples()
-        for i in range(row.first_iteration, row.first_iteration + row.tokens)
+        for i in _iterations(tables, row)
     ]
+
+
+def _iterations(tables: RunTables, row) -> Iterator[int]:
+    """The first iteration, and the following ones that did not stall the cohort."""
+    stalled = tables.stalled[row.replica].tolist() if tables.stalled else []
+    later = (i for i in itertools.count(row.first_iteration + 1) if i not in stalled)
+    return itertools.islice(itertools.chain([row.first_iteration], later), row.tokens)
 
 
 def judge(tables: RunTables) -> list[dict]:
@@ -72,7 +80,10 @@ def summary(tables: RunTables, name: str, warmup_s: float) -> dict[str, float]:
     found = {"arrived": len(window)}
     for status in ("completed", "rejected", "dropped", "unfinished"):
         found[status] = sum(r["row"]["status"] == status for r in window)
-    for key in ("num_preemptions", "recomputed_tokens", "cached_tokens"):
+    for key in (
+        "num_preemptions", "recomputed_tokens", "cached_tokens", "swapped_blocks",
+        "checkpointed_slots",
+    ):  # fmt: skip
         found[key] = sum(r["row"][key] for r in window)
     found |= {
         "slo_attainment": _share(sum(r["slo_met"] for r in slo), len(slo)),

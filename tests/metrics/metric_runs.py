@@ -1,5 +1,8 @@
 """Small runs written by hand or drawn by hypothesis, as the log would hold them."""
 
+import itertools
+from collections.abc import Iterable
+
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
@@ -9,14 +12,26 @@ from bros_sim.log import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTa
 NAN = float("nan")
 
 
+def iterations_of(first: int, tokens: int, stalled: Iterable[int]) -> list[int]:
+    """The iterations in which a residency row's tokens came."""
+    later = (i for i in itertools.count(first + 1) if i not in stalled)
+    return [first, *itertools.islice(later, tokens - 1)]
+
+
 def build(
-    requests: list[dict], ends: list[list[float]], *, duration_s: float, steps: list[dict] = ()
+    requests: list[dict],
+    ends: list[list[float]],
+    *,
+    duration_s: float,
+    steps: list[dict] = (),
+    stalled: list[list[int]] = (),
 ) -> RunTables:
     """A run from requests that name their ``rows`` = [(replica, first iteration, tokens), ...]."""
+    stalls = stalled or [[] for _ in ends]
     log, residency = [], []
     for number, given in enumerate(requests):
         rows = given.get("rows", [])
-        times = [ends[r][i] for r, first, n in rows for i in range(first, first + n)]
+        times = [ends[r][i] for r, *row in rows for i in iterations_of(*row, stalls[r])]
         residency += [(number, *row) for row in rows]
         log.append(
             {
@@ -27,6 +42,7 @@ def build(
                 "first_token_s": times[0] if times else NAN,
                 "last_token_s": times[-1] if times else NAN, "generated_tokens": len(times),
                 "cached_tokens": 0, "num_preemptions": 0, "recomputed_tokens": 0,
+                "swapped_blocks": 0, "checkpointed_slots": 0,
             }
             | {key: value for key, value in given.items() if key != "rows"}
         )  # fmt: skip
@@ -39,6 +55,7 @@ def build(
         duration_s=duration_s,
         usable_blocks=10,
         block_size=16,
+        stalled=tuple(np.array(numbers, dtype=np.int64) for numbers in stalled),
     )
 
 
@@ -62,15 +79,23 @@ def _on_grid(low: int, high: int) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def _rows(draw: st.DrawFn, iterations: list[int]) -> list[tuple[int, int, int]]:
+def _rows(
+    draw: st.DrawFn, iterations: list[int], stalled: list[list[int]]
+) -> list[tuple[int, int, int]]:
     replica = draw(st.integers(0, len(iterations) - 1))
     cuts = draw(st.lists(st.integers(0, iterations[replica]), max_size=6, unique=True).map(sorted))
-    return [(replica, a, b - a) for a, b in zip(cuts[::2], cuts[1::2], strict=False)]
+    stalls = stalled[replica] if stalled else []
+    return [
+        (replica, a, 1 + sum(i not in stalls for i in range(a + 1, b)))
+        for a, b in zip(cuts[::2], cuts[1::2], strict=False)
+    ]
 
 
 @st.composite
-def _request(draw: st.DrawFn, iterations: list[int], ends: list[list[float]]) -> dict:
-    rows = draw(_rows(iterations))
+def _request(
+    draw: st.DrawFn, iterations: list[int], ends: list[list[float]], stalled: list[list[int]]
+) -> dict:
+    rows = draw(_rows(iterations, stalled))
     first = ends[rows[0][0]][rows[0][1]] if rows else 4.0
     arrival = min(draw(_on_grid(0, 40)), first)
     generated = sum(n for _, _, n in rows)
@@ -89,15 +114,20 @@ def _request(draw: st.DrawFn, iterations: list[int], ends: list[list[float]]) ->
         "num_preemptions": max(len(rows) - 1, 0),
         "recomputed_tokens": draw(st.integers(0, 9)),
         "cached_tokens": draw(st.integers(0, 9)),
+        "swapped_blocks": draw(st.integers(0, 9)),
+        "checkpointed_slots": draw(st.integers(0, 9)),
     }
 
 
 @st.composite
 def runs(draw: st.DrawFn) -> RunTables:
-    """Up to eight requests on up to two replicas, with preemptions and every status."""
+    """Up to eight requests on up to two replicas, with preemptions, stalls and every status."""
     gaps = st.lists(_on_grid(1, 12), min_size=1, max_size=12)
     ends = [list(np.cumsum(draw(gaps))) for _ in range(draw(st.integers(1, 2)))]
     iterations = [len(times) for times in ends]
-    requests = draw(st.lists(_request(iterations, ends), max_size=8))
+    stalled = []
+    if draw(st.booleans()):
+        stalled = [sorted(draw(st.sets(st.integers(0, n - 1)))) for n in iterations]
+    requests = draw(st.lists(_request(iterations, ends, stalled), max_size=8))
     requests.sort(key=lambda request: request["arrival_s"])
-    return build(requests, ends, duration_s=draw(_on_grid(1, 60)))
+    return build(requests, ends, duration_s=draw(_on_grid(1, 60)), stalled=stalled)

@@ -119,7 +119,13 @@ def test_longest_wait_counts_those_that_still_wait():
 
 def test_kv_usage_does_not_depend_on_the_length_of_stretches():
     ends = [[1.0, 2.0, 4.0]]
-    shape = {"decode_jobs": 2, "running_rt": 1, "running_be": 1, "free_blocks": 4}
+    shape = {
+        "decode_jobs": 2,
+        "decode_jobs_rt": 1,
+        "running_rt": 1,
+        "running_be": 1,
+        "free_blocks": 4,
+    }
     stretch = [step(0.0, 4.0, repeat=3, kv_tokens=40, kv_tokens_rt=10, **shape)]
     single = [
         step(start, end, kv_tokens=40 + 2 * i, kv_tokens_rt=10 + i, **shape)
@@ -143,7 +149,13 @@ def test_a_shared_prefix_is_in_memory_once():
 def test_a_shared_prefix_never_fills_more_than_the_card():
     """Its last slots are counted as full, so a long stretch grows beyond them on paper."""
     ends = [[float(n) for n in range(1, 41)]]
-    shape = {"decode_jobs": 2, "running_rt": 1, "running_be": 1, "free_blocks": 1}
+    shape = {
+        "decode_jobs": 2,
+        "decode_jobs_rt": 1,
+        "running_rt": 1,
+        "running_be": 1,
+        "free_blocks": 1,
+    }
     rows = [step(0.0, 40.0, repeat=40, kv_tokens=320, kv_tokens_rt=80, **shape)]
     usage = kv_usage(build([], ends, duration_s=40, steps=rows), 0.0)
     assert usage["all"][1] == 1.0

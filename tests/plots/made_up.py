@@ -84,7 +84,7 @@ def run(capacity_rps: float, rate_rps: float, ttft_slo_s: float, seed: int) -> R
         "status": "completed",
         "first_scheduled_s": scheduled, "first_token_s": end[first], "last_token_s": end[last - 1],
         "generated_tokens": last - first, "cached_tokens": 0, "num_preemptions": 0,
-        "recomputed_tokens": 0,
+        "recomputed_tokens": 0, "swapped_blocks": 0, "checkpointed_slots": 0,
     }, columns=list(REQUEST_COLUMNS))  # fmt: skip
     residency = np.column_stack((np.arange(count), np.zeros(count, int), first, last - first))
     return RunTables(
@@ -108,7 +108,8 @@ def _steps(requests, end, first, last, real_time) -> pd.DataFrame:
     decode = running["rt"] + running["be"]
     return pd.DataFrame({
         "replica": 0, "start_s": np.append(0.0, end[:-1]), "end_s": end, "repeat": 1,
-        "prefill_tokens": 0, "decode_jobs": decode, "kv_tokens": kv["rt"] + kv["be"],
+        "prefill_tokens": 0, "decode_jobs": decode, "decode_jobs_rt": running["rt"],
+        "tokens_to_cpu": 0, "tokens_to_gpu": 0, "kv_tokens": kv["rt"] + kv["be"],
         "kv_tokens_rt": kv["rt"], "free_blocks": 10_000 - (kv["rt"] + kv["be"]) // 16,
         "running_rt": running["rt"], "running_be": running["be"], "waiting_rt": waiting["rt"],
         "waiting_be": waiting["be"], "extrapolated": 0,
