@@ -1,0 +1,184 @@
+"""BROS (arXiv 2504.09590): dynamic priority by residual time for real-time and best-effort jobs.
+
+Algorithm 1 as docs/paper-map.md reconstructs it: real-time jobs by ascending residual time while
+the predicted iteration keeps the tightest deadline, then best-effort jobs by the KV they must have
+restored, then best-effort in place of the real-time job with the most slack; the batch cap grows
+while no deadline binds. Which line is stated and which inferred is listed there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+from annotated_types import Ge, Lt
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.base import Plan, ReplicaView
+from bros_sim.schedulers.bros_batch import Batch
+from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues
+from bros_sim.schedulers.bros_selection import Selection
+
+LONGEST_LOOKAHEAD = 4096
+"""Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
+
+
+@dataclass
+class BrosScheduler:
+    """BROS: RT by residual time, BE into what is left, whole prompts, no output prediction."""
+
+    batch_cap: Annotated[int, Ge(1), Doc("batch cap to start from, and after a deadline bound")] = (
+        128
+    )
+    batch_cap_max: Annotated[int, Ge(1), Doc("where the doubling of the cap ends")] = 1024
+    smoothing: Annotated[
+        float, Ge(0), Lt(1), Doc("weight of the past in the moving average of iteration time")
+    ] = 0.9
+    late_policy: Annotated[
+        Literal["serve_first", "demote"],
+        Doc("RT that cannot be in time: in order of residual time, or after all that can"),
+    ] = "serve_first"
+    tpot_mode: Annotated[
+        Literal["per_token", "cumulative"],
+        Doc("next token due a TPOT after the last one, or TTFT + k TPOT after arrival"),
+    ] = "per_token"
+    watermark: Annotated[
+        float, Ge(0), Lt(1), Doc("share of all KV blocks that waiting BE leave free")
+    ] = 0.01
+    shortage: Annotated[
+        Literal["recompute", "swap"],
+        Doc("what happens to the BE ranked last when another BE lacks memory"),
+    ] = "recompute"
+    victims: Annotated[
+        Literal["be_only", "any_newest"],
+        Doc("who is recomputed for RT where the KV manager cannot lend BE's blocks"),
+    ] = "be_only"
+    overhead_share: Annotated[
+        float, Ge(0), Lt(1), Doc("share of every iteration that scheduling takes")
+    ] = 0.08
+    _queues: BrosQueues = field(init=False)
+    _cap: int = field(init=False)
+    _grows: bool = field(init=False, default=True)
+    _tau_s: float = field(init=False, default=0.0)
+
+    def __post_init__(self) -> None:
+        self._cap = self.batch_cap
+        self._queues = BrosQueues(per_token=self.tpot_mode == "per_token")
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "BROS (arXiv 2504.09590v1), reconstructed: docs/paper-map.md"
+
+    def refuses(self, max_model_len: int) -> str | None:  # noqa: ARG002
+        """Prompts are never cut, so any model can be served."""
+        if self.batch_cap > self.batch_cap_max:
+            return f"batch_cap {self.batch_cap} is over batch_cap_max {self.batch_cap_max}"
+        return None
+
+    def submit(self, job: JobView) -> None:
+        """See `Scheduler.submit`."""
+        self._queues.wait(job)
+
+    def finished(self, job: JobView) -> None:
+        """See `Scheduler.finished`."""
+        self._queues.finish(job)
+
+    def running_jobs(self) -> Iterable[JobView]:
+        """Jobs with KV, in the batch or pending: RT, then BE."""
+        return (*self._queues.running[RT].values(), *self._queues.running[BE].values())
+
+    def waiting_jobs(self) -> Iterable[JobView]:
+        """RT by deadline, then BE by arrival."""
+        yield from (job for *_, job in self._queues.rt_waiting)
+        yield from (job for _, job in self._queues.be_waiting)
+
+    # -- planning -------------------------------------------------------------------------------
+
+    def plan(self, view: ReplicaView) -> Plan:
+        """Algorithm 1 for the next iteration."""
+        self._catch_up(view)
+        mark = view.kv.mark()
+        chosen = self._selection(view)
+        whole = chosen.everybody() and not chosen.unserved
+        if not whole:
+            view.kv.rollback(mark)
+            chosen = self._selection(view)
+            chosen.one_by_one()
+            swaps = chosen.replaceable(self._tau_s) if chosen.unserved else frozenset()
+            if swaps:
+                view.kv.rollback(mark)
+                chosen = self._selection(view, swaps)
+                chosen.one_by_one()
+        plan = self._decide(chosen, cohort_goes_on=whole)
+        self._adapt_cap(chosen)
+        return plan
+
+    def _selection(self, view: ReplicaView, excluded: frozenset[int] = frozenset()) -> Selection:
+        held = self._queues.running[RT] or self._queues.running[BE]
+        return Selection(
+            self._queues,
+            Batch(view, self._cap),
+            spare=int(self.watermark * view.kv.num_gpu_blocks) if held else 0,
+            demote=self.late_policy == "demote",
+            swap=self.shortage == "swap",
+            any_newest=self.victims == "any_newest" and not view.kv.can_lend,
+            excluded=excluded,
+        )
+
+    def _decide(self, chosen: Selection, *, cohort_goes_on: bool) -> Plan:
+        """Write the queues and the plan."""
+        batch, queues = chosen.batch, self._queues
+        for job in batch.evicted:
+            queues.evict(job)
+        for job, _ in batch.chunks:
+            if queues.is_pending(job):
+                queues.resume(job)
+        for job, _ in batch.admitted:
+            queues.admit(job)
+        paused = () if cohort_goes_on else self._pause(batch)
+        steady = cohort_goes_on and not (batch.chunks or batch.evicted)
+        return Plan(
+            tuple(batch.chunks),
+            tuple(batch.admitted),
+            tuple(batch.evicted),
+            paused,
+            self._repeat(chosen) if steady else 1,
+        )
+
+    def _pause(self, batch: Batch) -> tuple[JobView, ...]:
+        """Cohort members that are not in the batch become pending."""
+        paused = [
+            job for job in self.running_jobs() if job.decoding and job.id not in batch.selected
+        ]
+        for job in paused:
+            self._queues.pause(job)
+        return tuple(paused)
+
+    def _repeat(self, chosen: Selection) -> int:
+        """Iterations for which the answer stays: nobody left out can come in before an event.
+
+        Memory only gets shorter and iterations only get longer while the cohort decodes; the cap
+        alone could change by itself, so it must not be what keeps someone out.
+        """
+        batch = chosen.batch
+        if batch.estimate.noise or batch.size > self.batch_cap:
+            return 1
+        if chosen.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
+            return 1
+        return batch.iterations_within_bound(LONGEST_LOOKAHEAD)
+
+    # -- what the policy remembers --------------------------------------------------------------
+
+    def _catch_up(self, view: ReplicaView) -> None:
+        """Average the iterations since the last plan, and grow the cap for all but the first."""
+        for i, seconds in enumerate(view.last_durations_s):
+            self._tau_s += (1.0 - self.smoothing) * (seconds - self._tau_s)
+            if i and self._grows and self._cap < self.batch_cap_max:
+                self._cap = min(2 * self._cap, self.batch_cap_max)
+
+    def _adapt_cap(self, chosen: Selection) -> None:
+        """Double while no deadline binds, start over when one does ("like TCP")."""
+        self._grows = not (self._queues.running[RT] and chosen.batch.bound_hit)
+        cap = 2 * self._cap if self._grows else self.batch_cap
+        self._cap = min(cap, self.batch_cap_max)

@@ -1,0 +1,124 @@
+"""The batch that a BROS plan builds: what it would cost, and the deadline that binds it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bros_sim.job import JobView
+from bros_sim.kv.base import KVManager
+from bros_sim.latency.base import StepShape
+from bros_sim.schedulers.base import ReplicaView
+from bros_sim.schedulers.estimate import Estimate
+
+
+class Work(NamedTuple):
+    """What one job adds to an iteration."""
+
+    tokens: int
+    context: int
+    to_gpu: int = 0
+    to_cpu: int = 0
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether the job lacks nothing but the KV of its last token."""
+        return self.tokens == 1 and self.context > 0
+
+
+@dataclass(slots=True)
+class Batch:
+    """Members so far, the predicted iteration time, and the tightest deadline (BROS Eq. 6)."""
+
+    view: ReplicaView
+    cap: int
+    bound_s: float = math.inf
+    bound_hit: bool = False
+    size: int = 0
+    selected: dict[int, JobView] = field(default_factory=dict)
+    chunks: list[tuple[JobView, int]] = field(default_factory=list)
+    admitted: list[tuple[JobView, int]] = field(default_factory=list)
+    evicted: list[JobView] = field(default_factory=list)
+    _prefill: list[tuple[int, int]] = field(default_factory=list)
+    _decodes: int = 0
+    _kv_tokens: int = 0
+    _to_gpu: int = 0
+    _to_cpu: int = 0
+
+    @property
+    def kv(self) -> KVManager:
+        """The KV state with the open draft."""
+        return self.view.kv
+
+    @property
+    def estimate(self) -> Estimate:
+        """The policy's belief about what an iteration costs."""
+        return self.view.estimate
+
+    def work(self, job: JobView, to_cpu: int = 0) -> Work:
+        """What the job would add; ask before its KV is reserved, which restores what it lost."""
+        context = job.num_computed
+        restore = self.kv.blocks_to_restore(job) * self.kv.block_size
+        return Work(job.num_tokens - context, context, restore, to_cpu)
+
+    def seconds_with(self, work: Work) -> float:
+        """Predicted iteration time if that work joined, lost KV restored meanwhile."""
+        tokens, context, to_gpu, to_cpu = work
+        copies = self._to_gpu + to_gpu, self._to_cpu + to_cpu
+        if work.is_decode:
+            shape = StepShape(
+                tuple(self._prefill), self._decodes + 1, self._kv_tokens + context + 1
+            )
+        else:
+            prefill = (*self._prefill, (tokens, context))
+            shape = StepShape(prefill, self._decodes, self._kv_tokens)
+        return self.estimate.step_s(shape, *copies)
+
+    def seconds_with_decodes(self, jobs: int, kv_tokens: int) -> float:
+        """Predicted iteration time with ``jobs`` more decodes that have all their KV."""
+        shape = StepShape(tuple(self._prefill), self._decodes + jobs, self._kv_tokens + kv_tokens)
+        return self.estimate.step_s(shape, self._to_gpu, self._to_cpu)
+
+    def alone_s(self, work: Work) -> float:
+        """Predicted iteration time of the work by itself: below it no deadline can be met."""
+        if work.is_decode:
+            return self.estimate.step_s(StepShape((), 1, work.context + 1))
+        return self.estimate.step_s(StepShape(((work.tokens, work.context),), 0, 0))
+
+    def add(self, job: JobView, work: Work) -> None:
+        """The job is in; one outside the cohort computes all that it lacks."""
+        self._to_gpu += work.to_gpu
+        self._to_cpu += work.to_cpu
+        self.selected[job.id] = job
+        if not job.decoding:
+            self.chunks.append((job, work.tokens))
+        if work.is_decode:
+            self.add_decodes(1, work.context + 1)
+        else:
+            self._prefill.append((work.tokens, work.context))
+            self.size += 1
+
+    def add_decode(self, job: JobView) -> None:
+        """A job that lacks nothing but its last token's KV is in."""
+        context = job.num_computed
+        self.selected[job.id] = job
+        if not job.decoding:
+            self.chunks.append((job, 1))
+        self.add_decodes(1, context + 1)
+
+    def add_decodes(self, jobs: int, kv_tokens: int) -> None:
+        """That many decodes are in."""
+        self._decodes += jobs
+        self._kv_tokens += kv_tokens
+        self.size += jobs
+
+    def iterations_within_bound(self, most: int) -> int:
+        """How many iterations in a row this batch of decodes meets its bound, up to ``most``."""
+        if math.isinf(self.bound_s):
+            return most
+        low, high = 1, most + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            kv_tokens = self._kv_tokens + (middle - 1) * self._decodes
+            late = self.estimate.step_s(StepShape((), self._decodes, kv_tokens)) > self.bound_s
+            low, high = (low, middle) if late else (middle, high)
+        return low

@@ -1,0 +1,307 @@
+"""Who is in the next BROS batch: Algorithm 1, as one plan runs through it."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.bros_batch import Batch, Work
+from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues, RtEntry
+
+
+@dataclass(slots=True)
+class Selection:
+    """One pass over the queues. A pass that fails changes nothing but ``batch`` and the draft.
+
+    ``everybody`` is the common case, in which every cohort member goes on: it treats the cohort as
+    two groups and does not look at its members. ``one_by_one`` is the algorithm job by job.
+    """
+
+    queues: BrosQueues
+    batch: Batch
+    spare: int
+    demote: bool
+    swap: bool
+    any_newest: bool
+    excluded: frozenset[int] = frozenset()
+    unserved: list[JobView] = field(default_factory=list)
+    """BE that the cap alone kept out."""
+    gone: set[int] = field(default_factory=set)
+    """Jobs that this plan dropped or swapped out."""
+    memory_short: bool = False
+    """Whether someone was kept out by memory: more of it may come free only by an event."""
+    left_out: bool = False
+    """Whether anyone who could compute does not."""
+
+    # -- the common case ------------------------------------------------------------------------
+
+    def everybody(self) -> bool:
+        """All of the cohort, and of the others whom the deadlines allow; False if not all."""
+        batch = self.batch
+        (rt, be), (_, be_kv) = batch.view.decodes_by_class, batch.view.decode_kv_by_class
+        if rt + be > batch.cap or not batch.kv.extend_decodes():
+            return False
+        due = self.queues.common_deadline(batch.view.now) if rt else math.inf
+        if due is None:
+            return False
+        lenders = self.queues.lenders(batch.kv, pending_only=True)
+        waiting = self.queues.rt_entries(batch.cap)
+        if not self._take_cohort_among(waiting, due, lenders):
+            return False
+        if self.memory_short or (be and not self._add_group(be, be_kv, math.inf)):
+            return False
+        self._offer_be(self.queues.be_order(batch.kv, pending_only=True))
+        return True
+
+    def _take_cohort_among(
+        self, others: Iterable[RtEntry], due: float, lenders: Sequence[JobView]
+    ) -> bool:
+        """RT in order of deadline; the cohort's members, all due at ``due``, as one group."""
+        view = self.batch.view
+        rt, kv_tokens, now = view.decodes_by_class[0], view.decode_kv_by_class[0], view.now
+        taken = not rt
+        for deadline, _, job in self._in_order(others):
+            if not taken and deadline >= due:
+                taken = True
+                if not self._add_group(rt, kv_tokens, due - now):
+                    return False
+            self._offer_rt(job, deadline - now, lenders, last_resort=False)
+        return taken or self._add_group(rt, kv_tokens, due - now)
+
+    def _add_group(self, jobs: int, kv_tokens: int, residual: float) -> bool:
+        batch = self.batch
+        bound = min(batch.bound_s, residual)
+        if batch.size + jobs > batch.cap or batch.seconds_with_decodes(jobs, kv_tokens) > bound:
+            return False
+        batch.add_decodes(jobs, kv_tokens)
+        batch.bound_s = bound
+        return True
+
+    # -- job by job -----------------------------------------------------------------------------
+
+    def one_by_one(self) -> None:
+        """Algorithm 1: RT by residual time, then BE by what must be restored."""
+        queues, batch = self.queues, self.batch
+        order = queues.be_order(batch.kv, pending_only=False)
+        lenders = order[::-1]
+        run: list[RtEntry] = []
+        for entry in self._in_order(queues.all_rt_entries(batch.cap, batch.view.now)):
+            if batch.size + len(run) >= batch.cap:
+                self.left_out = True
+                break
+            if entry[2].id in self.excluded or entry[2].id in self.gone:
+                continue
+            if entry[2].decoding or batch.work(entry[2]).is_decode:
+                run.append(entry)
+                continue
+            self._offer_run(run, lenders)
+            run = []
+            self._offer_rt(entry[2], entry[0] - batch.view.now, lenders)
+        self._offer_run(run, lenders)
+        self._offer_be(order)
+
+    def _in_order(self, entries: Iterable[RtEntry]) -> Iterator[RtEntry]:
+        """By residual time; with ``demote``, who cannot be in time comes after all who can."""
+        if not self.demote:
+            yield from entries
+            return
+        late: list[RtEntry] = []
+        for entry in entries:
+            alone_s = self.batch.alone_s(self.batch.work(entry[2]))
+            if entry[0] - self.batch.view.now < alone_s:
+                late.append(entry)
+            else:
+                yield entry
+        yield from late
+
+    def _offer_run(self, run: Sequence[RtEntry], lenders: Sequence[JobView]) -> None:
+        """Decodes in a row: judged together where that gives what one by one would give.
+
+        The first is the most urgent, and the predicted time only grows: if all of them fit within
+        its deadline, each would have been taken on its own.
+        """
+        if not run:
+            return
+        batch, now = self.batch, self.batch.view.now
+        bound = min(batch.bound_s, run[0][0] - now)
+        kv_tokens = sum(job.num_computed for _, _, job in run) + len(run)
+        together = batch.seconds_with_decodes(len(run), kv_tokens) <= bound
+        for deadline, _, job in run:
+            if job.id in self.gone:
+                continue
+            whole = job.decoding or not batch.kv.blocks_to_restore(job)
+            if together and whole and self._reserve(job, lenders):
+                batch.add_decode(job)
+                batch.bound_s = bound
+            else:
+                self._offer_rt(job, deadline - now, lenders)
+
+    def _offer_rt(
+        self,
+        job: JobView,
+        residual: float,
+        lenders: Sequence[JobView],
+        *,
+        last_resort: bool = True,
+    ) -> None:
+        """Take the job if the tightest deadline allows; one that cannot be in time binds none."""
+        batch = self.batch
+        if batch.size >= batch.cap or job.id in self.gone:
+            self.left_out = True
+            return
+        work = batch.work(job, self._borrowed_tokens(job))
+        savable = residual >= batch.alone_s(work)
+        bound = min(batch.bound_s, residual) if savable else batch.bound_s
+        if batch.size and batch.seconds_with(work) > bound:
+            batch.bound_hit = self.left_out = True
+        elif self._reserve(job, lenders) or (last_resort and self._fall_back(job, lenders)):
+            batch.add(job, work)
+            batch.bound_s = bound
+        else:
+            self.memory_short = self.left_out = True
+
+    def _borrowed_tokens(self, job: JobView) -> int:
+        """Best-effort tokens that the job would overwrite, at most: full blocks beyond the free."""
+        if job.num_computed:
+            return 0
+        size = self.batch.kv.block_size
+        return size * max(0, -(-job.num_tokens // size) - self.batch.kv.free_blocks)
+
+    def _reserve(self, job: JobView, lenders: Sequence[JobView]) -> bool:
+        kv, tokens = self.batch.kv, job.num_tokens
+        if job.decoding or job.id in self.queues.running[job.service_class]:
+            return kv.extend(job, tokens, lenders=lenders)
+        spare = self.spare if job.service_class is BE else 0
+        if not kv.admit(job, tokens, (), must_fit=tokens, spare=spare, lenders=lenders):
+            return False
+        self.batch.admitted.append((job, 0))
+        return True
+
+    def _fall_back(self, job: JobView, lenders: Sequence[JobView]) -> bool:
+        """Staged fallback: drop BE, then swap out (or drop) the RT with the most slack.
+
+        A manager that lends has nothing more for a waiting RT; only running RT may push RT out
+        (else new arrivals and running ones push each other in turn: docs/paper-map.md).
+        """
+        waiting = job.id not in self.queues.running[RT]
+        if waiting and self.batch.kv.can_lend:
+            return False
+        victims = self._newest(job) if self.any_newest else list(lenders)
+        push = self._drop
+        if not (waiting or self.any_newest):
+            victims += self._less_urgent(job)
+            push = self._push_out
+        return self._make_way(job, victims, push)
+
+    def _push_out(self, job: JobView) -> None:
+        """BE is dropped, RT swapped out if the CPU has room."""
+        if job.service_class is RT:
+            self._swap_or_drop(job)
+        else:
+            self._drop(job)
+
+    def _make_way(
+        self, job: JobView, victims: Iterable[JobView], push: Callable[[JobView], None]
+    ) -> bool:
+        """Push victims out, one by one, until the job fits; if it never does, none of them."""
+        mark, gone, evicted = self.batch.kv.mark(), set(self.gone), len(self.batch.evicted)
+        for victim in victims:
+            if victim.id in self.batch.selected or victim.id in self.gone:
+                continue
+            push(victim)
+            if self._reserve(job, ()):
+                return True
+        self.batch.kv.rollback(mark)
+        self.gone = gone
+        del self.batch.evicted[evicted:]
+        return False
+
+    def _newest(self, job: JobView) -> list[JobView]:
+        """Running jobs of any class, the newest first: vLLM's choice of victims."""
+        running = self.queues.running
+        jobs = [x for x in (*running[RT].values(), *running[BE].values()) if x is not job]
+        return sorted(jobs, key=lambda x: -x.id)
+
+    def _less_urgent(self, job: JobView) -> list[JobView]:
+        """Running RT due after the job, the one with the most slack first."""
+
+        def urgency(x: JobView) -> tuple[float, int]:
+            return self.queues.deadline(x), x.id
+
+        others = [x for x in self.queues.running[RT].values() if urgency(x) > urgency(job)]
+        return sorted(others, key=urgency, reverse=True)
+
+    def _drop(self, job: JobView) -> None:
+        self.batch.kv.release(job, resumable=True)
+        self.batch.evicted.append(job)
+        self.gone.add(job.id)
+
+    def _swap_or_drop(self, job: JobView) -> None:
+        if self.batch.kv.swap_out(job):
+            self.gone.add(job.id)
+        else:
+            self._drop(job)
+
+    # -- best effort ----------------------------------------------------------------------------
+
+    def _offer_be(self, held: Sequence[JobView]) -> None:
+        """BE with KV in their order, then waiting ones by arrival, into what is left."""
+        batch = self.batch
+        for rank, job in enumerate(held):
+            if job.id in self.gone:
+                continue
+            work = batch.work(job)
+            if self._has_room(job) and self._in_time(work):
+                push = self._swap_or_drop if self.swap else self._drop
+                later = held[:rank:-1]  # liveness (inferred): the BE ranked last gives way
+                if self._reserve(job, ()) or self._make_way(job, later, push):
+                    batch.add(job, work)
+                else:
+                    self.memory_short = self.left_out = True
+        for _, job in self.queues.be_waiting[: batch.cap]:
+            if not self._has_room(job):
+                break
+            if self._lacks_memory(job):
+                self.left_out = True
+                continue
+            work = batch.work(job)
+            if self._in_time(work) and self._reserve(job, ()):
+                batch.add(job, work)
+
+    def _lacks_memory(self, job: JobView) -> bool:
+        """Judged before time: with memory short, nearly all that wait fail here, every time."""
+        kv = self.batch.kv
+        return -(-job.num_tokens // kv.block_size) + self.spare > kv.free_blocks
+
+    def _has_room(self, job: JobView) -> bool:
+        if self.batch.size < self.batch.cap:
+            return True
+        self.left_out = True
+        self.unserved.append(job)
+        return False
+
+    def _in_time(self, work: Work) -> bool:
+        batch = self.batch
+        if not batch.size or batch.seconds_with(work) <= batch.bound_s:
+            return True
+        batch.bound_hit = self.left_out = True
+        return False
+
+    # -- the batch is full ----------------------------------------------------------------------
+
+    def replaceable(self, tau_s: float) -> frozenset[int]:
+        """RT in the batch whose slack lets a BE go in their place (Alg. 1, batch full).
+
+        The RT with the largest slack first, as long as it would still be in time one iteration
+        later. Only time is judged here; memory is when the batch is put together again.
+        """
+        batch, now = self.batch, self.batch.view.now
+        members = [job for job in batch.selected.values() if job.service_class is RT]
+        by_slack = sorted(members, key=self.queues.deadline, reverse=True)
+        chosen: set[int] = set()
+        for job, rt in zip(self.unserved, by_slack, strict=False):
+            seconds = batch.seconds_with(batch.work(job))
+            if seconds > batch.bound_s or self.queues.deadline(rt) - now - seconds < tau_s:
+                break
+            chosen.add(rt.id)
+        return frozenset(chosen)
