@@ -1,0 +1,187 @@
+"""vLLM's first scheduler (vllm/core/scheduler.py and block_manager.py, 0.2.0 to 0.4.x, defaults).
+
+What the BROS paper most likely compared with (inferred: OPT on A100-40GB). An iteration runs
+prompts or decodes, never both. The rules, checked against public copies of that code:
+
+- Prompts first, whole, FCFS, as long as no request is swapped out: the head joins if it has a seat
+  (``max_num_seqs``), the prompts of the iteration stay within ``max_num_batched_tokens``, and all
+  its blocks fit with ``watermark`` of all blocks left free; else nobody behind it joins either.
+- Without a prompt, every running request decodes, in order of arrival. Each must find a free block,
+  whether or not it needs one; where there is none, the latest arrival is preempted.
+- Preemption recomputes: the request is first in the queue again, with its tokens as the prompt.
+  By swap it comes back, FCFS, before any prompt and in an iteration that preempted nobody, if its
+  blocks and one more fit with the watermark left free.
+
+Simplified: the token limit is the plain sum (0.4.x and the first 0.2 releases; those between
+counted padding: prompts times the longest, with a limit on the padding). A request alone needs
+neither watermark nor a block it does not use (vLLM would give up the first and preempt the
+second). When the CPU is full, recompute (vLLM aborted the engine). No prefix caching, beam search,
+LoRA, and nothing of chunked prefill (an option since 0.4.0) or ``delay_factor``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+from annotated_types import Ge, Lt
+
+from bros_sim.job import JobView
+from bros_sim.kv.base import KVManager
+from bros_sim.schedulers.base import Plan, ReplicaView
+from bros_sim.schedulers.queues import FcfsQueue
+
+
+@dataclass
+class VllmV0Scheduler:
+    """vLLM 0.2 to 0.4: prompts before decodes, FCFS, preemption by recompute or swap."""
+
+    max_num_batched_tokens: Annotated[
+        int, Ge(1), Doc("prompt tokens of an iteration; vLLM: the model length, at least 2048")
+    ] = 2048
+    max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
+    watermark: Annotated[
+        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
+    ] = 0.01
+    preemption_mode: Annotated[
+        Literal["recompute", "swap"],
+        Doc("drop the victim's KV, or move it to the CPU while the KV manager has room there"),
+    ] = "recompute"
+    _waiting: FcfsQueue = field(init=False, default_factory=FcfsQueue)
+    _running: dict[int, JobView] = field(init=False, default_factory=dict)
+    _swapped: dict[int, JobView] = field(init=False, default_factory=dict)
+
+    @property
+    def mirrors(self) -> str:
+        """Engine and version whose decisions these are."""
+        return f"vLLM 0.2-0.4 scheduler (FCFS, {self.preemption_mode}), simplified"
+
+    @property
+    def overhead_share(self) -> float:
+        """None beyond what the latency model holds."""
+        return 0.0
+
+    def refuses(self, max_model_len: int) -> str | None:
+        """What vLLM's own configuration check refuses."""
+        budget = self.max_num_batched_tokens
+        if budget < self.max_num_seqs:
+            return f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}"
+        if budget < max_model_len:
+            return (
+                f"max_num_batched_tokens {budget} is below the model length {max_model_len}:"
+                " a whole prompt could never run"
+            )
+        return None
+
+    def submit(self, job: JobView) -> None:
+        """See `Scheduler.submit`."""
+        self._waiting.push(job)
+
+    def finished(self, job: JobView) -> None:
+        """See `Scheduler.finished`."""
+        del self._running[job.id]
+
+    def running_jobs(self) -> Iterable[JobView]:
+        """Jobs in the batch, then those swapped out."""
+        return chain(self._running.values(), self._swapped.values())
+
+    def waiting_jobs(self) -> Iterable[JobView]:
+        """Waiting jobs in order of service."""
+        return iter(self._waiting)
+
+    def plan(self, view: ReplicaView) -> Plan:
+        """One call of vLLM's ``schedule()``."""
+        admitted = [] if self._swapped else self._admit(view.kv)
+        if admitted:
+            chunks = tuple((job, job.num_tokens) for job in admitted)
+            return Plan(chunks, tuple((job, 0) for job in admitted), stalls=True)
+        evicted, swapped = self._make_room(view.kv)
+        back = [] if evicted or swapped else self._swap_in(view.kv)
+        same = not (evicted or swapped or back)
+        return Plan(
+            tuple((job, 1) for job in back),
+            evicted=tuple(evicted),
+            paused=tuple(swapped),
+            repeat=self._repeat(view) if same else 1,
+        )
+
+    # -- prompts --------------------------------------------------------------------------------
+
+    def _admit(self, kv: KVManager) -> list[JobView]:
+        """The head of the queue or nobody."""
+        admitted: list[JobView] = []
+        budget = self.max_num_batched_tokens
+        while self._waiting and len(self._running) < self.max_num_seqs:
+            job = self._waiting.peek()
+            tokens = job.num_tokens
+            spare = self._spare(kv)
+            if tokens > budget or not kv.admit(job, tokens, (), must_fit=tokens, spare=spare):
+                break
+            self._running[job.id] = self._waiting.pop()
+            admitted.append(job)
+            budget -= tokens
+        return admitted
+
+    def _spare(self, kv: KVManager) -> int:
+        """Blocks to leave free, for the sake of those that run."""
+        return int(self.watermark * kv.num_gpu_blocks) if self._running else 0
+
+    # -- decodes --------------------------------------------------------------------------------
+
+    def _make_room(self, kv: KVManager) -> tuple[list[JobView], list[JobView]]:
+        """Preempt the latest arrivals until all others can decode: recomputed, swapped out.
+
+        vLLM goes through the requests one by one and preempts when one lacks a block; who is left
+        in the end is the same.
+        """
+        evicted: list[JobView] = []
+        swapped: list[JobView] = []
+        while self._running and not self._extend(kv):
+            job = self._running.pop(max(self._running))
+            if self.preemption_mode == "swap" and kv.swap_out(job):
+                self._swapped[job.id] = job
+                swapped.append(job)
+            else:
+                kv.release(job, resumable=True)
+                self._waiting.push_back([job])
+                evicted.append(job)
+        return evicted, swapped
+
+    def _extend(self, kv: KVManager) -> bool:
+        """One more token for all. The last to ask must find a free block, needed or not."""
+        mark = kv.mark()
+        if not kv.extend_decodes():
+            return False
+        if kv.free_blocks or len(self._running) == 1:
+            return True
+        last = self._running[max(self._running)]
+        took_a_block = last.num_computed % kv.block_size == 0
+        if not took_a_block:
+            kv.rollback(mark)
+        return took_a_block
+
+    def _swap_in(self, kv: KVManager) -> list[JobView]:
+        """Bring back the earliest arrivals; each decodes a token at once.
+
+        There are seats for them: nobody took theirs meanwhile.
+        """
+        back: list[JobView] = []
+        for job_id in sorted(self._swapped):
+            job = self._swapped[job_id]
+            left = kv.free_blocks - kv.blocks_to_restore(job) - 1
+            if left < self._spare(kv) or not kv.extend(job, job.num_tokens):
+                break
+            self._running[job_id] = self._swapped.pop(job_id)
+            back.append(job)
+        return back
+
+    def _repeat(self, view: ReplicaView) -> int:
+        """Iterations in which everybody surely finds a free block, so that nobody is preempted.
+
+        Whoever waits goes on waiting: free blocks only get fewer.
+        """
+        if not self._running:
+            return 1
+        rounds = max(view.kv.free_blocks - 1, 0) // len(self._running)
+        return 1 + rounds * view.kv.block_size
