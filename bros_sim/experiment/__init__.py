@@ -177,6 +177,12 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
         why = system.scheduler.refuses(max_model_len)
         if why:
             yield document.fault(("systems", name, "scheduler"), why)
+        if system.kv.can_lend and profile.host is None:
+            why = f"profile {profile.id} has no `host`: what copies to the CPU cost is not known"
+            yield document.fault(("systems", name, "kv"), why)
+    why = spec.cluster.router.refuses(spec.cluster.replicas)
+    if why:
+        yield document.fault(("cluster", "router"), why)
 
 
 def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:

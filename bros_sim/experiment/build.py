@@ -16,6 +16,7 @@ from bros_sim.latency.profile import Profile, load_profile, profile_path
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Slo
+from bros_sim.schedulers.estimate import Estimate
 from bros_sim.workload.prefixes import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
 
@@ -43,6 +44,9 @@ def run_point(spec: schema.PointSpec) -> RunTables:
             latency=latency,
             log=log,
             max_model_len=cluster.max_model_len or profile.model.max_model_len,
+            estimate=_estimate(spec, profile, latency),
+            link=profile.host,
+            token_bytes=profile.kv_bytes_per_token,
         )
         for n in range(cluster.replicas)
     ]
@@ -75,6 +79,20 @@ def profile_of(spec: schema.Run) -> Profile:
 def _profile(path: Path, content: bytes) -> Profile:
     del content
     return load_profile(path)
+
+
+def _estimate(spec: schema.PointSpec, profile: Profile, latency: LatencyModel) -> Estimate:
+    """What the scheduler believes: the truth, unless the YAML makes it wrong."""
+    belief = spec.system.estimate
+    return Estimate(
+        latency,
+        profile.host,
+        profile.kv_bytes_per_token,
+        spec.system.scheduler.overhead_share,
+        belief.bias,
+        belief.noise,
+        spec.seed,
+    )
 
 
 def latency_model(spec: schema.Run, profile: Profile) -> LatencyModel:

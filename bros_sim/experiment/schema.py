@@ -92,11 +92,24 @@ class Cluster(Strict):
     )
 
 
+class Belief(Strict):
+    """How far the scheduler's estimate of an iteration is from the truth."""
+
+    bias: float = Field(1.0, gt=0, description="factor on every estimated iteration time")
+    noise: float = Field(
+        0.0, ge=0, le=2, description="standard deviation of the log of a random factor per shape"
+    )
+
+
 class System(Strict):
     """What is compared: a scheduler and the KV manager that it works with."""
 
     scheduler: Annotated[Any, Kinds("scheduler", SCHEDULERS, Scheduler)]
     kv: Annotated[Any, Kinds("KV manager", KV_MANAGERS, KVManager, supplied=tuple(SUPPLIED))]
+    estimate: Belief = Field(
+        default_factory=lambda: Belief.model_validate({}),
+        description="what the scheduler believes of iteration times; default: the truth",
+    )
 
 
 class Sweep(Strict):

@@ -14,8 +14,10 @@ from bros_sim.request import Request, ServiceClass, Slo
 SMALL: dict[str, st.SearchStrategy[Any]] = {
     "num_gpu_blocks": st.integers(12, 60),
     "block_size": st.sampled_from([1, 2, 4, 16]),
-    "max_num_batched_tokens": st.sampled_from([8, 24, 64, 400]),
+    "cpu_blocks": st.sampled_from([0, 6, 200]),
+    "max_num_batched_tokens": st.sampled_from([8, 24, 64, 120, 400]),
     "max_num_seqs": st.integers(1, 8),
+    "batch_cap": st.integers(1, 8),
     "long_prefill_token_threshold": st.sampled_from([0, 0, 5, 20]),
     "watermark": st.sampled_from([0.0, 0.05]),
 }

@@ -1,6 +1,7 @@
 """The laws of docs/invariants.md, over every scheduler x KV manager of the tables."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import groupby
@@ -16,6 +17,7 @@ from simulations import UNEVEN, make_replica, make_request, run
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job, JobView
 from bros_sim.kv import KV_MANAGERS
+from bros_sim.latency.link import HostLink
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request
@@ -23,6 +25,8 @@ from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.base import Plan
 
 MODEL_LEN = 100
+LINK = {"link": HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=0.7), "token_bytes": 400_000}
+"""Copies that take about as long as an iteration."""
 EVERY_PAIR = pytest.mark.parametrize(
     ("scheduler", "kv"), [(s, k) for s in SCHEDULERS for k in KV_MANAGERS]
 )
@@ -39,8 +43,8 @@ class LawfulReplica(Replica):
         assert end_s is None or end_s > now, "L3: a step takes no time"
         return end_s
 
-    def finish_step(self) -> list[Job]:
-        done = super().finish_step()
+    def finish_step(self, end_s: float | None = None) -> list[Job]:
+        done = super().finish_step(end_s)
         self.kv.check(self.running_jobs())
         return done
 
@@ -70,6 +74,8 @@ def _kv_state(kv: Any, jobs: Iterable[Job]) -> tuple[Any, ...]:
 
 def _free_list(kv: Any) -> list[Any]:
     """The free list in order of reuse, runs of blocks that nobody can hit joined."""
+    if not hasattr(kv, "_pool"):
+        return []
     listed = [block for run in kv._pool._list for block in [run.key] * run.count]
     return [sum(1 for _ in group) if key is None else key for key, group in groupby(listed)]
 
@@ -83,10 +89,10 @@ def _simulate(
 ) -> RunTables:
     log = RunLog(1)
     base = make_replica(
-        log, scheduler=scheduler, kv=kv, latency=UNEVEN, max_model_len=MODEL_LEN, **parts
+        log, scheduler=scheduler, kv=kv, latency=UNEVEN, max_model_len=MODEL_LEN, **LINK, **parts
     )
-    fields = {name: getattr(base, name) for name in ("index", "scheduler", "kv", "latency", "log")}
-    replica = kind(**fields, max_model_len=MODEL_LEN, longest_stretch=base.longest_stretch)
+    fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.init}
+    replica = kind(**fields)
     return run(requests, replica)
 
 
