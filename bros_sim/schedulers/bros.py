@@ -100,17 +100,16 @@ class BrosScheduler:
         self._catch_up(view)
         mark = view.kv.mark()
         chosen = self._selection(view)
-        whole = chosen.everybody() and not chosen.unserved
-        if not whole:
+        if not chosen.everybody():
             view.kv.rollback(mark)
             chosen = self._selection(view)
             chosen.one_by_one()
-            swaps = chosen.replaceable(self._tau_s) if chosen.unserved else frozenset()
-            if swaps:
-                view.kv.rollback(mark)
-                chosen = self._selection(view, swaps)
-                chosen.one_by_one()
-        plan = self._decide(chosen, cohort_goes_on=whole)
+        swaps = chosen.replaceable(self._tau_s) if chosen.unserved else frozenset()
+        if swaps:
+            view.kv.rollback(mark)
+            chosen = self._selection(view, swaps)
+            chosen.one_by_one()
+        plan = self._decide(chosen)
         self._adapt_cap(chosen)
         return plan
 
@@ -126,7 +125,7 @@ class BrosScheduler:
             excluded=excluded,
         )
 
-    def _decide(self, chosen: Selection, *, cohort_goes_on: bool) -> Plan:
+    def _decide(self, chosen: Selection) -> Plan:
         """Write the queues and the plan."""
         batch, queues = chosen.batch, self._queues
         for job in batch.evicted:
@@ -136,8 +135,8 @@ class BrosScheduler:
                 queues.resume(job)
         for job, _ in batch.admitted:
             queues.admit(job)
-        paused = () if cohort_goes_on else self._pause(batch)
-        steady = cohort_goes_on and not (batch.chunks or batch.evicted)
+        paused = () if chosen.whole else self._pause(batch)
+        steady = chosen.whole and not (batch.chunks or batch.evicted)
         return Plan(
             tuple(batch.chunks),
             tuple(batch.admitted),
@@ -162,7 +161,7 @@ class BrosScheduler:
         alone could change by itself, so it must not be what keeps someone out.
         """
         batch = chosen.batch
-        if batch.estimate.noise or batch.size > self.batch_cap:
+        if batch.estimate.noise or batch.size > self.batch_cap or chosen.unserved:
             return 1
         if chosen.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
             return 1

@@ -28,6 +28,8 @@ class Selection:
     """BE that the cap alone kept out."""
     gone: set[int] = field(default_factory=set)
     """Jobs that this plan dropped or swapped out."""
+    whole: bool = False
+    """Whether the whole cohort goes on, its members not looked at one by one."""
     memory_short: bool = False
     """Whether someone was kept out by memory: more of it may come free only by an event."""
     left_out: bool = False
@@ -51,6 +53,7 @@ class Selection:
         if self.memory_short or (be and not self._add_group(be, be_kv, math.inf)):
             return False
         self._offer_be(self.queues.be_order(batch.kv, pending_only=True))
+        self.whole = True
         return True
 
     def _take_cohort_among(
@@ -296,12 +299,24 @@ class Selection:
         later. Only time is judged here; memory is when the batch is put together again.
         """
         batch, now = self.batch, self.batch.view.now
-        members = [job for job in batch.selected.values() if job.service_class is RT]
-        by_slack = sorted(members, key=self.queues.deadline, reverse=True)
         chosen: set[int] = set()
-        for job, rt in zip(self.unserved, by_slack, strict=False):
+        by_slack: list[JobView] = []
+        for place, job in enumerate(self.unserved):
             seconds = batch.seconds_with(batch.work(job))
-            if seconds > batch.bound_s or self.queues.deadline(rt) - now - seconds < tau_s:
+            if seconds > batch.bound_s:
+                break
+            by_slack = by_slack or self._by_slack()
+            if place == len(by_slack):
+                break
+            rt = by_slack[place]
+            if self.queues.deadline(rt) - now - seconds < tau_s:
                 break
             chosen.add(rt.id)
         return frozenset(chosen)
+
+    def _by_slack(self) -> list[JobView]:
+        """RT in the batch, the one with the largest slack first."""
+        batch, running = self.batch, self.queues.running[RT].values()
+        selected = [job for job in batch.selected.values() if job.service_class is RT]
+        members = [job for job in running if job.decoding] if self.whole else []
+        return sorted((*members, *selected), key=self.queues.deadline, reverse=True)
