@@ -89,7 +89,7 @@ def _first(stdout: str, command: Command) -> None:
 
 
 def _quickstart(stdout: str, command: Command) -> None:
-    assert stdout.count("\n vLLM FCFS") == 12
+    assert stdout.count("\n vLLM FCFS") == 10
     assert "vLLM priority mirrors vLLM" in stdout
     assert Path("results/quickstart/figures/attainment-rate_rps.png").exists()
 
