@@ -24,27 +24,41 @@ workload:
     class: rt
     arrivals: {{kind: poisson, rate_rps: {rate}}}
     lengths: {{kind: empirical, name: azure-conv}}
-    slo: {{ttft_s: 1.0, tpot_s: 0.2}}
+    slo: {{ttft_s: 0.4, tpot_s: 0.2}}
+{batch}
 systems:
-  vLLM: {{scheduler: {{kind: vllm}}, kv: {{kind: paged}}}}
+  one: {system}
 """
-NEAR_SATURATION, OVERLOAD, LIGHT = 7.5, 9.0, 2.0
+BATCH = """  batch:
+    class: be
+    arrivals: {kind: closed_loop, clients: 64}
+    lengths: {kind: uniform, prompt: [512, 1024], output: [32, 128]}
+"""
+VLLM = "{scheduler: {kind: vllm}, kv: {kind: paged}}"
+BROS = "{scheduler: {kind: bros}, kv: {kind: bidirectional}}"
+NEAR_SATURATION, OVERLOAD, LIGHT, BESIDE_BATCH = 7.5, 9.0, 2.0, 2.0
+SMALL = ", num_gpu_blocks: 1500"
 CASES = [
-    ("1k, near saturation", 1_000, NEAR_SATURATION, ""),
-    ("5k, near saturation", 5_000, NEAR_SATURATION, ""),
-    ("20k, near saturation", 20_000, NEAR_SATURATION, ""),
-    ("20k, light load", 20_000, LIGHT, ""),
-    ("5k, heavy preemption", 5_000, OVERLOAD, ", num_gpu_blocks: 1500"),
+    ("1k, near saturation", 1_000, NEAR_SATURATION, "", "", VLLM),
+    ("5k, near saturation", 5_000, NEAR_SATURATION, "", "", VLLM),
+    ("20k, near saturation", 20_000, NEAR_SATURATION, "", "", VLLM),
+    ("20k, light load", 20_000, LIGHT, "", "", VLLM),
+    ("5k, heavy preemption", 5_000, OVERLOAD, SMALL, "", VLLM),
+    ("mixed RT/BE, vLLM", 1_000, BESIDE_BATCH, "", BATCH, VLLM),
+    ("mixed RT/BE, BROS", 1_000, BESIDE_BATCH, "", BATCH, BROS),
+    ("mixed RT/BE, BROS, little memory", 1_000, BESIDE_BATCH, SMALL, BATCH, BROS),
 ]
 
 
-def run_one(requests: int, rate: float, blocks: str) -> dict[str, float]:
+def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) -> dict[str, float]:
     """Run one point in this process and measure it."""
     from bros_sim import sweep
     from bros_sim.config import parse
     from bros_sim.experiment import build, load
 
-    text = EXPERIMENT.format(duration=requests / rate, rate=rate, blocks=blocks)
+    text = EXPERIMENT.format(
+        duration=requests / rate, rate=rate, blocks=blocks, batch=batch, system=system
+    )
     point = load(parse(text, "bench.yaml")).points[0]
     loop = []
     simulate = build.simulate

@@ -261,20 +261,23 @@ class Selection:
                     batch.add(job, work)
                 else:
                     self.memory_short = self.left_out = True
+        # Memory is asked before time: when it is short, nearly all that wait fail here, each time.
+        room = self._tokens_to_spare()
         for _, job in self.queues.be_waiting[: batch.cap]:
             if not self._has_room(job):
                 break
-            if self._lacks_memory(job):
+            if job.num_tokens > room:
                 self.left_out = True
                 continue
             work = batch.work(job)
             if self._in_time(work) and self._reserve(job, ()):
                 batch.add(job, work)
+                room = self._tokens_to_spare()
 
-    def _lacks_memory(self, job: JobView) -> bool:
-        """Judged before time: with memory short, nearly all that wait fail here, every time."""
+    def _tokens_to_spare(self) -> int:
+        """The longest waiting BE that memory has room for."""
         kv = self.batch.kv
-        return -(-job.num_tokens // kv.block_size) + self.spare > kv.free_blocks
+        return (kv.free_blocks - self.spare) * kv.block_size
 
     def _has_room(self, job: JobView) -> bool:
         if self.batch.size < self.batch.cap:

@@ -176,7 +176,8 @@ def test_the_documents_show_commands():
 
 def test_what_make_bench_runs_still_measures():
     bench = ROOT / "benchmarks" / "bench.py"
-    line = [sys.executable, str(bench), "--one", '[30, 7.5, ""]']
+    case = json.dumps([30, 7.5, "", "", "{scheduler: {kind: bros}, kv: {kind: bidirectional}}"])
+    line = [sys.executable, str(bench), "--one", case]
     done = subprocess.run(line, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["requests"] > 10
