@@ -90,6 +90,9 @@ class Selection:
         run: list[RtEntry] = []
         for entry in self._in_order(queues.all_rt_entries(batch.cap, batch.view.now)):
             if batch.size + len(run) >= batch.cap:
+                self._offer_run(run, lenders)
+                run = []  # those that did not fit leave their places to others
+            if batch.size >= batch.cap:
                 self.left_out = True
                 break
             if entry[2].id in self.excluded or entry[2].id in self.gone:
