@@ -86,7 +86,7 @@ def test_who_no_longer_fits_takes_nobodys_place_in_the_batch():
     """A late prompt goes first and leaves no time for 0; 1 has time, and keeps BE in bounds."""
     replica = replica_with(bros(batch_cap=2, batch_cap_max=2))
     submit(replica, 0, prompt=10, tpot=0.05)
-    submit(replica, 1, prompt=10, tpot=5.0)
+    submit(replica, 1, prompt=10, tpot=0.5)
     _, now = step(replica, 0.0)
     submit(replica, 2, prompt=100, ttft=0.001, at=now)
     submit(replica, 3, prompt=1000, cls=BE, at=now)
