@@ -186,18 +186,17 @@ class Selection:
     def _fall_back(self, job: JobView, lenders: Sequence[JobView]) -> bool:
         """Staged fallback: drop BE, then swap out (or drop) the RT with the most slack.
 
-        A manager that lends has nothing more for a waiting RT; only running RT may push RT out
-        (else new arrivals and running ones push each other in turn: docs/paper-map.md).
+        Only RT with KV on the GPU may push RT out. If those that wait for admission or lie on the
+        CPU could, they and the running ones would push each other out in turn, every iteration
+        (docs/paper-map.md). They get BE's blocks alone: by loan, or where nobody lends by dropping.
         """
-        waiting = job.id not in self.queues.running[RT]
-        if waiting and self.batch.kv.can_lend:
-            return False
-        victims = self._newest(job) if self.any_newest else list(lenders)
-        push = self._drop
-        if not (waiting or self.any_newest):
-            victims += self._less_urgent(job)
-            push = self._push_out
-        return self._make_way(job, victims, push)
+        kv = self.batch.kv
+        outside = job.id not in self.queues.running[RT] or kv.blocks_to_restore(job) > 0
+        if outside:
+            return not kv.can_lend and self._make_way(job, lenders, self._drop)
+        if self.any_newest:
+            return self._make_way(job, self._newest(job), self._drop)
+        return self._make_way(job, [*lenders, *self._less_urgent(job)], self._push_out)
 
     def _push_out(self, job: JobView) -> None:
         """BE is dropped, RT swapped out if the CPU has room."""
