@@ -17,16 +17,17 @@ class BrosNotes:
 
     batch: Batch
     queues: BrosQueues
+    asked: bool
     by_job: dict[int, Note] = field(default_factory=dict)
 
     def cap(self, job: JobView) -> None:
         """The batch is full."""
-        if self.batch.view.explain:
+        if self.asked:
             self._put(Note(job, BATCH_CAP, limit=self.batch.cap))
 
     def memory(self, job: JobView, spare: int = 0) -> None:
         """It needs more blocks than are free or can be had."""
-        if self.batch.view.explain:
+        if self.asked:
             kv = self.batch.kv
             held = -(-job.num_computed // kv.block_size) - kv.blocks_to_restore(job)
             lacks = -(-job.num_tokens // kv.block_size) - held + spare
@@ -34,18 +35,18 @@ class BrosNotes:
 
     def deadline(self, job: JobView, seconds: float, bound_s: float) -> None:
         """With it the iteration would end after the tightest deadline."""
-        if self.batch.view.explain:
+        if self.asked:
             self._put(Note(job, DEADLINE, self._due_in(bound_s, job), seconds, bound_s))
 
     def pushed_out(self, victims: Iterable[JobView], taker: JobView) -> None:
         """They made room for another job."""
-        if self.batch.view.explain:
+        if self.asked:
             for victim in victims:
                 self._put(Note(victim, MEMORY, taker))
 
     def replaced(self, job: JobView, best_effort: JobView) -> None:
         """It can wait, and a best-effort job goes in its place."""
-        if self.batch.view.explain:
+        if self.asked:
             self._put(Note(job, REPLACED, best_effort))
 
     def all(self, paused: Iterable[JobView]) -> tuple[Note, ...]:

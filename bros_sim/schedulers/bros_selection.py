@@ -37,7 +37,7 @@ class Selection:
     notes: BrosNotes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.notes = BrosNotes(self.batch, self.queues)
+        self.notes = BrosNotes(self.batch, self.queues, self.batch.view.explain)
 
     # -- the common case ------------------------------------------------------------------------
 

@@ -55,6 +55,7 @@ class _Turn:
     evicted: list[JobView] = field(default_factory=list)
     takers: list[JobView] = field(default_factory=list)
     """For whom each of the evicted gave way."""
+    explain: bool = False
     left_out: list[Note] = field(default_factory=list)
 
     def take_from(self, service_class: ServiceClass, taker: JobView, after: int = -1) -> bool:
@@ -131,21 +132,22 @@ class RoundRobinScheduler:
         """The turn of the class that did not have the last one, or the other's."""
         mark, starved = view.kv.mark(), list[Note]()
         for service_class in (RT, BE) if self._last is BE else (BE, RT):
-            turn = self._turn(view.kv, service_class)
+            turn = self._turn(view, service_class)
             if turn.batch:
                 self._last = service_class
                 turn.left_out += starved
-                return self._decide(turn, service_class, explain=view.explain)
+                return self._decide(turn, service_class)
             view.kv.rollback(mark)
             starved = [note for note in turn.left_out if note.reason == MEMORY]
         return Plan()
 
-    def _turn(self, kv: KVManager, service_class: ServiceClass) -> _Turn:
-        turn = _Turn(kv, {name: list(jobs) for name, jobs in self._running.items()})
+    def _turn(self, view: ReplicaView, service_class: ServiceClass) -> _Turn:
+        running = {name: list(jobs) for name, jobs in self._running.items()}
+        turn = _Turn(view.kv, running, explain=view.explain)
         self._go_on(turn, service_class)
         if not turn.evicted:
             self._admit(turn, service_class)
-        elif self._waiting[service_class]:
+        elif turn.explain and self._waiting[service_class]:
             head = self._waiting[service_class][0]
             turn.left_out.append(Note(head, AFTER_PREEMPTION, turn.evicted[-1]))
         return turn
@@ -158,7 +160,8 @@ class RoundRobinScheduler:
             while not turn.kv.extend(job, job.num_tokens):
                 from_be = service_class is RT and turn.take_from(BE, job)
                 if not (from_be or turn.take_from(service_class, job, after=job.id)):
-                    turn.left_out += (Note(x, MEMORY) for x in jobs[len(turn.batch) :])
+                    if turn.explain:
+                        turn.left_out += (Note(x, MEMORY) for x in jobs[len(turn.batch) :])
                     return
             turn.batch.append(job)
 
@@ -210,7 +213,7 @@ class RoundRobinScheduler:
             *(Note(job, OTHER_CLASS) for job in idle if job.id not in named),
         )
 
-    def _decide(self, turn: _Turn, service_class: ServiceClass, *, explain: bool) -> Plan:
+    def _decide(self, turn: _Turn, service_class: ServiceClass) -> Plan:
         """Write the queues and the plan."""
         for job in turn.evicted:
             insort(self._waiting[job.service_class], job, key=_by_arrival)
@@ -226,5 +229,5 @@ class RoundRobinScheduler:
             tuple((job, 0) for job in turn.admitted),
             tuple(turn.evicted),
             tuple(job for job in self.running_jobs() if job.decoding and job.id not in chosen),
-            notes=self._notes(turn, service_class) if explain else (),
+            notes=self._notes(turn, service_class) if turn.explain else (),
         )
