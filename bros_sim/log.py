@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bros_sim.decision_log import DECISION_COLUMNS, DecisionLog
 from bros_sim.job import Job
 
 REQUEST_COLUMNS = (
@@ -53,6 +54,8 @@ class RunTables:
     block_size: int
     stalled: tuple[NDArray[np.int64], ...] = ()
     """Per replica: iterations in which its decode cohort stalled, ascending; () if none did."""
+    decisions: pd.DataFrame | None = None
+    """The decision log, if one was asked for."""
 
 
 @dataclass
@@ -63,6 +66,7 @@ class RunLog:
     requests: dict[int, tuple[object, ...]] = field(default_factory=dict)
     steps: list[tuple[float, ...]] = field(default_factory=list)
     residency: list[tuple[int, int, int, int]] = field(default_factory=list)
+    decisions: DecisionLog | None = None
     _iteration_ends: "list[array[float]]" = field(init=False)
     _stalled: list[list[int]] = field(init=False)
 
@@ -110,6 +114,7 @@ class RunLog:
             tuple(np.array(numbers, dtype=np.int64) for numbers in self._stalled)
             if any(self._stalled)
             else (),
+            None if self.decisions is None else _decision_frame(self.decisions),
         )
 
 
@@ -117,6 +122,13 @@ _OPTIONAL_TIMES = (
     "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "first_scheduled_s", "first_token_s", "last_token_s",
 )  # fmt: skip
 _STEP_TIMES = ("start_s", "end_s")
+
+
+def _decision_frame(log: DecisionLog) -> pd.DataFrame:
+    frame = pd.DataFrame.from_records(log.rows(), columns=list(DECISION_COLUMNS))
+    times = dict.fromkeys(("time_s", "last_s", "value", "limit"), "float64")
+    numbers = ("request", "replica", "iteration", "tokens", "count", "last_iteration")
+    return frame.astype({**times, **dict.fromkeys(numbers, "int64"), "other": "Int64"})
 
 
 def _frame(

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from bros_sim.clock import TICK_S, on_grid, to_grid
 from bros_sim.cohort import DecodeCohort
+from bros_sim.decisions import decisions_of
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job
-from bros_sim.kv.base import Direction, KVManager
+from bros_sim.kv.base import Copy, Direction, KVManager
 from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
 from bros_sim.latency.link import HostLink
 from bros_sim.log import RunLog
@@ -77,6 +78,8 @@ class Replica:
     def __post_init__(self) -> None:
         # What the scheduler's own share of an iteration makes of the engine's time.
         self._stretching = 1.0 / (1.0 - self.scheduler.overhead_share)
+        if self.explain:
+            self.longest_stretch = 1  # every iteration is decided on, and logged, by itself
 
     @property
     def num_decodes(self) -> int:
@@ -100,6 +103,11 @@ class Replica:
             return ()
         ends: list[float] = self._last.ends_s.tolist()
         return [end - start for start, end in pairwise([self._last.start_s, *ends])]
+
+    @property
+    def explain(self) -> bool:
+        """Whether plans are to say why: a decision log is kept."""
+        return self.log.decisions is not None
 
     @property
     def busy(self) -> bool:
@@ -145,13 +153,15 @@ class Replica:
         self.now = now
         plan = self.scheduler.plan(self)
         self.kv.commit()
+        copies = self.kv.take_copies()
+        self._log_decisions(plan, copies)
         self._apply(plan)
         shape = self._shape(plan)
         idle = not shape.chunks and not shape.decode_jobs
         if idle and not plan.evicted:
             raise LawBroken(f"L7: empty plan at {now} s with {len(self._jobs)} jobs waiting")
         ends = now + (_NO_FORWARD if idle else self._durations(plan, shape))
-        self._stretch = _Stretch(plan, now, ends, shape, self._state(plan), self._copies())
+        self._stretch = _Stretch(plan, now, ends, shape, self._state(plan), self._copied(copies))
         return float(ends[-1])
 
     def copies_s(self) -> dict[Direction, float]:
@@ -274,10 +284,10 @@ class Replica:
         durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
         return np.cumsum(np.maximum(TICK_S, to_grid(durations * self._stretching)))
 
-    def _copies(self) -> dict[Direction, int]:
+    def _copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
         """Tokens to copy for the plan just committed, noted with the jobs they belong to."""
         copied: dict[Direction, int] = {}
-        for copy in self.kv.take_copies():
+        for copy in copies:
             copied[copy.direction] = copied.get(copy.direction, 0) + copy.tokens
             job = self._jobs[copy.job.id]
             if copy.direction is Direction.TO_CPU and copy.blocks:
@@ -325,6 +335,14 @@ class Replica:
         if self._stretch is None:
             raise LawBroken(f"no step under way in replica {self.index}")
         return self._stretch
+
+    def _log_decisions(self, plan: Plan, copies: Iterable[Copy]) -> None:
+        log, iteration = self.log.decisions, self.log.iterations(self.index)
+        if log is None:
+            return
+        out = (copy.job for copy in copies if copy.blocks and copy.direction is Direction.TO_CPU)
+        for decision in decisions_of(plan, {job.id: job for job in out}, log.interrupted):
+            log.add(self.index, self.now, iteration, decision)
 
     def _close_residency(self, job: Job) -> None:
         start = job.residency_start

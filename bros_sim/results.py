@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
+DECISIONS = "decisions.parquet"
 
 Label = None | bool | int | float | str
 Labels = Mapping[str, Any]
@@ -38,6 +39,15 @@ class PointResult:
     def steps(self) -> pd.DataFrame:
         """One row per stretch of like iterations."""
         return pd.read_parquet(self.folder / STEPS)
+
+    @property
+    def has_decisions(self) -> bool:
+        """Whether a decision log was asked for when the point ran."""
+        return DECISIONS in self.facts.get("files", ())  # type: ignore[operator]
+
+    def decisions(self) -> pd.DataFrame:
+        """One row per decision as the replica logs it."""
+        return pd.read_parquet(self.folder / DECISIONS)
 
 
 @dataclass(frozen=True)

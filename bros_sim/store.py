@@ -24,10 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bros_sim.errors import InputError
-from bros_sim.results import REQUESTS, STEPS, Labels, PointResult, ResultSet, Summary
+from bros_sim.results import DECISIONS, REQUESTS, STEPS, Labels, PointResult, ResultSet, Summary
 
 SUMMARY, RESOLVED = "summary.json", "resolved.yaml"
 PARTIAL = ".partial-"
+NO_DECISIONS = "no decisions"
+"""State of a point that is complete but for the decision log that is now wanted."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,19 @@ class Content:
     summary: Summary
     facts: Mapping[str, str]
     resolved: str
+    decisions: pd.DataFrame | None = None
 
 
 class Store:
-    """The folder ``results/<name>`` of one experiment."""
+    """The folder ``results/<name>`` of one experiment.
 
-    def __init__(self, folder: Path) -> None:
+    ``decisions``: whether points are to have a decision log; one without it then runs again.
+    """
+
+    def __init__(self, folder: Path, *, decisions: bool = False) -> None:
         self.folder = folder
         self.points = folder / "points"
+        self.decisions = decisions
 
     def open(self) -> None:
         """Make the folder and remove what a killed run left half-written.
@@ -67,7 +74,7 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
 
     def state(self, key: str) -> str:
-        """``missing``, ``complete``, or what is wrong with the folder of a point."""
+        """``missing``, ``complete``, ``no decisions``, or what is wrong with the point's folder."""
         folder = self.points / key
         if not folder.exists():
             return "missing"
@@ -76,7 +83,7 @@ class Store:
             for name, size in sizes.items():
                 if (folder / name).stat().st_size != size:
                     return f"{name} is not {size} bytes long"
-            for name in (REQUESTS, STEPS):
+            for name in (REQUESTS, STEPS, *({DECISIONS} & sizes.keys())):
                 pq.read_metadata(folder / name)
         except InputError as error:
             return str(error)
@@ -86,7 +93,7 @@ class Store:
             return f"{SUMMARY} does not list the files of a point"
         except (ValueError, pa.ArrowException):
             return f"{name} is not a Parquet file"
-        return "complete"
+        return NO_DECISIONS if self.decisions and DECISIONS not in sizes else "complete"
 
     def write(self, key: str, content: Content) -> None:
         """Store one point: all of its files appear at once, the same bytes for the same run."""
@@ -95,6 +102,8 @@ class Store:
         try:
             _write_parquet(partial / REQUESTS, content.requests)
             _write_parquet(partial / STEPS, content.steps)
+            if content.decisions is not None:
+                _write_parquet(partial / DECISIONS, content.decisions)
             _write_bytes(partial / RESOLVED, content.resolved.encode())
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
             summary = {**content.facts, "summary": content.summary, "files": files}

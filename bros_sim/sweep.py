@@ -13,13 +13,14 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bros_sim.errors import InputError
 from bros_sim.experiment import Point
 from bros_sim.experiment.build import facts, read_point, run_point
 from bros_sim.metrics import request_metrics, summarise
-from bros_sim.store import Content, Store
+from bros_sim.store import NO_DECISIONS, Content, Store
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def pending(points: Sequence[Point], store: Store) -> tuple[list[Point], list[st
         state = store.state(point.key)
         if state != "complete":
             todo[point.key] = point
-        if state not in {"complete", "missing"}:
+        if state not in {"complete", "missing", NO_DECISIONS}:
             damaged.append(f"{store.points / point.key}: damaged ({state}), runs again")
     return list(todo.values()), damaged
 
@@ -65,7 +66,7 @@ def run_points(
     """
     outcomes = {}
     runs = _in_process if min(workers, len(points)) <= 1 else _on_workers
-    with closing(runs(points, store.folder, workers)) as ended:
+    with closing(runs(points, store, workers)) as ended:
         for point, outcome in ended:
             outcomes[point.key] = outcome
             done(point, outcome)
@@ -73,22 +74,23 @@ def run_points(
 
 
 def _in_process(
-    points: Sequence[Point], folder: Path, workers: int
+    points: Sequence[Point], store: Store, workers: int
 ) -> Generator[tuple[Point, Outcome]]:
     del workers
     for point in points:
-        yield point, execute(point.key, point.resolved, folder)
+        yield point, execute(point.key, point.resolved, store.folder, decisions=store.decisions)
 
 
 def _on_workers(
-    points: Sequence[Point], folder: Path, workers: int
+    points: Sequence[Point], store: Store, workers: int
 ) -> Generator[tuple[Point, Outcome]]:
     pool = ProcessPoolExecutor(
         min(workers, len(points)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_set_up_worker,
     )
-    futures = {pool.submit(execute, point.key, point.resolved, folder): point for point in points}
+    run = partial(execute, folder=store.folder, decisions=store.decisions)
+    futures = {pool.submit(run, point.key, point.resolved): point for point in points}
     try:
         for future in as_completed(futures):
             yield futures[future], _outcome(future, futures[future])
@@ -120,15 +122,15 @@ def _outcome(future: "Future[Outcome]", point: Point) -> Outcome:
         return Outcome(point.key, "a worker process was killed (out of memory?); run again")
 
 
-def execute(key: str, resolved: str, folder: Path) -> Outcome:
+def execute(key: str, resolved: str, folder: Path, *, decisions: bool = False) -> Outcome:
     """Simulate one point, measure it and store it."""
     try:
         spec = read_point(resolved)
-        tables = run_point(spec)
+        tables = run_point(spec, decisions=decisions)
         requests = request_metrics(tables)
         summary = summarise(tables, requests, warmup_s=spec.warmup_s)
-        content = Content(requests, tables.steps, summary, facts(spec), resolved)
-        Store(folder).write(key, content)
+        content = Content(requests, tables.steps, summary, facts(spec), resolved, tables.decisions)
+        Store(folder, decisions=decisions).write(key, content)
     except InputError as error:
         return Outcome(key, "; ".join(error.faults))
     except Exception as error:  # one bad point must not end the others

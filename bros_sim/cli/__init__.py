@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bros_sim import __version__
-from bros_sim.cli import conformance, init, listing, plot, profile, run, trace
+from bros_sim.cli import conformance, explain, init, listing, plot, profile, run, trace
 from bros_sim.cli.faults import FaultTolerantGroup
 
 __all__ = ["app", "main"]
@@ -43,6 +43,7 @@ def _root(
 
 app.command("run")(run.run)
 app.command("check")(run.check)
+app.command("explain")(explain.explain)
 app.command("plot")(plot.plot)
 app.command("init")(init.init)
 app.command("list")(listing.list_kinds)

@@ -80,7 +80,7 @@ def run(
     from bros_sim.store import Store
 
     loaded, figures = _load(experiment, overrides or [])
-    store = Store(out / loaded.spec.name)
+    store = Store(out / loaded.spec.name, decisions=loaded.spec.outputs.decisions)
     if dry_run:
         _list_points(loaded.points, store, form)
         return

@@ -10,6 +10,7 @@ import numpy as np
 
 from bros_sim.cluster import simulate
 from bros_sim.config import decode, parse
+from bros_sim.decision_log import DecisionLog
 from bros_sim.experiment import schema
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import Profile, load_profile, profile_path
@@ -26,15 +27,15 @@ def read_point(resolved: str) -> schema.PointSpec:
     return decode(schema.PointSpec, parse(resolved, "resolved.yaml"))
 
 
-def run_point(spec: schema.PointSpec) -> RunTables:
-    """Simulate one point.
+def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
+    """Simulate one point, with a decision log if asked for.
 
     Raises:
         InputError: A file that it reads has changed or gone.
     """
     cluster = spec.cluster
     profile = profile_of(spec)
-    log = RunLog(cluster.replicas)
+    log = RunLog(cluster.replicas, decisions=DecisionLog() if decisions else None)
     latency = latency_model(spec, profile)
     replicas = [
         Replica(

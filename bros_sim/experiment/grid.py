@@ -9,7 +9,10 @@ from bros_sim.config import Data, Document, PathKey
 from bros_sim.errors import InputError
 
 MAX_POINTS = 100_000
-NO_AXIS = {"name": "", "seed": "; use sweep.seeds", "systems": "", "sweep": "", "figures": ""}
+NO_AXIS = {
+    **dict.fromkeys(("name", "systems", "sweep", "figures", "outputs"), ""),
+    "seed": "; use sweep.seeds",
+}
 """Top-level keys that a sweep cannot change, and what to do instead."""
 
 
@@ -59,7 +62,7 @@ def variants(document: Document, grid: Mapping[str, list[Data]]) -> Iterator[Var
 
 def _faults(document: Document, axis: Axis) -> Iterator[str]:
     first = str(axis.path[0])
-    if len(axis.path) == 1 and first in NO_AXIS:
+    if first == "outputs" or (len(axis.path) == 1 and first in NO_AXIS):
         what = f"{first} cannot be swept{NO_AXIS[first]}"
         yield document.fault(axis.place, what, key=True)
     elif dead_end := document.dead_end(axis.path):

@@ -121,6 +121,14 @@ class Sweep(Strict):
     seeds: int = Field(1, ge=1, le=10_000, description="seeds seed, seed + 1, ...")
 
 
+class Outputs(Strict):
+    """What is stored of a point beside its tables; changes no result."""
+
+    decisions: bool = Field(
+        False, description="log who ran and who did not, and why, for `bros-sim explain`"
+    )
+
+
 Latency = Annotated[Any, Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)]
 
 
@@ -160,6 +168,7 @@ class Experiment(Run):
     name: Name = Field(description="results go to results/<name>")
     systems: dict[Title, System] = Field(min_length=1, description="what is compared, by name")
     sweep: Sweep = Field(default_factory=lambda: Sweep.model_validate({}))
+    outputs: Outputs = Field(default_factory=lambda: Outputs.model_validate({}))
     figures: list[Any] = Field(
         default_factory=list, description="figures to draw; `bros-sim list plots` says which"
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
 from bros_sim.schedulers.estimate import Estimate
+from bros_sim.schedulers.notes import Note
 
 UNTIL_EVENT = sys.maxsize
 """`Plan.repeat` of a policy that would answer the same until something happens."""
@@ -33,6 +34,8 @@ class Plan(NamedTuple):
     stalls: bool = False
     """Whether the whole cohort computes nothing in this iteration and yet stays together: one that
     runs prompts only. Costs nothing per member, unlike ``paused``; the draft extends no member."""
+    notes: tuple[Note, ...] = ()
+    """Why jobs were kept from running, at most one note for each; only if the view asks."""
 
 
 class ReplicaView(Protocol):
@@ -66,6 +69,11 @@ class ReplicaView(Protocol):
     @property
     def estimate(self) -> Estimate:
         """The policy's belief about what an iteration costs."""
+        ...
+
+    @property
+    def explain(self) -> bool:
+        """Whether plans are to say why (`Plan.notes`)."""
         ...
 
     @property

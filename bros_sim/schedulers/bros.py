@@ -6,8 +6,9 @@ restored, then best-effort in place of the real-time job with the most slack; th
 while no deadline binds. Which line is stated and which inferred is listed there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from annotated_doc import Doc
@@ -104,7 +105,7 @@ class BrosScheduler:
             view.kv.rollback(mark)
             chosen = self._selection(view)
             chosen.one_by_one()
-        swaps = chosen.replaceable(self._tau_s) if chosen.unserved else frozenset()
+        swaps = chosen.replaceable(self._tau_s) if chosen.unserved else {}
         if swaps:
             view.kv.rollback(mark)
             chosen = self._selection(view, swaps)
@@ -113,7 +114,9 @@ class BrosScheduler:
         self._adapt_cap(chosen)
         return plan
 
-    def _selection(self, view: ReplicaView, excluded: frozenset[int] = frozenset()) -> Selection:
+    def _selection(
+        self, view: ReplicaView, excluded: Mapping[int, JobView] = MappingProxyType({})
+    ) -> Selection:
         held = self._queues.running[RT] or self._queues.running[BE]
         return Selection(
             self._queues,
@@ -143,6 +146,7 @@ class BrosScheduler:
             tuple(batch.evicted),
             paused,
             self._repeat(chosen) if steady else 1,
+            notes=chosen.notes.all(paused) if batch.view.explain else (),
         )
 
     def _pause(self, batch: Batch) -> tuple[JobView, ...]:

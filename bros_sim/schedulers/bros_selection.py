@@ -1,11 +1,12 @@
 """Who is in the next BROS batch: Algorithm 1, as one plan runs through it."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bros_sim.job import JobView
 from bros_sim.schedulers.bros_batch import Batch, Work
+from bros_sim.schedulers.bros_notes import BrosNotes
 from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues, RtEntry
 
 
@@ -23,7 +24,8 @@ class Selection:
     demote: bool
     swap: bool
     any_newest: bool
-    excluded: frozenset[int] = frozenset()
+    excluded: Mapping[int, JobView] = field(default_factory=dict)
+    """Replaced RT (by id), and the BE in whose favour."""
     unserved: list[JobView] = field(default_factory=list)
     """BE that the cap alone kept out."""
     gone: set[int] = field(default_factory=set)
@@ -34,6 +36,10 @@ class Selection:
     """Whether someone was kept out by memory: more of it may come free only by an event."""
     left_out: bool = False
     """Whether anyone who could compute does not."""
+    notes: BrosNotes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notes = BrosNotes(self.batch, self.queues, self.batch.view.explain)
 
     # -- the common case ------------------------------------------------------------------------
 
@@ -94,8 +100,12 @@ class Selection:
                 run = []  # those that did not fit leave their places to others
             if batch.size >= batch.cap:
                 self.left_out = True
+                self.notes.cap(entry[2])
                 break
-            if entry[2].id in self.excluded or entry[2].id in self.gone:
+            if entry[2].id in self.excluded:
+                self.notes.replaced(entry[2], self.excluded[entry[2].id])
+                continue
+            if entry[2].id in self.gone:
                 continue
             if entry[2].decoding or batch.work(entry[2]).is_decode:
                 run.append(entry)
@@ -154,17 +164,21 @@ class Selection:
         batch = self.batch
         if batch.size >= batch.cap or job.id in self.gone:
             self.left_out = True
+            if job.id not in self.gone:
+                self.notes.cap(job)
             return
         work = batch.work(job, self._borrowed_tokens(job))
         savable = residual >= batch.alone_s(work)
         bound = min(batch.bound_s, residual) if savable else batch.bound_s
-        if batch.size and batch.seconds_with(work) > bound:
+        if batch.size and (seconds := batch.seconds_with(work)) > bound:
             batch.bound_hit = self.left_out = True
+            self.notes.deadline(job, seconds, bound)
         elif self._reserve(job, lenders) or (last_resort and self._fall_back(job, lenders)):
             batch.add(job, work)
             batch.bound_s = bound
         else:
             self.memory_short = self.left_out = True
+            self.notes.memory(job)
 
     def _borrowed_tokens(self, job: JobView) -> int:
         """Best-effort tokens that the job would overwrite, at most: full blocks beyond the free."""
@@ -210,11 +224,14 @@ class Selection:
     ) -> bool:
         """Push victims out, one by one, until the job fits; if it never does, none of them."""
         mark, gone, evicted = self.batch.kv.mark(), set(self.gone), len(self.batch.evicted)
+        pushed = []
         for victim in victims:
             if victim.id in self.batch.selected or victim.id in self.gone:
                 continue
             push(victim)
+            pushed.append(victim)
             if self._reserve(job, ()):
+                self.notes.pushed_out(pushed, job)
                 return True
         self.batch.kv.rollback(mark)
         self.gone = gone
@@ -256,13 +273,14 @@ class Selection:
             if job.id in self.gone:
                 continue
             work = batch.work(job)
-            if self._has_room(job) and self._in_time(work):
+            if self._has_room(job) and self._in_time(job, work):
                 push = self._swap_or_drop if self.swap else self._drop
                 later = held[:rank:-1]  # liveness (inferred): the BE ranked last gives way
                 if self._reserve(job, ()) or self._make_way(job, later, push):
                     batch.add(job, work)
                 else:
                     self.memory_short = self.left_out = True
+                    self.notes.memory(job)
         # Memory is asked before time: when it is short, nearly all that wait fail here, each time.
         room = self._tokens_to_spare()
         for _, job in self.queues.be_waiting[: batch.cap]:
@@ -270,11 +288,16 @@ class Selection:
                 break
             if job.num_tokens > room:
                 self.left_out = True
+                self.notes.memory(job, self.spare)
                 continue
             work = batch.work(job)
-            if self._in_time(work) and self._reserve(job, ()):
+            if not self._in_time(job, work):
+                continue
+            if self._reserve(job, ()):
                 batch.add(job, work)
                 room = self._tokens_to_spare()
+            else:
+                self.notes.memory(job, self.spare)
 
     def _tokens_to_spare(self) -> int:
         """The longest waiting BE that memory has room for."""
@@ -286,25 +309,27 @@ class Selection:
             return True
         self.left_out = True
         self.unserved.append(job)
+        self.notes.cap(job)
         return False
 
-    def _in_time(self, work: Work) -> bool:
+    def _in_time(self, job: JobView, work: Work) -> bool:
         batch = self.batch
-        if not batch.size or batch.seconds_with(work) <= batch.bound_s:
+        if not batch.size or (seconds := batch.seconds_with(work)) <= batch.bound_s:
             return True
         batch.bound_hit = self.left_out = True
+        self.notes.deadline(job, seconds, batch.bound_s)
         return False
 
     # -- the batch is full ----------------------------------------------------------------------
 
-    def replaceable(self, tau_s: float) -> frozenset[int]:
-        """RT in the batch whose slack lets a BE go in their place (Alg. 1, batch full).
+    def replaceable(self, tau_s: float) -> Mapping[int, JobView]:
+        """RT in the batch (by id) whose slack lets a BE go in their place (Alg. 1, batch full).
 
         The RT with the largest slack first, as long as it would still be in time one iteration
         later. Only time is judged here; memory is when the batch is put together again.
         """
         batch, now = self.batch, self.batch.view.now
-        chosen: set[int] = set()
+        chosen: dict[int, JobView] = {}
         by_slack: list[JobView] = []
         for place, job in enumerate(self.unserved):
             seconds = batch.seconds_with(batch.work(job))
@@ -316,8 +341,8 @@ class Selection:
             rt = by_slack[place]
             if self.queues.deadline(rt) - now - seconds < tau_s:
                 break
-            chosen.add(rt.id)
-        return frozenset(chosen)
+            chosen[rt.id] = job
+        return chosen
 
     def _by_slack(self) -> list[JobView]:
         """RT in the batch, the one with the largest slack first."""

@@ -31,6 +31,14 @@ from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
 from bros_sim.request import ServiceClass
 from bros_sim.schedulers.base import Plan, ReplicaView
+from bros_sim.schedulers.notes import (
+    AFTER_PREEMPTION,
+    BATCH_CAP,
+    BUDGET,
+    MEMORY,
+    OTHER_CLASS,
+    Note,
+)
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 _by_arrival = attrgetter("id")
@@ -45,8 +53,12 @@ class _Turn:
     batch: list[JobView] = field(default_factory=list)
     admitted: list[JobView] = field(default_factory=list)
     evicted: list[JobView] = field(default_factory=list)
+    takers: list[JobView] = field(default_factory=list)
+    """For whom each of the evicted gave way."""
+    explain: bool = False
+    left_out: list[Note] = field(default_factory=list)
 
-    def take_from(self, service_class: ServiceClass, after: int = -1) -> bool:
+    def take_from(self, service_class: ServiceClass, taker: JobView, after: int = -1) -> bool:
         """Drop the KV of the class's latest arrival, if that is later than job ``after``."""
         jobs = self.running[service_class]
         if not jobs or jobs[-1].id <= after:
@@ -54,6 +66,7 @@ class _Turn:
         job = jobs.pop()
         self.kv.release(job, resumable=True)
         self.evicted.append(job)
+        self.takers.append(taker)
         return True
 
     def give_back(self, mark: int, evicted: int) -> None:
@@ -61,6 +74,7 @@ class _Turn:
         self.kv.rollback(mark)
         self.running[BE] += reversed(self.evicted[evicted:])
         del self.evicted[evicted:]
+        del self.takers[evicted:]
 
 
 @dataclass
@@ -116,20 +130,26 @@ class RoundRobinScheduler:
 
     def plan(self, view: ReplicaView) -> Plan:
         """The turn of the class that did not have the last one, or the other's."""
-        mark = view.kv.mark()
+        mark, starved = view.kv.mark(), list[Note]()
         for service_class in (RT, BE) if self._last is BE else (BE, RT):
-            turn = self._turn(view.kv, service_class)
+            turn = self._turn(view, service_class)
             if turn.batch:
                 self._last = service_class
-                return self._decide(turn)
+                turn.left_out += starved
+                return self._decide(turn, service_class)
             view.kv.rollback(mark)
+            starved = [note for note in turn.left_out if note.reason == MEMORY]
         return Plan()
 
-    def _turn(self, kv: KVManager, service_class: ServiceClass) -> _Turn:
-        turn = _Turn(kv, {name: list(jobs) for name, jobs in self._running.items()})
+    def _turn(self, view: ReplicaView, service_class: ServiceClass) -> _Turn:
+        running = {name: list(jobs) for name, jobs in self._running.items()}
+        turn = _Turn(view.kv, running, explain=view.explain)
         self._go_on(turn, service_class)
         if not turn.evicted:
             self._admit(turn, service_class)
+        elif turn.explain and self._waiting[service_class]:
+            head = self._waiting[service_class][0]
+            turn.left_out.append(Note(head, AFTER_PREEMPTION, turn.evicted[-1]))
         return turn
 
     def _go_on(self, turn: _Turn, service_class: ServiceClass) -> None:
@@ -138,8 +158,10 @@ class RoundRobinScheduler:
         while len(turn.batch) < len(jobs):
             job = jobs[len(turn.batch)]
             while not turn.kv.extend(job, job.num_tokens):
-                from_be = service_class is RT and turn.take_from(BE)
-                if not (from_be or turn.take_from(service_class, after=job.id)):
+                from_be = service_class is RT and turn.take_from(BE, job)
+                if not (from_be or turn.take_from(service_class, job, after=job.id)):
+                    if turn.explain:
+                        turn.left_out += (Note(x, MEMORY) for x in jobs[len(turn.batch) :])
                     return
             turn.batch.append(job)
 
@@ -149,22 +171,49 @@ class RoundRobinScheduler:
         for job in self._waiting[service_class]:
             budget -= job.num_tokens
             if len(turn.batch) == self.batch_cap or budget < 0:
+                turn.left_out.append(self._why_not(turn, job, budget))
                 return
             mark, evicted = turn.kv.mark(), len(turn.evicted)
             while not self._fits(turn, job):
-                if service_class is BE or not turn.take_from(BE):
+                if service_class is BE or not turn.take_from(BE, job):
                     turn.give_back(mark, evicted)
+                    turn.left_out.append(self._lacks_memory(turn, job))
                     return
             turn.batch.append(job)
             turn.admitted.append(job)
             turn.running[service_class].append(job)
 
     def _fits(self, turn: _Turn, job: JobView) -> bool:
-        beside_others = turn.running[RT] or turn.running[BE]
-        spare = int(self.watermark * turn.kv.num_gpu_blocks) if beside_others else 0
+        spare = self._spare(turn)
         return turn.kv.admit(job, job.num_tokens, (), must_fit=job.num_tokens, spare=spare)
 
-    def _decide(self, turn: _Turn) -> Plan:
+    def _spare(self, turn: _Turn) -> int:
+        beside_others = turn.running[RT] or turn.running[BE]
+        return int(self.watermark * turn.kv.num_gpu_blocks) if beside_others else 0
+
+    def _why_not(self, turn: _Turn, job: JobView, budget: int) -> Note:
+        """The batch is full, or the job's prompt is more than what was left of the budget."""
+        if len(turn.batch) == self.batch_cap:
+            return Note(job, BATCH_CAP, limit=self.batch_cap)
+        return Note(job, BUDGET, None, job.num_tokens, budget + job.num_tokens)
+
+    def _lacks_memory(self, turn: _Turn, job: JobView) -> Note:
+        blocks = -(-job.num_tokens // turn.kv.block_size) + self._spare(turn)
+        return Note(job, MEMORY, None, blocks, turn.kv.free_blocks)
+
+    def _notes(self, turn: _Turn, service_class: ServiceClass) -> tuple[Note, ...]:
+        """Why the others do not run: of those whose turn it is not, the running and the head."""
+        other = BE if service_class is RT else RT
+        idle = [*self._running[other], *self._waiting[other][:1]]
+        pushed = dict(zip((job.id for job in turn.evicted), turn.takers, strict=True))
+        named = {note.job.id for note in turn.left_out} | pushed.keys()
+        return (
+            *(Note(job, MEMORY, pushed[job.id]) for job in turn.evicted),
+            *(note for note in turn.left_out if note.job.id not in pushed),
+            *(Note(job, OTHER_CLASS) for job in idle if job.id not in named),
+        )
+
+    def _decide(self, turn: _Turn, service_class: ServiceClass) -> Plan:
         """Write the queues and the plan."""
         for job in turn.evicted:
             insort(self._waiting[job.service_class], job, key=_by_arrival)
@@ -180,4 +229,5 @@ class RoundRobinScheduler:
             tuple((job, 0) for job in turn.admitted),
             tuple(turn.evicted),
             tuple(job for job in self.running_jobs() if job.decoding and job.id not in chosen),
+            notes=self._notes(turn, service_class) if turn.explain else (),
         )

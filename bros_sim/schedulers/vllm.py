@@ -5,7 +5,8 @@ and each iteration hands out a token budget, first to running requests in order 
 to waiting ones. Compared with decision logs of the real scheduler by ``bros-sim conformance vllm``.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -15,7 +16,9 @@ from annotated_types import Ge, Lt
 from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
 from bros_sim.kv.paged import VllmRelease
+from bros_sim.kv.pool import Block
 from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.schedulers.notes import AFTER_PREEMPTION, BUDGET, MEMORY, SEATS, Note
 from bros_sim.schedulers.queues import FcfsQueue, PriorityQueue, WaitingQueue
 
 
@@ -30,6 +33,22 @@ class _Step:
     admitted: list[tuple[JobView, int]] = field(default_factory=list)
     evicted: list[JobView] = field(default_factory=list)
     paused: list[JobView] = field(default_factory=list)
+    explain: bool = False
+    notes: list[Note] = field(default_factory=list)
+
+    def note(
+        self, job: JobView, reason: str, value: float, limit: float, other: JobView | None = None
+    ) -> None:
+        """Say why a job does not run, if anybody asks."""
+        if self.explain:
+            self.notes.append(Note(job, reason, other, value, limit))
+
+    def note_memory(self, job: JobView, tokens: int, hit: Sequence[object], spare: int) -> None:
+        """The waiting job's ``tokens`` need more free blocks than there are, cached ones or not."""
+        if self.explain:
+            shared = sum(isinstance(block, Block) and block.refs > 0 for block in hit)
+            blocks = -(-tokens // self.kv.block_size) - shared + spare
+            self.note(job, MEMORY, blocks, self.kv.free_blocks)
 
 
 @dataclass
@@ -109,11 +128,13 @@ class VllmScheduler:
 
     def plan(self, view: ReplicaView) -> Plan:
         """One call of vLLM's ``schedule()``."""
-        step = _Step(view.kv, self.max_num_batched_tokens, self._threshold())
+        step = _Step(view.kv, self.max_num_batched_tokens, self._threshold(), explain=view.explain)
         if not self._schedule_running_at_once(step, view.num_decodes):
             self._schedule_running(step)
         if not step.evicted:
             self._schedule_waiting(step)
+        elif self._waiting and (head := self._waiting.peek()) not in step.evicted:
+            step.note(head, AFTER_PREEMPTION, math.nan, math.nan, step.evicted[-1])
         alone = not (step.chunks or step.evicted or step.paused)
         same = alone and not (self._skips_overflow and self._waiting)
         return Plan(
@@ -122,6 +143,7 @@ class VllmScheduler:
             tuple(step.evicted),
             tuple(step.paused),
             UNTIL_EVENT if same else 1,
+            notes=tuple(step.notes),
         )
 
     # -- running requests -----------------------------------------------------------------------
@@ -161,7 +183,7 @@ class VllmScheduler:
                 victim = order.pop(at)
                 i -= at < i
                 step.budget += granted.pop(victim.id, 0)
-                self._preempt(step, victim)
+                self._preempt(step, victim, job)
                 if victim is job:
                     break
             if fits:
@@ -177,6 +199,8 @@ class VllmScheduler:
             elif job.decoding and job.id not in granted:
                 step.paused.append(job)
                 self._catching_up[job.id] = job
+            if job.id not in granted:
+                self._note_left_out(step, job)
 
     def _victim(self, order: list[JobView]) -> int:
         """Position of the request to preempt: the last, or the least urgent and latest."""
@@ -184,7 +208,16 @@ class VllmScheduler:
             return len(order) - 1
         return max(range(len(order)), key=lambda i: (order[i].priority, order[i].id))
 
-    def _preempt(self, step: _Step, job: JobView) -> None:
+    def _note_left_out(self, step: _Step, job: JobView) -> None:
+        """A running job gets nothing: the budget is used up, or the loop ended before."""
+        if step.budget > 0:
+            step.note(job, AFTER_PREEMPTION, math.nan, math.nan, step.evicted[-1])
+        else:
+            step.note(job, BUDGET, self._wanted(step, job), 0)
+
+    def _preempt(self, step: _Step, job: JobView, other: JobView) -> None:
+        """Take the job's memory for ``other``, which may be itself."""
+        step.note(job, MEMORY, math.nan, math.nan, other)
         del self._running[job.id]
         self._catching_up.pop(job.id, None)
         step.kv.release(job, resumable=True)
@@ -203,6 +236,7 @@ class VllmScheduler:
             remaining = job.num_tokens - cached
             tokens = min(remaining, step.threshold or remaining)
             if tokens > step.budget and not self.enable_chunked_prefill:
+                step.note(job, BUDGET, tokens, step.budget)
                 if not self._skips_overflow:
                     break
                 skipped.append(self._waiting.pop())
@@ -211,12 +245,25 @@ class VllmScheduler:
             must_fit = job.num_tokens if self.scheduler_reserve_full_isl else 0
             spare = int(self.watermark * step.kv.num_gpu_blocks) if self._running else 0
             if not step.kv.admit(job, cached + tokens, hit, must_fit=must_fit, spare=spare):
+                step.note_memory(job, max(must_fit, cached + tokens), hit, spare)
                 break
             self._running[job.id] = self._waiting.pop()
             step.admitted.append((job, cached))
             step.budget -= tokens
             self._add_chunk(step, job, tokens, remaining)
+        else:
+            self._note_head(step)
         self._waiting.push_back(skipped)
+
+    def _note_head(self, step: _Step) -> None:
+        """The next one found no budget or no seat left."""
+        if not (step.explain and self._waiting):
+            return
+        head = self._waiting.peek()
+        if step.budget > 0:
+            step.note(head, SEATS, len(self._running), self.max_num_seqs)
+        else:
+            step.note(head, BUDGET, head.num_tokens, step.budget)
 
     # -- details --------------------------------------------------------------------------------
 

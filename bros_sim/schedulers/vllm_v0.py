@@ -30,6 +30,15 @@ from annotated_types import Ge, Lt
 from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
 from bros_sim.schedulers.base import Plan, ReplicaView
+from bros_sim.schedulers.notes import (
+    AFTER_PREEMPTION,
+    BUDGET,
+    MEMORY,
+    PROMPTS_FIRST,
+    SEATS,
+    SWAPPED_FIRST,
+    Note,
+)
 from bros_sim.schedulers.queues import FcfsQueue
 
 
@@ -51,6 +60,7 @@ class VllmV0Scheduler:
     _waiting: FcfsQueue = field(init=False, default_factory=FcfsQueue)
     _running: dict[int, JobView] = field(init=False, default_factory=dict)
     _swapped: dict[int, JobView] = field(init=False, default_factory=dict)
+    _notes: list[Note] = field(init=False, default_factory=list)
 
     @property
     def mirrors(self) -> str:
@@ -92,26 +102,34 @@ class VllmV0Scheduler:
 
     def plan(self, view: ReplicaView) -> Plan:
         """One call of vLLM's ``schedule()``."""
-        admitted = [] if self._swapped else self._admit(view.kv)
+        self._notes = []
+        admitted = [] if self._swapped else self._admit(view)
         if admitted:
             chunks = tuple((job, job.num_tokens) for job in admitted)
-            return Plan(chunks, tuple((job, 0) for job in admitted), stalls=True)
+            if view.explain:
+                self._note_stalled(admitted)
+            return Plan(
+                chunks, tuple((job, 0) for job in admitted), stalls=True, notes=tuple(self._notes)
+            )
         evicted, swapped = self._make_room(view.kv)
         back = [] if evicted or swapped else self._swap_in(view.kv)
+        if view.explain:
+            self._note_preempted(view.kv, [*evicted, *swapped])
         same = not (evicted or swapped or back)
         return Plan(
             tuple((job, 1) for job in back),
             evicted=tuple(evicted),
             paused=tuple(swapped),
             repeat=self._repeat(view) if same else 1,
+            notes=tuple(self._notes),
         )
 
     # -- prompts --------------------------------------------------------------------------------
 
-    def _admit(self, kv: KVManager) -> list[JobView]:
+    def _admit(self, view: ReplicaView) -> list[JobView]:
         """The head of the queue or nobody."""
         admitted: list[JobView] = []
-        budget = self.max_num_batched_tokens
+        kv, budget = view.kv, self.max_num_batched_tokens
         while self._waiting and len(self._running) < self.max_num_seqs:
             job = self._waiting.peek()
             tokens = job.num_tokens
@@ -121,6 +139,8 @@ class VllmV0Scheduler:
             self._running[job.id] = self._waiting.pop()
             admitted.append(job)
             budget -= tokens
+        if view.explain and self._waiting:
+            self._notes.append(self._why_not(self._waiting.peek(), kv, budget))
         return admitted
 
     def _spare(self, kv: KVManager) -> int:
@@ -175,6 +195,38 @@ class VllmV0Scheduler:
             self._running[job_id] = self._swapped.pop(job_id)
             back.append(job)
         return back
+
+    # -- why not --------------------------------------------------------------------------------
+
+    def _why_not(self, head: JobView, kv: KVManager, budget: int) -> Note:
+        """What stopped the admission at the head of the queue."""
+        if len(self._running) >= self.max_num_seqs:
+            return Note(head, SEATS, None, len(self._running), self.max_num_seqs)
+        if head.num_tokens > budget:
+            return Note(head, BUDGET, None, head.num_tokens, budget)
+        blocks = -(-head.num_tokens // kv.block_size) + self._spare(kv)
+        return Note(head, MEMORY, None, blocks, kv.free_blocks)
+
+    def _note_stalled(self, admitted: list[JobView]) -> None:
+        """Who was running stands still."""
+        new = {job.id for job in admitted}
+        still = (job for job in self._running.values() if job.id not in new)
+        self._notes += (Note(job, PROMPTS_FIRST, admitted[0]) for job in still)
+
+    def _note_preempted(self, kv: KVManager, preempted: list[JobView]) -> None:
+        """The latest arrivals made room for the others; what keeps the swapped and the waiting."""
+        self._notes += (Note(job, MEMORY) for job in preempted)
+        gone = {job.id for job in preempted}
+        first = self._swapped[min(self._swapped)] if self._swapped else None
+        if first is None or first.id in gone:
+            return
+        if preempted:
+            self._notes.append(Note(first, AFTER_PREEMPTION, preempted[0]))
+        else:
+            blocks = kv.blocks_to_restore(first) + 1 + self._spare(kv)
+            self._notes.append(Note(first, MEMORY, None, blocks, kv.free_blocks))
+        if self._waiting and self._waiting.peek().id not in gone:
+            self._notes.append(Note(self._waiting.peek(), SWAPPED_FIRST, first))
 
     def _repeat(self, view: ReplicaView) -> int:
         """Iterations in which everybody surely finds a free block, so that nobody is preempted.

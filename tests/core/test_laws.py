@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import UNEVEN, make_replica, make_request, run
 
+from bros_sim.decision_log import DecisionLog
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job, JobView
 from bros_sim.kv import KV_MANAGERS
@@ -85,9 +86,15 @@ def _usable(scheduler: Any) -> bool:
 
 
 def _simulate(
-    scheduler: Any, kv: Any, requests: list[Request], kind: type[Replica] = Replica, **parts: Any
+    scheduler: Any,
+    kv: Any,
+    requests: list[Request],
+    kind: type[Replica] = Replica,
+    *,
+    explain: bool = False,
+    **parts: Any,
 ) -> RunTables:
-    log = RunLog(1)
+    log = RunLog(1, decisions=DecisionLog() if explain else None)
     base = make_replica(
         log, scheduler=scheduler, kv=kv, latency=UNEVEN, max_model_len=MODEL_LEN, **LINK, **parts
     )
@@ -137,7 +144,7 @@ def test_stretches_change_no_byte(scheduler: str, kv: str, data: st.DataObject):
     policy, manager = data.draw(pairs(scheduler, kv))
     requests = data.draw(any_requests())
     one_by_one = _simulate(
-        copy.deepcopy(policy), copy.deepcopy(manager), requests, longest_stretch=1
+        copy.deepcopy(policy), copy.deepcopy(manager), requests, longest_stretch=1, explain=True
     )
     at_once = _simulate(policy, manager, requests)
     assert_same(at_once, one_by_one)
@@ -149,8 +156,31 @@ def test_stretches_change_no_byte(scheduler: str, kv: str, data: st.DataObject):
 def test_same_point_same_bytes(scheduler: str, kv: str, data: st.DataObject):
     policy, manager = data.draw(pairs(scheduler, kv))
     requests = data.draw(any_requests())
-    first = _simulate(copy.deepcopy(policy), copy.deepcopy(manager), requests)
-    assert_same(first, _simulate(policy, manager, requests))
+    parts = copy.deepcopy((policy, manager))
+    first = _simulate(*parts, requests, explain=True, longest_stretch=1)
+    again = _simulate(policy, manager, requests, explain=True)
+    assert_same(first, again)
+    assert first.decisions is not None
+    assert first.decisions.equals(again.decisions)
+    decided_once_per_iteration(first)
+
+
+def decided_once_per_iteration(tables: RunTables) -> None:
+    """Nobody is said to run and not to run in one iteration, and who did not run has a reason."""
+    log = tables.decisions
+    assert log is not None
+    single = log[log["count"] == 1]
+    assert not single.duplicated(["request", "iteration"]).any()
+    idle = log["decision"].isin(["paused", "passed_over", "evicted", "swapped_out"])
+    assert (log.loc[idle, "reason"] != "").all()
+    assert (log["last_iteration"] >= log["iteration"] + log["count"] - 1).all()
+    admitted = log[log["decision"] == "admitted"].groupby("request").size()
+    evicted = log[log["decision"] == "evicted"].groupby("request").size()
+    preempted = evicted.reindex(tables.requests.index, fill_value=0)
+    assert preempted.equals(tables.requests["num_preemptions"].rename(None))
+    done = tables.requests["status"] == "completed"
+    expected = (preempted + 1)[done]
+    assert admitted.reindex(expected.index, fill_value=0).equals(expected)
 
 
 @EVERY_PAIR
@@ -160,7 +190,7 @@ def test_policies_never_see_the_true_output_length(scheduler: str, kv: str, data
     policy, manager = data.draw(pairs(scheduler, kv))
     requests = data.draw(any_requests())
     plain = _simulate(copy.deepcopy(policy), copy.deepcopy(manager), requests)
-    assert_same(plain, _simulate(Blindfolded(policy), manager, requests))
+    assert_same(plain, _simulate(Blindfolded(policy), manager, requests, explain=True))
 
 
 class Blindfolded:

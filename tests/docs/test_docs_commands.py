@@ -104,6 +104,12 @@ def _everything(stdout: str, command: Command) -> None:
         assert all(f"\n{kind}: " in stdout for kind in table)
 
 
+def _told(stdout: str, command: Command) -> None:
+    """The story in the document is the one that the command tells."""
+    told = "\n".join(line.rstrip() for line in stdout.strip().splitlines()) + "\n"
+    assert told in [block.text for block in blocks(command.document)]
+
+
 def _written(stdout: str, command: Command) -> None:
     out = command.words[4 if command.words[2] == "convert" else 3]
     assert Path(out).stat().st_size, command
@@ -112,6 +118,7 @@ def _written(stdout: str, command: Command) -> None:
 PROMISES = {
     "bros-sim check": lambda stdout, command: stdout.index("no faults"),
     "bros-sim conformance vllm": _identical,
+    "bros-sim explain": _told,
     "bros-sim init demo": _init,
     "bros-sim list": _everything,
     "bros-sim profile list": lambda stdout, command: stdout.index("Kernel-calibrated"),

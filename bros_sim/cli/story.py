@@ -1,0 +1,170 @@
+"""A request's story in words, from the request table and the decision log."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+Row = Mapping[str, Any]
+"""A row of a table."""
+WHATS = {
+    "admitted": "admitted with {tokens:,} cached tokens",
+    "resumed": "goes on",
+    "paused": "paused with {tokens:,} tokens of KV",
+    "evicted": "evicted: {tokens:,} tokens of KV are lost",
+    "swapped_out": "swapped out: {tokens:,} tokens of KV move to the CPU",
+    "passed_over": "passed over",
+}
+"""Decision -> words."""
+REASONS = {
+    "budget": "it asks for {value:,.0f} tokens, the iteration has {limit:,.0f} left",
+    "seats": "all {limit:,.0f} seats are taken",
+    "batch_cap": "the batch of {limit:,.0f} is full",
+    "memory": "it needs {value:,.0f} KV blocks, {limit:,.0f} are free",
+    "deadline": "the batch would take {value_ms:,.1f} ms, {whose} token is due in {limit_ms:,.1f}",
+    "replaced": "it has time to spare, {other} goes in its place",
+    "after_preemption": "nobody joins an iteration that preempts ({other})",
+    "swapped_first": "{other} is swapped out and comes back first",
+    "prompts_first": "decodes stand still while prompts run ({other})",
+    "other_class": "this iteration is the other class's",
+}
+"""Reason -> words; what ``value`` and ``limit`` are is said in ``schedulers/notes.py``."""
+LINE = 3
+"""How many of those at the head of the line are named."""
+ENDS = {
+    "unfinished": "not finished when the run ended",
+    "rejected": "rejected: it could never fit",
+    "dropped": "given up by the policy",
+    "completed": "finished",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to the request; ``at`` is in seconds, or the end of the run."""
+
+    at: float | None
+    iteration: int | None
+    what: str
+    text: str
+    reason: str = ""
+    other: str | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened to one request, in order of time."""
+
+    requests: pd.DataFrame
+    decisions: pd.DataFrame
+    number: int
+    """The request's row in ``requests``."""
+
+    @property
+    def request(self) -> Row:
+        """Its row."""
+        return _rows(self.requests.iloc[[self.number]])[0]
+
+    def events(self) -> list[Event]:
+        """From its arrival to its end; at one instant decisions come after tokens."""
+        row = self.request
+        found = [_event(row["arrival_s"], "arrived", f"arrives at replica {row['replica']}")]
+        if pd.notna(row["first_token_s"]):
+            found.append(_event(row["first_token_s"], "first_token", "first token"))
+        found += self._decided()
+        found += self._in_line()
+        found.sort(key=lambda event: event.at or 0.0)
+        at = row["last_token_s"] if row["status"] == "completed" else None
+        return [*found, _event(at, row["status"], ENDS[row["status"]])]
+
+    def _decided(self) -> Iterator[Event]:
+        for row in _rows(self.decisions[self.decisions["request"] == self.number]):
+            other = self._name(row["other"])
+            yield Event(
+                row["time_s"],
+                row["iteration"],
+                row["decision"],
+                _words(row, other),
+                row["reason"],
+                other,
+                row["count"],
+            )
+
+    def _in_line(self) -> Iterator[Event]:
+        """Before the policy first looked at it: who was passed over in the meantime."""
+        log, request = self.decisions, self.request
+        mine = log.loc[log["request"] == self.number, "time_s"]
+        until = mine.iloc[0] if len(mine) else float("inf")
+        log = log[
+            (log["replica"] == request["replica"])
+            & (log["last_s"] >= request["arrival_s"])
+            & (log["time_s"] < until)
+        ]
+        planned = (log["last_s"] < until) | (log["time_s"] >= request["arrival_s"])
+        meanwhile = log[(log["decision"] == "passed_over") & (log["tokens"] == 0)]
+        if not planned.any() or meanwhile.empty or request["status"] == "rejected":
+            return
+        ahead = _rows(meanwhile.drop_duplicates("request"))
+        names = [f"{self._name(row['request'])} ({row['reason']})" for row in ahead]
+        more = [f"{len(names) - LINE} more"] if len(names) > LINE else []
+        heads = ", ".join([*names[:LINE], *more])
+        words = f"waits, not looked at yet; passed over meanwhile: {heads}"
+        yield _event(request["arrival_s"], "in_line", words)
+
+    def _name(self, number: float) -> str | None:
+        """The id of a request by its row number; None for none."""
+        return None if pd.isna(number) else str(self.requests["request_id"].iloc[int(number)])
+
+    def verdict(self) -> list[str]:
+        """Each SLO with what came of it; empty without SLO."""
+        return list(_verdict(self.request))
+
+
+def _event(at: float | None, what: str, text: str) -> Event:
+    return Event(None if at is None else float(at), None, what, text)
+
+
+def _rows(frame: pd.DataFrame) -> Sequence[Row]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _words(row: Row, other: str | None) -> str:
+    """One row of the decision log."""
+    text = WHATS[row["decision"]].format(tokens=row["tokens"])
+    reason = _reason(row, other) if row["reason"] else ""
+    if row["count"] > 1:
+        text += f" {row['count']:,} times until {row['last_s']:.3f} s"
+        reason = f"first because {reason}" if reason else ""
+    return f"{text}: {reason}" if reason else text
+
+
+def _reason(row: Row, other: str | None) -> str:
+    own = row["other"] == row["request"] if other else False
+    if row["reason"] == "memory" and pd.isna(row["value"]):
+        if own:
+            return "it lacks memory itself and is the next to give way"
+        return f"{other or 'others'} needed the memory"
+    value, limit = row["value"], row["limit"]
+    return REASONS.get(row["reason"], str(row["reason"])).format(
+        value=value,
+        limit=limit,
+        value_ms=1000 * value,
+        limit_ms=1000 * limit,
+        other=other,
+        whose="its own" if own else f"{other}'s" if other else "somebody's",
+    )
+
+
+def _verdict(row: Row) -> Iterator[str]:
+    for name in ("ttft", "tpot", "e2e"):
+        bound, value = row[f"{name}_slo_s"], row[f"{name}_s"]
+        if pd.isna(bound):
+            continue
+        if pd.isna(value):
+            short = name == "tpot" and row["status"] == "completed"
+            yield f"{name.upper()} {'met: it has one token' if short else 'missed'}"
+        else:
+            kept = "met" if value <= bound and row["status"] == "completed" else "missed"
+            yield f"{name.upper()} {kept}: {value:.3f} s of {bound:g} s"

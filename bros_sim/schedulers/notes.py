@@ -1,0 +1,41 @@
+"""Why a policy kept a job from running: what it says when the replica asks (`ReplicaView.explain`).
+
+A policy notes whom it looked at and left out, and the first of those whom it did not reach: who
+stands behind in the same line waits for the same reason. What became of a job is in the `Plan`.
+"""
+
+import math
+from typing import NamedTuple
+
+from bros_sim.job import JobView
+
+BUDGET = "budget"
+"""Tokens that it lacks > tokens that the iteration has left."""
+SEATS = "seats"
+"""As many run as may."""
+BATCH_CAP = "batch_cap"
+"""The batch has as many members as it may have, ``limit``."""
+MEMORY = "memory"
+"""KV blocks that it lacks > free blocks; of an evicted job: ``other`` needed its blocks."""
+DEADLINE = "deadline"
+"""Predicted seconds with it in the batch > seconds until the token of ``other`` is due."""
+REPLACED = "replaced"
+"""It has time to spare, and ``other`` goes in its place."""
+AFTER_PREEMPTION = "after_preemption"
+"""Nobody is admitted in an iteration that took the memory of ``other``."""
+SWAPPED_FIRST = "swapped_first"
+"""Nobody is admitted while ``other`` is swapped out."""
+PROMPTS_FIRST = "prompts_first"
+"""Decodes stand still while the prompt of ``other`` runs."""
+OTHER_CLASS = "other_class"
+"""The iteration is the other class's."""
+
+
+class Note(NamedTuple):
+    """Why ``job`` was evicted, paused, swapped out or passed over; numbers as the reason says."""
+
+    job: JobView
+    reason: str
+    other: JobView | None = None
+    value: float = math.nan
+    limit: float = math.nan
