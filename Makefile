@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint bench clean
+.PHONY: help setup demo test test-all lint bench paper clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -31,6 +31,11 @@ test-all: lint  ## The same with examples drawn anew, and the long campaigns
 
 bench: setup  ## Measure speed and memory, print docs/speed.md's table
 	$(BIN)/python benchmarks/bench.py
+
+paper: setup  ## Run the BROS paper's experiments, write docs/paper-reproduction.md and its figures
+	for file in experiments/paper/*.yaml; do \
+	  $(BIN)/bros-sim run $$file --format json > /dev/null || exit 1; done
+	$(BIN)/python -m benchmarks.paper results docs/paper-reproduction.md
 
 clean:  ## Remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -27,13 +27,13 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "profiles"
 TABLE_FILE = Path(__file__).parent / "table_profile.yaml"
 GPUS = {"a100": "a100-80gb", "h100": "h100-80gb", "h200": "h200-141gb", "l40s": "l40s-48gb"}
 IDS = profile_ids()
-KERNEL_IDS = [name for name in IDS if "opt-" not in name]
+KERNEL_IDS = [name for name in IDS if load_profile(name).label.startswith("Kernel-calibrated")]
 EVERY_PROFILE = pytest.mark.parametrize("name", IDS)
 
 
 def test_shipped_profiles_are_all_there():
     assert len(KERNEL_IDS) == 19
-    assert len(IDS) == 27
+    assert len(IDS) == 29
     assert DEFAULT_PROFILE in KERNEL_IDS
     assert list(LATENCY_MODELS) == list(Models.__dataclass_fields__)
 

@@ -1,0 +1,1 @@
+"""The BROS paper beside our results: `make paper` writes docs/paper-reproduction.md."""
