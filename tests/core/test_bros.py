@@ -225,7 +225,7 @@ def test_best_effort_progresses_while_every_block_is_held_by_best_effort(kv, wat
 
 
 def test_a_new_rt_never_pushes_a_running_rt_out():
-    """Nor does one that comes back from the CPU: else they push each other out in every iteration."""
+    """Nor does one that comes back from the CPU: they would push each other out in turn."""
     replica = replica_with(kv=BidirectionalKV(num_gpu_blocks=9, block_size=4))
     requests = [
         make_request(i, arrival_s=0.02 * i, prompt=12, output=12, slo=Slo(0.05, 0.05))
