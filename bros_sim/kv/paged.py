@@ -13,6 +13,7 @@ from bros_sim.job import JobView
 from bros_sim.kv.base import Copy
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
+from bros_sim.kv.journal import Journal
 from bros_sim.kv.pool import Block, BlockPool, Key
 
 VllmRelease = Literal["0.11.2", "0.13.0", "0.33.0"]
@@ -55,6 +56,7 @@ class PagedKV:
     _tables: dict[int, _Table] = field(init=False, default_factory=dict)
     _extended: set[int] = field(init=False, default_factory=set)
     _crossings: Crossings = field(init=False)
+    _journal: Journal = field(init=False, default_factory=Journal)
     _pool: BlockPool = field(init=False)
     _cpu: CpuStore = field(init=False)
 
@@ -62,10 +64,11 @@ class PagedKV:
         self._crossings = Crossings(self.block_size)
         self._pool = BlockPool(
             self.usable_blocks,
+            self._journal,
             caching=self.enable_prefix_caching,
             unhashed_first=self.version == "0.33.0",
         )
-        self._cpu = CpuStore(self.cpu_blocks * self.block_size, self._pool.on_undo)
+        self._cpu = CpuStore(self.cpu_blocks * self.block_size, self._journal.on_undo)
 
     @property
     def can_lend(self) -> bool:
@@ -86,15 +89,15 @@ class PagedKV:
 
     def mark(self) -> int:
         """See `KVManager.mark`."""
-        return self._pool.mark()
+        return self._journal.mark()
 
     def rollback(self, mark: int = 0) -> None:
         """See `KVManager.rollback`."""
-        self._pool.rollback(mark)
+        self._journal.rollback(mark)
 
     def commit(self) -> None:
         """See `KVManager.commit`."""
-        self._pool.commit()
+        self._journal.commit()
         self._extended.clear()
 
     # -- what a policy writes into a draft ------------------------------------------------------
@@ -140,7 +143,7 @@ class PagedKV:
             self._pool.touch(block)
         self._pool.take(need)
         table = self._tables[job.id] = _Table(self._keys(job), num_tokens, blocks)
-        self._pool.on_undo(partial(self._tables.pop, job.id))
+        self._journal.on_undo(partial(self._tables.pop, job.id))
         self._cache(table)
         if on_cpu := self._cpu.tokens(job):
             self._cpu.load(job, on_cpu, self._blocks(on_cpu))
@@ -165,9 +168,9 @@ class PagedKV:
         self._pool.take(need)
         if job.decoding:
             self._extended.add(job.id)
-            self._pool.on_undo(partial(self._extended.discard, job.id))
+            self._journal.on_undo(partial(self._extended.discard, job.id))
         else:
-            self._pool.on_undo(partial(setattr, table, "tokens", table.tokens))
+            self._journal.on_undo(partial(setattr, table, "tokens", table.tokens))
             table.tokens = num_tokens
             self._cache(table)
         if on_cpu := self._cpu.tokens(job):
@@ -213,11 +216,11 @@ class PagedKV:
         if on_cpu:
             return
         table = self._tables.pop(job.id)
-        self._pool.on_undo(partial(self._tables.__setitem__, job.id, table))
+        self._journal.on_undo(partial(self._tables.__setitem__, job.id, table))
         full, partly = divmod(self._tokens(job, table), self.block_size)
         if job.decoding:
             self._crossings.remove(job.num_computed)
-            self._pool.on_undo(partial(self._crossings.add, job.num_computed))
+            self._journal.on_undo(partial(self._crossings.add, job.num_computed))
         self._pool.give(min(partly, 1), hashed=False)
         private = range(len(table.shared), full)
         if resumable and self.enable_prefix_caching:
@@ -286,5 +289,5 @@ class PagedKV:
         full = min(table.tokens // self.block_size, len(table.keys))
         known = len(table.shared)
         if full > known:
-            self._pool.on_undo(partial(table.shared.__delitem__, slice(known, None)))
+            self._journal.on_undo(partial(table.shared.__delitem__, slice(known, None)))
             table.shared.extend(self._pool.register(key) for key in table.keys[known:full])

@@ -8,6 +8,8 @@ what is evicted next, is vLLM's own.
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 
+from bros_sim.kv.journal import Journal
+
 Key = Hashable
 
 
@@ -80,40 +82,23 @@ class FreeList:
 
 
 class BlockPool:
-    """``blocks`` blocks, all free at first. Every change can be undone until `commit`.
+    """``blocks`` blocks, all free at first. Every change is noted in the journal of the draft.
 
     Without ``caching`` no content is ever hit, so nothing but the number of free blocks is kept.
     ``unhashed_first``: blocks without a hash are reused first (vLLM 0.33.0), not in order of
     release (0.13.0 and before).
     """
 
-    def __init__(self, blocks: int, *, caching: bool, unhashed_first: bool) -> None:
+    def __init__(
+        self, blocks: int, journal: Journal, *, caching: bool, unhashed_first: bool
+    ) -> None:
         self.free = blocks
         self._caching = caching
         self._unhashed_first = unhashed_first
         self._list = FreeList()
         self._list.put_last(Block(None, blocks))
         self._cached: dict[Key, list[Block]] = {}
-        self._undo: list[Callable[[], object]] = []
-
-    # -- drafts ---------------------------------------------------------------------------------
-
-    def mark(self) -> int:
-        """A point to roll back to."""
-        return len(self._undo)
-
-    def rollback(self, mark: int) -> None:
-        """Undo every change since ``mark``."""
-        while len(self._undo) > mark:
-            self._undo.pop()()
-
-    def commit(self) -> None:
-        """Make every change permanent."""
-        self._undo.clear()
-
-    def on_undo(self, action: Callable[[], object]) -> None:
-        """Have ``action`` called when the change just made is rolled back."""
-        self._undo.append(action)
+        self._journal = journal
 
     # -- the prefix cache -----------------------------------------------------------------------
 
@@ -126,13 +111,13 @@ class BlockPool:
         """A block in use, just taken, whose content can be hit from now on."""
         block = Block(key)
         self._remember(block, len(self._cached.get(key, ())))
-        self._undo.append(partial(self._forget, block))
+        self._journal.on_undo(partial(self._forget, block))
         return block
 
     def touch(self, block: Block) -> None:
         """One more request holds a cached block; it leaves the free list."""
         if block.refs == 0:
-            self._undo.append(self._list.remove(block))
+            self._journal.on_undo(self._list.remove(block))
             self._add_free(-1)
         self._add_ref(block, 1)
 
@@ -147,7 +132,7 @@ class BlockPool:
             head = self._list.head
             size = min(head.count, count)
             if size == head.count:
-                self._undo.append(self._list.remove(head))
+                self._journal.on_undo(self._list.remove(head))
                 self._evict(head)
             else:
                 self._resize(head, -size)
@@ -166,14 +151,14 @@ class BlockPool:
             self._resize(neighbour, count)
         else:
             put = self._list.put_first if first else self._list.put_last
-            self._undo.append(put(Block(None, count)))
+            self._journal.on_undo(put(Block(None, count)))
 
     def drop(self, block: Block) -> None:
         """One request less holds the block; when nobody does, it joins the free list's tail."""
         self._add_ref(block, -1)
         if block.refs == 0:
             self._add_free(1)
-            self._undo.append(self._list.put_last(block))
+            self._journal.on_undo(self._list.put_last(block))
 
     def listed(self) -> int:
         """Blocks in the free list; equals ``free``."""
@@ -182,21 +167,18 @@ class BlockPool:
     # -- steps that know how to undo themselves --------------------------------------------------
 
     def _add_free(self, count: int) -> None:
-        self._undo.append(partial(setattr, self, "free", self.free))
-        self.free += count
+        self._journal.set(self, "free", self.free + count)
 
     def _resize(self, block: Block, count: int) -> None:
-        self._undo.append(partial(setattr, block, "count", block.count))
-        block.count += count
+        self._journal.set(block, "count", block.count + count)
 
     def _add_ref(self, block: Block, count: int) -> None:
-        self._undo.append(partial(setattr, block, "refs", block.refs))
-        block.refs += count
+        self._journal.set(block, "refs", block.refs + count)
 
     def _evict(self, block: Block) -> None:
         if block.key is not None:
             position = self._cached[block.key].index(block)
-            self._undo.append(partial(self._remember, block, position))
+            self._journal.on_undo(partial(self._remember, block, position))
             self._forget(block)
 
     def _remember(self, block: Block, position: int) -> None:

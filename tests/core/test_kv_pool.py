@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bros_sim.kv.crossings import Crossings
+from bros_sim.kv.journal import Journal
 from bros_sim.kv.pool import BlockPool
 
 
@@ -72,17 +73,18 @@ def scripts(draw: st.DrawFn) -> list[tuple[str, int, str]]:
 @settings(max_examples=300)
 def test_pool_keeps_the_free_list_of_the_block_by_block_model(script, unhashed_first):
     """Runs of anonymous blocks, hits and evictions; every other change is undone and redone."""
-    pool = BlockPool(20, caching=True, unhashed_first=unhashed_first)
+    journal = Journal()
+    pool = BlockPool(20, journal, caching=True, unhashed_first=unhashed_first)
     naive = NaivePool(20, unhashed_first)
     private: list[int] = []
     shared: list[tuple[object, int]] = []
     for verb, count, key in script:
         before = written_out(pool), pool.free
         for attempt in ("undone", "kept"):
-            mark = pool.mark()
+            mark = journal.mark()
             change(pool, verb, count, key, len(private), [block for block, _ in shared])
             if attempt == "undone":
-                pool.rollback(mark)
+                journal.rollback(mark)
                 assert (written_out(pool), pool.free) == before
         mirror(naive, verb, count, key, private, shared, pool)
         assert written_out(pool) == naive.listed()
@@ -151,7 +153,7 @@ def test_crossings_count_what_each_member_needs(block_size, script):
 
 
 def test_runs_are_joined():
-    pool = BlockPool(10, caching=True, unhashed_first=False)
+    pool = BlockPool(10, Journal(), caching=True, unhashed_first=False)
     pool.take(6)
     for count in (1, 2, 3):
         pool.give(count, hashed=True)
