@@ -282,10 +282,16 @@ def test_figures_can_be_drawn_again(bros, tiny, tmp_path):
     assert contents(figures) == before
 
 
+# A shell that starts the tests in the background has its children ignore Ctrl-C.
+HEEDS_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_resume(tiny, tmp_path, workers):
     tiny.write_text(PLAIN.replace("duration_s: 5", "duration_s: 60"))
-    command = [*MAIN, "run", str(tiny), "--workers", workers, "--set", "sweep.seeds=20"]
+    python, option, code = MAIN
+    main = [python, option, HEEDS_CTRL_C + code]
+    command = [*main, "run", str(tiny), "--workers", workers, "--set", "sweep.seeds=20"]
     run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     done = tmp_path / "results" / "tiny" / "points"
     deadline = time.monotonic() + 60
