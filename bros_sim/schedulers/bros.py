@@ -17,6 +17,8 @@ from annotated_types import Ge, Lt
 from bros_sim.job import JobView
 from bros_sim.schedulers.base import Plan, ReplicaView
 from bros_sim.schedulers.bros_batch import Batch
+from bros_sim.schedulers.bros_memory import BrosMemory
+from bros_sim.schedulers.bros_notes import BrosNotes
 from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues
 from bros_sim.schedulers.bros_selection import Selection
 
@@ -117,16 +119,19 @@ class BrosScheduler:
     def _selection(
         self, view: ReplicaView, excluded: Mapping[int, JobView] = MappingProxyType({})
     ) -> Selection:
-        held = self._queues.running[RT] or self._queues.running[BE]
-        return Selection(
-            self._queues,
-            Batch(view, self._cap),
+        queues, batch = self._queues, Batch(view, self._cap)
+        notes = BrosNotes(batch, queues, view.explain)
+        held = queues.running[RT] or queues.running[BE]
+        memory = BrosMemory(
+            queues,
+            batch,
+            notes,
             spare=int(self.watermark * view.kv.num_gpu_blocks) if held else 0,
-            demote=self.late_policy == "demote",
             swap=self.shortage == "swap",
             any_newest=self.victims == "any_newest" and not view.kv.can_lend,
-            excluded=excluded,
         )
+        demote = self.late_policy == "demote"
+        return Selection(queues, batch, memory, notes, demote, excluded)
 
     def _decide(self, chosen: Selection) -> Plan:
         """Write the queues and the plan."""

@@ -1,13 +1,14 @@
 """Who is in the next BROS batch: Algorithm 1, as one plan runs through it."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bros_sim.job import JobView
 from bros_sim.schedulers.bros_batch import Batch, Work
+from bros_sim.schedulers.bros_memory import BrosMemory
 from bros_sim.schedulers.bros_notes import BrosNotes
-from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues, RtEntry
+from bros_sim.schedulers.bros_queues import RT, BrosQueues, RtEntry
 
 
 @dataclass(slots=True)
@@ -20,27 +21,19 @@ class Selection:
 
     queues: BrosQueues
     batch: Batch
-    spare: int
+    memory: BrosMemory
+    notes: BrosNotes
     demote: bool
-    swap: bool
-    any_newest: bool
     excluded: Mapping[int, JobView] = field(default_factory=dict)
     """Replaced RT (by id), and the BE in whose favour."""
     unserved: list[JobView] = field(default_factory=list)
     """BE that the cap alone kept out."""
-    gone: set[int] = field(default_factory=set)
-    """Jobs that this plan dropped or swapped out."""
     whole: bool = False
     """Whether the whole cohort goes on, its members not looked at one by one."""
     memory_short: bool = False
     """Whether someone was kept out by memory: more of it may come free only by an event."""
     left_out: bool = False
     """Whether anyone who could compute does not."""
-    notes: BrosNotes = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.notes = BrosNotes(self.batch, self.queues, self.batch.view.explain)
-
     # -- the common case ------------------------------------------------------------------------
 
     def everybody(self) -> bool:
@@ -105,7 +98,7 @@ class Selection:
             if entry[2].id in self.excluded:
                 self.notes.replaced(entry[2], self.excluded[entry[2].id])
                 continue
-            if entry[2].id in self.gone:
+            if entry[2].id in self.memory.gone:
                 continue
             if entry[2].decoding or batch.work(entry[2]).is_decode:
                 run.append(entry)
@@ -143,10 +136,10 @@ class Selection:
         kv_tokens = sum(job.num_computed for _, _, job in run) + len(run)
         together = batch.seconds_with_decodes(len(run), kv_tokens) <= bound
         for deadline, _, job in run:
-            if job.id in self.gone:
+            if job.id in self.memory.gone:
                 continue
             whole = job.decoding or not batch.kv.blocks_to_restore(job)
-            if together and whole and self._reserve(job, lenders):
+            if together and whole and self.memory.reserve(job, lenders):
                 batch.add_decode(job)
                 batch.bound_s = bound
             else:
@@ -162,9 +155,9 @@ class Selection:
     ) -> None:
         """Take the job if the tightest deadline allows; one that cannot be in time binds none."""
         batch = self.batch
-        if batch.size >= batch.cap or job.id in self.gone:
+        if batch.size >= batch.cap or job.id in self.memory.gone:
             self.left_out = True
-            if job.id not in self.gone:
+            if job.id not in self.memory.gone:
                 self.notes.cap(job)
             return
         work = batch.work(job, self._borrowed_tokens(job))
@@ -173,7 +166,9 @@ class Selection:
         if batch.size and (seconds := batch.seconds_with(work)) > bound:
             batch.bound_hit = self.left_out = True
             self.notes.deadline(job, seconds, bound)
-        elif self._reserve(job, lenders) or (last_resort and self._fall_back(job, lenders)):
+        elif self.memory.reserve(job, lenders) or (
+            last_resort and self.memory.fall_back(job, lenders)
+        ):
             batch.add(job, work)
             batch.bound_s = bound
         else:
@@ -187,122 +182,39 @@ class Selection:
         size = self.batch.kv.block_size
         return size * max(0, -(-job.num_tokens // size) - self.batch.kv.free_blocks)
 
-    def _reserve(self, job: JobView, lenders: Sequence[JobView]) -> bool:
-        kv, tokens = self.batch.kv, job.num_tokens
-        if job.decoding or job.id in self.queues.running[job.service_class]:
-            return kv.extend(job, tokens, lenders=lenders)
-        spare = self.spare if job.service_class is BE else 0
-        if not kv.admit(job, tokens, (), must_fit=tokens, spare=spare, lenders=lenders):
-            return False
-        self.batch.admitted.append((job, 0))
-        return True
-
-    def _fall_back(self, job: JobView, lenders: Sequence[JobView]) -> bool:
-        """Staged fallback: drop BE, then swap out (or drop) the RT with the most slack.
-
-        Only RT with KV on the GPU may push RT out. If those that wait for admission or lie on the
-        CPU could, they and the running ones would push each other out in turn, every iteration
-        (docs/paper-map.md). They get BE's blocks alone: by loan, or where nobody lends by dropping.
-        """
-        kv = self.batch.kv
-        outside = job.id not in self.queues.running[RT] or kv.blocks_to_restore(job) > 0
-        if outside:
-            return not kv.can_lend and self._make_way(job, lenders, self._drop)
-        if self.any_newest:
-            return self._make_way(job, self._newest(job), self._drop)
-        return self._make_way(job, [*lenders, *self._less_urgent(job)], self._push_out)
-
-    def _push_out(self, job: JobView) -> None:
-        """BE is dropped, RT swapped out if the CPU has room."""
-        if job.service_class is RT:
-            self._swap_or_drop(job)
-        else:
-            self._drop(job)
-
-    def _make_way(
-        self, job: JobView, victims: Iterable[JobView], push: Callable[[JobView], None]
-    ) -> bool:
-        """Push victims out, one by one, until the job fits; if it never does, none of them."""
-        mark, gone, evicted = self.batch.kv.mark(), set(self.gone), len(self.batch.evicted)
-        pushed = []
-        for victim in victims:
-            if victim.id in self.batch.selected or victim.id in self.gone:
-                continue
-            push(victim)
-            pushed.append(victim)
-            if self._reserve(job, ()):
-                self.notes.pushed_out(pushed, job)
-                return True
-        self.batch.kv.rollback(mark)
-        self.gone = gone
-        del self.batch.evicted[evicted:]
-        return False
-
-    def _newest(self, job: JobView) -> list[JobView]:
-        """Running jobs of any class, the newest first: vLLM's choice of victims."""
-        running = self.queues.running
-        jobs = [x for x in (*running[RT].values(), *running[BE].values()) if x is not job]
-        return sorted(jobs, key=lambda x: -x.id)
-
-    def _less_urgent(self, job: JobView) -> list[JobView]:
-        """Running RT due after the job, the one with the most slack first."""
-
-        def urgency(x: JobView) -> tuple[float, int]:
-            return self.queues.deadline(x), x.id
-
-        others = [x for x in self.queues.running[RT].values() if urgency(x) > urgency(job)]
-        return sorted(others, key=urgency, reverse=True)
-
-    def _drop(self, job: JobView) -> None:
-        self.batch.kv.release(job, resumable=True)
-        self.batch.evicted.append(job)
-        self.gone.add(job.id)
-
-    def _swap_or_drop(self, job: JobView) -> None:
-        if self.batch.kv.swap_out(job):
-            self.gone.add(job.id)
-        else:
-            self._drop(job)
-
     # -- best effort ----------------------------------------------------------------------------
 
     def _offer_be(self, held: Sequence[JobView]) -> None:
         """BE with KV in their order, then waiting ones by arrival, into what is left."""
         batch = self.batch
         for rank, job in enumerate(held):
-            if job.id in self.gone:
+            if job.id in self.memory.gone:
                 continue
             work = batch.work(job)
             if self._has_room(job) and self._in_time(job, work):
-                push = self._swap_or_drop if self.swap else self._drop
                 later = held[:rank:-1]  # liveness (inferred): the BE ranked last gives way
-                if self._reserve(job, ()) or self._make_way(job, later, push):
+                if self.memory.reserve(job, ()) or self.memory.displace(job, later):
                     batch.add(job, work)
                 else:
                     self.memory_short = self.left_out = True
                     self.notes.memory(job)
         # Memory is asked before time: when it is short, nearly all that wait fail here, each time.
-        room = self._tokens_to_spare()
+        room = self.memory.tokens_to_spare()
         for _, job in self.queues.be_waiting[: batch.cap]:
             if not self._has_room(job):
                 break
             if job.num_tokens > room:
                 self.left_out = True
-                self.notes.memory(job, self.spare)
+                self.notes.memory(job, self.memory.spare)
                 continue
             work = batch.work(job)
             if not self._in_time(job, work):
                 continue
-            if self._reserve(job, ()):
+            if self.memory.reserve(job, ()):
                 batch.add(job, work)
-                room = self._tokens_to_spare()
+                room = self.memory.tokens_to_spare()
             else:
-                self.notes.memory(job, self.spare)
-
-    def _tokens_to_spare(self) -> int:
-        """The longest waiting BE that memory has room for."""
-        kv = self.batch.kv
-        return (kv.free_blocks - self.spare) * kv.block_size
+                self.notes.memory(job, self.memory.spare)
 
     def _has_room(self, job: JobView) -> bool:
         if self.batch.size < self.batch.cap:
