@@ -6,9 +6,8 @@ restored, then best-effort in place of the real-time job with the most slack; th
 while no deadline binds. Which line is stated and which inferred is listed there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Annotated, Literal
 
 from annotated_doc import Doc
@@ -20,7 +19,7 @@ from bros_sim.schedulers.bros_batch import Batch
 from bros_sim.schedulers.bros_memory import BrosMemory
 from bros_sim.schedulers.bros_notes import BrosNotes
 from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues
-from bros_sim.schedulers.bros_selection import Selection
+from bros_sim.schedulers.bros_selection import Rules, Selection
 
 LONGEST_LOOKAHEAD = 4096
 """Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
@@ -34,6 +33,10 @@ class BrosScheduler:
         128
     )
     batch_cap_max: Annotated[int, Ge(1), Doc("where the doubling of the cap ends")] = 1024
+    cap_reset: Annotated[
+        Literal["anyone", "rt"],
+        Doc("whose being left out for a deadline starts the cap over: anyone's, or RT's alone"),
+    ] = "anyone"
     smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("weight of the past in the moving average of iteration time")
     ] = 0.9
@@ -41,6 +44,10 @@ class BrosScheduler:
         Literal["serve_first", "demote"],
         Doc("RT that cannot be in time: in order of residual time, or after all that can"),
     ] = "serve_first"
+    be_bound: Annotated[
+        Literal["batch", "all_rt"],
+        Doc("whose deadlines BE keep: of RT in the batch, or also of RT put off that can be saved"),
+    ] = "batch"
     tpot_mode: Annotated[
         Literal["per_token", "cumulative"],
         Doc("next token due a TPOT after the last one, or TTFT + k TPOT after arrival"),
@@ -107,18 +114,16 @@ class BrosScheduler:
             view.kv.rollback(mark)
             chosen = self._selection(view)
             chosen.one_by_one()
-        swaps = chosen.replaceable(self._tau_s) if chosen.unserved else {}
+        swaps = chosen.replaceable(self._tau_s)
         if swaps:
             view.kv.rollback(mark)
-            chosen = self._selection(view, swaps)
-            chosen.one_by_one()
+            before, chosen = chosen, self._selection(view)
+            chosen.replace(before, swaps, self._tau_s)
         plan = self._decide(chosen)
         self._adapt_cap(chosen)
         return plan
 
-    def _selection(
-        self, view: ReplicaView, excluded: Mapping[int, JobView] = MappingProxyType({})
-    ) -> Selection:
+    def _selection(self, view: ReplicaView) -> Selection:
         queues, batch = self._queues, Batch(view, self._cap)
         notes = BrosNotes(batch, queues, view.explain)
         held = queues.running[RT] or queues.running[BE]
@@ -130,8 +135,15 @@ class BrosScheduler:
             swap=self.shortage == "swap",
             any_newest=self.victims == "any_newest" and not view.kv.can_lend,
         )
-        demote = self.late_policy == "demote"
-        return Selection(queues, batch, memory, notes, demote, excluded)
+        return Selection(queues, batch, memory, notes, self._rules)
+
+    @property
+    def _rules(self) -> Rules:
+        return Rules(
+            demote=self.late_policy == "demote",
+            be_keeps_all_rt=self.be_bound == "all_rt",
+            be_resets_cap=self.cap_reset == "anyone",
+        )
 
     def _decide(self, chosen: Selection) -> Plan:
         """Write the queues and the plan."""
@@ -187,6 +199,6 @@ class BrosScheduler:
 
     def _adapt_cap(self, chosen: Selection) -> None:
         """Double while no deadline binds, start over when one does ("like TCP")."""
-        self._grows = not (self._queues.running[RT] and chosen.batch.bound_hit)
+        self._grows = not (self._queues.running[RT] and chosen.bound_hit)
         cap = 2 * self._cap if self._grows else self.batch_cap
         self._cap = min(cap, self.batch_cap_max)

@@ -32,7 +32,10 @@ class Batch:
     view: ReplicaView
     cap: int
     bound_s: float = math.inf
-    bound_hit: bool = False
+    put_off_s: float = math.inf
+    """The tightest deadline of RT that were put off, though they can be in time."""
+    put_off: JobView | None = None
+    """Whose it is."""
     size: int = 0
     selected: dict[int, JobView] = field(default_factory=dict)
     chunks: list[tuple[JobView, int]] = field(default_factory=list)
@@ -48,6 +51,16 @@ class Batch:
     def kv(self) -> KVManager:
         """The KV state with the open draft."""
         return self.view.kv
+
+    def keep_in_mind(self, job: JobView, residual: float) -> None:
+        """The job was put off, but BE shall keep its deadline."""
+        if residual < self.put_off_s:
+            self.put_off_s, self.put_off = residual, job
+
+    @property
+    def be_bound_s(self) -> float:
+        """The longest iteration that BE may make."""
+        return min(self.bound_s, self.put_off_s)
 
     @property
     def estimate(self) -> Estimate:

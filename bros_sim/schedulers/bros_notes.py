@@ -36,7 +36,10 @@ class BrosNotes:
     def deadline(self, job: JobView, seconds: float, bound_s: float) -> None:
         """With it the iteration would end after the tightest deadline."""
         if self.asked:
-            self._put(Note(job, DEADLINE, self._due_in(bound_s, job), seconds, bound_s))
+            batch = self.batch
+            put_off = bound_s == batch.put_off_s
+            due = batch.put_off if put_off else self._due_in(bound_s, job)
+            self._put(Note(job, DEADLINE, due, seconds, bound_s))
 
     def pushed_out(self, victims: Iterable[JobView], taker: JobView) -> None:
         """They made room for another job."""

@@ -1,14 +1,26 @@
 """Who is in the next BROS batch: Algorithm 1, as one plan runs through it."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bros_sim.job import JobView
 from bros_sim.schedulers.bros_batch import Batch, Work
 from bros_sim.schedulers.bros_memory import BrosMemory
 from bros_sim.schedulers.bros_notes import BrosNotes
 from bros_sim.schedulers.bros_queues import RT, BrosQueues, RtEntry
+
+
+class Rules(NamedTuple):
+    """Readings of Algorithm 1, each a parameter of `BrosScheduler`."""
+
+    demote: bool
+    """RT that cannot be in time come after all that can."""
+    be_keeps_all_rt: bool
+    """BE keep the deadlines of RT that were put off, too."""
+    be_resets_cap: bool
+    """A BE that does not fit starts the cap over, not an RT alone."""
 
 
 @dataclass(slots=True)
@@ -23,9 +35,11 @@ class Selection:
     batch: Batch
     memory: BrosMemory
     notes: BrosNotes
-    demote: bool
-    excluded: Mapping[int, JobView] = field(default_factory=dict)
-    """Replaced RT (by id), and the BE in whose favour."""
+    rules: Rules
+    replaced: Mapping[int, JobView] = field(default_factory=dict)
+    """RT that give their place up (by id), and the BE in whose favour."""
+    others: Container[int] | None = None
+    """Once RT are replaced, the RT (by id) that were in the batch: nobody else joins instead."""
     unserved: list[JobView] = field(default_factory=list)
     """BE that the cap alone kept out."""
     whole: bool = False
@@ -34,6 +48,8 @@ class Selection:
     """Whether someone was kept out by memory: more of it may come free only by an event."""
     left_out: bool = False
     """Whether anyone who could compute does not."""
+    bound_hit: bool = False
+    """Whether a deadline kept someone out on whose account the cap starts over."""
     # -- the common case ------------------------------------------------------------------------
 
     def everybody(self) -> bool:
@@ -49,7 +65,7 @@ class Selection:
         waiting = self.queues.rt_entries(batch.cap)
         if not self._take_cohort_among(waiting, due, lenders):
             return False
-        if self.memory_short or (be and not self._add_group(be, be_kv, math.inf)):
+        if self.memory_short or (be and not self._add_group(be, be_kv, batch.put_off_s)):
             return False
         self._offer_be(self.queues.be_order(batch.kv, pending_only=True))
         self.whole = True
@@ -95,10 +111,12 @@ class Selection:
                 self.left_out = True
                 self.notes.cap(entry[2])
                 break
-            if entry[2].id in self.excluded:
-                self.notes.replaced(entry[2], self.excluded[entry[2].id])
+            if entry[2].id in self.replaced:
+                self.notes.replaced(entry[2], self.replaced[entry[2].id])
                 continue
             if entry[2].id in self.memory.gone:
+                continue
+            if self.others is not None and entry[2].id not in self.others:
                 continue
             if entry[2].decoding or batch.work(entry[2]).is_decode:
                 run.append(entry)
@@ -111,7 +129,7 @@ class Selection:
 
     def _in_order(self, entries: Iterable[RtEntry]) -> Iterator[RtEntry]:
         """By residual time; with ``demote``, who cannot be in time comes after all who can."""
-        if not self.demote:
+        if not self.rules.demote:
             yield from entries
             return
         late: list[RtEntry] = []
@@ -164,7 +182,9 @@ class Selection:
         savable = residual >= batch.alone_s(work)
         bound = min(batch.bound_s, residual) if savable else batch.bound_s
         if batch.size and (seconds := batch.seconds_with(work)) > bound:
-            batch.bound_hit = self.left_out = True
+            self.bound_hit = self.left_out = True
+            if savable and self.rules.be_keeps_all_rt:
+                batch.keep_in_mind(job, residual)
             self.notes.deadline(job, seconds, bound)
         elif self.memory.reserve(job, lenders) or (
             last_resort and self.memory.fall_back(job, lenders)
@@ -226,39 +246,52 @@ class Selection:
 
     def _in_time(self, job: JobView, work: Work) -> bool:
         batch = self.batch
-        if not batch.size or (seconds := batch.seconds_with(work)) <= batch.bound_s:
+        if not batch.size or (seconds := batch.seconds_with(work)) <= batch.be_bound_s:
             return True
-        batch.bound_hit = self.left_out = True
-        self.notes.deadline(job, seconds, batch.bound_s)
+        self.left_out = True
+        self.bound_hit |= self.rules.be_resets_cap
+        self.notes.deadline(job, seconds, batch.be_bound_s)
         return False
 
     # -- the batch is full ----------------------------------------------------------------------
 
-    def replaceable(self, tau_s: float) -> Mapping[int, JobView]:
-        """RT in the batch (by id) whose slack lets a BE go in their place (Alg. 1, batch full).
+    def replaceable(self, tau_s: float) -> list[tuple[JobView, JobView]]:
+        """RT in the batch whose slack lets a BE go in their place (Alg. 1, batch full): the pairs.
 
         The RT with the largest slack first, as long as it would still be in time one iteration
         later. Only time is judged here; memory is when the batch is put together again.
         """
         batch, now = self.batch, self.batch.view.now
-        chosen: dict[int, JobView] = {}
-        by_slack: list[JobView] = []
+        chosen: list[tuple[JobView, JobView]] = []
+        by_slack: list[JobView] = []  # not made before a BE asks for it
         for place, job in enumerate(self.unserved):
             seconds = batch.seconds_with(batch.work(job))
-            if seconds > batch.bound_s:
+            if seconds > batch.be_bound_s:
                 break
-            by_slack = by_slack or self._by_slack()
+            by_slack = by_slack or sorted(self._rt(), key=self.queues.deadline, reverse=True)
             if place == len(by_slack):
                 break
             rt = by_slack[place]
             if self.queues.deadline(rt) - now - seconds < tau_s:
                 break
-            chosen[rt.id] = job
+            chosen.append((rt, job))
         return chosen
 
-    def _by_slack(self) -> list[JobView]:
-        """RT in the batch, the one with the largest slack first."""
+    def replace(
+        self, before: "Selection", swaps: Sequence[tuple[JobView, JobView]], tau_s: float
+    ) -> None:
+        """Choose as before, but without the RT of ``swaps``, and so that they stay in time."""
+        now = self.batch.view.now
+        self.replaced = {rt.id: be for rt, be in swaps}
+        self.others = {job.id for job in before._rt()}
+        self.batch.bound_s = min(self.queues.deadline(rt) for rt, _ in swaps) - now - tau_s
+        self.bound_hit, self.left_out = before.bound_hit, True
+        self.notes.by_job.update(before.notes.by_job)
+        self.one_by_one()
+
+    def _rt(self) -> list[JobView]:
+        """RT in the batch."""
         batch, running = self.batch, self.queues.running[RT].values()
         selected = [job for job in batch.selected.values() if job.service_class is RT]
         members = [job for job in running if job.decoding] if self.whole else []
-        return sorted((*members, *selected), key=self.queues.deadline, reverse=True)
+        return [*members, *selected]

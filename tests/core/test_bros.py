@@ -93,6 +93,17 @@ def test_who_no_longer_fits_takes_nobodys_place_in_the_batch():
     assert step(replica, now)[0] == [1, 2]
 
 
+@pytest.mark.parametrize(("be_bound", "expected"), [("batch", [1, 2]), ("all_rt", [1])])
+def test_be_may_keep_the_deadlines_of_rt_that_were_put_off(be_bound: str, expected: list[int]):
+    """Prompt 1 is late: it goes first, takes longer than 0 may wait, and binds nobody."""
+    replica = replica_with(bros(be_bound=be_bound))
+    submit(replica, 0, prompt=10, output=9, tpot=0.05)
+    _, now = step(replica, 0.0)
+    submit(replica, 1, prompt=100, ttft=0.001, at=now)
+    submit(replica, 2, prompt=600, cls=BE, at=now)
+    assert step(replica, now)[0] == expected
+
+
 def test_be_fills_what_the_deadline_leaves():
     replica = replica_with()
     submit(replica, 0, tpot=0.2, prompt=10, output=9)
@@ -127,8 +138,20 @@ def test_no_rt_is_replaced_that_would_then_be_late():
     assert step(replica, now)[0] == [0, 1]
 
 
-def test_the_cap_doubles_until_a_deadline_binds_then_starts_over():
-    scheduler = bros(batch_cap=2, batch_cap_max=8)
+def test_nobody_makes_the_rt_late_that_was_replaced():
+    """BE 1 takes the place of 0, whose deadline goes on keeping prompt 2 out."""
+    replica = replica_with(bros(batch_cap=1, batch_cap_max=1))
+    submit(replica, 0, prompt=10, output=9, tpot=0.1)
+    _, now = step(replica, 0.0)
+    submit(replica, 1, prompt=10, cls=BE, at=now)
+    submit(replica, 2, prompt=500, at=now)
+    assert step(replica, now)[0] == [1]
+
+
+@pytest.mark.parametrize(("cap_reset", "last"), [("anyone", 2), ("rt", 8)])
+def test_the_cap_doubles_until_a_deadline_binds_then_starts_over(cap_reset: str, last: int):
+    """The deadline leaves out a BE: whether that counts is a parameter."""
+    scheduler = bros(batch_cap=2, batch_cap_max=8, cap_reset=cap_reset)
     replica = replica_with(scheduler)
     caps, now = [], 0.0
     for number in range(3):
@@ -139,8 +162,11 @@ def test_the_cap_doubles_until_a_deadline_binds_then_starts_over():
     _, now = step(replica, now)
     caps.append(scheduler._cap)
     submit(replica, 4, cls=BE, prompt=500)
+    _, now = step(replica, now)
+    assert [*caps, scheduler._cap] == [4, 8, 8, 8, last]
+    submit(replica, 5, prompt=500)
     step(replica, now)
-    assert [*caps, scheduler._cap] == [4, 8, 8, 8, 2]
+    assert scheduler._cap == 2
 
 
 def test_scheduling_takes_its_share_of_the_iteration():
