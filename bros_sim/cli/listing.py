@@ -83,7 +83,8 @@ def _entries(what: What) -> list[dict[str, object]]:
 def _components(what: What) -> list[dict[str, object]]:
     from bros_sim.experiment.schema import SUPPLIED, TABLES
 
-    return [_component(kind, cls, SUPPLIED) for kind, cls in TABLES[what.value].items()]
+    table = TABLES[what.value]
+    return [_component(kind, cls, SUPPLIED.get(cls, {})) for kind, cls in table.items()]
 
 
 def _metrics() -> list[dict[str, object]]:

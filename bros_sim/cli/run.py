@@ -59,7 +59,10 @@ def run(
     ] = Path("results"),
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="List the points and whether they are there; run none."),
+        typer.Option(
+            "--dry-run",
+            help="List the points and whether they are there (json: with every default); run none.",
+        ),
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Run points again that are already there.")
@@ -122,7 +125,8 @@ def _count(number: int, thing: str) -> str:
 def _list_points(points: "list[Point]", store: "Store", form: Format) -> None:
     rows = [{**point.labels, "key": point.key, "state": store.state(point.key)} for point in points]
     if form is Format.JSON:
-        sys.stdout.write(json.dumps({"folder": str(store.folder), "points": rows}, indent=1) + "\n")
+        full = [{**row, "resolved": one.plain} for row, one in zip(rows, points, strict=True)]
+        sys.stdout.write(json.dumps({"folder": str(store.folder), "points": full}, indent=1) + "\n")
         return
     from bros_sim.cli.tables import print_rows
 

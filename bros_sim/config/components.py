@@ -10,6 +10,7 @@ import importlib
 import json
 import typing
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from pydantic import (
     ValidationInfo,
     create_model,
 )
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
@@ -50,15 +52,15 @@ class Kinds:
     """Marks a field that holds one component: ``Annotated[Scheduler, Kinds("scheduler", TABLE)]``.
 
     ``table`` may be a function that returns the table, for a component that holds others of its
-    own table. A class of the user's own must have the public methods of ``contract``. Fields that
-    are ``supplied`` by the experiment need not be written. With ``bare``, a kind that stands alone
-    is left as the class, for a component that can be made ``from_profile``.
+    own table. A class of the user's own must have the public methods of ``contract``. What of a
+    class the experiment supplies (``supplied``: field -> from what) need not be written. With
+    ``bare``, a kind that stands alone is left as the class, to be made ``from_profile``.
     """
 
     what: str
     table: Mapping[str, type] | Callable[[], Mapping[str, type]] = dataclasses.field(repr=False)
     contract: type | None = None
-    supplied: tuple[str, ...] = ()
+    supplied: Mapping[type, Mapping[str, str]] = dataclasses.field(default_factory=dict, repr=False)
     bare: bool = False
 
     def __hash__(self) -> int:
@@ -116,7 +118,11 @@ class Kinds:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         known = [
-            handler(_with_kind(kind, cls, self.supplied).__pydantic_core_schema__)
+            handler(
+                _with_kind(
+                    kind, cls, tuple(self.supplied.get(cls, {}).items())
+                ).__pydantic_core_schema__
+            )
             for kind, cls in self.classes.items()
         ]
         known += [_lone_kind(kind) for kind in self.classes if self.bare]
@@ -163,13 +169,20 @@ def model_of(cls: type) -> type[Strict]:
 
 
 @cache
-def _with_kind(kind: str, cls: type, supplied: tuple[str, ...]) -> type[Strict]:
-    """The mapping of one kind as the JSON schema shows it."""
+def _with_kind(kind: str, cls: type, supplied: tuple[tuple[str, str], ...]) -> type[Strict]:
+    """The mapping of one kind as the JSON schema shows it; what is supplied says from what."""
     doc = (cls.__doc__ or "").strip().partition("\n")[0]
     model = model_of(cls)
-    optional = {name: (model.model_fields[name].annotation, None) for name in supplied}
+    optional = {name: _optional(model.model_fields[name], source) for name, source in supplied}
     fields: dict[str, Any] = {"kind": (typing.Literal[kind], ...), **optional}
     return create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
+
+
+def _optional(known: FieldInfo, source: str) -> tuple[Any, FieldInfo]:
+    field = copy(known)
+    field.default = None
+    field.description = f"{known.description}; default: {source}"
+    return known.annotation, field
 
 
 def _lone_kind(kind: str) -> dict[str, object]:

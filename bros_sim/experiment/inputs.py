@@ -10,10 +10,13 @@ from bros_sim.errors import InputError
 from bros_sim.experiment.schema import Experiment
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
+from bros_sim.schedulers.vllm_defaults import v0_batched_tokens, v1_limits
 
 PROFILE: PathKey = ("cluster", "profile")
 BLOCK_SIZE = 16
 """Tokens per block where neither the YAML nor the class says so."""
+TOKENS, SEQS = "max_num_batched_tokens", "max_num_seqs"
+"""Keys of schedulers whose defaults vLLM takes from the GPU and the model."""
 ANY_SIZE = 2
 """Stands in for a KV size that cannot be known, so that the fault behind it is reported alone."""
 
@@ -38,7 +41,7 @@ class Inputs:
     def completed(self, document: Document) -> tuple[Document, list[str]]:
         """The document with what follows from its profile, and what is wrong with that profile.
 
-        A path of a profile becomes absolute; every KV manager gets its size.
+        A path of a profile becomes absolute; every KV manager gets its size, vLLM its limits.
         """
         named = document.get(PROFILE)
         name = DEFAULT_PROFILE if named is None else named
@@ -48,10 +51,11 @@ class Inputs:
             name = str(document.directory / name)
             document = document.put(PROFILE, name, document.places_below(PROFILE))
         try:
-            return _with_kv_sizes(document, self.profile(name)), []
+            profile = self.profile(name)
         except InputError as error:
             faults = [document.fault(PROFILE, what) for what in error.faults]
             return _with_kv_sizes(document, None), faults
+        return _with_limits(_with_kv_sizes(document, profile), profile), []
 
     def contents(self, spec: Experiment, system: str) -> dict[str, str]:
         """File -> sha256 of every file that a run of ``system`` depends on."""
@@ -119,3 +123,43 @@ def _blocks(kv: Mapping[str, Data], profile: Profile | None) -> int:
     if not isinstance(size, int) or size < 1 or size == profile.kv.block_size:
         return profile.kv.num_gpu_blocks
     return 1 + (profile.kv.num_gpu_blocks - 1) * profile.kv.block_size // size
+
+
+def _with_limits(document: Document, profile: Profile) -> Document:
+    """Every scheduler that mirrors vLLM and leaves a limit open gets the one that vLLM chooses."""
+    written = _count(document.get(("cluster", "max_model_len")))
+    systems = document.get(("systems",))
+    for name in systems if isinstance(systems, dict) else ():
+        path: PathKey = ("systems", name, "scheduler")
+        scheduler = document.get(path)
+        if not isinstance(scheduler, dict):
+            continue
+        chosen = _limits(scheduler, profile, written or profile.model.max_model_len)
+        for key, limit in chosen.items():
+            if key not in scheduler:
+                place: dict[PathKey, str] = {(): document.places[path]}
+                document = document.put((*path, key), limit, place)
+    return document
+
+
+def _limits(
+    scheduler: Mapping[str, Data], profile: Profile, max_model_len: int
+) -> Mapping[str, int]:
+    if scheduler.get("kind") == "vllm_v0":
+        return {TOKENS: v0_batched_tokens(max_model_len)}
+    if scheduler.get("kind") != "vllm":
+        return {}
+    tokens, seqs = v1_limits(
+        profile.gpu.name,
+        profile.gpu.memory_gib,
+        max_model_len,
+        tokens=_count(scheduler.get(TOKENS)),
+        seqs=_count(scheduler.get(SEQS)),
+        chunked=scheduler.get("enable_chunked_prefill") is not False,
+    )
+    return {TOKENS: tokens, SEQS: seqs}
+
+
+def _count(value: Data) -> int | None:
+    """A limit that is written and can be one; faults of others are for ``decode`` to report."""
+    return value if isinstance(value, int) and value >= 1 else None

@@ -18,6 +18,8 @@ from bros_sim.request import ServiceClass
 from bros_sim.routers import ROUTERS, Router
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.base import Scheduler
+from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
 from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
 from bros_sim.workload.replay import Replay, TwinArrivals
 
@@ -32,8 +34,16 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 }
 """Every table of components, by the name that `bros-sim list` knows it by."""
 
-SUPPLIED = {"num_gpu_blocks": "that of the cluster or its profile"}
-"""Parameters of components that the experiment fills in."""
+KV_SIZE = {"num_gpu_blocks": "that of the cluster or its profile"}
+SUPPLIED: Mapping[type, Mapping[str, str]] = {
+    **dict.fromkeys(KV_MANAGERS.values(), KV_SIZE),
+    VllmScheduler: {
+        "max_num_batched_tokens": "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384",
+        "max_num_seqs": "256 on an A100 or below 70 GiB, else 1024",
+    },
+    VllmV0Scheduler: {"max_num_batched_tokens": "the model length, at least 2048"},
+}
+"""Parameters of components that the experiment fills in, and from what."""
 
 Positive = Annotated[float, Gt(0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -104,8 +114,8 @@ class Belief(Strict):
 class System(Strict):
     """What is compared: a scheduler and the KV manager that it works with."""
 
-    scheduler: Annotated[Any, Kinds("scheduler", SCHEDULERS, Scheduler)]
-    kv: Annotated[Any, Kinds("KV manager", KV_MANAGERS, KVManager, supplied=tuple(SUPPLIED))]
+    scheduler: Annotated[Any, Kinds("scheduler", SCHEDULERS, Scheduler, supplied=SUPPLIED)]
+    kv: Annotated[Any, Kinds("KV manager", KV_MANAGERS, KVManager, supplied=SUPPLIED)]
     estimate: Belief = Field(
         default_factory=lambda: Belief.model_validate({}),
         description="what the scheduler believes of iteration times; default: the truth",

@@ -55,7 +55,9 @@ class _Step:
 class VllmScheduler:
     """vLLM V1: FCFS or static priority, chunked prefill, preemption by recompute.
 
-    Defaults are those of vLLM 0.33.0 (the API server's on a GPU below 70 GiB or an A100).
+    Defaults are those of vLLM 0.33.0. Its server chooses ``max_num_batched_tokens`` and
+    ``max_num_seqs`` by the GPU, and so does an experiment (`vllm_defaults`); the ones here are for
+    a GPU that vLLM does not know.
     """
 
     policy: Annotated[

@@ -46,9 +46,7 @@ from bros_sim.schedulers.queues import FcfsQueue
 class VllmV0Scheduler:
     """vLLM 0.2 to 0.4: prompts before decodes, FCFS, preemption by recompute or swap."""
 
-    max_num_batched_tokens: Annotated[
-        int, Ge(1), Doc("prompt tokens of an iteration; vLLM: the model length, at least 2048")
-    ] = 2048
+    max_num_batched_tokens: Annotated[int, Ge(1), Doc("prompt tokens of an iteration")] = 2048
     max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
     watermark: Annotated[
         float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")

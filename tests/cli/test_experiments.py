@@ -73,6 +73,9 @@ def test_a_listed_parameter_tells_type_default_and_meaning(bros):
     assert "vllm: " in text
     assert "(mirrors " in text
     assert "    max_num_seqs: int >= 1 = 256  most requests that run at a time\n" in text
+    assert (
+        "int >= 1 = 2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384  token" in text
+    )
 
 
 def test_version(bros):

@@ -252,6 +252,7 @@ def test_a_dry_run_lists_the_points_and_writes_nothing(bros, tiny, tmp_path):
     assert not (tmp_path / "results").exists()
     listed = json.loads(bros("run", tiny, "--dry-run", "--format", "json").stdout)
     assert [point["seed"] for point in listed["points"]] == [1] * 4
+    assert listed["points"][0]["resolved"]["system"]["scheduler"]["max_num_seqs"] == 256
 
 
 def test_json_on_stdout_and_nothing_else(bros, tiny):
