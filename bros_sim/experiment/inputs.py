@@ -104,9 +104,19 @@ def _with_kv_sizes(document: Document, profile: Profile | None) -> Document:
         kv = document.get(path)
         if isinstance(kv, dict) and "num_gpu_blocks" not in kv and _knows_kind(kv):
             blocks = own if isinstance(own, int) and own >= ANY_SIZE else _blocks(kv, profile)
-            place: dict[PathKey, str] = {(): document.places[path]}
-            document = document.put((*path, "num_gpu_blocks"), blocks, place)
+            document = _supply(document, (*path, "num_gpu_blocks"), blocks)
+        if profile and profile.host and isinstance(kv, dict) and kv.get("kind") == "bidirectional":
+            blocks = _cpu_blocks(kv, profile.host.kv_gib, profile.kv_bytes_per_token)
+            document = _supply(document, (*path, "cpu_blocks"), blocks)
     return document
+
+
+def _supply(document: Document, path: PathKey, value: int) -> Document:
+    """The document with that value, unless it says one."""
+    owner = document.get(path[:-1])
+    if isinstance(owner, dict) and path[-1] in owner:
+        return document
+    return document.put(path, value, {(): document.places[path[:-1]]})
 
 
 def _knows_kind(kv: Mapping[str, Data]) -> bool:
@@ -119,10 +129,16 @@ def _blocks(kv: Mapping[str, Data], profile: Profile | None) -> int:
     if profile is None:
         return ANY_SIZE
     default = getattr(KV_MANAGERS.get(str(kv["kind"])), "block_size", BLOCK_SIZE)
-    size = kv.get("block_size", default)
-    if not isinstance(size, int) or size < 1 or size == profile.kv.block_size:
+    size = _count(kv.get("block_size", default)) or profile.kv.block_size
+    if size == profile.kv.block_size:
         return profile.kv.num_gpu_blocks
     return 1 + (profile.kv.num_gpu_blocks - 1) * profile.kv.block_size // size
+
+
+def _cpu_blocks(kv: Mapping[str, Data], gib: float, token_bytes: int) -> int:
+    """What the host's memory for KV holds, in blocks of this manager's size."""
+    size = _count(kv.get("block_size")) or BLOCK_SIZE
+    return int(gib * 2**30) // (size * token_bytes)
 
 
 def _with_limits(document: Document, profile: Profile) -> Document:
@@ -136,9 +152,7 @@ def _with_limits(document: Document, profile: Profile) -> Document:
             continue
         chosen = _limits(scheduler, profile, written or profile.model.max_model_len)
         for key, limit in chosen.items():
-            if key not in scheduler:
-                place: dict[PathKey, str] = {(): document.places[path]}
-                document = document.put((*path, key), limit, place)
+            document = _supply(document, (*path, key), limit)
     return document
 
 

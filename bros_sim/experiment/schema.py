@@ -11,6 +11,7 @@ from bros_sim.config.components import Kinds, Strict, model_of
 from bros_sim.config.messages import MISSING, fault
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.base import KVManager
+from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import DEFAULT_PROFILE
@@ -37,6 +38,7 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 KV_SIZE = {"num_gpu_blocks": "that of the cluster or its profile"}
 SUPPLIED: Mapping[type, Mapping[str, str]] = {
     **dict.fromkeys(KV_MANAGERS.values(), KV_SIZE),
+    BidirectionalKV: {**KV_SIZE, "cpu_blocks": "the CPU memory of the profile (host.kv_gib)"},
     VllmScheduler: {
         "max_num_batched_tokens": "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384",
         "max_num_seqs": "256 on an A100 or below 70 GiB, else 1024",

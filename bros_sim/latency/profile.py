@@ -71,8 +71,9 @@ class KvCache:
 
 @dataclass(frozen=True)
 class Host(HostLink):
-    """The link to CPU memory, over all GPUs of the replica, and where its numbers come from."""
+    """CPU memory for KV and the link to it, over all GPUs, and where the numbers come from."""
 
+    kv_gib: Annotated[float, Ge(0), Doc("CPU memory for KV, over all GPUs")] = 64.0
     basis: Annotated[Text, Doc("measured, or inferred from what")] = "not stated"
 
 
