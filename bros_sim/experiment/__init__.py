@@ -22,7 +22,7 @@ from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.schema import Experiment, PointSpec, Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
-from bros_sim.latency.base import StepShape
+from bros_sim.latency.base import LatencyModel, StepShape
 from bros_sim.latency.profile import Profile
 
 VERSION = 1
@@ -163,11 +163,21 @@ def _misfits(spec: Experiment, document: Document, profile: Profile) -> list[str
 
 def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[str]:
     """What the profile cannot give."""
-    try:
-        latency_model(spec, profile)
-    except InputError as error:
-        return [document.fault(("latency", "kind"), what) for what in error.faults]
-    return []
+    faults = []
+    for place, written in _models(spec):
+        try:
+            latency_model(written, profile)
+        except InputError as error:
+            faults += [document.fault((*place, "kind"), what) for what in error.faults]
+    return faults
+
+
+def _models(spec: Experiment) -> Iterator[tuple[PathKey, Any]]:
+    """Where a latency model is chosen, and which: the truth, and what systems believe."""
+    yield ("latency",), spec.latency
+    for name, system in spec.systems.items():
+        if system.estimate.latency is not None:
+            yield ("systems", name, "estimate", "latency"), system.estimate.latency
 
 
 def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[str]:
@@ -187,9 +197,15 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
 
 def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:
     """An iteration that takes no time: a closed loop would never end."""
-    model = latency_model(spec, profile)
-    written = spec.latency is not None and not isinstance(spec.latency, type)
-    place: PathKey = ("latency",) if written else ("cluster", "profile")
+    faults = []
+    for place, written in _models(spec):
+        own = written is not None and not isinstance(written, type)
+        at = place if own else ("cluster", "profile")
+        faults += _too_fast_a_model(latency_model(written, profile), document, at)
+    return faults
+
+
+def _too_fast_a_model(model: LatencyModel, document: Document, place: PathKey) -> list[str]:
     for what, shape in CHEAPEST.items():
         try:
             seconds = float(model.step_s(shape))

@@ -36,7 +36,7 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     cluster = spec.cluster
     profile = profile_of(spec)
     log = RunLog(cluster.replicas, decisions=DecisionLog() if decisions else None)
-    latency = latency_model(spec, profile)
+    latency = latency_model(spec.latency, profile)
     replicas = [
         Replica(
             index=n,
@@ -45,7 +45,7 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
             latency=latency,
             log=log,
             max_model_len=cluster.max_model_len or profile.model.max_model_len,
-            estimate=_estimate(spec, profile, latency),
+            estimate=estimate_of(spec, profile, latency),
             link=profile.host,
             token_bytes=profile.kv_bytes_per_token,
         )
@@ -82,11 +82,11 @@ def _profile(path: Path, content: bytes) -> Profile:
     return load_profile(path)
 
 
-def _estimate(spec: schema.PointSpec, profile: Profile, latency: LatencyModel) -> Estimate:
-    """What the scheduler believes: the truth, unless the YAML makes it wrong."""
+def estimate_of(spec: schema.PointSpec, profile: Profile, latency: LatencyModel) -> Estimate:
+    """What the scheduler believes: the truth, unless the YAML says otherwise."""
     belief = spec.system.estimate
     return Estimate(
-        latency,
+        latency if belief.latency is None else latency_model(belief.latency, profile),
         profile.host,
         profile.kv_bytes_per_token,
         spec.system.scheduler.overhead_share,
@@ -96,15 +96,17 @@ def _estimate(spec: schema.PointSpec, profile: Profile, latency: LatencyModel) -
     )
 
 
-def latency_model(spec: schema.Run, profile: Profile) -> LatencyModel:
-    """The model that the experiment writes out, or that of the profile."""
-    if spec.latency is None:
+def latency_model(
+    written: LatencyModel | type[LatencyModel] | None, profile: Profile
+) -> LatencyModel:
+    """The model that the experiment writes out, or the profile's: of the kind it names, or default.
+
+    Raises:
+        InputError: The profile has none of that kind.
+    """
+    if written is None:
         return profile.models.by_kind()[profile.default_model]
-    if isinstance(spec.latency, type):
-        model: LatencyModel = profile.latency_model(spec.latency)
-        return model
-    written: LatencyModel = spec.latency
-    return written
+    return profile.latency_model(written) if isinstance(written, type) else written
 
 
 def stream_of(name: str, stream: schema.Stream) -> Stream:
@@ -126,5 +128,5 @@ def facts(spec: schema.PointSpec) -> dict[str, str]:
         "mirrors": str(spec.system.scheduler.mirrors),
         "profile": profile.id,
         "profile_label": profile.label,
-        "latency_model": type(latency_model(spec, profile)).__name__.lower(),
+        "latency_model": type(latency_model(spec.latency, profile)).__name__.lower(),
     }

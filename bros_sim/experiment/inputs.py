@@ -61,6 +61,7 @@ class Inputs:
         """File -> sha256 of every file that a run of ``system`` depends on."""
         chosen = spec.systems[system]
         parts = [spec.cluster.router, spec.latency, chosen.scheduler, chosen.kv]
+        parts.append(chosen.estimate.latency)
         files = [profile_path(spec.cluster.profile)]
         for stream in spec.workload.values():
             parts += [stream.arrivals, stream.lengths, stream.max_tokens]

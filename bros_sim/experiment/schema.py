@@ -104,9 +104,15 @@ class Cluster(Strict):
     )
 
 
-class Belief(Strict):
-    """How far the scheduler's estimate of an iteration is from the truth."""
+Latency = Annotated[Any, Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)]
 
+
+class Belief(Strict):
+    """What the scheduler believes an iteration to cost."""
+
+    latency: Latency | None = Field(
+        None, description="the scheduler's own latency model; default: the one that is true"
+    )
     bias: float = Field(1.0, gt=0, description="factor on every estimated iteration time")
     noise: float = Field(
         0.0, ge=0, le=2, description="standard deviation of the log of a random factor per shape"
@@ -139,9 +145,6 @@ class Outputs(Strict):
     decisions: bool = Field(
         False, description="log who ran and who did not, and why, for `bros-sim explain`"
     )
-
-
-Latency = Annotated[Any, Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)]
 
 
 class Run(Strict):

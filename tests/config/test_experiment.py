@@ -5,7 +5,9 @@ import pytest
 from bros_sim.config import override, parse
 from bros_sim.errors import InputError
 from bros_sim.experiment import load
-from bros_sim.experiment.build import read_point
+from bros_sim.experiment.build import estimate_of, latency_model, profile_of, read_point
+from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.roofline import Roofline
 from tests.cli.conftest import EXPERIMENT
 
 RATE = "workload.chat.arrivals.rate_rps"
@@ -153,3 +155,17 @@ def test_the_cpu_holds_what_the_profiles_host_has_room_for():
     assert points(text, **opt)[0].spec.system.kv.cpu_blocks == 128 * 2**30 // (16 * 819_200)
     own = points(text, systems__FCFS__kv__cpu_blocks=5, **opt)
     assert own[0].spec.system.kv.cpu_blocks == 5
+
+
+def test_a_scheduler_may_believe_in_a_latency_model_of_its_own():
+    """Of the profile's, or written out; the truth stays what it is."""
+    spec = points(systems__FCFS__estimate="{latency: {kind: roofline}}")[0].spec
+    profile = profile_of(spec)
+    truth = latency_model(spec.latency, profile)
+    belief = estimate_of(spec, profile, truth)
+    assert (type(truth), type(belief.model)) == (Hybrid, Roofline)
+
+
+def test_a_belief_that_the_profile_lacks_is_a_fault_at_its_place():
+    with pytest.raises(InputError, match=r"systems\.FCFS\.estimate\.latency\.kind: .*linear"):
+        points(systems__FCFS__estimate="{latency: {kind: linear}}")
