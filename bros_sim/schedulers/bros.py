@@ -37,6 +37,10 @@ class BrosScheduler:
         Literal["anyone", "rt"],
         Doc("whose being left out for a deadline starts the cap over: anyone's, or RT's alone"),
     ] = "anyone"
+    replacement: Annotated[
+        Literal["always", "rt_first"],
+        Doc("when BE may take the place of RT with slack: always, or not while the cap bars RT"),
+    ] = "always"
     smoothing: Annotated[
         float, Ge(0), Lt(1), Doc("weight of the past in the moving average of iteration time")
     ] = 0.9
@@ -143,6 +147,7 @@ class BrosScheduler:
             demote=self.late_policy == "demote",
             be_keeps_all_rt=self.be_bound == "all_rt",
             be_resets_cap=self.cap_reset == "anyone",
+            rt_first=self.replacement == "rt_first",
         )
 
     def _decide(self, chosen: Selection) -> Plan:

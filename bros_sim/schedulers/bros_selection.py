@@ -21,6 +21,8 @@ class Rules(NamedTuple):
     """BE keep the deadlines of RT that were put off, too."""
     be_resets_cap: bool
     """A BE that does not fit starts the cap over, not an RT alone."""
+    rt_first: bool
+    """No RT gives its place to a BE while the cap keeps another RT out."""
 
 
 @dataclass(slots=True)
@@ -48,6 +50,8 @@ class Selection:
     """Whether someone was kept out by memory: more of it may come free only by an event."""
     left_out: bool = False
     """Whether anyone who could compute does not."""
+    rt_capped: bool = False
+    """Whether the cap alone kept an RT out."""
     bound_hit: bool = False
     """Whether a deadline kept someone out on whose account the cap starts over."""
     # -- the common case ------------------------------------------------------------------------
@@ -108,8 +112,7 @@ class Selection:
                 self._offer_run(run, lenders)
                 run = []  # those that did not fit leave their places to others
             if batch.size >= batch.cap:
-                self.left_out = True
-                self.notes.cap(entry[2])
+                self._keep_out(entry[2])
                 break
             if entry[2].id in self.replaced:
                 self.notes.replaced(entry[2], self.replaced[entry[2].id])
@@ -173,10 +176,11 @@ class Selection:
     ) -> None:
         """Take the job if the tightest deadline allows; one that cannot be in time binds none."""
         batch = self.batch
-        if batch.size >= batch.cap or job.id in self.memory.gone:
+        if job.id in self.memory.gone:
             self.left_out = True
-            if job.id not in self.memory.gone:
-                self.notes.cap(job)
+            return
+        if batch.size >= batch.cap:
+            self._keep_out(job)
             return
         work = batch.work(job, self._borrowed_tokens(job))
         savable = residual >= batch.alone_s(work)
@@ -194,6 +198,11 @@ class Selection:
         else:
             self.memory_short = self.left_out = True
             self.notes.memory(job)
+
+    def _keep_out(self, job: JobView) -> None:
+        """The batch is full before an RT."""
+        self.left_out = self.rt_capped = True
+        self.notes.cap(job)
 
     def _borrowed_tokens(self, job: JobView) -> int:
         """Best-effort tokens that the job would overwrite, at most: full blocks beyond the free."""
@@ -264,6 +273,8 @@ class Selection:
         batch, now = self.batch, self.batch.view.now
         chosen: list[tuple[JobView, JobView]] = []
         by_slack: list[JobView] = []  # not made before a BE asks for it
+        if self.rules.rt_first and self.rt_capped:
+            return chosen
         for place, job in enumerate(self.unserved):
             seconds = batch.seconds_with(batch.work(job))
             if seconds > batch.be_bound_s:

@@ -129,6 +129,17 @@ def test_be_replaces_the_rt_with_the_most_slack_when_the_batch_is_full():
     assert step(replica, now)[0] == [0, 2]
 
 
+@pytest.mark.parametrize(("replacement", "expected"), [("always", [0, 3]), ("rt_first", [0, 1])])
+def test_be_may_take_the_place_of_rt_while_other_rt_wait(replacement: str, expected: list[int]):
+    replica = replica_with(bros(batch_cap=2, batch_cap_max=2, replacement=replacement))
+    submit(replica, 0, tpot=1.0, output=9)
+    submit(replica, 1, tpot=5.0, output=9)
+    _, now = step(replica, 0.0)
+    submit(replica, 2, prompt=10, ttft=9.0, at=now)
+    submit(replica, 3, cls=BE, prompt=10, at=now)
+    assert step(replica, now)[0] == expected
+
+
 def test_no_rt_is_replaced_that_would_then_be_late():
     replica = replica_with(bros(batch_cap=2, batch_cap_max=2))
     submit(replica, 0, tpot=0.030, output=9)
