@@ -56,7 +56,7 @@ def print_results(results: "ResultSet") -> None:
 
 def _cell(group: "pd.DataFrame", name: str) -> str:
     if name == "saturation":
-        return " ".join(dict.fromkeys(group[name]))
+        return ", ".join(dict.fromkeys(group[name]))
     value = float(group[name].astype(float).mean())
     if math.isnan(value):
         return "-"
