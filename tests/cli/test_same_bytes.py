@@ -1,11 +1,14 @@
-"""Every shipped experiment gives the same bytes again, with any number of workers."""
+"""Every shipped experiment gives the same bytes again, with any number of workers.
+
+Shortened in every `make test`, in full in `make test-all`.
+"""
 
 import pytest
 
 from bros_sim.config import override, read_yaml
 from bros_sim.experiment import load
 from bros_sim.resources import data_path
-from bros_sim.results import REQUESTS, ResultSet
+from bros_sim.results import REQUESTS, STEPS, ResultSet
 from bros_sim.store import Store
 from bros_sim.sweep import run_points
 
@@ -52,3 +55,22 @@ def test_a_shipped_experiment_gives_the_same_bytes_again(runs, name):
     assert tables[0] == tables[1]
     assert requests[0] == requests[1]
     assert len(tables[0].splitlines()) == 1 + 3 * len(loaded[name].points)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [path.stem for path in SHIPPED])
+def test_a_shipped_experiment_in_full_gives_the_same_bytes_again(bros, tmp_path, name):
+    """As a user runs it: twice from nothing, with one worker and with two."""
+    made = []
+    for workers in (1, 2):
+        folder = tmp_path / f"workers-{workers}"
+        path = data_path("experiments") / f"{name}.yaml"
+        result = bros("run", path, "--out", folder, "--workers", workers)
+        assert result.exit_code == 0, result.output
+        files = sorted({*folder.rglob("*.csv"), *folder.rglob(REQUESTS), *folder.rglob(STEPS)})
+        made.append({file.relative_to(folder): file.read_bytes() for file in files})
+    assert made[0].keys() == made[1].keys()
+    assert [str(file) for file in made[0] if made[0][file] != made[1][file]] == []
+    points = len({point.key for point in load(read_yaml(path)).all_points})
+    assert sum(file.name == REQUESTS for file in made[0]) == points
+    assert sum(file.name == "summary.csv" for file in made[0]) == 1
