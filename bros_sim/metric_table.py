@@ -141,6 +141,12 @@ METRICS: dict[str, Metric] = {
     "extrapolated_share": Metric(
         "share", "Extrapolated", "iterations outside the profile's validity range (run)", "lower"
     ),
+    "be_retention": Metric(
+        "share",
+        "BE retention",
+        "BE output_throughput_steady / that of the same cluster serving BE alone, if asked for",
+        "higher",
+    ),
     "makespan_s": Metric("s", "Makespan", "first arrival to last token of the run", "lower"),
 }
 """Summary key -> its meaning, in the order of the summary's columns."""

@@ -1,8 +1,9 @@
 """The results of an experiment, as tables and figures see them."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
+SERVED = "output_throughput_steady"
+"""What ``be_retention`` compares: tokens at their own time, so that the drain does not count."""
 
 Label = None | bool | int | float | str
 Labels = Mapping[str, Any]
@@ -22,7 +25,8 @@ Summary = Mapping[str, Mapping[str, Label]]
 class PointResult:
     """One point of an experiment: its labels and what it measured.
 
-    A failed point has an ``error`` and an empty summary.
+    A failed point has an ``error`` and an empty summary. ``be_alone`` is the key of the same run
+    without its real-time streams, if ``be_retention`` was measured against it.
     """
 
     labels: Labels
@@ -31,6 +35,7 @@ class PointResult:
     summary: Summary = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     error: str = ""
+    be_alone: str = ""
 
     def requests(self) -> pd.DataFrame:
         """One row per arrived request as ``metrics.request_metrics`` makes it."""
@@ -39,6 +44,16 @@ class PointResult:
     def steps(self) -> pd.DataFrame:
         """One row per stretch of like iterations."""
         return pd.read_parquet(self.folder / STEPS)
+
+    def beside(self, alone: "PointResult") -> "PointResult":
+        """The same with ``be_retention``, measured against the run of its best-effort streams."""
+        if self.error or alone.error:
+            return self
+        mine, whole = (result.summary["be"][SERVED] for result in (self, alone))
+        known = isinstance(mine, int | float) and isinstance(whole, int | float) and whole > 0
+        kept = mine / whole if known else math.nan  # type: ignore[operator]
+        best_effort = {**self.summary["be"], "be_retention": kept}
+        return replace(self, summary={**self.summary, "be": best_effort}, be_alone=alone.key)
 
     @property
     def has_decisions(self) -> bool:

@@ -147,6 +147,14 @@ class Store:
         text = results.table().to_csv(index=False, lineterminator="\n")
         replace_file(self.folder / "summary.csv", text.encode())
 
+    def write_capacity(self, table: pd.DataFrame) -> None:
+        """Write capacity.csv; without rows remove that of an earlier sweep."""
+        path = self.folder / "capacity.csv"
+        if table.empty:
+            path.unlink(missing_ok=True)
+        else:
+            replace_file(path, table.to_csv(index=False, lineterminator="\n").encode())
+
     def write_provenance(
         self, experiment: object, results: ResultSet, inputs: object, streams: object
     ) -> None:
@@ -156,6 +164,7 @@ class Store:
         """
         points = [
             {"labels": dict(point.labels), "key": point.key, "error": point.error}
+            | ({"be_alone": point.be_alone} if point.be_alone else {})
             for point in results.points
         ]
         content = {
@@ -180,7 +189,7 @@ def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         experiment, store = content["experiment"], Store(folder)
-        points = [store.read(p["labels"], p["key"], p["error"]) for p in content["points"]]
+        points = [_stored(store, point) for point in content["points"]]
         return ResultSet(str(experiment["name"]), folder, points), experiment
     except OSError as error:
         what = "is this the folder results/<name> of a finished run?"
@@ -191,6 +200,13 @@ def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
         raise InputError(f"{path}: is damaged: its parts are not what a run writes") from None
     except ValueError as error:
         raise InputError(f"{path}: is damaged: not JSON: {error}") from None
+
+
+def _stored(store: Store, point: Mapping[str, Any]) -> PointResult:
+    """A point of provenance.json, with what was measured against another run."""
+    result = store.read(point["labels"], point["key"], point["error"])
+    alone = point.get("be_alone")
+    return result.beside(store.read(point["labels"], alone)) if alone else result
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,8 @@ import typer
 from bros_sim.cli.faults import FAILED, INTERRUPTED, say
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bros_sim.experiment import Loaded, Point
     from bros_sim.plots import FigureSpec
     from bros_sim.results import ResultSet
@@ -79,22 +80,23 @@ def run(
 
     `bros-sim run exp.yaml --set seed=3 --set cluster.replicas=4 --workers 8`
     """
+    from bros_sim.cli.collect import collect
     from bros_sim.cli.figures import draw_figures
     from bros_sim.store import Store
 
     loaded, figures = _load(experiment, overrides or [])
     store = Store(out / loaded.spec.name, decisions=loaded.spec.outputs.decisions)
     if dry_run:
-        _list_points(loaded.points, store, form)
+        _list_points(loaded, store, form)
         return
     store.open()
     if overwrite:
-        for point in loaded.points:
+        for point in loaded.all_points:
             store.remove(point.key)
-    errors = _run_missing(loaded.points, store, workers or _cores(), experiment)
-    results = _collect(loaded, store, errors)
+    errors = _run_missing(loaded.all_points, store, workers or _cores(), experiment)
+    results, capacity = collect(loaded, store, errors)
     draw_figures(figures, results)
-    _print(results, form)
+    _print(loaded, results, capacity, errors, form)
     if errors:
         raise typer.Exit(FAILED)
 
@@ -122,8 +124,13 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def _list_points(points: "list[Point]", store: "Store", form: Format) -> None:
-    rows = [{**point.labels, "key": point.key, "state": store.state(point.key)} for point in points]
+def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:
+    points, rows = loaded.points, []
+    for point in points:
+        rows.append({**point.labels, "key": point.key, "state": store.state(point.key)})
+        if loaded.alone:
+            alone = loaded.alone.get(point.key)
+            rows[-1]["be_alone"] = store.state(alone.key) if alone else "no BE"
     if form is Format.JSON:
         full = [{**row, "resolved": one.plain} for row, one in zip(rows, points, strict=True)]
         sys.stdout.write(json.dumps({"folder": str(store.folder), "points": full}, indent=1) + "\n")
@@ -155,30 +162,26 @@ def _run_missing(
     return {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
 
 
-def _collect(loaded: "Loaded", store: "Store", errors: dict[str, str]) -> "ResultSet":
-    from bros_sim.results import ResultSet
+def _print(
+    loaded: "Loaded",
+    results: "ResultSet",
+    capacity: "pd.DataFrame",
+    errors: dict[str, str],
+    form: Format,
+) -> None:
+    from bros_sim.cli.tables import print_capacity, print_results
 
-    points = [
-        store.read(point.labels, point.key, errors.get(point.key, "")) for point in loaded.points
-    ]
-    results = ResultSet(loaded.spec.name, store.folder, points)
-    store.write_summary(results)
-    streams = [asdict(tried) for tried in loaded.tried]
-    store.write_provenance(loaded.source, results, loaded.contents, streams)
-    return results
-
-
-def _print(results: "ResultSet", form: Format) -> None:
-    from bros_sim.cli.tables import print_results
-
-    failed = [point for point in results.points if point.error]
-    for point in failed:
-        labels = ", ".join(f"{name}={value}" for name, value in point.labels.items())
-        say(f"failed: {labels}: {point.error}")
+    alone = {point.key: point for point in loaded.alone.values()}
+    for what, points in (("failed", loaded.points), ("failed, BE alone", alone.values())):
+        for point in points:
+            if point.key in errors:
+                labels = ", ".join(f"{name}={value}" for name, value in point.labels.items())
+                say(f"{what}: {labels}: {errors[point.key]}")
     if form is Format.JSON:
-        rows = json.loads(results.table().to_json(orient="records"))
+        rows, rates = (json.loads(t.to_json(orient="records")) for t in (results.table(), capacity))
         content = {"name": results.name, "folder": str(results.folder), "rows": rows}
-        sys.stdout.write(json.dumps(content, indent=1) + "\n")
+        sys.stdout.write(json.dumps({**content, "capacity": rates}, indent=1) + "\n")
         return
     print_results(results)
+    print_capacity(capacity)
     say(f"results: {results.folder}")

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bros_sim.labels import short_names
+from bros_sim.metric_table import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bros_sim.results import PointResult, ResultSet
 
+RETENTION = "be_retention"
 COLUMNS = {
     "slo_attainment": "SLO met %",
     "mean_ttft_ms": "TTFT mean ms",
@@ -24,6 +26,7 @@ COLUMNS = {
     "mean_tpot_ms": "TPOT mean ms",
     "p99_tpot_ms": "p99",
     "output_throughput_steady": "tokens/s",
+    RETENTION: "BE kept %",
     "num_preemptions": "preempted",
     "saturation": "load",
 }
@@ -44,14 +47,41 @@ def print_results(results: "ResultSet") -> None:
         name for name in (results.points[0].labels if results.points else ()) if name != "seed"
     ]
     good = frame[frame["error"] == ""]
+    columns = {name: text for name, text in COLUMNS.items() if name in frame or name != RETENTION}
     rows = []
     for keys, group in good.groupby([*labels, "class"], sort=False, dropna=False):
         if group["arrived"].sum() and keys[-1] != "all":
-            rows.append([*map(_text, keys), *(_cell(group, name) for name in COLUMNS)])
-    headings = [*short_names(labels).values(), "class", *COLUMNS.values()]
+            rows.append([*map(_text, keys), *(_cell(group, name) for name in columns)])
+    headings = [*short_names(labels).values(), "class", *columns.values()]
     print_table(headings, rows)
     for line in _notes(results):
         sys.stdout.write(f"{line}\n")
+
+
+def print_capacity(table: "pd.DataFrame") -> None:
+    """One row per system and point of the other axes; nothing if there is nothing to say."""
+    if table.empty:
+        return
+    labels = list(table.columns[: table.columns.get_loc("capacity")])
+    rates = list(dict.fromkeys(table["capacity"]))
+    rows = [
+        [*map(_text, keys), *(_rate(row) for _, row in group.iterrows())]
+        for keys, group in table.groupby(labels, sort=False, dropna=False)
+    ]
+    sys.stdout.write(f"\nRequests/s ({table['load'].iloc[0]}) that keep 90 % and 99 % SLO met:\n")
+    print_table([*short_names(labels).values(), *rates], rows)
+
+
+def _rate(row: "pd.Series[float]") -> str:
+    """The rate with its interval, or on which side of the grid it lies."""
+    if math.isnan(row["at_least_rps"]):
+        return f"below {row['below_rps']:g}"
+    if math.isnan(row["below_rps"]):
+        return f"at least {row['at_least_rps']:g}"
+    if row["seeds"] == 1:
+        return f"{row['rate_rps']:.3g}"
+    half = row["half_width_rps"]
+    return f"{row['rate_rps']:.3g} ± {'?' if math.isnan(half) else f'{half:.2g}'}"
 
 
 def _cell(group: "pd.DataFrame", name: str) -> str:
@@ -60,7 +90,7 @@ def _cell(group: "pd.DataFrame", name: str) -> str:
     value = float(group[name].astype(float).mean())
     if math.isnan(value):
         return "-"
-    return f"{100 * value:.1f}" if name == "slo_attainment" else _number(value)
+    return f"{100 * value:.1f}" if METRICS[name].unit == "share" else _number(value)
 
 
 def _number(value: float) -> str:

@@ -81,18 +81,32 @@ def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401
 class Loaded:
     """A checked experiment: what it says, its points, and the data it was read from.
 
-    ``tried`` are the streams that were built while it was checked.
+    ``tried`` are the streams that were built while it was checked. ``alone`` maps the key of a
+    point to the point without its real-time streams, if the experiment asks for be_retention.
     """
 
     spec: Experiment
     points: list[Point]
     source: Mapping[str, Data]
     tried: list[Tried]
+    alone: Mapping[str, Point]
 
     @property
     def warnings(self) -> list[str]:
         """One line for each stream whose requests are not what its trace or lengths say."""
         return list(told(self.tried))
+
+    @property
+    def all_points(self) -> list[Point]:
+        """Everything to run."""
+        return [*self.points, *self.alone.values()]
+
+    @property
+    def loads(self) -> list[str]:
+        """The swept rates of real-time streams."""
+        streams = [name for name, s in self.spec.workload.items() if s.service_class == "rt"]
+        rates = {f"workload.{name}.arrivals.rate_rps" for name in streams}
+        return [axis for axis in self.points[0].labels if axis in rates]
 
     @property
     def contents(self) -> dict[str, str]:
@@ -118,7 +132,15 @@ def load(document: Document) -> Loaded:
     if faults:
         raise InputError(*faults)
     tried = try_streams(document, specs)
-    return Loaded(specs[0][1], _points(specs, inputs), document.data, tried)
+    points = _points(specs, inputs)
+    alone: dict[str, Point] = {}
+    if specs[0][1].outputs.be_retention:
+        alone = _alone(points, specs, inputs)
+        if not alone:
+            raise InputError(
+                document.fault(("outputs", "be_retention"), "no stream is of class be")
+            )
+    return Loaded(specs[0][1], points, document.data, tried, alone)
 
 
 def _grid(document: Document, inputs: Inputs) -> dict[str, list[Data]]:
@@ -232,3 +254,21 @@ def _points(specs: list[tuple[Labels, Experiment]], inputs: Inputs) -> list[Poin
                 point_labels = {"system": name, **labels, "seed": seed}
                 points.append(Point(point_labels, point_spec(spec, name, seed), contents))
     return points
+
+
+def _alone(
+    points: list[Point], specs: list[tuple[Labels, Experiment]], inputs: Inputs
+) -> dict[str, Point]:
+    """Key of a point -> the point with best-effort streams only, where it has any.
+
+    Every stream draws from its own generators, so best-effort requests arrive as they did. Points
+    that differ in real-time streams alone share one such run.
+    """
+    reduced = _points([(labels, _best_effort(spec)) for labels, spec in specs], inputs)
+    pairs = zip(points, reduced, strict=True)
+    return {point.key: alone for point, alone in pairs if alone.spec.workload}
+
+
+def _best_effort(spec: Experiment) -> Experiment:
+    streams = {name: s for name, s in spec.workload.items() if s.service_class == "be"}
+    return spec.model_copy(update={"workload": streams})

@@ -140,10 +140,13 @@ class Sweep(Strict):
 
 
 class Outputs(Strict):
-    """What is stored of a point beside its tables; changes no result."""
+    """What is stored or measured besides; changes no result of a point."""
 
     decisions: bool = Field(
         False, description="log who ran and who did not, and why, for `bros-sim explain`"
+    )
+    be_retention: bool = Field(
+        False, description="run each point's best-effort streams alone as well, to compare with"
     )
 
 

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
-from scipy import stats
 
+from bros_sim.intervals import half_width
 from bros_sim.labels import short_names
 from bros_sim.metric_table import METRICS, metric_name
 from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, open_axes, select
@@ -36,7 +36,6 @@ from bros_sim.plots.style import (
 HEIGHT_IN = 2.35
 TARGET = 90.0
 """The attainment that a service is usually asked for, in per cent."""
-CONFIDENCE = 0.95
 WIDE_X = 8.0
 """Largest / smallest value from which the x axis is logarithmic."""
 LONGEST_LABEL = 32
@@ -107,7 +106,7 @@ def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: 
         known = [v for v in axes[x] if v in grouped]
         at = np.array([positions[v] for v in known])
         mean = np.array([grouped[v].mean() for v in known])
-        half = np.array([_half_width(grouped[v]) for v in known])
+        half = np.array([half_width(grouped[v]) for v in known])
         colour = PALETTE[n % len(PALETTE)]
         panel.plot(
             at, mean, color=colour, marker=MARKERS[n % len(MARKERS)], label=_name(by, value, axes),
@@ -115,14 +114,6 @@ def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: 
         )  # fmt: skip
         low, high = _band(mean, half, METRICS[y].unit == "share")
         panel.fill_between(at, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
-
-
-def _half_width(sample: NDArray[np.float64]) -> float:
-    """Half of the 95 % t interval of the mean; 0 for one seed, which has no interval."""
-    if sample.size < 2:
-        return 0.0
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, sample.size - 1)
-    return float(quantile * sample.std(ddof=1) / np.sqrt(sample.size))
 
 
 def _band(

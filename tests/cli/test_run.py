@@ -57,7 +57,7 @@ def test_a_run_writes_the_layout_and_prints_a_table(bros, tiny, tmp_path):
     assert "Priority mirrors vLLM" in result.stdout
     folder = tmp_path / "results" / "tiny"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "figures", "points", "provenance.json", "summary.csv",
+        "capacity.csv", "figures", "points", "provenance.json", "summary.csv",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
         "attainment-rate_rps.png", "attainment-rate_rps.svg",

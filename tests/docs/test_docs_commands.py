@@ -89,7 +89,9 @@ def _first(stdout: str, command: Command) -> None:
 
 
 def _quickstart(stdout: str, command: Command) -> None:
-    assert stdout.count("\n vLLM FCFS") == 10
+    table, capacity = stdout.split("\nRequests/s (")
+    assert table.count("\n vLLM FCFS") == 10
+    assert capacity.count("\n vLLM FCFS") == 1
     assert "vLLM priority mirrors vLLM" in stdout
     assert Path("results/quickstart/figures/attainment-rate_rps.png").exists()
 

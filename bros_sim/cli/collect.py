@@ -1,0 +1,45 @@
+"""From stored points to the results of an experiment: what compares points with each other."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import pandas as pd
+
+from bros_sim.experiment import Loaded, Point
+from bros_sim.metrics import capacities
+from bros_sim.results import PointResult, ResultSet
+from bros_sim.store import Store
+
+
+def collect(
+    loaded: Loaded, store: Store, errors: Mapping[str, str]
+) -> tuple[ResultSet, pd.DataFrame]:
+    """The results of all points and the capacities read off them; both are written as well.
+
+    ``errors`` maps the keys of failed points to what went wrong.
+    """
+    points = [_read(point, loaded, store, errors) for point in loaded.points]
+    results = ResultSet(loaded.spec.name, store.folder, points)
+    capacity = _capacity(loaded, results.table())
+    store.write_summary(results)
+    store.write_capacity(capacity)
+    streams = [asdict(tried) for tried in loaded.tried]
+    store.write_provenance(loaded.source, results, loaded.contents, streams)
+    return results, capacity
+
+
+def _read(point: Point, loaded: Loaded, store: Store, errors: Mapping[str, str]) -> PointResult:
+    result = store.read(point.labels, point.key, errors.get(point.key, ""))
+    alone = loaded.alone.get(point.key)
+    if alone is None:
+        return result
+    return result.beside(store.read(alone.labels, alone.key, errors.get(alone.key, "")))
+
+
+def _capacity(loaded: Loaded, table: pd.DataFrame) -> pd.DataFrame:
+    """No rows unless the sweep is over one real-time load and there is an attainment."""
+    loads = loaded.loads
+    if len(loads) != 1 or table[loads[0]].nunique() < 2 or "slo_attainment" not in table:
+        return pd.DataFrame()
+    by = [name for name in loaded.points[0].labels if name not in {loads[0], "seed"}]
+    return capacities(table, loads[0], by)

@@ -1,0 +1,94 @@
+"""Capacity: the highest load that keeps the attainment, read off the grid of a load sweep.
+
+What DistServe (arXiv 2401.09670) calls goodput. Attainment falls with load, so the curve is first
+made non-increasing by least squares (isotonic regression), then taken as linear between loads.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from bros_sim.intervals import half_width
+
+TARGETS = {"rate@90": 0.90, "rate@99": 0.99}
+ROUNDING = 1e-9
+"""What means of shares may lose: 90 % in each of three seeds is 90 % on average."""
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where an attainment curve falls below a target.
+
+    ``rate`` is NaN where that is not inside the grid: ``at_least``, the highest load that keeps the
+    target, is then NaN (none does) or ``below``, the lowest beyond it, is (all do).
+    """
+
+    rate: float
+    at_least: float
+    below: float
+
+
+def crossing(loads: Floats, attainment: Floats, target: float) -> Crossing:
+    """The load at which ``attainment``, a share for each of the rising ``loads``, is ``target``."""
+    curve = np.asarray(isotonic_regression(attainment, increasing=False).x, np.float64)
+    kept = int(np.count_nonzero(curve >= target - ROUNDING))
+    at_least = float(loads[kept - 1]) if kept else np.nan
+    below = float(loads[kept]) if kept < loads.size else np.nan
+    rate = np.nan
+    if 0 < kept < loads.size:
+        above, under = max(float(curve[kept - 1]), target), float(curve[kept])
+        rate = at_least + (above - target) / (above - under) * (below - at_least)
+    return Crossing(float(rate), at_least, below)
+
+
+def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFrame:
+    """``rate@90`` and ``rate@99`` of real-time requests for each value of the columns ``by``.
+
+    Args:
+        table: summary.csv as a frame.
+        load: Its column with the load in requests/s, any number of values.
+        by: The columns that name a system or a point of the other axes; every seed is averaged.
+
+    Returns:
+        ``by``, ``capacity`` (key of TARGETS), ``load`` (the column's name), ``rate_rps`` of the
+        mean curve, ``half_width_rps`` of the 95 % t interval over the seeds' own curves (NaN with
+        one seed or where one does not cross inside the grid), ``at_least_rps`` and ``below_rps``
+        as in `Crossing`, ``seeds``. Only loads count at which every seed has an attainment; a
+        group without any has no rows.
+    """
+    good = table[(table["class"] == "rt") & (table["error"] == "")]
+    rows = [
+        {**dict(zip(by, keys, strict=True)), **row}
+        for keys, group in good.groupby(list(by), sort=False, dropna=False)
+        for row in _of_group(group, load)
+    ]
+    measured = ["rate_rps", "half_width_rps", "at_least_rps", "below_rps", "seeds"]
+    return pd.DataFrame(rows, columns=[*by, "capacity", "load", *measured])
+
+
+def _of_group(group: pd.DataFrame, load: str) -> Iterator[dict[str, object]]:
+    curves = group.pivot_table(
+        index="seed", columns=load, values="slo_attainment", aggfunc="first", dropna=False
+    )
+    curves = curves.astype(float).dropna(axis=1)
+    if curves.empty:
+        return
+    loads, shares = curves.columns.to_numpy(np.float64), curves.to_numpy(np.float64)
+    for name, target in TARGETS.items():
+        found = crossing(loads, shares.mean(axis=0), target)
+        own = np.array([crossing(loads, seed, target).rate for seed in shares])
+        known = own.size > 1 and bool(np.isfinite([*own, found.rate]).all())
+        yield {
+            "capacity": name,
+            "load": load,
+            "rate_rps": found.rate,
+            "half_width_rps": half_width(own) if known else np.nan,
+            "at_least_rps": found.at_least,
+            "below_rps": found.below,
+            "seeds": len(shares),
+        }
