@@ -1,0 +1,1 @@
+"""From measurements of a GPU to a latency profile: plan, measure, import."""

@@ -1,0 +1,97 @@
+"""JSON files of other programs: read, checked by key, every fault with its file and path."""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bros_sim.config import show_path
+from bros_sim.config.messages import finished
+from bros_sim.errors import InputError
+
+MAX_FAULTS = 10
+"""Faults of one file that are printed; the rest is only counted."""
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Foreign(BaseModel):
+    """Base of what other programs write: keys that we do not know are none of our business.
+
+    Numbers must be numbers (no text, no booleans) and finite.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
+
+
+M = TypeVar("M", bound=Foreign)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, gzip or plain.
+
+    Raises:
+        InputError: It cannot be read, is damaged, or is not UTF-8.
+    """
+    try:
+        raw = path.read_bytes()
+        plain = gzip.decompress(raw) if raw[:2] == GZIP_MAGIC else raw
+        return plain.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text: {error.reason}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: damaged or truncated gzip data: {error}") from None
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be read: {what}") from None
+
+
+def parse_json(text: str, path: Path, line: int = 1) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """The value of a JSON text that starts in ``line`` of ``path``.
+
+    Raises:
+        InputError: It is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"{path}:{line + error.lineno - 1}:{error.colno}"
+        raise InputError(f"{place}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}:{line}: not JSON: {error}") from None
+
+
+def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = ()) -> M:
+    """``data`` as a ``shape``.
+
+    Args:
+        shape: The class to make.
+        data: What ``parse_json`` returned, or a part of it.
+        place: The file, or file and line: how a fault starts.
+        at: Path of the part in the file.
+
+    Raises:
+        InputError: A key is missing or of the wrong type: one line for each fault.
+    """
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        raise InputError(*capped(place, _lines(error, shape, place, tuple(at)))) from None
+
+
+def capped(place: str, lines: Iterable[str]) -> list[str]:
+    """The first faults, and how many more there are."""
+    found = list(dict.fromkeys(lines))
+    more = len(found) - MAX_FAULTS
+    return [*found[:MAX_FAULTS], *([f"{place}: and {more} more faults"] if more > 0 else [])]
+
+
+def _lines(
+    error: ValidationError, shape: type[Foreign], place: str, at: tuple[int | str, ...]
+) -> Iterable[str]:
+    for item in error.errors(include_url=False):
+        what = str(finished(item, shape)["type"])
+        yield f"{place}: {show_path(at + tuple(item['loc']))}{what}"
