@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bros_sim.cli import profile_import
 from bros_sim.cli.run import Format, FormatOption
 
 if TYPE_CHECKING:
     from bros_sim.latency.profile import FitError, Profile
 
-app = typer.Typer(no_args_is_help=True, help="List and show the GPU profiles.")
+app = typer.Typer(no_args_is_help=True, help="List, show and make GPU profiles.")
+app.command("import")(profile_import.import_results)
 
 ProfileName = Annotated[
     str, typer.Argument(metavar="PROFILE", help="Id of a shipped profile, or a YAML file.")

@@ -1,0 +1,56 @@
+"""What an importer is: how its format is recognised, and what it makes of its files."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.model_config import ModelDims
+from bros_sim.calibration.request_rows import RequestRow
+from bros_sim.calibration.step_rows import StepRow
+
+
+@dataclass(frozen=True)
+class Options:
+    """What some formats leave out and the user must say; ``None`` where it was not said."""
+
+    model: ModelDims | None = None
+    tp: int = 1
+    batch_size: int | None = None
+    input_len: int | None = None
+    output_len: int | None = None
+    max_num_batched_tokens: int = 8192
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Measured iterations; ``notes`` say what was left out and what the times do not hold."""
+
+    rows: tuple[StepRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """The requests of one benchmark run. ``failed`` ones are counted, and have no row."""
+
+    label: str
+    rows: tuple[RequestRow, ...]
+    failed: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All the runs that files hold, in their order."""
+
+    runs: tuple[Run, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format. ``read`` gets all files of the format at once: some belong together."""
+
+    name: str
+    title: str
+    fits: Callable[[Content], bool]
+    read: Callable[[Sequence[Content], Options], Steps | Runs]

@@ -1,0 +1,85 @@
+"""A result file as it lies on disk: one JSON value, one JSON value per line, or CSV rows."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bros_sim.calibration.checked_json import parse_json, read_text
+from bros_sim.errors import InputError
+
+
+@dataclass(frozen=True)
+class Record:
+    """One JSON value or one CSV row; ``place`` is the file, and the line if there are several."""
+
+    place: str
+    data: Any
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file. ``header`` holds the column names of a CSV file and is empty for JSON."""
+
+    path: Path
+    layout: Literal["json", "jsonl", "csv"]
+    records: tuple[Record, ...]
+    header: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> Any:  # noqa: ANN401 - whatever the file holds
+        """The first record, by which a format is recognised; ``None`` for CSV without rows."""
+        return self.records[0].data if self.records else None
+
+    def has(self, *keys: str) -> bool:
+        """Whether the first record is an object with these keys."""
+        return isinstance(self.first, dict) and all(key in self.first for key in keys)
+
+
+def read_content(path: Path) -> Content:
+    """Read a file, gzip or plain, by what is in it.
+
+    Raises:
+        InputError: It cannot be read, is empty, or is neither JSON nor a table.
+    """
+    text = read_text(path)
+    if not text.strip():
+        raise InputError(f"{path}: the file is empty")
+    if text.lstrip()[0] in "{[":
+        return _json(text, path)
+    return _csv(text, path)
+
+
+def _json(text: str, path: Path) -> Content:
+    try:
+        return Content(path, "json", (Record(str(path), json.loads(text)),))
+    except (ValueError, RecursionError):
+        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if len(lines) == 1 or not _alone(lines[0][1]):
+        parse_json(text, path)  # raises, with the place in the whole text
+    records = (Record(f"{path}:{n}", parse_json(line, path, n)) for n, line in lines)
+    return Content(path, "jsonl", tuple(records))
+
+
+def _alone(line: str) -> bool:
+    """Whether a line is a JSON value of its own."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _csv(text: str, path: Path) -> Content:
+    rows = csv.reader(text.splitlines())
+    header = tuple(name.strip() for name in next(rows))
+    records = []
+    for row in rows:
+        if not row:
+            continue
+        if len(row) != len(header):
+            what = f"has {len(row)} columns where the header has {len(header)}"
+            raise InputError(f"{path}:{rows.line_num}: {what}")
+        records.append(Record(f"{path}:{rows.line_num}", dict(zip(header, row, strict=True))))
+    return Content(path, "csv", tuple(records), header)

@@ -1,0 +1,184 @@
+"""LLMServingSim's layer tables (profiler 1.0, vLLM 0.19): CUDA time of each layer of one block.
+
+Three CSV files make a set, in microseconds: ``attention`` by chunk, tokens before the chunk,
+decoding requests and the tokens before each of their new ones; ``dense`` by tokens;
+``per_sequence`` by sequences.
+
+An iteration is their sum: the dense layers of a block once, its ``layernorm`` twice (before
+attention and before the feed-forward part), times the blocks; embedding, final norm, LM head and
+sampler once. Between measured sizes the layers are linear. The rows are CUDA time: neither the
+engine's overhead nor, for several GPUs, the two all-reduces of a block are in them. ``skew`` tables
+(unequal KV lengths) are no iterations.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bros_sim.calibration.checked_json import capped
+from bros_sim.calibration.importers.base import Options, Steps
+from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.step_rows import step_row
+from bros_sim.errors import InputError
+from bros_sim.latency.base import StepShape
+
+US = 1e-6
+TABLES = {
+    "attention": ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
+    "dense": ("layer", "tokens", "time_us"),
+    "per_sequence": ("layer", "sequences", "time_us"),
+    "skew": ("regime", "n", "nb", "ratio", "skew", "pc", "kp", "kvs"),
+}
+"""Table -> the columns that it is told by."""
+PER_BLOCK = {
+    "layernorm": 2,
+    "qkv_proj": 1,
+    "qk_norm": 1,
+    "rotary_emb": 1,
+    "o_proj": 1,
+    "gate_up_proj": 1,
+    "act_fn": 1,
+    "down_proj": 1,
+}
+"""Dense layer -> how often it occurs in a block."""
+ONCE = ("embedding", "final_layernorm")
+HEAD = ("lm_head", "sampler")
+OPTIONAL = {"qk_norm", "rotary_emb"}
+"""Layers that some architectures do not have."""
+
+
+class Curve(NamedTuple):
+    """Microseconds against a size: linear between the measured sizes."""
+
+    sizes: NDArray[np.float64]
+    time_us: NDArray[np.float64]
+
+    @property
+    def last(self) -> float:
+        """The largest measured size."""
+        return float(self.sizes[-1])
+
+    def at(self, size: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Microseconds of each of some sizes."""
+        return np.interp(size, self.sizes, self.time_us)
+
+
+def is_layer_table(content: Content) -> bool:
+    """A CSV file with the columns of one of the tables."""
+    return content.layout == "csv" and _kind(content) is not None
+
+
+def _kind(content: Content) -> str | None:
+    return next((kind for kind, need in TABLES.items() if set(need) <= set(content.header)), None)
+
+
+def read_layers(contents: Sequence[Content], options: Options) -> Steps:
+    """One iteration for each row of the attention table, inside the range of the other two.
+
+    Raises:
+        InputError: A table is missing or there twice, a cell is no number, or the number of
+            blocks is not known.
+    """
+    tables = _tables(contents)
+    if options.model is None:
+        raise InputError(
+            f"{contents[0].path}: layer tables need --model: how many blocks there are"
+        )
+    dense, sampled = (
+        _curves(tables["dense"], "tokens"),
+        _curves(tables["per_sequence"], "sequences"),
+    )
+    block, once = _sum(dense, PER_BLOCK), _sum(dense, dict.fromkeys(ONCE, 1))
+    head = _sum(sampled, dict.fromkeys(HEAD, 1))
+    cells = np.array(_numbers(tables["attention"], TABLES["attention"]))
+    chunk, before, jobs, kv, time_us = cells.T
+    tokens, sequences = chunk + jobs, jobs + (chunk > 0)
+    inside = (tokens <= min(block.last, once.last)) & (sequences <= head.last) & (tokens > 0)
+    total_us = options.model.layers * (block.at(tokens) + time_us)
+    total_us += once.at(tokens) + head.at(sequences)
+    rows = []
+    for n in np.flatnonzero(inside).tolist():
+        chunks = ((int(chunk[n]), int(before[n])),) if chunk[n] else ()
+        shape = StepShape(chunks, int(jobs[n]), int(jobs[n] * (kv[n] + 1)))
+        rows.append(step_row(shape, US * float(total_us[n]), 1))
+    outside = len(cells) - len(rows)
+    return Steps(tuple(rows), tuple(_notes(outside, "skew" in tables, options.tp)))
+
+
+def _notes(outside: int, skew: bool, tp: int) -> list[str]:
+    notes = ["times are CUDA time of the layers: the engine's overhead is not in them"]
+    if tp > 1:
+        notes.append(f"tp {tp}: the two all-reduces of each block are not in these files: ADD THEM")
+    if outside:
+        notes.append(f"left out: {outside} attention rows beyond the sizes of the other tables")
+    if skew:
+        notes.append("left out: the skew table (batches of unequal KV lengths)")
+    return notes
+
+
+def _tables(contents: Sequence[Content]) -> dict[str, Content]:
+    found: dict[str, Content] = {}
+    for content in contents:
+        kind = _kind(content)
+        assert kind is not None
+        if kind in found:
+            raise InputError(f"{content.path}: is a second {kind} table, beside {found[kind].path}")
+        found[kind] = content
+    missing = [kind for kind in TABLES if kind not in found and kind != "skew"]
+    if missing:
+        what = f"name the {' and '.join(missing)} table of the same set as well"
+        raise InputError(f"{contents[0].path}: {what}")
+    return found
+
+
+def _curves(content: Content, size: str) -> dict[str, Curve]:
+    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    numbers = _numbers(content, (size, "time_us"))
+    for record, (at, time_us) in zip(content.records, numbers, strict=True):
+        points[record.data["layer"]].append((at, time_us))
+    known = {*PER_BLOCK, *ONCE, *HEAD}
+    strange = sorted(set(points) - known)
+    wanted = set(HEAD) if size == "sequences" else {*PER_BLOCK, *ONCE} - OPTIONAL
+    missing = sorted(wanted - set(points))
+    if strange or missing:
+        faults = [f"{content.path}: layer: '{name}' is not known" for name in strange]
+        faults += [f"{content.path}: layer: there is no '{name}'" for name in missing]
+        raise InputError(*faults)
+    return {name: Curve(*map(np.array, zip(*sorted(p), strict=True))) for name, p in points.items()}
+
+
+def _sum(curves: Mapping[str, Curve], counts: Mapping[str, int]) -> Curve:
+    """The sum of several layers, at every size that one of them was measured at and all cover."""
+    parts = [(curves[name], count) for name, count in counts.items() if name in curves]
+    known = np.unique(np.concatenate([curve.sizes for curve, _ in parts]))
+    sizes = known[known <= min(curve.last for curve, _ in parts)]
+    return Curve(sizes, np.sum([count * curve.at(sizes) for curve, count in parts], axis=0))
+
+
+def _numbers(content: Content, columns: Sequence[str]) -> list[tuple[float, ...]]:
+    faults, rows = [], []
+    for record in content.records:
+        row = []
+        for name in columns:
+            value = _number(record.data[name])
+            if value is None:
+                cell = record.data[name]
+                faults.append(f"{record.place}: {name}: must be a number from 0, not '{cell}'")
+            row.append(value or 0.0)
+        rows.append(tuple(row))
+    if faults:
+        raise InputError(*capped(str(content.path), faults))
+    if not rows:
+        raise InputError(f"{content.path}: the table has no rows")
+    return rows
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None

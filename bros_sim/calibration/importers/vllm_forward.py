@@ -1,0 +1,108 @@
+"""``vllm bench forward --output-json`` (vLLM 0.33): exact batches, timed as CUDA graphs.
+
+A list of cases, times in microseconds. ``kv_len`` counts the tokens after the step, the new ones
+included. The batch is the expanded ``requests`` and not the case's name: by default the tool draws
+the lengths anew (``--kv-len-jitter 0.5``). Sampling and the CPU's part of a step are not in it.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from bros_sim.calibration.checked_json import Foreign, capped, checked
+from bros_sim.calibration.importers.base import Options, Steps
+from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.step_rows import StepRow, step_row
+from bros_sim.errors import InputError
+from bros_sim.latency.base import StepShape
+
+UNSTABLE_PCT = 0.5
+"""Spread of the sample medians from which vLLM itself calls a timing unstable."""
+
+
+class _Request(Foreign):
+    query_len: Annotated[int, Field(ge=1)]
+    kv_len: Annotated[int, Field(ge=1)]
+    num_draft_tokens: int = 0
+
+    @property
+    def context(self) -> int:
+        return self.kv_len - self.query_len
+
+
+class _Latency(Foreign):
+    count: Annotated[int, Field(ge=1)] = 1
+    sample_spread_pct: float = 0.0
+
+
+class _Rank(Foreign):
+    latency_us: _Latency = _Latency()
+
+
+class _Case(Foreign):
+    case: str
+    requests: Annotated[list[_Request], Field(min_length=1)]
+    median_us: Annotated[float, Field(gt=0)]
+    ranks: tuple[_Rank, ...] = ()
+
+
+def is_forward(content: Content) -> bool:
+    """A list of objects with a case, its requests and a median."""
+    first = content.first
+    return (
+        isinstance(first, list)
+        and bool(first)
+        and isinstance(first[0], dict)
+        and {"case", "requests", "median_us"} <= set(first[0])
+    )
+
+
+def read_forward(contents: Sequence[Content], _: Options) -> Steps:
+    """Every case is one iteration.
+
+    Raises:
+        InputError: A case lacks a key, or its lengths contradict each other.
+    """
+    rows: list[StepRow] = []
+    drafted = unstable = 0
+    for content in contents:
+        for case in _cases(content):
+            if any(request.num_draft_tokens for request in case.requests):
+                drafted += 1
+                continue
+            latency = case.ranks[0].latency_us if case.ranks else _Latency()
+            unstable += latency.sample_spread_pct > UNSTABLE_PCT
+            rows.append(step_row(_shape(case), 1e-6 * case.median_us, latency.count))
+    notes = []
+    if drafted:
+        notes.append(f"left out: {drafted} cases with draft tokens (speculative decoding)")
+    if unstable:
+        notes.append(f"{unstable} cases are unstable: sample medians spread over {UNSTABLE_PCT} %")
+    return Steps(tuple(rows), tuple(notes))
+
+
+def _cases(content: Content) -> list[_Case]:
+    place = str(content.path)
+    faults: list[str] = []
+    cases = []
+    for number, data in enumerate(content.first):
+        try:
+            case = checked(_Case, data, place, at=(number,))
+        except InputError as error:
+            faults += error.faults
+            continue
+        cases.append(case)
+        for index, request in enumerate(case.requests):
+            if request.context < 0:
+                what = f"kv_len: {request.kv_len} is less than query_len {request.query_len}"
+                faults.append(f"{place}: {number}.requests.{index}.{what}")
+    if faults:
+        raise InputError(*capped(place, faults))
+    return cases
+
+
+def _shape(case: _Case) -> StepShape:
+    decodes = [r for r in case.requests if r.query_len == 1 and r.context]
+    chunks = tuple((r.query_len, r.context) for r in case.requests if r not in decodes)
+    return StepShape(chunks, len(decodes), sum(r.kv_len for r in decodes))

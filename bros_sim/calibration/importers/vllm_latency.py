@@ -1,0 +1,186 @@
+"""``vllm bench latency``: the time of whole generations of a static batch.
+
+Two files: ``--output-json`` (seconds; no batch size, no lengths; versions differ in ``model_id``
+and ``std_latency``) and, with ``SAVE_TO_PYTORCH_BENCHMARK_FORMAT=1``, ``<name>.pytorch.json`` with
+the arguments beside the same latencies. A generation is one prefill and ``output_len - 1`` decode
+iterations, with the engine's and the client's work between them. Iterations follow in two cases:
+
+- ``output_len`` 1 is one prefill iteration, if the batch fits into one.
+- Two runs that differ in ``output_len`` alone differ by decode iterations alone.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+from statistics import median
+from typing import Annotated
+
+from pydantic import Field
+
+from bros_sim.calibration.checked_json import Foreign, checked
+from bros_sim.calibration.importers.base import Options, Steps
+from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.step_rows import StepRow, step_row
+from bros_sim.errors import InputError
+from bros_sim.latency.base import StepShape
+
+Count = Annotated[int, Field(ge=1)]
+Latencies = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+
+class _Plain(Foreign):
+    latencies: Latencies
+
+
+class _Args(Foreign):
+    batch_size: Count
+    input_len: Count
+    output_len: Count
+    n: Count = 1
+    max_num_batched_tokens: int | None = None
+
+
+class _ExtraInfo(Foreign):
+    args: _Args
+
+
+class _Benchmark(Foreign):
+    extra_info: _ExtraInfo
+
+
+class _Metric(Foreign):
+    name: str
+    benchmark_values: Latencies
+
+
+class _Record(Foreign):
+    benchmark: _Benchmark
+    metric: _Metric
+
+
+@dataclass(frozen=True)
+class _Generation:
+    """The median time of generating ``output_len`` tokens for each of ``batch`` prompts."""
+
+    place: str
+    batch: int
+    input_len: int
+    output_len: int
+    budget: int
+    latencies: tuple[float, ...]
+
+    @property
+    def same_batch(self) -> tuple[int, int]:
+        return self.batch, self.input_len
+
+    @property
+    def time_s(self) -> float:
+        return median(self.latencies)
+
+
+def is_latency(content: Content) -> bool:
+    """The file of ``--output-json``, of any version."""
+    return content.has("avg_latency", "latencies", "percentiles")
+
+
+def is_latency_record(content: Content) -> bool:
+    """The file in the format of PyTorch's benchmark database."""
+    first = content.first
+    return (
+        isinstance(first, list)
+        and bool(first)
+        and isinstance(first[0], dict)
+        and {"benchmark", "metric", "model"} <= set(first[0])
+    )
+
+
+def read_latency(contents: Sequence[Content], options: Options) -> Steps:
+    """The iterations that can be told from whole generations; the rest is named, with the reason.
+
+    Raises:
+        InputError: Lengths or batch size are not known, or no iteration can be told.
+    """
+    full = [g for content in contents if is_latency_record(content) for g in _recorded(content)]
+    known = {generation.latencies for generation in full}
+    plain = [content for content in contents if is_latency(content)]
+    full += [g for g in _stated(plain, options) if g.latencies not in known]
+    rows, notes = _derive(sorted(full, key=lambda g: (g.same_batch, g.output_len)))
+    if not rows:
+        raise InputError(*notes)
+    return Steps(tuple(rows), (*notes, "times are of a whole engine: CPU work is in them"))
+
+
+def _recorded(content: Content) -> Iterator[_Generation]:
+    for number, data in enumerate(content.first):
+        record = checked(_Record, data, str(content.path), at=(number,))
+        args = record.benchmark.extra_info.args
+        if record.metric.name != "latency" or args.n != 1:
+            what = f"{number}.metric.name: is no latency of one sequence per prompt"
+            raise InputError(f"{content.path}: {what}")
+        budget = args.max_num_batched_tokens or Options.max_num_batched_tokens
+        yield _Generation(
+            str(content.path),
+            args.batch_size,
+            args.input_len,
+            args.output_len,
+            budget,
+            tuple(record.metric.benchmark_values),
+        )
+
+
+def _stated(contents: Sequence[Content], options: Options) -> Iterator[_Generation]:
+    """Plain files; the user says what batch they are of, so one such file at a time."""
+    for content in contents:
+        latencies = tuple(checked(_Plain, content.first, str(content.path)).latencies)
+        batch, prompt, output = options.batch_size, options.input_len, options.output_len
+        if batch is None or prompt is None or output is None or len(contents) > 1:
+            raise InputError(
+                f"{content.path}: the file does not say the batch: give --batch-size, --input-len,"
+                " --output-len with this file alone, or its .pytorch.json"
+                " (SAVE_TO_PYTORCH_BENCHMARK_FORMAT=1)"
+            )
+        budget = options.max_num_batched_tokens
+        yield _Generation(str(content.path), batch, prompt, output, budget, latencies)
+
+
+def _derive(generations: Iterable[_Generation]) -> tuple[list[StepRow], list[str]]:
+    rows, notes = [], []
+    for _, group in groupby(generations, key=lambda g: g.same_batch):
+        runs = list(group)
+        if runs[0].output_len == 1:
+            row, why = _prefill(runs[0])
+            rows += [row] if row else []
+            notes += [why] if why else []
+        elif len(runs) == 1:
+            notes.append(
+                f"{runs[0].place}: {runs[0].output_len} output tokens are many iterations: add a"
+                " run of the same batch with another --output-len"
+            )
+        for short, long in pairwise(runs):
+            row, why = _decode(short, long)
+            rows += [row] if row else []
+            notes += [why] if why else []
+    return rows, notes
+
+
+def _prefill(run: _Generation) -> tuple[StepRow | None, str]:
+    tokens = run.batch * run.input_len
+    if tokens > run.budget:
+        what = f"prefill of {tokens} tokens is more than one iteration of {run.budget}"
+        return None, f"{run.place}: left out: {what} (--max-num-batched-tokens)"
+    shape = StepShape(((run.input_len, 0),) * run.batch, 0, 0)
+    return step_row(shape, run.time_s, len(run.latencies)), ""
+
+
+def _decode(short: _Generation, long: _Generation) -> tuple[StepRow | None, str]:
+    """Token j of the output is made by an iteration that attends to ``input_len + j - 1`` tokens.
+
+    So the iterations of tokens m + 1 to n attend to ``input_len + (m + n - 1) / 2`` on average.
+    """
+    steps = long.output_len - short.output_len
+    time_s = (long.time_s - short.time_s) / steps if steps else 0.0
+    if time_s <= 0:
+        return None, f"{long.place}: left out: not slower than {short.place}"
+    kv = long.input_len + (short.output_len + long.output_len - 1) / 2
+    row = step_row(StepShape((), long.batch, 0), time_s, steps)
+    return replace(row, decode_kv_tokens=long.batch * kv), ""
