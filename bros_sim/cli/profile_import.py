@@ -28,7 +28,9 @@ def import_results(
     tp: Annotated[int, typer.Option(min=1, help="Layer tables: GPUs of the replica.")] = 1,
     batch_size: Count = None,
     input_len: Count = None,
-    output_len: Count = None,
+    output_len: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="Repeat it for every file.")
+    ] = None,
     max_num_batched_tokens: Annotated[
         int, typer.Option(min=1, help="vllm bench latency: tokens of one iteration at most.")
     ] = 8192,
@@ -39,14 +41,15 @@ def import_results(
     `profile fit` takes. Requests (`vllm bench serve`, GuideLLM, AIPerf) become the table of one
     run that `validate` replays. What was left out is printed. The format is told by content.
 
-    `--batch-size`, `--input-len` and `--output-len` are for a `vllm bench latency` file, which
-    does not say them.
+    `--batch-size`, `--input-len` and `--output-len` are for files of `vllm bench latency`, which
+    do not say them.
 
     Example: `bros-sim profile import forward.json --out steps.csv`
     """
     from bros_sim.calibration.importers import Options, Runs, import_files
     from bros_sim.calibration.model_config import read_model_config
     from bros_sim.calibration.step_rows import require_csv_name
+    from bros_sim.errors import InputError
     from bros_sim.workload.atomic import keep_source
 
     require_csv_name(out)
@@ -57,10 +60,12 @@ def import_results(
         tp=tp,
         batch_size=batch_size,
         input_len=input_len,
-        output_len=output_len,
+        output_lens=tuple(output_len or ()),
         max_num_batched_tokens=max_num_batched_tokens,
     )
     form, found = import_files(files, options)
+    if run is not None and not isinstance(found, Runs):
+        raise InputError(f"--run: the files hold iterations ({form.title}), no runs of requests")
     if isinstance(found, Runs):
         _write_requests(form.title, _chosen(found, run), out)
     else:
@@ -74,9 +79,7 @@ def _chosen(found: "Runs", number: int | None) -> "Run":
     if number is None and len(runs) == 1:
         return runs[0]
     if number is None or number > len(runs):
-        listed = (
-            f"  {n}: {run.label}, {len(run.rows)} completed" for n, run in enumerate(runs, 1)
-        )
+        listed = (f"  {n}: {run.label}, {len(run.rows)} completed" for n, run in enumerate(runs, 1))
         raise InputError(f"--run: say which one of {len(runs)} runs:", *listed)
     return runs[number - 1]
 

@@ -7,6 +7,7 @@ here. A format reads all its files at once, because some files belong together.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bros_sim.calibration.checked_json import capped
 from bros_sim.calibration.importers.aiperf import is_aiperf, read_aiperf
 from bros_sim.calibration.importers.base import Format, Options, Run, Runs, Steps
 from bros_sim.calibration.importers.content import Content, read_content
@@ -38,6 +39,8 @@ _FORMATS = (
 )
 FORMATS = {form.name: form for form in _FORMATS}
 
+CLOCK_S = 1e-6
+"""Seconds since 1970 as a float are no finer than a quarter of this."""
 SUMMARIES: dict[str, Callable[[Content], bool]] = {
     "AIPerf's summary: import profile_export.jsonl, which is beside it": lambda content: (
         content.has("request_latency", "input_config")
@@ -71,7 +74,22 @@ def import_files(paths: Sequence[Path], options: Options) -> tuple[Format, Steps
         raise InputError(*faults)
     ((name, contents),) = found.items()
     form = FORMATS[name]
-    return form, form.read(contents, options)
+    result = form.read(contents, options)
+    if isinstance(result, Runs):
+        _check_order(result, str(contents[0].path))
+    return form, result
+
+
+def _check_order(found: Runs, place: str) -> None:
+    """A request arrives, then has its first token, then its last; else the file is damaged."""
+    faults = [
+        f"{place}: {row.request_id}: tokens before it arrives, or the last before the first"
+        for run in found.runs
+        for row in run.rows
+        if not row.arrival_s <= row.first_token_s + CLOCK_S <= row.last_token_s + 2 * CLOCK_S
+    ]
+    if faults:
+        raise InputError(*capped(place, faults))
 
 
 def _format_of(content: Content) -> Format:

@@ -17,7 +17,7 @@ class Options:
     tp: int = 1
     batch_size: int | None = None
     input_len: int | None = None
-    output_len: int | None = None
+    output_lens: tuple[int, ...] = ()
     max_num_batched_tokens: int = 8192
 
 

@@ -44,7 +44,7 @@ class _Case(Foreign):
     case: str
     requests: Annotated[list[_Request], Field(min_length=1)]
     median_us: Annotated[float, Field(gt=0)]
-    ranks: tuple[_Rank, ...] = ()
+    ranks: list[_Rank] = Field(default_factory=list)
 
 
 def is_forward(content: Content) -> bool:

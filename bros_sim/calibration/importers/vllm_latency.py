@@ -102,8 +102,7 @@ def read_latency(contents: Sequence[Content], options: Options) -> Steps:
     """
     full = [g for content in contents if is_latency_record(content) for g in _recorded(content)]
     known = {generation.latencies for generation in full}
-    plain = [content for content in contents if is_latency(content)]
-    full += [g for g in _stated(plain, options) if g.latencies not in known]
+    full += _stated([c for c in contents if is_latency(c) and _latencies(c) not in known], options)
     rows, notes = _derive(sorted(full, key=lambda g: (g.same_batch, g.output_len)))
     if not rows:
         raise InputError(*notes)
@@ -128,19 +127,22 @@ def _recorded(content: Content) -> Iterator[_Generation]:
         )
 
 
+def _latencies(content: Content) -> tuple[float, ...]:
+    return tuple(checked(_Plain, content.first, str(content.path)).latencies)
+
+
 def _stated(contents: Sequence[Content], options: Options) -> Iterator[_Generation]:
-    """Plain files; the user says what batch they are of, so one such file at a time."""
-    for content in contents:
-        latencies = tuple(checked(_Plain, content.first, str(content.path)).latencies)
-        batch, prompt, output = options.batch_size, options.input_len, options.output_len
-        if batch is None or prompt is None or output is None or len(contents) > 1:
+    """Plain files: batch and prompt are said once for all of them, an output length for each."""
+    batch, prompt, outputs = options.batch_size, options.input_len, options.output_lens
+    for number, content in enumerate(contents):
+        if batch is None or prompt is None or len(outputs) != len(contents):
             raise InputError(
-                f"{content.path}: the file does not say the batch: give --batch-size, --input-len,"
-                " --output-len with this file alone, or its .pytorch.json"
+                f"{content.path}: the file does not say the batch: give --batch-size, --input-len"
+                " and for each such file, in order, --output-len; or its .pytorch.json"
                 " (SAVE_TO_PYTORCH_BENCHMARK_FORMAT=1)"
             )
-        budget = options.max_num_batched_tokens
-        yield _Generation(str(content.path), batch, prompt, output, budget, latencies)
+        budget, latencies = options.max_num_batched_tokens, _latencies(content)
+        yield _Generation(str(content.path), batch, prompt, outputs[number], budget, latencies)
 
 
 def _derive(generations: Iterable[_Generation]) -> tuple[list[StepRow], list[str]]:
