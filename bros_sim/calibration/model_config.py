@@ -85,6 +85,18 @@ class ModelDims:
         heads = max(1, self.kv_heads // tp) * tp
         return 2 * self.layers * heads * self.head_dim * self.dtype_bytes
 
+    def require_tp(self, tp: int) -> None:
+        """Refuse a number of GPUs that the model cannot be split over.
+
+        Raises:
+            InputError: Heads or inner size are not a multiple of ``tp``.
+        """
+        odd = [
+            f"{n} {what}" for n, what in ((self.heads, "heads"), (self.ffn, "inner size")) if n % tp
+        ]
+        if odd:
+            raise InputError(f"--tp {tp}: {self.name} cannot be split: {', '.join(odd)}")
+
     def shape(self) -> ModelShape:
         """What the section ``model`` of a profile holds."""
         return ModelShape(

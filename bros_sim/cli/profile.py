@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bros_sim.cli import profile_import
+from bros_sim.cli import profile_import, profile_measure, profile_plan
 from bros_sim.cli.run import Format, FormatOption
 
 if TYPE_CHECKING:
     from bros_sim.latency.profile import FitError, Profile
 
 app = typer.Typer(no_args_is_help=True, help="List, show and make GPU profiles.")
+app.command("plan")(profile_plan.plan)
+app.command("measure")(profile_measure.measure)
 app.command("import")(profile_import.import_results)
 
 ProfileName = Annotated[

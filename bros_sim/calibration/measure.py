@@ -1,0 +1,151 @@
+"""Measure a GPU with PyTorch alone: iterations of a model shape, and copies to and from the CPU."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+
+from bros_sim.calibration.measure_clock import replayable, timings_s
+from bros_sim.calibration.measure_model import BLOCK_SIZE, RandomModel
+from bros_sim.calibration.model_config import ModelDims
+from bros_sim.calibration.shapes import Case
+from bros_sim.calibration.step_rows import StepRow, step_row
+from bros_sim.errors import InputError
+
+WARM_UP = 3
+MEMORY_SHARE = 0.85
+"""Of the free memory, for weights and KV cache; the rest is for activations."""
+COPY_BYTES = tuple(4**power for power in range(8, 15))
+"""64 KiB to 256 MiB."""
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where to measure: ``cuda``, which is the first visible card, or ``cpu``."""
+
+    name: str
+
+    @classmethod
+    def named(cls, name: str) -> "Device":
+        """The device, or the best one for ``auto``.
+
+        Raises:
+            InputError: There is no CUDA device that torch can use.
+        """
+        there = torch.cuda.is_available()
+        if name == "cuda" and not there:
+            raise InputError("--device cuda: torch finds no CUDA device")
+        return cls("cuda" if there and name != "cpu" else "cpu")
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether there is a link to measure."""
+        return self.name == "cuda"
+
+    @property
+    def free_bytes(self) -> int:
+        """Memory that is free now."""
+        if self.is_gpu:
+            return int(torch.cuda.mem_get_info()[0])
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+    @property
+    def title(self) -> str:
+        """What a reader calls it."""
+        return str(torch.cuda.get_device_name()) if self.is_gpu else "the CPU"
+
+
+class CopyRow(NamedTuple):
+    """A copy between GPU and CPU memory: the median of ``count`` timings."""
+
+    direction: str
+    bytes: int
+    time_s: float
+    gb_s: float
+    timings: int
+
+
+class Link(NamedTuple):
+    """What copies cost: ``latency_s + bytes / (1e9 * gb_s)``."""
+
+    gb_s: float
+    latency_s: float
+
+
+def fitting(cases: Sequence[Case], dims: ModelDims, tp: int, device: Device) -> list[Case]:
+    """The batches that the device has memory for, beside one rank's weights.
+
+    Raises:
+        InputError: Not even the smallest fits, or none is within the model's length.
+    """
+    free = MEMORY_SHARE * device.free_bytes - dims.weight_bytes / tp
+    room = int(free // (BLOCK_SIZE * dims.kv_bytes_per_token(tp) / tp))
+    kept = [
+        case
+        for case in cases
+        if case.blocks(BLOCK_SIZE) <= room
+        and max(group.context + group.tokens for group in case.groups) <= dims.max_model_len
+    ]
+    if not kept:
+        raise InputError(
+            f"--device {device.name}: no batch fits: {dims.name} has"
+            f" {dims.weight_bytes / tp / 2**30:.1f} GiB of weights a GPU,"
+            f" {device.free_bytes / 2**30:.1f} GiB are free"
+        )
+    return kept
+
+
+def measure_steps(
+    cases: Sequence[Case],
+    dims: ModelDims,
+    tp: int,
+    device: Device,
+    repeats: int,
+    progress: Progress,
+) -> Iterator[StepRow]:
+    """The median device time of one iteration of each batch, on one rank, without all-reduce."""
+    with torch.inference_mode():
+        model = RandomModel(dims, tp, max(c.blocks(BLOCK_SIZE) for c in cases), device.name)
+        for number, case in enumerate(cases, 1):
+            try:
+                action = replayable(partial(model.step, model.prepare(case)), device.name)
+                times = timings_s(action, device.name, WARM_UP, repeats)
+            except torch.cuda.OutOfMemoryError:
+                raise InputError(f"--device {device.name}: out of memory at {case.name}") from None
+            progress(number, len(cases))
+            yield step_row(case.shape, median(times), repeats)
+
+
+def measure_copies(
+    device: Device, repeats: int, sizes: Sequence[int] = COPY_BYTES
+) -> list[CopyRow]:
+    """Copies between pinned CPU memory and the device, both ways, against size.
+
+    On the CPU there is no link: it copies memory to memory, which is good for a test only.
+    """
+    rows = []
+    for size in sizes:
+        host = torch.empty(size, dtype=torch.uint8, pin_memory=device.is_gpu)
+        card = torch.empty(size, dtype=torch.uint8, device=device.name)
+        for direction, source, target in (("to_gpu", host, card), ("to_cpu", card, host)):
+            copy = partial(target.copy_, source, non_blocking=True)
+            times = timings_s(copy, device.name, WARM_UP, repeats)
+            time_s = median(times)
+            rows.append(CopyRow(direction, size, time_s, size / time_s / 1e9, repeats))
+    return rows
+
+
+def link(rows: Sequence[CopyRow], direction: str) -> Link:
+    """Bandwidth and fixed cost of one direction: non-negative least squares on relative error."""
+    taken = [row for row in rows if row.direction == direction]
+    time_s = np.array([row.time_s for row in taken])
+    terms = np.array([(1.0, row.bytes) for row in taken]) / time_s[:, None]
+    (latency_s, per_byte), _ = nnls(terms, np.ones(len(taken)))
+    return Link(1e-9 / float(per_byte), float(latency_s))

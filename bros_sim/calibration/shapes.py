@@ -1,0 +1,129 @@
+"""The batches to measure, in the file format of ``vllm bench forward --shapes``."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from bros_sim.calibration.checked_json import Foreign, capped, checked, parse_json, read_text
+from bros_sim.errors import InputError
+from bros_sim.latency.base import StepShape
+from bros_sim.workload.atomic import written
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """``count`` equal requests: ``tokens`` computed now, after ``context`` tokens in the cache."""
+
+    count: int
+    tokens: int
+    context: int
+
+    @property
+    def decodes(self) -> bool:
+        """One token after others; else a prefill."""
+        return self.tokens == 1 and self.context > 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch."""
+
+    name: str
+    groups: tuple[Group, ...]
+
+    @property
+    def requests(self) -> int:
+        """Requests of the batch."""
+        return sum(group.count for group in self.groups)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed in the iteration."""
+        return sum(group.count * group.tokens for group in self.groups)
+
+    def blocks(self, block_size: int) -> int:
+        """KV blocks that the batch holds after the iteration."""
+        return sum(
+            group.count * -(-(group.context + group.tokens) // block_size) for group in self.groups
+        )
+
+    @property
+    def shape(self) -> StepShape:
+        """What the latency models see of it."""
+        decodes = [group for group in self.groups if group.decodes]
+        chunks = (
+            ((group.tokens, group.context),) * group.count
+            for group in self.groups
+            if not group.decodes
+        )
+        kv_tokens = sum(group.count * (group.context + 1) for group in decodes)
+        return StepShape(sum(chunks, ()), sum(group.count for group in decodes), kv_tokens)
+
+
+def write_shapes(cases: Iterable[Case], path: Path) -> None:
+    """Write the batches as JSON, whole or not at all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    lines = ",\n".join(json.dumps(_entry(case)) for case in cases)
+    with written(path) as draft:
+        draft.write_text(f'{{"cases": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def _entry(case: Case) -> dict[str, Any]:
+    requests = [
+        {
+            "query_len": group.tokens,
+            "kv_len": group.context + group.tokens,
+            "chunked": bool(group.context) and not group.decodes,
+            "count": group.count,
+        }
+        for group in case.groups
+    ]
+    return {"name": case.name, "requests": requests}
+
+
+class _Request(Foreign):
+    query_len: Count
+    kv_len: Count
+    num_draft_tokens: Annotated[int, Field(le=0)] = 0
+    count: Count = 1
+
+
+class _Case(Foreign):
+    name: str
+    requests: Annotated[list[_Request], Field(min_length=1)]
+
+
+class _Shapes(Foreign):
+    cases: Annotated[list[_Case], Field(min_length=1)]
+
+
+def read_shapes(path: Path) -> list[Case]:
+    """The batches of a shapes file.
+
+    Raises:
+        InputError: It is not there or not of that form: one line for each fault.
+    """
+    shapes = checked(_Shapes, parse_json(read_text(path), path), str(path))
+    faults = [
+        f"{path}: cases.{n}.requests.{m}.kv_len: {request.kv_len} is less than query_len"
+        f" {request.query_len}"
+        for n, case in enumerate(shapes.cases)
+        for m, request in enumerate(case.requests)
+        if request.kv_len < request.query_len
+    ]
+    if faults:
+        raise InputError(*capped(str(path), faults))
+    return [Case(case.name, tuple(map(_group, case.requests))) for case in shapes.cases]
+
+
+def _group(request: _Request) -> Group:
+    return Group(request.count, request.query_len, request.kv_len - request.query_len)
