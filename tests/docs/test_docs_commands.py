@@ -4,6 +4,7 @@ A command is covered by the rule of its first word; one without a rule fails. `b
 real, in a folder of its own, after the experiments that the document prints were saved in it.
 """
 
+import importlib.util
 import itertools
 import json
 import re
@@ -28,12 +29,22 @@ SHORTER = {
     ],
 }
 """Verb -> what is added so that a test need not wait: shorter runs with one seed, nothing else."""
-BY_PIP = {"pip install .": "tests/packaging installs the wheel that this makes"}
+BY_PIP = {
+    "pip install .": "tests/packaging installs the wheel that this makes",
+    "pip install '.[gpu]'": "tests/calibration/test_measure.py runs where it is installed",
+}
+NEEDS = {("profile", "measure"): "torch"}
+"""Verb -> an extra that need not be installed; without it the verb must say so."""
 
 
 def bros_sim(command: Command, environment: dict) -> None:
     verb, *words = command.words[1:]
     result = CliRunner().invoke(app, [verb, *words, *SHORTER.get(verb, [])])
+    extra = NEEDS.get((verb, *words[:1]))
+    if extra and importlib.util.find_spec(extra) is None:
+        assert result.exit_code == 2
+        assert "pip install" in result.stderr
+        return
     assert result.exit_code == 0, f"{command}\n{result.output}"
     for option, name in itertools.pairwise(words):
         if option == "--plot":
@@ -117,12 +128,21 @@ def _written(stdout: str, command: Command) -> None:
     assert Path(out).stat().st_size, command
 
 
+def _imported(stdout: str, command: Command) -> None:
+    """The table in the document has the columns that are written."""
+    header = Path(command.words[command.words.index("--out") + 1]).read_text().partition("\n")[0]
+    documented = command.document.read_text()
+    if header.startswith("prefill_tokens"):
+        assert all(f"`{column}`" in documented for column in header.split(","))
+
+
 PROMISES = {
     "bros-sim check": lambda stdout, command: stdout.index("no faults"),
     "bros-sim conformance vllm": _identical,
     "bros-sim explain": _told,
     "bros-sim init demo": _init,
     "bros-sim list": _everything,
+    "bros-sim profile import": _imported,
     "bros-sim profile list": lambda stdout, command: stdout.index("Kernel-calibrated"),
     "bros-sim run demo/experiment.yaml": _quickstart,
     "bros-sim run experiments/quickstart.yaml": _quickstart,
