@@ -66,7 +66,7 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Pat
     Raises:
         InputError: The name has another ending, or the file cannot be written.
     """
-    require_csv_name(path)
+    require_csv(path)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -76,14 +76,16 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Pat
         draft.write_bytes(gzip.compress(raw, mtime=0) if path.name.endswith(".gz") else raw)
 
 
-def require_csv_name(path: Path) -> None:
-    """Refuse a name that does not say CSV, before hours of measuring rather than after.
+def require_csv(path: Path) -> None:
+    """Refuse what cannot become a CSV file, before hours of measuring rather than after.
 
     Raises:
-        InputError: The name has another ending.
+        InputError: The name has another ending, or its folder is not there.
     """
     if not path.name.endswith(CSV_SUFFIXES):
         raise InputError(f"{path}: the name must end in {' or '.join(CSV_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
 
 
 def _cell(value: object) -> object:

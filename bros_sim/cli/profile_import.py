@@ -48,11 +48,11 @@ def import_results(
     """
     from bros_sim.calibration.importers import Options, Runs, import_files
     from bros_sim.calibration.model_config import read_model_config
-    from bros_sim.calibration.step_rows import require_csv_name
+    from bros_sim.calibration.step_rows import require_csv
     from bros_sim.errors import InputError
     from bros_sim.workload.atomic import keep_source
 
-    require_csv_name(out)
+    require_csv(out)
     for path in files:
         keep_source(path, out)
     options = Options(

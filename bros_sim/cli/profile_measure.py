@@ -45,11 +45,13 @@ def measure(
     """
     from bros_sim.calibration.model_config import read_model_config
     from bros_sim.calibration.shapes import read_shapes
-    from bros_sim.calibration.step_rows import require_csv_name, write_steps
+    from bros_sim.calibration.step_rows import require_csv, write_steps
     from bros_sim.errors import InputError
 
     for path in (out, *([copies] if copies else [])):
-        require_csv_name(path)
+        require_csv(path)
+    if copies == out:
+        raise InputError(f"--copies {copies}: is the file of --out as well; they are two tables")
     dims = read_model_config(model)
     dims.require_tp(tp)
     cases = read_shapes(shapes)

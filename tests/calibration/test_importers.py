@@ -164,6 +164,14 @@ class TestServe:
         assert len(result["itls"][1]) < row.output_tokens - 1
         assert row.last_token_s - row.first_token_s == pytest.approx(sum(result["itls"][1]))
 
+    def test_a_request_that_broke_off_failed(self, changed):
+        def change(result):
+            result["errors"][0] = "ServerDisconnectedError"
+
+        (run,) = changed("serve.json", change).runs
+        assert (len(run.rows), run.failed) == (7, 3)
+        assert run.rows[0].arrival_s > 0  # the clock starts with the first that was sent
+
     def test_appended_results_are_runs_of_their_own(self):
         first, second = read("serve-appended.json").runs
         assert (len(first.rows), first.failed) == (4, 1)
@@ -364,6 +372,7 @@ class TestFiles:
             ("[]", "has no known format (known: vllm bench forward,"),
             ('{"a": 1}', "has no known format"),
             ("a,b\n1,2\n", "has no known format"),
+            ("x" * 200_000, "file:1: not a table: field larger"),
             ('{"request_latency": {}, "input_config": {}}', "import profile_export.jsonl"),
             (
                 '{"elapsed_time": 1, "num_requests": 2, "tokens_per_second": 3}',

@@ -36,6 +36,14 @@ def test_without_pytorch_the_verb_says_what_to_install(tmp_path):
     assert "pip install 'bros-sim[gpu]'" in result.stderr
 
 
+def test_outputs_are_checked_before_anything_is_measured(tmp_path):
+    result = run(tmp_path, "--copies", tmp_path / "steps.csv")
+    assert "is the file of --out as well" in result.stderr
+    result = run(tmp_path, "--copies", tmp_path / "none" / "copies.csv")
+    assert "there is no folder" in result.stderr
+    assert result.exit_code == 2
+
+
 @needs_torch
 def test_the_verb_writes_steps_and_copies(tmp_path):
     copies = tmp_path / "copies.csv"
@@ -111,7 +119,9 @@ def test_requests_of_a_batch_do_not_see_each_other():
         together = model.logits(batch)
         alone = model.batch((Group(1, 1, 20),), (tables[0][1:],))
         second = model.logits(dataclasses.replace(alone, tokens=batch.tokens[1:2]))
-    torch.testing.assert_close(together[1:2], second)
+        alone = model.batch((Group(1, 10, 0),), tables[1:])
+        third = model.logits(dataclasses.replace(alone, tokens=batch.tokens[2:]))
+    torch.testing.assert_close(together[1:], torch.cat((second, third)))
     assert together.shape == (3, 256)
 
 

@@ -72,14 +72,16 @@ def _alone(line: str) -> bool:
 
 
 def _csv(text: str, path: Path) -> Content:
-    rows = csv.reader(text.splitlines())
-    header = tuple(name.strip() for name in next(rows))
+    reader = csv.reader(text.splitlines())
+    try:
+        (_, first), *rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not a table: {error}") from None
+    header = tuple(name.strip() for name in first)
     records = []
-    for row in rows:
-        if not row:
-            continue
+    for line, row in rows:
         if len(row) != len(header):
             what = f"has {len(row)} columns where the header has {len(header)}"
-            raise InputError(f"{path}:{rows.line_num}: {what}")
-        records.append(Record(f"{path}:{rows.line_num}", dict(zip(header, row, strict=True))))
+            raise InputError(f"{path}:{line}: {what}")
+        records.append(Record(f"{path}:{line}", dict(zip(header, row, strict=True))))
     return Content(path, "csv", tuple(records), header)
