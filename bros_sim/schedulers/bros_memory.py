@@ -1,7 +1,10 @@
 """Memory for a BROS batch: whose blocks are reserved, and who gives way when none are left."""
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import itemgetter
 
 from bros_sim.job import JobView
 from bros_sim.schedulers.bros_batch import Batch
@@ -25,6 +28,7 @@ class BrosMemory:
     any_newest: bool
     gone: set[int] = field(default_factory=set)
     """Jobs that this plan dropped or swapped out."""
+    _by_urgency: list[tuple[tuple[float, int], JobView]] | None = None
 
     def reserve(self, job: JobView, lenders: Sequence[JobView]) -> bool:
         """Blocks for all of the job's tokens, if need be on loan; False changes nothing."""
@@ -50,7 +54,7 @@ class BrosMemory:
             return not kv.can_lend and self._make_way(job, lenders, self._drop)
         if self.any_newest:
             return self._make_way(job, self._newest(job), self._drop)
-        return self._make_way(job, [*lenders, *self._less_urgent(job)], self._push_out)
+        return self._make_way(job, chain(lenders, self._less_urgent(job)), self._push_out)
 
     def displace(self, job: JobView, later: Iterable[JobView]) -> bool:
         """Make room for a BE at the cost of BE ranked after it."""
@@ -88,14 +92,16 @@ class BrosMemory:
         jobs = [x for x in (*running[RT].values(), *running[BE].values()) if x is not job]
         return sorted(jobs, key=lambda x: -x.id)
 
-    def _less_urgent(self, job: JobView) -> list[JobView]:
+    def _less_urgent(self, job: JobView) -> Iterator[JobView]:
         """Running RT due after the job, the one with the most slack first."""
+        if self._by_urgency is None:  # deadlines stand still while a batch is chosen
+            running = self.queues.running[RT].values()
+            self._by_urgency = sorted((self._urgency(x), x) for x in running)
+        after = bisect_right(self._by_urgency, self._urgency(job), key=itemgetter(0))
+        return (x for _, x in reversed(self._by_urgency[after:]))
 
-        def urgency(x: JobView) -> tuple[float, int]:
-            return self.queues.deadline(x), x.id
-
-        others = [x for x in self.queues.running[RT].values() if urgency(x) > urgency(job)]
-        return sorted(others, key=urgency, reverse=True)
+    def _urgency(self, job: JobView) -> tuple[float, int]:
+        return self.queues.deadline(job), job.id
 
     def _drop(self, job: JobView) -> None:
         self.batch.kv.release(job, resumable=True)
