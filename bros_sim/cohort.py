@@ -19,6 +19,7 @@ class DecodeCohort:
         """Tokens the members attend to in the next iteration, by class."""
         self.members = [0, 0]
         self._finish: list[tuple[int, int, Job]] = []
+        self._longest: list[tuple[int, int, Job]] = []
         self._joins = 0
 
     def add(self, job: Job) -> None:
@@ -29,6 +30,7 @@ class DecodeCohort:
         self.size += 1
         self.members[job.priority] += 1
         self.kv_tokens[job.priority] += job.num_tokens
+        heapq.heappush(self._longest, (self.iteration - job.num_tokens, self._joins, job))
         job.join(self)
 
     def remove(self, job: Job) -> None:
@@ -52,6 +54,19 @@ class DecodeCohort:
         while heap and heap[0][2].finish_iteration != heap[0][0]:
             heapq.heappop(heap)
         return heap[0][0] - self.iteration if heap else 0
+
+    def longest_kv(self) -> int:
+        """Tokens that the longest member attends to in the next iteration; 0 when there is none.
+
+        Members grow alike, so who is longest changes only when one comes or goes.
+        """
+        heap = self._longest
+        while heap and not self._is_current(*heap[0]):
+            heapq.heappop(heap)
+        return self.iteration - heap[0][0] if heap else 0
+
+    def _is_current(self, lead: int, _: int, job: Job) -> bool:
+        return job.decoding and self.iteration - lead == job.num_tokens
 
     def pop_finished(self) -> list[Job]:
         """Members that have all their tokens, each once.

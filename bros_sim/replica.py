@@ -18,7 +18,8 @@ from bros_sim.decisions import decisions_of
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job
 from bros_sim.kv.base import Copy, Direction, KVManager
-from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
+from bros_sim.lag import OneStepLag
+from bros_sim.latency.base import LatencyModel, SkewAware, StepShape, count_extrapolated
 from bros_sim.latency.link import HostLink
 from bros_sim.log import RunLog
 from bros_sim.request import Request, ServiceClass
@@ -43,6 +44,11 @@ class _Stretch:
     copied: dict[Direction, int]
     """Tokens that are copied meanwhile; the step ends when they have arrived."""
 
+    @property
+    def last_start_s(self) -> float:
+        """When its last iteration began."""
+        return float(self.ends_s[-2]) if len(self.ends_s) > 1 else self.start_s
+
 
 @dataclass
 class Replica:
@@ -50,6 +56,7 @@ class Replica:
 
     ``max_model_len`` bounds prompt and output together, as in vLLM. ``longest_stretch`` bounds how
     many like iterations are advanced at once: a bound on memory that changes no result (law L11).
+    ``async_scheduling`` plans one iteration ahead, as `OneStepLag` says.
     """
 
     index: int
@@ -62,6 +69,7 @@ class Replica:
     link: HostLink | None = None
     token_bytes: int = 0
     longest_stretch: int = 4096
+    async_scheduling: bool = False
     now: float = field(init=False, default=0.0)
     outstanding_tokens: int = field(init=False, default=0)
     """Prompt and ``max_tokens`` of all unfinished requests: the load that a router can know."""
@@ -74,10 +82,16 @@ class Replica:
     _stretch: _Stretch | None = field(init=False, default=None)
     _last: _Stretch | None = field(init=False, default=None)
     _stretching: float = field(init=False)
+    _lag: OneStepLag | None = field(init=False, default=None)
+    _skewed: SkewAware | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         # What the scheduler's own share of an iteration makes of the engine's time.
         self._stretching = 1.0 / (1.0 - self.scheduler.overhead_share)
+        if isinstance(self.latency, SkewAware):
+            self._skewed = self.latency
+        if self.async_scheduling:
+            self._lag = OneStepLag(self.scheduler, self.kv)
         if self.explain:
             self.longest_stretch = 1  # every iteration is decided on, and logged, by itself
 
@@ -95,6 +109,11 @@ class Replica:
     def decode_kv_by_class(self) -> Sequence[int]:
         """Tokens they attend to in the coming iteration."""
         return self._cohort.kv_tokens
+
+    @property
+    def held_seats(self) -> int:
+        """Seats that requests hold which have finished, unknown to the engine."""
+        return self._lag.seats if self._lag else 0
 
     @property
     def last_durations_s(self) -> Sequence[float]:
@@ -140,7 +159,10 @@ class Replica:
         self._jobs[job.id] = job
         self._waiting[job.priority] += 1
         self.outstanding_tokens += job.prompt_tokens + job.max_tokens
-        self.scheduler.submit(job)
+        if self._lag:
+            self._lag.arrive(job)
+        else:
+            self.scheduler.submit(job)
         return True
 
     # -- one step -------------------------------------------------------------------------------
@@ -149,9 +171,11 @@ class Replica:
         """Plan and begin the next iteration(s); the instant at which they end, or None if idle."""
         if not self._jobs:
             self._last = None
+            if self._lag and self._lag.let_go():
+                self.kv.commit()
             return None
         self.now = now
-        plan = self.scheduler.plan(self)
+        plan = self._plan()
         self.kv.commit()
         copies = self.kv.take_copies()
         self._log_decisions(plan, copies)
@@ -204,6 +228,8 @@ class Replica:
         done = self._cohort.pop_finished()
         done += [job for job, tokens in self._chunks(stretch) if self._compute(job, tokens, now)]
         done.sort(key=lambda job: job.admit_order)
+        if self._lag:
+            self._lag.let_go()
         for job in done:
             self._finish(job)
         self.kv.commit()
@@ -221,6 +247,21 @@ class Replica:
                 self._cohort.remove(job)
             self.log.add_request(job, self.index, "unfinished")
         self._jobs.clear()
+
+    def _plan(self) -> Plan:
+        """The scheduler's answer, with what the engine knows."""
+        if self._lag is None:
+            return self.scheduler.plan(self)
+        last = self._last
+        self._lag.reveal(self.now if last is None else last.last_start_s)
+        plan = self.scheduler.plan(self)
+        idle = not (self._cohort.size or plan.chunks or plan.evicted)
+        if idle and self._lag.pending:
+            # Nothing to run ahead of: the engine waits for the iteration under way, then plans.
+            self._lag.let_go()
+            self._lag.reveal(self.now)
+            plan = self.scheduler.plan(self)
+        return plan
 
     # -- applying a plan ------------------------------------------------------------------------
 
@@ -265,23 +306,31 @@ class Replica:
         decodes, kv_tokens = self._cohort.size, sum(self._cohort.kv_tokens)
         if plan.stalls:
             decodes = kv_tokens = 0
+        longest = self._cohort.longest_kv() if self._skewed and decodes else 0
         if not plan.chunks:
-            return StepShape((), decodes, kv_tokens)
+            return StepShape((), decodes, kv_tokens, longest)
         chunks = [(tokens, job.num_computed) for job, tokens in plan.chunks]
         single = [context + 1 for tokens, context in chunks if tokens == 1]
         prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
-        return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
+        if self._skewed:
+            longest = max([longest, *single])
+        return StepShape(prefill, decodes + len(single), kv_tokens + sum(single), longest)
 
     def _durations(self, plan: Plan, shape: StepShape) -> NDArray[np.float64]:
         """Cumulated durations of the iterations that can run before anything changes."""
         repeat = min(plan.repeat, self.longest_stretch)
+        if self._lag and self._lag.pending:
+            repeat = 1  # the next plan will know more
         if repeat > 1:
             until_finish = self._cohort.iterations_to_finish()
             repeat = min(repeat, until_finish, 1 + self.kv.spare_iterations())
         if repeat <= 1:
             seconds = on_grid(self.latency.step_s(shape) * self._stretching)
             return np.array([max(TICK_S, seconds)])
-        durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
+        if self._skewed:
+            durations = self._skewed.skewed_decode_s(shape, repeat)
+        else:
+            durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
         return np.cumsum(np.maximum(TICK_S, to_grid(durations * self._stretching)))
 
     def _copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
@@ -317,7 +366,10 @@ class Replica:
         return False
 
     def _finish(self, job: Job) -> None:
-        self.kv.release(job, resumable=False)
+        if self._lag:
+            self._lag.hold(job)
+        else:
+            self.kv.release(job, resumable=False)
         self._close_residency(job)
         if job.decoding:
             self._cohort.remove(job)

@@ -1,7 +1,7 @@
 """Contract of the latency models: the shape of one iteration -> its duration in seconds."""
 
 from bisect import bisect_left
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,14 @@ class StepShape(NamedTuple):
     ``chunks`` holds ``(tokens, context)`` of every prefill chunk: tokens computed now, and tokens
     of that prompt already in the cache. ``decode_jobs`` requests compute one token each and attend
     together to ``kv_tokens`` tokens, their new ones included. A shape computes at least one token.
+    ``longest_kv`` is what the longest of them attends to, for models that ask for it
+    (`SkewAware`); 0 where it is not known.
     """
 
     chunks: tuple[tuple[int, int], ...]
     decode_jobs: int
     kv_tokens: int
+    longest_kv: int = 0
 
 
 class LatencyModel(Protocol):
@@ -40,6 +43,18 @@ class LatencyModel(Protocol):
 
         The shipped models' ranges are convex: where the first and the last iteration of a stretch
         lie inside, all of it does.
+        """
+        ...
+
+
+@runtime_checkable
+class SkewAware(Protocol):
+    """A latency model that also looks at how unequal the lengths of a decode batch are."""
+
+    def skewed_decode_s(self, shape: StepShape, repeat: int) -> NDArray[np.float64]:
+        """``LatencyModel.decode_s`` from ``shape`` on, where ``longest_kv`` grows by one each.
+
+        Element i equals ``step_s`` of that iteration's shape bit for bit.
         """
         ...
 

@@ -84,7 +84,7 @@ class Hybrid(FromProfile):
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        chunks, jobs, kv = shape
+        chunks, jobs, kv, _ = shape
         if not chunks:
             base, slope = self._decode.get(jobs) or self._decode_terms(jobs)
             return base + slope * kv

@@ -63,7 +63,7 @@ class Linear(FromProfile):
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        chunks, jobs, kv = shape
+        chunks, jobs, kv, _ = shape
         base, slope = self._decode_terms(jobs)
         if not chunks:
             return base + slope * kv

@@ -14,6 +14,7 @@ from bros_sim.config.messages import nearest
 from bros_sim.errors import InputError
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.layers import Layers
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.link import HostLink
 from bros_sim.latency.roofline import Roofline
@@ -102,6 +103,7 @@ class Models:
     """The latency models that a profile has coefficients for, by kind."""
 
     hybrid: Hybrid | None = None
+    layers: Layers | None = None
     linear: Linear | None = None
     roofline: Roofline | None = None
     table: Table | None = None

@@ -50,7 +50,7 @@ class Roofline(FromProfile):
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        chunks, jobs, kv = shape
+        chunks, jobs, kv, _ = shape
         if not chunks:
             return self._base_s(jobs, jobs) + MS * self.decode_per_kv_token_ms * kv
         tokens = jobs

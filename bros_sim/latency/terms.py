@@ -59,7 +59,7 @@ class Validity:
 
     def covers(self, shape: StepShape) -> bool:
         """Whether the shape lies inside; a convex set, so both ends of a stretch suffice."""
-        chunks, jobs, kv = shape
+        chunks, jobs, kv, _ = shape
         tokens = jobs
         for chunk, context in chunks:
             tokens += chunk

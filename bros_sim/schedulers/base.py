@@ -72,6 +72,11 @@ class ReplicaView(Protocol):
         ...
 
     @property
+    def held_seats(self) -> int:
+        """Seats that finished requests still hold (asynchronous scheduling)."""
+        ...
+
+    @property
     def explain(self) -> bool:
         """Whether plans are to say why (`Plan.notes`)."""
         ...

@@ -29,6 +29,7 @@ class _Step:
     kv: KVManager
     budget: int
     threshold: int
+    seats: int
     chunks: list[tuple[JobView, int]] = field(default_factory=list)
     admitted: list[tuple[JobView, int]] = field(default_factory=list)
     evicted: list[JobView] = field(default_factory=list)
@@ -130,7 +131,13 @@ class VllmScheduler:
 
     def plan(self, view: ReplicaView) -> Plan:
         """One call of vLLM's ``schedule()``."""
-        step = _Step(view.kv, self.max_num_batched_tokens, self._threshold(), explain=view.explain)
+        step = _Step(
+            view.kv,
+            self.max_num_batched_tokens,
+            self._threshold(),
+            self.max_num_seqs - view.held_seats,
+            explain=view.explain,
+        )
         if not self._schedule_running_at_once(step, view.num_decodes):
             self._schedule_running(step)
         if not step.evicted:
@@ -231,7 +238,7 @@ class VllmScheduler:
     def _schedule_waiting(self, step: _Step) -> None:
         """vLLM's admission loop: the head or nobody."""
         skipped: list[JobView] = []
-        while self._waiting and step.budget > 0 and len(self._running) < self.max_num_seqs:
+        while self._waiting and step.budget > 0 and len(self._running) < step.seats:
             job = self._waiting.peek()
             hit = step.kv.lookup(job)
             cached = len(hit) * step.kv.block_size

@@ -1,0 +1,220 @@
+"""Coefficients of the model ``layers`` from per-layer measurements (docs/latency.md).
+
+Reads the CSV folder of a layer-wise profiler: ``dense`` (layer, tokens, time_us), ``per_sequence``
+(layer, sequences, time_us), ``attention`` (prefill_chunk, kv_prefill, n_decode, kv_decode, time_us)
+and ``skew`` (decode batches of two lengths). All times are of one call, in microseconds, but those
+of ``skew``, which are sums over its repetitions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.errors import InputError
+from bros_sim.latency.grids import DecodeGrid, PrefillGrid
+from bros_sim.latency.layers import Mixing, Tail
+from bros_sim.latency.terms import TokenCurve
+
+ONCE = ("embedding", "final_layernorm")
+"""Layers that an iteration runs once; all others run in every transformer block."""
+TWICE = ("layernorm",)
+"""Layers that a block runs twice."""
+SMALLEST_CHUNK = 16
+"""The chunk beside which decodes are taken as measured in the mixed kernel."""
+CURVE_TOLERANCE = 0.004
+"""Knots within this share of the line between their neighbours are left out."""
+FEW_LONG = 1 / 8
+"""Share of long sequences up to which a measured two-length batch is like a real one."""
+COLUMNS = {
+    "dense": ("layer", "tokens", "time_us"),
+    "per_sequence": ("layer", "sequences", "time_us"),
+    "attention": ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
+    "skew": ("regime", "n", "nb", "kp", "kv_big", "kv_mean", "t_mean_us", "t_skew_us"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LayerTables:
+    """The four tables of one (GPU, model, TP) and the number of transformer blocks."""
+
+    tables: Mapping[str, pd.DataFrame]
+    blocks: int
+
+    @cached_property
+    def attention(self) -> pd.DataFrame:
+        """Attention of all blocks in milliseconds (column ``ms``)."""
+        table = self.tables["attention"]
+        return table.assign(ms=table["time_us"] * self.blocks / 1e3)
+
+    def tokens(self) -> TokenCurve:
+        """All layers but attention, against tokens."""
+        table = self.tables["dense"].pivot(index="tokens", columns="layer", values="time_us")
+        calls = [
+            1 if name in ONCE else self.blocks * (2 if name in TWICE else 1)
+            for name in table.columns
+        ]
+        return _curve((table * calls).sum(axis=1) / 1e3)
+
+    def sequences(self) -> TokenCurve:
+        """LM head and sampler, against sequences."""
+        table = self.tables["per_sequence"]
+        return _curve(table.groupby("sequences")["time_us"].sum() / 1e3)
+
+    def decode(self) -> DecodeGrid:
+        """Attention of decode-only batches of equal lengths."""
+        return _decode_grid(self._rows(prefill_chunk=0))
+
+    def mixed(self) -> DecodeGrid:
+        """Attention of decodes beside the smallest chunk."""
+        return _decode_grid(self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0))
+
+    def prefill(self) -> PrefillGrid:
+        """Attention of one chunk alone; cells that were not measured are on the line between."""
+        table = self._rows(n_decode=0).pivot(
+            index="prefill_chunk", columns="kv_prefill", values="ms"
+        )
+        whole = table.T.interpolate(method="index").T
+        return PrefillGrid(_ints(whole.index), _ints(whole.columns), _rows_of(whole))
+
+    def launch_ms(self) -> float:
+        """The attention kernels' least time, of all blocks."""
+        cell = self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0, n_decode=0)
+        return float(cell["ms"].iloc[0])
+
+    def lone_ms_per_token(self) -> float:
+        """Slope of one long decode that is not split: beside the smallest chunk."""
+        rows = self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0, n_decode=1)
+        rows = rows[rows["kv_decode"] >= 1024]
+        return float(np.polyfit(rows["kv_decode"], rows["ms"], 1)[0])
+
+    def _rows(self, **where: int) -> pd.DataFrame:
+        table = self.attention
+        for column, value in where.items():
+            table = table[table[column] == value]
+        if "prefill_chunk" in where and "n_decode" not in where:
+            table = table[table["n_decode"] > 0]
+        if where.get("n_decode") == 0 and "prefill_chunk" not in where:
+            table = table[table["prefill_chunk"] > 0]
+        return table
+
+
+def read_layer_tables(folder: Path, blocks: int) -> LayerTables:
+    """The tables of a folder.
+
+    Raises:
+        InputError: A file is missing, unreadable, or lacks columns; or a time is not positive.
+    """
+    tables, faults = {}, []
+    for name, columns in COLUMNS.items():
+        path = next((p for p in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if p.is_file()), None)
+        if path is None:
+            faults.append(f"{folder}: there is no {name}.csv or {name}.csv.gz")
+            continue
+        try:
+            table = pd.read_csv(path)
+        except (OSError, ValueError, EOFError) as error:
+            faults.append(f"{path}: not a readable CSV file: {error}")
+            continue
+        missing = [column for column in columns if column not in table]
+        faults += [f"{path}: there is no column '{column}'" for column in missing]
+        if not missing:
+            table = table[list(columns)]
+            numbers = table.select_dtypes("number")
+            if numbers.isna().to_numpy().any() or (numbers.filter(like="_us") <= 0).to_numpy().any():
+                faults.append(f"{path}: holds times that are missing or not positive")
+        tables[name] = table
+    if faults:
+        raise InputError(*faults)
+    return LayerTables(tables, blocks)
+
+
+def fit_mixing(tables: LayerTables) -> Mixing:
+    """Least squares over mixed cells: what chunks and decodes of one kernel cost together."""
+    cells = _mixed_cells(tables)
+    launch = tables.launch_ms()
+    best = (np.inf, 0.0, 0.0)
+    for hidden in (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0):
+        shared = np.minimum(cells["chunk"], cells["own"]) - launch
+        shared *= np.minimum(1.0, hidden / cells["n_decode"])
+        alone = cells["chunk"] + cells["own"] - launch - shared
+        weight = 1 / cells["ms"]
+        pairs = cells["n_decode"] * cells["prefill_chunk"]
+        x, y = pairs * weight, (cells["ms"] - alone) * weight
+        per_pair = max(0.0, float((x * y).sum() / (x * x).sum()))
+        error = float(((y - per_pair * x) ** 2).mean())
+        best = min(best, (error, hidden, per_pair))
+    return Mixing(launch_ms=launch, per_pair_ms=best[2], hidden_up_to=best[1])
+
+
+def _mixed_cells(tables: LayerTables) -> pd.DataFrame:
+    """Mixed cells with what their parts take alone, up to 4,096 tokens of context."""
+    table = tables.attention
+    chunk = table[table["n_decode"] == 0].set_index(["prefill_chunk", "kv_prefill"])["ms"]
+    small = (table["prefill_chunk"] == SMALLEST_CHUNK) & (table["kv_prefill"] == 0)
+    own = table[small & (table["n_decode"] > 0)].set_index(["n_decode", "kv_decode"])["ms"]
+    cells = table[(table["prefill_chunk"] > 0) & (table["n_decode"] > 0)]
+    cells = cells[cells["kv_decode"].between(128, 4096) & (cells["kv_prefill"] <= 4096)]
+    cells = cells.join(chunk.rename("chunk"), on=["prefill_chunk", "kv_prefill"])
+    return cells.join(own.rename("own"), on=["n_decode", "kv_decode"]).dropna()
+
+
+def fit_tail(tables: LayerTables, unsplit_from: int, repetitions: int) -> Tail:
+    """The share of the attention still to come when the longest sequence starts, per batch size.
+
+    ``unsplit_from`` and the number of ``repetitions`` that the skew file sums over are facts of the
+    kernel and of the profiler.
+    """
+    lone = tables.lone_ms_per_token()
+    skew = tables.tables["skew"]
+    few = skew["nb"] <= np.maximum(1, skew["n"] * FEW_LONG)
+    skew = skew[few & (skew["kv_mean"] >= 200) & (skew["kv_big"] <= 8192) & (skew["kp"] <= 2048)]
+    to_ms = tables.blocks / repetitions / 1e3
+    sizes = sorted({int(n) for n in skew["n"]})
+    shares: dict[str, list[float]] = {"pure": [], "mixed": []}
+    for regime, found in shares.items():
+        for n in sizes:
+            rows = skew[(skew["regime"] == regime) & (skew["n"] == n)]
+            found.append(_share(rows, lone, to_ms) if len(rows) else found[-1])
+    return Tail(lone, tuple(sizes), tuple(shares["pure"]), tuple(shares["mixed"]), unsplit_from)
+
+
+def _share(rows: pd.DataFrame, lone: float, to_ms: float) -> float:
+    """The share, to 0.01, with the least squared relative error."""
+    mean, real = rows["t_mean_us"] * to_ms, rows["t_skew_us"] * to_ms
+    errors = [
+        float((((mean + np.maximum(0.0, lone * rows["kv_big"] - s * mean)) / real - 1) ** 2).mean())
+        for s in np.arange(101) / 100
+    ]
+    return int(np.argmin(errors)) / 100
+
+
+def _curve(times: "pd.Series[float]") -> TokenCurve:
+    """The measured points without those that the line between their neighbours hits."""
+    n, ms = [int(v) for v in times.index], [float(v) for v in times]
+    keep = [0]
+    for at in range(1, len(n) - 1):
+        left = keep[-1]
+        between = range(left + 1, at + 1)
+        line = np.interp([n[i] for i in between], [n[left], n[at + 1]], [ms[left], ms[at + 1]])
+        real = np.array([ms[i] for i in between])
+        if np.any(np.abs(line / real - 1) > CURVE_TOLERANCE):
+            keep.append(at)
+    keep.append(len(n) - 1)
+    return TokenCurve(tuple(n[i] for i in keep), tuple(round(ms[i], 4) for i in keep))
+
+
+def _decode_grid(rows: pd.DataFrame) -> DecodeGrid:
+    table = rows.pivot(index="n_decode", columns="kv_decode", values="ms").dropna(axis=1)
+    return DecodeGrid(_ints(table.index), _ints(table.columns), _rows_of(table))
+
+
+def _ints(values: "pd.Index[int]") -> tuple[int, ...]:
+    return tuple(int(value) for value in values)
+
+
+def _rows_of(table: pd.DataFrame) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(round(float(ms), 4) for ms in row) for row in table.to_numpy())
