@@ -89,7 +89,7 @@ class _Replay:
 
     def __init__(self, log: dict[str, Any]) -> None:
         config = log["config"]
-        version = _rules_of(log["vllm_version"])
+        version = rules_of(log["vllm_version"])
         self._scheduler = _scheduler(config, version)
         self._kv = PagedKV(
             num_gpu_blocks=config["num_gpu_blocks"],
@@ -170,7 +170,7 @@ def _step_of(token_s: float | None) -> float | None:
     return None if token_s is None else token_s - 1.0
 
 
-def _rules_of(version: str) -> VllmRelease:
+def rules_of(version: str) -> VllmRelease:
     """The release whose rules a recorded version follows."""
     major, minor = (int(part) for part in version.split(".")[:2])
     if (major, minor) < (0, 13):

@@ -6,7 +6,7 @@ and ``skew`` (decode batches of two lengths). All times are of one call, in micr
 of ``skew``, which are sums over its repetitions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -110,7 +110,9 @@ def read_layer_tables(folder: Path, blocks: int) -> LayerTables:
     """
     tables, faults = {}, []
     for name, columns in COLUMNS.items():
-        path = next((p for p in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if p.is_file()), None)
+        path = next(
+            (p for p in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if p.is_file()), None
+        )
         if path is None:
             faults.append(f"{folder}: there is no {name}.csv or {name}.csv.gz")
             continue
@@ -124,7 +126,10 @@ def read_layer_tables(folder: Path, blocks: int) -> LayerTables:
         if not missing:
             table = table[list(columns)]
             numbers = table.select_dtypes("number")
-            if numbers.isna().to_numpy().any() or (numbers.filter(like="_us") <= 0).to_numpy().any():
+            if (
+                numbers.isna().to_numpy().any()
+                or (numbers.filter(like="_us") <= 0).to_numpy().any()
+            ):
                 faults.append(f"{path}: holds times that are missing or not positive")
         tables[name] = table
     if faults:
@@ -212,8 +217,8 @@ def _decode_grid(rows: pd.DataFrame) -> DecodeGrid:
     return DecodeGrid(_ints(table.index), _ints(table.columns), _rows_of(table))
 
 
-def _ints(values: "pd.Index[int]") -> tuple[int, ...]:
-    return tuple(int(value) for value in values)
+def _ints(values: Iterable[object]) -> tuple[int, ...]:
+    return tuple(int(str(value)) for value in values)
 
 
 def _rows_of(table: pd.DataFrame) -> tuple[tuple[float, ...], ...]:

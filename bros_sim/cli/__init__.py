@@ -6,7 +6,17 @@ from typing import Annotated
 import typer
 
 from bros_sim import __version__
-from bros_sim.cli import conformance, explain, init, listing, plot, profile, run, trace
+from bros_sim.cli import (
+    conformance,
+    explain,
+    init,
+    listing,
+    plot,
+    profile,
+    run,
+    trace,
+    validate,
+)
 from bros_sim.cli.faults import FaultTolerantGroup
 
 __all__ = ["app", "main"]
@@ -45,6 +55,7 @@ app.command("run")(run.run)
 app.command("check")(run.check)
 app.command("explain")(explain.explain)
 app.command("plot")(plot.plot)
+app.command("validate")(validate.validate)
 app.command("init")(init.init)
 app.command("list")(listing.list_kinds)
 app.command("schema")(listing.schema)

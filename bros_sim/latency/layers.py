@@ -96,9 +96,7 @@ class Layers(FromProfile):
     _mixed: dict[int, DecodeLines] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if any(
-            low >= high for low, high in zip(self.graph_sizes, self.graph_sizes[1:], strict=False)
-        ):
+        if any(low >= high for low, high in pairwise(self.graph_sizes)):
             raise ValueError("graph_sizes must increase strictly")
         object.__setattr__(self, "_decode", {})
         object.__setattr__(self, "_mixed", {})
@@ -146,14 +144,21 @@ class Layers(FromProfile):
             self._decode[jobs] = found
         return found
 
-    def _mixed_ms(self, shape: StepShape) -> float:
+    def attention_ms(self, shape: StepShape) -> float:
+        """Attention of all layers: chunks and decodes in one kernel, or decodes alone."""
         chunks, jobs, kv, longest = shape
+        if not chunks:
+            return self.decode.lines(jobs).at(kv) / MS
         tokens = sum(chunk for chunk, _ in chunks)
-        attention = sum(self.prefill.at(chunk, context) for chunk, context in chunks)
-        attention -= self.mixing.launch_ms * (len(chunks) - 1)
-        if jobs:
-            attention += self._beside_ms(jobs, kv, longest, tokens, attention)
-        return self._dense_ms(tokens + jobs) + self._engine_ms(jobs + len(chunks), jobs) + attention
+        alone = sum(self.prefill.at(chunk, context) for chunk, context in chunks)
+        alone -= self.mixing.launch_ms * (len(chunks) - 1)
+        return alone + (self._beside_ms(jobs, kv, longest, tokens, alone) if jobs else 0.0)
+
+    def _mixed_ms(self, shape: StepShape) -> float:
+        jobs = shape.decode_jobs
+        tokens = jobs + sum(chunk for chunk, _ in shape.chunks)
+        engine = self._engine_ms(jobs + len(shape.chunks), jobs)
+        return self._dense_ms(tokens) + engine + self.attention_ms(shape)
 
     def _beside_ms(self, jobs: int, kv: int, longest: int, tokens: int, chunks_ms: float) -> float:
         """What decodes add to the attention of chunks of ``tokens`` that takes ``chunks_ms``."""

@@ -79,6 +79,32 @@ class Host(HostLink):
 
 
 @dataclass(frozen=True)
+class EngineTerm:
+    """One named number about the engine around the kernels, and where it comes from."""
+
+    value: float
+    basis: Annotated[Text, Doc("measured on what, derived or assumed from what")]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a real engine adds to its layers; ``bros-sim validate`` replays runs with it.
+
+    ``terms``: the numbers behind the coefficients of ``models.layers`` and the replay
+    (docs/latency.md names them).
+    """
+
+    name: Text
+    async_scheduling: Annotated[bool, Doc("plans an iteration while the one before computes")]
+    terms: Annotated[Mapping[str, EngineTerm], Doc("by name, the unit at its end")]
+
+    def term(self, name: str) -> float:
+        """The value of a term; one that the engine does not have is 0."""
+        found = self.terms.get(name)
+        return found.value if found else 0.0
+
+
+@dataclass(frozen=True)
 class FitError:
     """How far a model is from what it was fitted to; ``None`` where nothing is published."""
 
@@ -130,6 +156,7 @@ class Profile:
     errors: Annotated[Mapping[str, FitError], Doc("error of each latency model, by kind")]
     sources: Annotated[tuple[Source, ...], MinLen(1)]
     host: Host | None = None
+    engine: Engine | None = None
     notes: tuple[Text, ...] = ()
 
     def __post_init__(self) -> None:

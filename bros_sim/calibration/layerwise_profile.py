@@ -1,0 +1,167 @@
+"""From layer tables to the ``models:`` part of a profile; the rest of it is written by hand.
+
+    python -m bros_sim.calibration.layerwise_profile FOLDER PROFILE.yaml
+
+replaces everything from the line ``models:`` on, deterministically. The facts of the engine come
+from the profile's own ``engine`` block.
+"""
+
+import dataclasses
+import io
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ruamel.yaml import YAML
+
+from bros_sim.calibration.layerwise import LayerTables, fit_mixing, fit_tail, read_layer_tables
+from bros_sim.config import decode, read_yaml
+from bros_sim.errors import InputError
+from bros_sim.latency.base import StepShape
+from bros_sim.latency.layers import Layers
+from bros_sim.latency.profile import Engine, ModelShape
+from bros_sim.latency.terms import PerSequence, TokenCurve, Validity
+
+HEAD_END = "models:"
+SKEW_REPETITIONS = 3
+"""The profiler's ``measurement_iterations``: the skew file holds sums over them."""
+TILE_TOKENS = 16
+"""The dense tables are stepped like the matrix kernels' tiles and measured at multiples of 16."""
+SHIFTED_GRAPHS = (72, 128)
+"""Graph sizes to which ``graph_gemm_ms`` applies."""
+
+
+def graph_sizes(largest: int) -> tuple[int, ...]:
+    """The CUDA graphs that vLLM captures by default (``cudagraph_capture_sizes``)."""
+    small = [1, 2, 4, *range(8, 256, 8)]
+    return tuple(n for n in [*small, *range(256, largest + 1, 16)] if n <= largest)
+
+
+def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) -> Layers:
+    """The model of the measured layers with the engine's terms."""
+    largest = int(tables.tables["dense"]["tokens"].max())
+    grid = tables.tables["attention"]
+    return Layers(
+        tokens=_in_the_engine(tables.tokens(), engine.term("graph_gemm_ms")),
+        sequences=tables.sequences(),
+        decode=tables.decode(),
+        mixed=tables.mixed(),
+        prefill=tables.prefill(),
+        tail=fit_tail(tables, _unsplit_from(engine, model.kv_heads // tp), SKEW_REPETITIONS),
+        mixing=fit_mixing(tables),
+        graph_sizes=graph_sizes(int(engine.term("largest_graph_tokens"))),
+        tile_tokens=TILE_TOKENS,
+        all_reduce=_all_reduce(engine, model, largest) if tp > 1 else None,
+        overhead=PerSequence(engine.term("step_gap_ms")),
+        eager=PerSequence(engine.term("eager_ms"), engine.term("eager_ms_per_token")),
+        validity=Validity(
+            max_tokens=largest,
+            max_decode_jobs=int(grid["n_decode"].max()),
+            max_kv_tokens_per_job=int(grid["kv_decode"].max()),
+            max_chunk_tokens=int(grid["prefill_chunk"].max()),
+            max_context_tokens=int(grid["kv_prefill"].max()),
+        ),
+    )
+
+
+def _unsplit_from(engine: Engine, kv_heads: int) -> int:
+    """FlashAttention-2's ``num_splits_heuristic``: no split from 0.8 x 2 blocks per SM on."""
+    return int(np.ceil(0.8 * 2 * engine.term("streaming_multiprocessors") / kv_heads))
+
+
+def _in_the_engine(curve: TokenCurve, shift_ms: float) -> TokenCurve:
+    """The dense layers with the shift that the engine's own iterations show at some graphs."""
+    if not shift_ms:
+        return curve
+    first, last = SHIFTED_GRAPHS
+    knots = sorted({*curve.n, first - 8, first, last, last + 8})
+    times = [curve.at(n) + (shift_ms if first <= n <= last else 0.0) for n in knots]
+    return TokenCurve(tuple(knots), tuple(round(ms, 4) for ms in times))
+
+
+def _all_reduce(engine: Engine, model: ModelShape, largest: int) -> TokenCurve:
+    """Two all-reduces a block: one-shot up to a size, NCCL's beyond."""
+    token_bytes, calls = 2 * model.hidden, 2 * model.layers
+    one_shot = int(engine.term("one_shot_bytes")) // token_bytes
+
+    def ms(n: int, kind: str) -> float:
+        seconds = 1e-6 * engine.term(f"{kind}_us")
+        seconds += n * token_bytes / (1e9 * engine.term(f"{kind}_gb_s"))
+        return round(1e3 * calls * seconds, 4)
+
+    knots = {1: "one_shot", one_shot: "one_shot", one_shot + 1: "nccl", largest: "nccl"}
+    return TokenCurve(tuple(knots), tuple(ms(n, kind) for n, kind in knots.items()))
+
+
+def fit_errors(tables: LayerTables, model: Layers) -> pd.DataFrame:
+    """Measured cells against the model, as whole iterations: columns ``part`` and ``error``.
+
+    The dense layers and the head are the measured ones on both sides; the engine's terms are left
+    out. Up to 8,192 tokens of context.
+    """
+    rows = tables.attention
+    rows = rows[(rows["kv_decode"] <= 8192) & (rows["kv_prefill"] <= 8192)]
+    parts, errors = [], []
+    for c, x, n, kv, measured in rows[
+        ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "ms"]
+    ].itertuples(index=False):
+        chunks = ((int(c), int(x)),) if c else ()
+        shape = StepShape(chunks, int(n), int(n * kv))
+        rest = model.tokens.at(int(c + n)) + model.sequences.at(int(n) + len(chunks))
+        errors.append((rest + model.attention_ms(shape)) / (rest + measured) - 1)
+        parts.append("mixed" if chunks and n else "prefill" if chunks else "decode")
+    return pd.DataFrame({"part": parts, "error": errors})
+
+
+def models_text(model: Layers) -> str:
+    """The YAML below ``models:``."""
+    plain = {"layers": _plain(model)}
+    yaml = YAML()
+    yaml.width = 100
+    yaml.default_flow_style = None
+    buffer = io.StringIO()
+    yaml.dump({HEAD_END[:-1]: plain}, buffer)
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+
+
+def _plain(value: object) -> object:
+    """Init fields of dataclasses as mappings, tuples as lists; what is absent is left out."""
+    if dataclasses.is_dataclass(value):
+        known = [item.name for item in dataclasses.fields(value) if item.init]
+        fields = {name: getattr(value, name) for name in known}
+        return {name: _plain(item) for name, item in fields.items() if item is not None}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def remake(folder: Path, profile: Path) -> str:
+    """The profile's text with the ``models:`` part made anew from the tables in ``folder``.
+
+    Raises:
+        InputError: The tables or the head of the profile are not usable.
+    """
+    document = read_yaml(profile)
+    head, mark, _ = profile.read_text(encoding="utf-8").partition(f"\n{HEAD_END}\n")
+    missing = [key for key in ("model", "engine", "tp") if key not in document.data]
+    if missing or not mark:
+        raise InputError(
+            *(document.fault((key,), "this key is missing") for key in missing or ("models",))
+        )
+    model, engine = decode(ModelShape, document, ("model",)), decode(Engine, document, ("engine",))
+    tables = read_layer_tables(folder, model.layers)
+    tp = document.data["tp"]
+    layers = fit_layers(tables, model, tp if isinstance(tp, int) else 1, engine)
+    return f"{head}\n{models_text(layers)}"
+
+
+def main(arguments: Iterable[str]) -> None:
+    """Write the profile anew."""
+    folder, profile = map(Path, arguments)
+    profile.write_text(remake(folder, profile), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Simulated against real: replay a run of a real engine and compare."""

@@ -1,0 +1,166 @@
+"""A run of a real engine: its requests with measured times, and the engine's arguments."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.errors import InputError
+
+COUNTS = ("prompt_tokens", "output_tokens")
+TIMES = ("arrival_s", "first_token_s", "last_token_s")
+QUEUED = "queued_s"
+HASHES = "block_hashes_16"
+HASH_BLOCK_TOKENS = 16
+MAX_FAULTS = 10
+
+ARGUMENTS: dict[str, type | tuple[type, ...]] = {
+    "max_num_seqs": int,
+    "max_num_batched_tokens": int,
+    "max_model_len": int,
+    "num_gpu_blocks": int,
+    "num_gpu_blocks_override": int,
+    "block_size": int,
+    "enable_prefix_caching": bool,
+    "enable_chunked_prefill": bool,
+    "long_prefill_token_threshold": int,
+    "scheduler_reserve_full_isl": bool,
+    "watermark": (int, float),
+    "async_scheduling": bool,
+    "scheduling_policy": str,
+    "tensor_parallel_size": int,
+}
+"""The engine arguments that a replay obeys; ``null`` is the engine's default."""
+ONE_ONLY = ("data_parallel_size", "pipeline_parallel_size")
+NOTED = 0.85
+"""An ignored argument that is this much like an obeyed one is pointed out."""
+
+
+@dataclass(frozen=True)
+class EngineArguments:
+    """What the replay knows of the engine; ``None``: not stated, the engine's default."""
+
+    file: Path
+    vllm_version: str | None
+    values: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def get(self, name: str, default: Any) -> Any:  # noqa: ANN401 - values of several types
+        """The value of an argument, or ``default`` where none is stated."""
+        value = self.values.get(name)
+        return default if value is None else value
+
+
+def read_requests(path: Path) -> pd.DataFrame:
+    """The requests of a run in order of arrival, every time and count checked.
+
+    Columns: ``request_id``, ``arrival_s`` (client's clock), ``prompt_tokens``, ``output_tokens``,
+    ``first_token_s``, ``last_token_s``; optional ``queued_s`` (when the engine took the request in)
+    and ``block_hashes_16`` (chained hashes of the prompt's full 16-token blocks).
+
+    Raises:
+        InputError: With every fault, each with its line.
+    """
+    try:
+        table = pd.read_csv(path, dtype={HASHES: str, "request_id": str}, keep_default_na=True)
+    except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: not a readable CSV file: {error}") from None
+    missing = [name for name in (*TIMES, *COUNTS) if name not in table]
+    if missing:
+        raise InputError(*(f"{path}:1: there is no column '{name}'" for name in missing))
+    if not len(table):
+        raise InputError(f"{path}: holds no request")
+    faults = _faults(path, table)
+    if faults:
+        more = len(faults) - MAX_FAULTS
+        raise InputError(*faults[:MAX_FAULTS], *([f"{path}: and {more} more"] if more > 0 else []))
+    return table.sort_values("arrival_s", kind="stable", ignore_index=True)
+
+
+def _faults(path: Path, table: pd.DataFrame) -> list[str]:
+    """One line for each value that cannot be, in order of the lines."""
+    found: list[tuple[int, str]] = []
+    numbers = {}
+    for name in (*TIMES, *COUNTS, *([QUEUED] if QUEUED in table else [])):
+        values = numbers[name] = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
+        wrong = ~np.isfinite(values) | (values < (1 if name in COUNTS else 0))
+        if name in COUNTS:
+            wrong |= values != np.floor(values)
+        what = "a whole number of at least 1" if name in COUNTS else "a time of at least 0"
+        found += [
+            (int(n), f"{name}: should be {what} (got {table[name][n]})")
+            for n in np.flatnonzero(wrong)
+        ]
+    if not found:
+        order = [numbers[name] for name in TIMES]
+        late = (order[0] > order[1]) | (order[1] > order[2])
+        found += [
+            (int(n), "arrival_s, first_token_s and last_token_s are not in order")
+            for n in np.flatnonzero(late)
+        ]
+    return [f"{path}:{n + 2}: {what}" for n, what in sorted(found)]
+
+
+def read_arguments(path: Path) -> EngineArguments:
+    """The engine arguments of a run: JSON, the arguments under ``engine_kwargs`` or at the top.
+
+    Dashes in names are read as underscores. An argument that a replay cannot obey is ignored; one
+    that would change what it mirrors is a fault.
+
+    Raises:
+        InputError: Not a JSON mapping, or values that cannot be.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: should be a mapping")
+    inner = data.get("engine_kwargs", {})
+    if not isinstance(inner, dict):
+        raise InputError(f"{path}: engine_kwargs: should be a mapping")
+    given = {str(k).replace("-", "_"): v for k, v in {**data, **inner}.items()}
+    faults = [
+        f"{path}: {name}: should be {_type_name(kind)} (got {json.dumps(given[name])})"
+        for name, kind in ARGUMENTS.items()
+        if given.get(name) is not None and not _is(given[name], kind)
+    ]
+    faults += [
+        f"{path}: {name}: {given[name]} replicas or stages cannot be replayed, only 1"
+        for name in ONE_ONLY
+        if given.get(name) not in (None, 1)
+    ]
+    if faults:
+        raise InputError(*faults)
+    values = {name: given[name] for name in ARGUMENTS if given.get(name) is not None}
+    version = data.get("vllm_version")
+    return EngineArguments(
+        path, None if version is None else str(version), values, _notes(path, given)
+    )
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is int:
+        return isinstance(value, int) and value >= 0
+    return isinstance(value, kind)
+
+
+def _type_name(kind: type | tuple[type, ...]) -> str:
+    names = {int: "a whole number", bool: "true or false", str: "text"}
+    return names.get(kind, "a number") if isinstance(kind, type) else "a number"
+
+
+def _notes(path: Path, given: dict[str, object]) -> tuple[str, ...]:
+    """Ignored arguments that look like a slip of an obeyed one."""
+    notes = []
+    for name in given:
+        close = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=NOTED)
+        if name not in ARGUMENTS and close and close[0] not in given:
+            notes.append(f"{path}: {name}: not used (did you mean '{close[0]}'?)")
+    return tuple(notes)

@@ -1,0 +1,141 @@
+"""A real run's requests through the vLLM baseline with the run's engine arguments."""
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.cluster import simulate
+from bros_sim.conformance import rules_of
+from bros_sim.errors import InputError
+from bros_sim.kv.paged import PagedKV, VllmRelease
+from bros_sim.latency.profile import Profile
+from bros_sim.log import RunLog, RunTables
+from bros_sim.replica import Replica
+from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.routers import RoundRobin
+from bros_sim.schedulers.estimate import Estimate
+from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments
+from bros_sim.workload.prefixes import shareable
+from bros_sim.workload.streams import OpenLoop
+
+DRAIN_S = 86_400.0
+
+
+def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile) -> pd.DataFrame:
+    """Simulate the run; one row per request, in the order of ``requests``.
+
+    Columns: ``queued_s`` (when the engine takes it in), ``first_token_s``, ``last_token_s``,
+    ``num_preemptions``; NaN where a request never got there.
+
+    Raises:
+        InputError: The arguments do not go together, or not with the profile.
+    """
+    ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
+    replica = _replica(arguments, profile)
+    made = shareable(_requests(requests, ingest_s))
+    tables = simulate(
+        replicas=[replica],
+        router=RoundRobin(),
+        sources=[OpenLoop(made)],
+        duration_s=float(made[-1].arrival_s) + 1.0,
+        drain_s=DRAIN_S,
+    )
+    table = tables.requests[["first_token_s", "last_token_s", "num_preemptions", "arrival_s"]]
+    return table.assign(queued_s=_taken_in(tables, table["arrival_s"].to_numpy(float)))
+
+
+def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
+    rules, reserves, lags = _release(arguments.vllm_version)
+    scheduler = _scheduler(arguments, rules, reserves)
+    max_model_len = arguments.get("max_model_len", profile.model.max_model_len)
+    refusal = scheduler.refuses(max_model_len)
+    tp = arguments.get("tensor_parallel_size", profile.tp)
+    if tp != profile.tp:
+        refusal = f"tensor_parallel_size {tp} is not that of {profile.id} ({profile.tp})"
+    if refusal:
+        raise InputError(f"{arguments.file}: {refusal}")
+    latency = profile.models.by_kind()[profile.default_model]
+    return Replica(
+        index=0,
+        scheduler=scheduler,
+        kv=PagedKV(
+            num_gpu_blocks=_blocks(arguments, profile),
+            block_size=arguments.get("block_size", profile.kv.block_size),
+            enable_prefix_caching=arguments.get("enable_prefix_caching", True),
+            version=rules,
+        ),
+        latency=latency,
+        log=RunLog(1),
+        max_model_len=max_model_len,
+        estimate=Estimate(latency),
+        async_scheduling=arguments.get("async_scheduling", lags),
+    )
+
+
+def _release(version: str | None) -> tuple[VllmRelease, bool, bool]:
+    """Rules that a release follows, and its defaults: full-prompt reservation, one step of lag."""
+    if version is None:
+        return "0.33.0", True, True
+    try:
+        major, minor = (int(part) for part in version.split(".")[:2])
+    except ValueError:
+        raise InputError(f"vllm_version: should be like 0.19.0 (got {version!r})") from None
+    return rules_of(version), (major, minor) >= (0, 19), (major, minor) >= (0, 14)
+
+
+def _scheduler(arguments: EngineArguments, rules: VllmRelease, reserves: bool) -> VllmScheduler:
+    plain = VllmScheduler()
+    policy = arguments.get("scheduling_policy", plain.policy)
+    if policy not in {"fcfs", "priority"}:
+        raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
+    names = (
+        "max_num_batched_tokens",
+        "max_num_seqs",
+        "enable_chunked_prefill",
+        "long_prefill_token_threshold",
+        "watermark",
+    )
+    return VllmScheduler(
+        policy=policy,
+        scheduler_reserve_full_isl=arguments.get("scheduler_reserve_full_isl", reserves),
+        version=rules,
+        **{name: arguments.get(name, getattr(plain, name)) for name in names},
+    )
+
+
+def _blocks(arguments: EngineArguments, profile: Profile) -> int:
+    """The engine's KV blocks: as overridden, as its log says, else the profile's."""
+    stated = arguments.get("num_gpu_blocks_override", arguments.get("num_gpu_blocks", None))
+    return int(profile.kv.num_gpu_blocks if stated is None else stated)
+
+
+def _requests(table: pd.DataFrame, ingest_s: float) -> list[Request]:
+    hashes = table[HASHES].fillna("") if HASHES in table else [""] * len(table)
+    rows = zip(
+        table["arrival_s"], table["prompt_tokens"], table["output_tokens"], hashes, strict=True
+    )
+    return [
+        Request(
+            stream="real",
+            index=n,
+            service_class=ServiceClass.RT,
+            arrival_s=float(arrival_s) + ingest_s,
+            prompt_tokens=int(prompt),
+            output_tokens=int(output),
+            max_tokens=int(output),
+            slo=Slo(),
+            prefix_hashes=tuple(int(h) for h in str(keys).split()),
+            hash_block_tokens=HASH_BLOCK_TOKENS,
+        )
+        for n, (arrival_s, prompt, output, keys) in enumerate(rows)
+    ]
+
+
+def _taken_in(tables: RunTables, arrivals_s: np.ndarray) -> np.ndarray:
+    """When the engine looks at its input: at the end of the iteration under way, or at once."""
+    starts, ends = (tables.steps[name].to_numpy(float) for name in ("start_s", "end_s"))
+    iterations = tables.iteration_end_s[0]
+    row = np.maximum(np.searchsorted(starts, arrivals_s, side="left") - 1, 0)
+    busy = (arrivals_s > starts[row]) & (arrivals_s < ends[row])
+    after = iterations[np.minimum(np.searchsorted(iterations, arrivals_s), len(iterations) - 1)]
+    return np.where(busy, after, arrivals_s)
