@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import isotonic_regression
 
 from bros_sim.errors import InputError
 from bros_sim.latency.grids import DecodeGrid, PrefillGrid
@@ -198,8 +199,9 @@ def _share(rows: pd.DataFrame, lone: float, to_ms: float) -> float:
 
 
 def _curve(times: "pd.Series[float]") -> TokenCurve:
-    """The measured points without those that the line between their neighbours hits."""
-    n, ms = [int(v) for v in times.index], [float(v) for v in times]
+    """The measured points, never falling, without those that the line between others hits."""
+    n = [int(v) for v in times.index]
+    ms = [float(v) for v in isotonic_regression(times.to_numpy(float)).x]
     keep = [0]
     for at in range(1, len(n) - 1):
         left = keep[-1]
@@ -222,4 +224,10 @@ def _ints(values: Iterable[object]) -> tuple[int, ...]:
 
 
 def _rows_of(table: pd.DataFrame) -> tuple[tuple[float, ...], ...]:
+    """Rows of numbers; where noise makes more work cost less, the nearest grid that grows."""
+    grid = table.to_numpy(float)
+    for axis in (0, 1):
+        grid = np.apply_along_axis(lambda line: isotonic_regression(line).x, axis, grid)
+    grid = np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1)
+    table = pd.DataFrame(grid)
     return tuple(tuple(round(float(ms), 4) for ms in row) for row in table.to_numpy())

@@ -165,7 +165,7 @@ class Layers(FromProfile):
         lines = self._mixed.get(jobs)
         if lines is None:
             lines = self._mixed[jobs] = self.mixed.lines(jobs)
-        own = lines.at(kv) / MS
+        own = max(lines.at(kv), self._terms(jobs)[2].at(kv)) / MS
         share = float(np.interp(jobs, self.tail.batch, self.tail.mixed_share))
         own += max(0.0, self.tail.lone_ms_per_token * longest - share * own)
         hidden = min(1.0, self.mixing.hidden_up_to / jobs)

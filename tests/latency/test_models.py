@@ -2,6 +2,8 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,7 +74,9 @@ def test_times_are_positive_and_grow_with_the_work(name):
     ):
         times = [model.step_s(shape) for shape in shapes]
         assert times[0] > 0
-        assert times == sorted(times)
+        # A real engine was measured to be faster with CUDA graphs of 72 tokens than of 64.
+        dip = 1e-3 if name == "rtxpro6000/llama-3.1-8b-tp1:layers" else 0.0
+        assert all(b >= a - dip for a, b in pairwise(times))
 
 
 @EVERY_MODEL
