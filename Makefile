@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint bench paper clean
+.PHONY: help setup demo test test-all lint bench paper validate clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -36,6 +36,9 @@ paper: setup  ## Run the BROS paper's experiments, write docs/paper-reproduction
 	for file in experiments/paper/*.yaml; do \
 	  $(BIN)/bros-sim run $$file --format json > /dev/null || exit 1; done
 	$(BIN)/python -m benchmarks.paper results docs/paper-reproduction.md
+
+validate: setup  ## Replay a real run, write docs/validation.md (needs ../shared)
+	$(BIN)/python -m benchmarks.validation ../shared docs/validation.md
 
 clean:  ## Remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -36,6 +36,14 @@ ARGUMENTS: dict[str, type | tuple[type, ...]] = {
 }
 """The engine arguments that a replay obeys; ``null`` is the engine's default."""
 ONE_ONLY = ("data_parallel_size", "pipeline_parallel_size")
+LEAST = {
+    "max_num_seqs": 1,
+    "max_num_batched_tokens": 1,
+    "max_model_len": 1,
+    "num_gpu_blocks": 2,
+    "num_gpu_blocks_override": 2,
+    "block_size": 1,
+}
 NOTED = 0.85
 """An ignored argument that is this much like an obeyed one is pointed out."""
 
@@ -102,6 +110,12 @@ def _faults(path: Path, table: pd.DataFrame) -> list[str]:
             (int(n), "arrival_s, first_token_s and last_token_s are not in order")
             for n in np.flatnonzero(late)
         ]
+    if HASHES in table:
+        whole = table[HASHES].fillna("").str.fullmatch(r"(\d+( \d+)*)?")
+        found += [
+            (int(n), f"{HASHES}: should be whole numbers with a blank between")
+            for n in np.flatnonzero(~whole.to_numpy(bool))
+        ]
     return [f"{path}:{n + 2}: {what}" for n, what in sorted(found)]
 
 
@@ -128,6 +142,11 @@ def read_arguments(path: Path) -> EngineArguments:
         f"{path}: {name}: should be {_type_name(kind)} (got {json.dumps(given[name])})"
         for name, kind in ARGUMENTS.items()
         if given.get(name) is not None and not _is(given[name], kind)
+    ]
+    faults += [
+        f"{path}: {name}: should be at least {least} (got {given[name]})"
+        for name, least in LEAST.items()
+        if _is(given.get(name), int) and given[name] < least
     ]
     faults += [
         f"{path}: {name}: {given[name]} replicas or stages cannot be replayed, only 1"

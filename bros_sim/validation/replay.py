@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bros_sim.cluster import simulate
 from bros_sim.conformance import rules_of
@@ -131,8 +132,10 @@ def _requests(table: pd.DataFrame, ingest_s: float) -> list[Request]:
     ]
 
 
-def _taken_in(tables: RunTables, arrivals_s: np.ndarray) -> np.ndarray:
+def _taken_in(tables: RunTables, arrivals_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """When the engine looks at its input: at the end of the iteration under way, or at once."""
+    if not len(tables.steps):
+        return arrivals_s
     starts, ends = (tables.steps[name].to_numpy(float) for name in ("start_s", "end_s"))
     iterations = tables.iteration_end_s[0]
     row = np.maximum(np.searchsorted(starts, arrivals_s, side="left") - 1, 0)

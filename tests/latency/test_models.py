@@ -1,8 +1,7 @@
 import pickle
 from dataclasses import replace
-from pathlib import Path
-
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest

@@ -1,0 +1,112 @@
+"""Coefficients from layer tables: shipped profiles re-made, made-up tables recovered, faults."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bros_sim.calibration.layerwise import fit_mixing, fit_tail, read_layer_tables
+from bros_sim.calibration.layerwise_profile import fit_errors, graph_sizes, remake
+from bros_sim.errors import InputError
+from bros_sim.latency.profile import load_profile, profile_path
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "profiles" / "vllm_0.19_layerwise"
+FOLDERS = {
+    "rtxpro6000/llama-3.1-8b-tp1": "rtxpro6000_llama-3.1-8b_tp1",
+    "rtx4090/llama-3.1-8b-tp1": "rtx4090_llama-3.1-8b_tp1",
+    "rtxpro6000/qwen3-32b-tp2": "rtxpro6000_qwen3-32b_tp2",
+}
+needs_tables = pytest.mark.skipif(not SHARED.is_dir(), reason="tables lie in ../shared")
+
+
+@needs_tables
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_shipped_profile_is_what_its_tables_give(name):
+    path = profile_path(name)
+    assert remake(SHARED / FOLDERS[name], path) == path.read_text(encoding="utf-8")
+
+
+@needs_tables
+def test_the_stated_error_is_that_of_the_cells():
+    name = "rtx4090/llama-3.1-8b-tp1"
+    profile = load_profile(name)
+    tables = read_layer_tables(SHARED / FOLDERS[name], profile.model.layers)
+    error = 100 * fit_errors(tables, profile.models.layers)["error"]
+    stated = profile.errors["layers"]
+    assert error.abs().mean() == pytest.approx(stated.mape_pct, abs=0.01)
+    assert error.abs().quantile(0.95) == pytest.approx(stated.p95_pct, abs=0.01)
+    assert error.mean() == pytest.approx(stated.bias_pct, abs=0.01)
+
+
+LAUNCH, LONE, PAIR, SHARE = 8.0, 0.02, 0.001, 0.2
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Tables of a made-up GPU, in microseconds: 2 blocks, known launch, lone, pair and share."""
+    tokens = np.array([1, 16, 32, 64, 128, 256])
+    layers = {"qkv_proj": 10.0, "layernorm": 1.0, "embedding": 5.0}
+    dense = [(n, t, us * (1 + t / 64)) for n, us in layers.items() for t in tokens]
+    per_sequence = [(n, s, 20.0) for n in ("lm_head", "sampler") for s in (1, 64, 128)]
+    attention, kvs = [], (16, 1024, 2048, 4096)
+    for c in (0, 16, 512):
+        for x in (0, 1024) if c else (0,):
+            chunk = LAUNCH + 0.02 * max(0, c - 16) + 0.001 * x
+            for n in (0, 64, 128):
+                for kv in kvs if n else (0,):
+                    own = LAUNCH + 0.001 * n * kv
+                    both = chunk + own - LAUNCH + PAIR * n * c
+                    attention.append((c, x, n, kv, both if c and n else own if n else chunk))
+        attention += [(c, 0, 1, kv, LAUNCH + LONE * kv) for kv in kvs if c == 16]
+    skew = []
+    for regime in ("pure", "mixed"):
+        for n, big in ((64, 4096), (64, 8192), (128, 4096), (128, 8192)):
+            mean = 0.0005 * n * 512
+            late = max(0.0, LONE * big - SHARE * mean)
+            skew.append((regime, n, 1, 0, big, 512, 3 * mean, 3 * (mean + late)))
+    names = {
+        "dense": (dense, ["layer", "tokens", "time_us"]),
+        "per_sequence": (per_sequence, ["layer", "sequences", "time_us"]),
+        "attention": (
+            [row for row in attention if not (row[0] == 0 and row[2] == 0)],
+            ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"],
+        ),
+        "skew": (skew, ["regime", "n", "nb", "kp", "kv_big", "kv_mean", "t_mean_us", "t_skew_us"]),
+    }
+    for name, (rows, columns) in names.items():
+        pd.DataFrame(rows, columns=columns).to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path
+
+
+def test_known_coefficients_are_recovered(folder):
+    tables = read_layer_tables(folder, blocks=2)
+    assert tables.tokens().at(64) == pytest.approx((2 * 10 + 2 * 2 * 1 + 5) * 2 / 1e3, rel=0.01)
+    assert tables.sequences().at(100) == pytest.approx(0.04)
+    assert tables.lone_ms_per_token() == pytest.approx(2 * LONE / 1e3)
+    mixing = fit_mixing(tables)
+    assert mixing.launch_ms == pytest.approx(2 * LAUNCH / 1e3)
+    assert mixing.per_pair_ms == pytest.approx(2 * PAIR / 1e3, rel=0.05)
+    assert mixing.hidden_up_to <= 1.0  # one decode beside the smallest chunk says nothing
+    tail = fit_tail(tables, unsplit_from=40, repetitions=3)
+    assert tail.batch == (64, 128)
+    assert tail.share == pytest.approx((SHARE, SHARE), abs=0.011)
+    assert tail.mixed_share == pytest.approx((SHARE, SHARE), abs=0.011)
+
+
+def test_what_is_wrong_with_the_tables_is_said(folder):
+    (folder / "skew.csv").unlink()
+    (folder / "dense.csv").write_text("layer,time_us\nqkv,1\n")
+    (folder / "per_sequence.csv").write_text("layer,sequences,time_us\nlm_head,1,-1\n")
+    with pytest.raises(InputError) as error:
+        read_layer_tables(folder, blocks=2)
+    text = str(error.value)
+    assert "there is no skew.csv" in text
+    assert "dense.csv: there is no column 'tokens'" in text
+    assert "per_sequence.csv: holds times that are missing or not positive" in text
+
+
+def test_graph_sizes_are_those_vllm_captures():
+    assert graph_sizes(16) == (1, 2, 4, 8, 16)
+    assert graph_sizes(256)[-3:] == (240, 248, 256)
+    assert graph_sizes(512)[-2:] == (496, 512)
