@@ -11,7 +11,7 @@ from bros_sim.latency.base import StepShape
 from bros_sim.latency.profile import Profile
 from bros_sim.latency.terms import Validity
 
-STYLES = {"hybrid": "-", "linear": "-", "table": "-", "roofline": ":"}
+STYLES = {"hybrid": "-", "layers": "-", "linear": "-", "table": "-", "roofline": ":"}
 COLOURS = ("#0b3c5d", "#2a7fb8", "#e08e0b", "#b8322a")
 KV_PER_JOB = (256, 1024, 2048, 4096)
 

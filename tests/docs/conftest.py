@@ -10,6 +10,10 @@ from doc_blocks import ROOT, blocks
 from bros_sim.resources import data_path
 
 TWIN = data_path("traces") / "azure-conv.json"
+REAL_RUN = (
+    "request_id,arrival_s,prompt_tokens,output_tokens,first_token_s,last_token_s\n"
+    "a,0.0,100,20,0.1,0.4\nb,0.5,200,10,0.6,0.8\n"
+)
 TRACE = "arrival_s,prompt_tokens,output_tokens\n0.0,100,20\n0.5,200,10\n"
 
 
@@ -19,6 +23,8 @@ def folder(tmp_path, monkeypatch):
     for name in ("experiments", "profiles", "traces", "tests/data"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "my_trace.csv").write_text(TRACE)
+    (tmp_path / "run.csv").write_text(REAL_RUN)
+    (tmp_path / "meta.json").write_text('{"engine_kwargs": {"max_num_seqs": 8}}')
     (tmp_path / "my.json").write_bytes(TWIN.read_bytes())
     (tmp_path / "my.csv").write_text(TRACE)
     monkeypatch.chdir(tmp_path)

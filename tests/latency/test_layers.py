@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from bros_sim.cli.profile_figure import STYLES
+from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.base import SkewAware, StepShape
 from bros_sim.latency.grids import DecodeGrid, PrefillGrid
 from bros_sim.latency.layers import Layers, Mixing, Tail
@@ -87,6 +89,10 @@ def test_unequal_lists_and_sizes_are_refused():
         Tail(0.1, (1, 2), (0.5,), (0.5, 0.5), 3)
     with pytest.raises(ValueError, match="increase strictly"):
         small(graph_sizes=(1, 4, 2))
+
+
+def test_every_kind_of_model_has_a_line_in_the_figure():
+    assert set(STYLES) == set(LATENCY_MODELS)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -136,3 +136,16 @@ def test_a_slip_in_the_arguments_is_pointed_out(ours, tmp_path):
     result = run(tmp_path)
     assert result.exit_code == 0
     assert "did you mean 'max_num_batched_tokens'?" in result.stderr
+
+
+def test_a_request_is_taken_in_at_the_end_of_the_iteration_under_way(ours):
+    rows = [(0.0, 2000, 30), (0.05, 10, 2), (0.06, 10, 2), (9.0, 10, 2)]
+    table = pd.DataFrame(rows, columns=["arrival_s", "prompt_tokens", "output_tokens"])
+    times = replay(table, read_arguments(ours / "meta.json"), load_profile(NAME))
+    ingest_s = 0.0011
+    queued = times["queued_s"]
+    assert queued[0] == pytest.approx(ingest_s)
+    assert queued[1] == queued[2] == pytest.approx(times["first_token_s"][0])
+    assert queued[3] == pytest.approx(9.0 + ingest_s)
+    # Planned one iteration after the one that it was taken in behind.
+    assert times["first_token_s"][1] > queued[1]
