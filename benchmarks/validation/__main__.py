@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmarks.validation.evidence import blis_steps, opt_rows, splitwise_rows
-from benchmarks.validation.replays import Run, halves, row, variants
+from benchmarks.validation.replays import Run, carried_over, halves, row, variants
 from bros_sim.latency.profile import load_profile
 from bros_sim.plots.style import render
 from bros_sim.validation.compare import Comparison
@@ -43,6 +43,9 @@ def main(shared: Path, out: Path) -> None:
         terms=_table(("profile", "term", "value", "basis"), _terms()),
         variants=_table(_VARIANT_HEAD, (row(*item) for item in found)),
         halves=_table(_VARIANT_HEAD, (row(*item) for item in halves(run))),
+        carried=_table(
+            ("profile", "moved", "TTFT %", "TPOT %", "E2E %"), carried_over(run, PROFILES[1:])
+        ),
         blis=_table(
             ("iterations", "number", "median error %", "mean absolute error %"),
             blis_steps(data / "profiles"),
