@@ -38,7 +38,7 @@ STEP_COLUMNS = tuple(item.name for item in fields(StepRow))
 
 def step_row(shape: StepShape, time_s: float, count: int) -> StepRow:
     """The row of an iteration of ``shape`` that took ``time_s`` seconds."""
-    chunks, jobs, kv_tokens = shape
+    chunks, jobs, kv_tokens, _ = shape
     return StepRow(
         prefill_tokens=sum(tokens for tokens, _ in chunks),
         prefill_chunks=len(chunks),
