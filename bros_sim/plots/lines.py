@@ -50,7 +50,7 @@ def attainment(spec: FigureSpec, results: Results) -> Figure:
         panel.set_ylim(0, 104)
         panel.set_yticks(range(0, 101, 20))
         panel.axhline(TARGET, color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
-    axes[0].annotate(
+    axes[-1].annotate(
         "90 %", (1, TARGET), xycoords=("axes fraction", "data"), xytext=(2, 0),
         textcoords="offset points", ha="left", va="center", fontsize=6, color="#555555",
     )  # fmt: skip
