@@ -85,7 +85,9 @@ def _statistics(latencies: dict[str, Metric]) -> dict[str, Metric]:
 METRICS: dict[str, Metric] = {
     "arrived": Metric("requests", "Arrived", "requests that arrived in the window", None),
     "completed": Metric("requests", "Completed", "requests that got all their tokens", "higher"),
-    "rejected": Metric("requests", "Rejected", "requests that could never fit", "lower"),
+    "rejected": Metric(
+        "requests", "Rejected", "requests that could never fit or were turned away", "lower"
+    ),
     "dropped": Metric("requests", "Dropped", "requests that the policy gave up", "lower"),
     "unfinished": Metric("requests", "Unfinished", "requests still in the system", "lower"),
     "slo_attainment": Metric(

@@ -147,23 +147,32 @@ class Replica:
     def fits(self, request: Request) -> bool:
         """Whether the request could ever finish here (the last token needs no KV slot)."""
         capacity = self.kv.usable_blocks * self.kv.block_size
-        needed = min(request.prompt_tokens + request.output_tokens, self.max_model_len) - 1
+        if self.kv.reserves:
+            needed = request.prompt_tokens + request.max_tokens - 1
+        else:
+            needed = min(request.prompt_tokens + request.output_tokens, self.max_model_len) - 1
         return request.prompt_tokens < self.max_model_len and needed <= capacity
 
     def submit(self, job: Job) -> bool:
-        """A job arrives and waits; one that can never fit is rejected at once (False)."""
-        if not self.fits(job.request):
+        """A job arrives and waits.
+
+        One that can never fit, or that the policy turns away, is rejected at once (False).
+        """
+        if not self.fits(job.request) or not self._hand_over(job):
             self.log.add_request(job, self.index, "rejected")
             return False
         job.target_output = min(job.target_output, self.max_model_len - job.prompt_tokens)
         self._jobs[job.id] = job
         self._waiting[job.priority] += 1
         self.outstanding_tokens += job.prompt_tokens + job.max_tokens
+        return True
+
+    def _hand_over(self, job: Job) -> bool:
+        """Whether the policy takes the job; with a lag (vLLM, which takes all) it hears later."""
         if self._lag:
             self._lag.arrive(job)
-        else:
-            self.scheduler.submit(job)
-        return True
+            return True
+        return self.scheduler.submit(job) is not False
 
     # -- one step -------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ REASONS = {
     "after_preemption": "nobody joins an iteration that preempts ({other})",
     "swapped_first": "{other} is swapped out and comes back first",
     "prompts_first": "decodes stand still while prompts run ({other})",
+    "too_few": "{value:,.0f} could join, the running ones are interrupted for {limit:,.0f}",
+    "every_second": "the iteration before admitted, this one does not",
     "other_class": "this iteration is the other class's",
 }
 """Reason -> words; what ``value`` and ``limit`` are is said in ``schedulers/notes.py``."""
@@ -34,7 +36,7 @@ LINE = 3
 """How many of those at the head of the line are named."""
 ENDS = {
     "unfinished": "not finished when the run ended",
-    "rejected": "rejected: it could never fit",
+    "rejected": "rejected: it could never fit, or the policy turned it away",
     "dropped": "given up by the policy",
     "completed": "finished",
 }

@@ -32,7 +32,7 @@ COLUMNS = {
 }
 """Metric -> heading of `run`'s table; a mean over the seeds."""
 FATES = {
-    "rejected": "they could never fit",
+    "rejected": "they could never fit, or the policy turned them away",
     "dropped": "the policy gave them up",
     "unfinished": "drain_s was over; they count as bad",
 }

@@ -24,6 +24,7 @@ from bros_sim.experiment.schema import Experiment, PointSpec, Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.latency.base import LatencyModel, StepShape
 from bros_sim.latency.profile import Profile
+from bros_sim.schedulers import NEVER_PREEMPT
 
 VERSION = 1
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""
@@ -209,6 +210,9 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
         why = system.scheduler.refuses(max_model_len)
         if why:
             yield document.fault(("systems", name, "scheduler"), why)
+        if isinstance(system.scheduler, NEVER_PREEMPT) and not system.kv.reserves:
+            why = "the scheduler never preempts: it needs a KV manager that reserves, as `reserved`"
+            yield document.fault(("systems", name, "kv"), why)
         if system.kv.can_lend and profile.host is None:
             why = f"profile {profile.id} has no `host`: what copies to the CPU cost is not known"
             yield document.fault(("systems", name, "kv"), why)

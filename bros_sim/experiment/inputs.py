@@ -10,6 +10,7 @@ from bros_sim.errors import InputError
 from bros_sim.experiment.schema import Experiment
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
+from bros_sim.schedulers.tgi import PREFILL_TOKENS
 from bros_sim.schedulers.vllm_defaults import v0_batched_tokens, v1_limits
 
 PROFILE: PathKey = ("cluster", "profile")
@@ -41,7 +42,7 @@ class Inputs:
     def completed(self, document: Document) -> tuple[Document, list[str]]:
         """The document with what follows from its profile, and what is wrong with that profile.
 
-        A path of a profile becomes absolute; every KV manager gets its size, vLLM its limits.
+        A path of a profile becomes absolute; KV managers get their sizes, schedulers their limits.
         """
         named = document.get(PROFILE)
         name = DEFAULT_PROFILE if named is None else named
@@ -143,7 +144,7 @@ def _cpu_blocks(kv: Mapping[str, Data], gib: float, token_bytes: int) -> int:
 
 
 def _with_limits(document: Document, profile: Profile) -> Document:
-    """Every scheduler that mirrors vLLM and leaves a limit open gets the one that vLLM chooses."""
+    """Every scheduler that leaves a limit open gets the one that its engine chooses."""
     written = _count(document.get(("cluster", "max_model_len")))
     systems = document.get(("systems",))
     for name in systems if isinstance(systems, dict) else ():
@@ -162,6 +163,14 @@ def _limits(
 ) -> Mapping[str, int]:
     if scheduler.get("kind") == "vllm_v0":
         return {TOKENS: v0_batched_tokens(max_model_len)}
+    if scheduler.get("kind") == "tgi":
+        total = _count(scheduler.get("max_total_tokens")) or max_model_len
+        prefill = min(PREFILL_TOKENS, max_model_len)
+        return {
+            "max_batch_prefill_tokens": prefill,
+            "max_total_tokens": total,
+            "max_input_tokens": max(total - 1, 1),
+        }
     if scheduler.get("kind") != "vllm":
         return {}
     tokens, seqs = v1_limits(

@@ -19,6 +19,7 @@ from bros_sim.request import ServiceClass
 from bros_sim.routers import ROUTERS, Router
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.base import Scheduler
+from bros_sim.schedulers.tgi import PREFILL_TOKENS, TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
 from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
@@ -42,6 +43,11 @@ SUPPLIED: Mapping[type, Mapping[str, str]] = {
     VllmScheduler: {
         "max_num_batched_tokens": "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384",
         "max_num_seqs": "256 on an A100 or below 70 GiB, else 1024",
+    },
+    TgiScheduler: {
+        "max_batch_prefill_tokens": f"{PREFILL_TOKENS}, at most the model length",
+        "max_input_tokens": "one less than max_total_tokens",
+        "max_total_tokens": "the model length",
     },
     VllmV0Scheduler: {"max_num_batched_tokens": "the model length, at least 2048"},
 }

@@ -3,9 +3,11 @@
 from bros_sim.kv.base import KVManager
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.reserved import ReservedKV
 
 KV_MANAGERS: dict[str, type[KVManager]] = {
     "bidirectional": BidirectionalKV,
     "paged": PagedKV,
+    "reserved": ReservedKV,
 }
 """``kind`` in YAML -> class; a new KV manager is one file and one line here."""

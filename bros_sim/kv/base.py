@@ -46,6 +46,14 @@ class KVManager(Protocol):
         ...
 
     @property
+    def reserves(self) -> bool:
+        """Whether an admitted job holds all that ``max_tokens`` may need, and never lacks a block.
+
+        If so, a request that would not fit with ``max_tokens`` of output can never run.
+        """
+        ...
+
+    @property
     def usable_blocks(self) -> int:
         """Blocks that requests can hold."""
         ...

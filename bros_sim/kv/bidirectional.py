@@ -61,6 +61,11 @@ class BidirectionalKV:
         return True
 
     @property
+    def reserves(self) -> bool:
+        """See `KVManager.reserves`."""
+        return False
+
+    @property
     def usable_blocks(self) -> int:
         """Blocks that requests can hold: as many as under `PagedKV`."""
         return self.num_gpu_blocks - 1

@@ -76,6 +76,11 @@ class PagedKV:
         return False
 
     @property
+    def reserves(self) -> bool:
+        """See `KVManager.reserves`."""
+        return False
+
+    @property
     def usable_blocks(self) -> int:
         """Blocks that requests can hold: all but vLLM's null block."""
         return self.num_gpu_blocks - 1

@@ -3,13 +3,18 @@
 from bros_sim.schedulers.base import Scheduler
 from bros_sim.schedulers.bros import BrosScheduler
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
+from bros_sim.schedulers.tgi import TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
 
 SCHEDULERS: dict[str, type[Scheduler]] = {
     "bros": BrosScheduler,
     "bros_rr": RoundRobinScheduler,
+    "tgi": TgiScheduler,
     "vllm": VllmScheduler,
     "vllm_v0": VllmV0Scheduler,
 }
 """``kind`` in YAML -> class; a new scheduler is one file and one line here."""
+
+NEVER_PREEMPT: tuple[type, ...] = (TgiScheduler,)
+"""Schedulers that work only with a KV manager that reserves (`KVManager.reserves`)."""

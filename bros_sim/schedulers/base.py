@@ -104,8 +104,8 @@ class Scheduler(Protocol):
         """Why the policy cannot serve a model of that length; None when it can."""
         ...
 
-    def submit(self, job: JobView) -> None:
-        """A request arrived; it waits."""
+    def submit(self, job: JobView) -> bool | None:
+        """A request arrived; it waits, unless the answer is False: the policy turns it away."""
         ...
 
     def finished(self, job: JobView) -> None:

@@ -22,14 +22,22 @@ from bros_sim.latency.link import HostLink
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request
-from bros_sim.schedulers import SCHEDULERS
+from bros_sim.schedulers import NEVER_PREEMPT, SCHEDULERS
 from bros_sim.schedulers.base import Plan
 
 MODEL_LEN = 100
 LINK = {"link": HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=0.7), "token_bytes": 400_000}
 """Copies that take about as long as an iteration."""
+
+
+def _goes_with(scheduler: type, kv: type) -> bool:
+    """Whether an experiment may pair them."""
+    return kv(num_gpu_blocks=9).reserves or not issubclass(scheduler, NEVER_PREEMPT)
+
+
 EVERY_PAIR = pytest.mark.parametrize(
-    ("scheduler", "kv"), [(s, k) for s in SCHEDULERS for k in KV_MANAGERS]
+    ("scheduler", "kv"),
+    [(s, k) for s in SCHEDULERS for k in KV_MANAGERS if _goes_with(SCHEDULERS[s], KV_MANAGERS[k])],
 )
 laws = settings(max_examples=120)
 
@@ -203,9 +211,9 @@ class Blindfolded:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scheduler, name)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> bool | None:
         self._views[job.id] = _Blind(job)
-        self._scheduler.submit(self._views[job.id])
+        return self._scheduler.submit(self._views[job.id])
 
     def finished(self, job: Job) -> None:
         self._scheduler.finished(self._views.pop(job.id))
