@@ -102,6 +102,13 @@ def test_example_b_a_batch_has_its_least_and_its_greatest_size():
     assert sizes(queue_of(2), budget=2, max_size=0) == (0, 2)
 
 
+def test_a_batch_below_its_least_size_goes_back_in_order():
+    queue, kv = queue_of(4, prompt=5), ReservedKV(num_gpu_blocks=16)
+    batch = queue.next_batch(kv, budget=99, min_size=4)
+    assert batch.taken == ()
+    assert ([job.id for job in queue], kv.free_blocks) == ([0, 1, 2, 3], 15)
+
+
 def test_example_c_memory_is_reserved_for_life():
     replica = tgi(total=1616, block=16, chunking=False, max_batch_prefill_tokens=512)
     assert replica.kv.usable_blocks == 100
