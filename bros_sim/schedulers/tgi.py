@@ -33,7 +33,7 @@ from typing import Annotated
 
 import numpy as np
 from annotated_doc import Doc
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from bros_sim.errors import LawBroken
 from bros_sim.job import JobView
@@ -70,7 +70,10 @@ class TgiScheduler:
         Count | None, Doc("most requests that run; with chunking, of a busy period's first forward")
     ] = None
     waiting_served_ratio: Annotated[
-        float, Ge(0), Doc("newcomers for each running request that may stall them; not if chunking")
+        float,
+        Ge(0),
+        Le(1000),
+        Doc("newcomers for each running request that may stall them; not if chunking"),
     ] = 0.3
     max_waiting_tokens: Annotated[
         int, Ge(0), Doc("forwards after which the ratio no longer counts; not if chunking")

@@ -7,6 +7,7 @@ from bros_sim.cli.story import REASONS
 from bros_sim.decision_log import Decision, DecisionLog
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.reserved import ReservedKV
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.log import RunLog
 from bros_sim.request import ServiceClass, Slo
@@ -127,6 +128,44 @@ def test_v0_swaps_the_last_out_and_brings_it_back_before_others_join():
 def test_v0_recomputes():
     rows = log_of("vllm_v0", two(prompt=15, output=10), kv=paged(2))
     assert found(rows, "evicted", notes.MEMORY)["request"] == 1
+
+
+# -- TGI ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "blocks", "reason", "value", "limit"),
+    [
+        ({"max_batch_prefill_tokens": 40}, 200, notes.BUDGET, 33, 7),
+        ({"max_batch_size": 1}, 200, notes.SEATS, 1, 1),
+        ({}, 60, notes.MEMORY, 38, 21),
+    ],
+)
+def test_tgi_head_lacks(parameters, blocks, reason, value, limit):
+    kv = ReservedKV(num_gpu_blocks=blocks)
+    rows = log_of("tgi", two(prompt=33), kv=kv, chunking=False, **parameters)
+    row = found(rows, "passed_over", reason)
+    assert (row["request"], row["time_s"], row["value"], row["limit"]) == (1, 0.0, value, limit)
+
+
+def test_tgi_decodes_stand_still_for_enough_newcomers():
+    requests = [*two(output=9), make_request(2, arrival_s=1.5), make_request(3, arrival_s=3.5)]
+    parts = {"kv": ReservedKV(num_gpu_blocks=999), "chunking": False, "waiting_served_ratio": 1.0}
+    rows = log_of("tgi", requests, **parts)
+    row = found(rows, "passed_over", notes.TOO_FEW)
+    assert (row["request"], row["count"], row["value"], row["limit"]) == (2, 2, 1, 2)
+    rows = [row for row in rows if row["reason"] == notes.PROMPTS_FIRST]
+    assert [(row["request"], row["other"], row["time_s"]) for row in rows] == [
+        (0, 2, 4.0),
+        (1, 2, 4.0),
+    ]
+
+
+def test_tgi_admits_in_every_second_forward():
+    requests = [make_request(i, arrival_s=at, output=9) for i, at in enumerate((0.0, 0.5, 1.5))]
+    rows = log_of("tgi", requests, kv=ReservedKV(num_gpu_blocks=999))
+    row = found(rows, "passed_over", notes.EVERY_SECOND)
+    assert (row["request"], row["time_s"], row["count"]) == (2, 2.0, 1)
 
 
 # -- BROS-RR ------------------------------------------------------------------------------------

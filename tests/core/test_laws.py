@@ -39,7 +39,7 @@ EVERY_PAIR = pytest.mark.parametrize(
     ("scheduler", "kv"),
     [(s, k) for s in SCHEDULERS for k in KV_MANAGERS if _goes_with(SCHEDULERS[s], KV_MANAGERS[k])],
 )
-laws = settings(max_examples=120)
+laws = settings(max_examples=80)
 
 
 class LawfulReplica(Replica):
