@@ -36,6 +36,7 @@ BATCH = """  batch:
 """
 VLLM = "{scheduler: {kind: vllm}, kv: {kind: paged}}"
 BROS = "{scheduler: {kind: bros}, kv: {kind: bidirectional}}"
+TGI = "{scheduler: {kind: tgi, max_concurrent_requests: 100000}, kv: {kind: reserved}}"
 NEAR_SATURATION, OVERLOAD, LIGHT, BESIDE_BATCH = 7.5, 9.0, 2.0, 2.0
 SMALL = ", num_gpu_blocks: 1500"
 CASES = [
@@ -45,6 +46,7 @@ CASES = [
     ("20k, light load", 20_000, LIGHT, "", "", VLLM),
     ("5k, heavy preemption", 5_000, OVERLOAD, SMALL, "", VLLM),
     ("mixed RT/BE, vLLM", 1_000, BESIDE_BATCH, "", BATCH, VLLM),
+    ("mixed RT/BE, TGI", 1_000, BESIDE_BATCH, "", BATCH, TGI),
     ("mixed RT/BE, BROS", 1_000, BESIDE_BATCH, "", BATCH, BROS),
     ("mixed RT/BE, BROS, little memory", 1_000, BESIDE_BATCH, SMALL, BATCH, BROS),
 ]
