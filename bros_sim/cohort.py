@@ -18,27 +18,37 @@ class DecodeCohort:
         self.kv_tokens = [0, 0]
         """Tokens the members attend to in the next iteration, by class."""
         self.members = [0, 0]
-        self._finish: list[tuple[int, int, Job]] = []
+        self._finish: list[int] = []
+        """Iterations at which members may finish, a heap; who they are is in ``_finishing``."""
+        self._finishing: dict[int, list[Job]] = {}
+        self.track_longest = False
+        """Whether anyone asks for `longest_kv`."""
         self._longest: list[tuple[int, int, Job]] = []
         self._joins = 0
 
     def add(self, job: Job) -> None:
         """A job starts to decode; it finishes after as many iterations as it lacks tokens."""
-        job.finish_iteration = self.iteration + job.target_output - job.num_output
-        self._joins += 1
-        heapq.heappush(self._finish, (job.finish_iteration, self._joins, job))
+        output = job.num_output
+        at = job.finish_iteration = self.iteration + job.target_output - output
+        if at in self._finishing:
+            self._finishing[at].append(job)
+        else:
+            self._finishing[at] = [job]
+            heapq.heappush(self._finish, at)
         self.size += 1
         self.members[job.priority] += 1
-        self.kv_tokens[job.priority] += job.num_tokens
-        heapq.heappush(self._longest, (self.iteration - job.num_tokens, self._joins, job))
+        self.kv_tokens[job.priority] += job.prompt_tokens + output
+        if self.track_longest:
+            self._joins += 1
+            lead = self.iteration - job.prompt_tokens - output
+            heapq.heappush(self._longest, (lead, self._joins, job))
         job.join(self)
 
     def remove(self, job: Job) -> None:
         """A job finishes, is preempted or paused."""
         self.size -= 1
         self.members[job.priority] -= 1
-        self.kv_tokens[job.priority] -= job.num_tokens
-        job.leave()
+        self.kv_tokens[job.priority] -= job.leave()
         job.finish_iteration = -1
 
     def advance(self, iterations: int, end_s: float) -> None:
@@ -50,10 +60,12 @@ class DecodeCohort:
 
     def iterations_to_finish(self) -> int:
         """Iterations until the first member finishes; 0 when there is none."""
-        heap = self._finish
-        while heap and heap[0][2].finish_iteration != heap[0][0]:
-            heapq.heappop(heap)
-        return heap[0][0] - self.iteration if heap else 0
+        while self._finish:
+            at = self._finish[0]
+            if any(job.finish_iteration == at for job in self._finishing[at]):
+                return at - self.iteration
+            del self._finishing[heapq.heappop(self._finish)]
+        return 0
 
     def longest_kv(self) -> int:
         """Tokens that the longest member attends to in the next iteration; 0 when there is none.
@@ -71,13 +83,14 @@ class DecodeCohort:
     def pop_finished(self) -> list[Job]:
         """Members that have all their tokens, each once.
 
-        One that left and joined again may be in the heap twice, with the same iteration: while
-        the cohort stalled, it can have got ahead by a token.
+        One that left and joined again may be listed twice, with the same iteration: while the
+        cohort stalled, it can have got ahead by a token. Who left for good is listed still.
         """
         done = []
-        while self._finish and self._finish[0][0] <= self.iteration:
-            at, _, job = heapq.heappop(self._finish)
-            if job.finish_iteration == at:
-                job.finish_iteration = -1
-                done.append(job)
+        while self._finish and self._finish[0] <= self.iteration:
+            at = heapq.heappop(self._finish)
+            for job in self._finishing.pop(at):
+                if job.finish_iteration == at:
+                    job.finish_iteration = -1
+                    done.append(job)
         return done

@@ -193,9 +193,19 @@ class Job:
         """Start with ``tokens`` found in the prefix cache."""
         self._base_computed = tokens
 
+    def run(self, tokens: int, now: float) -> bool:
+        """Compute ``tokens``; True if none is lacking then, so that a new one comes at ``now``."""
+        self.compute(tokens)
+        if self._base_computed < self.prompt_tokens + self._base_output:
+            return False
+        self.emit(now)
+        return True
+
     def compute(self, tokens: int) -> None:
         """Add the KV of a prefill chunk; below the high-water mark it is work done again."""
-        self.recomputed_tokens += max(0, min(tokens, self._most_computed - self._base_computed))
+        before = self._most_computed - self._base_computed
+        if before > 0:
+            self.recomputed_tokens += min(tokens, before)
         self._base_computed += tokens
 
     def emit(self, now: float) -> None:
@@ -209,11 +219,14 @@ class Job:
         """Decode one token in every iteration from now on."""
         self._cohort, self._joined = cohort, cohort.iteration
 
-    def leave(self) -> None:
-        """Write the derived counters down and stop decoding."""
-        computed, output, last = self.num_computed, self.num_output, self.last_token_s
+    def leave(self) -> int:
+        """Write the derived counters down and stop decoding; the known tokens."""
+        if self._cohort is not None and (tokens := self._cohort.iteration - self._joined):
+            self._base_computed += tokens
+            self._base_output += tokens
+            self._last_token_s = self._cohort.last_end_s
         self._cohort = None
-        self._base_computed, self._base_output, self._last_token_s = computed, output, last
+        return self.prompt_tokens + self._base_output
 
     def drop_kv(self) -> None:
         """Lose the whole KV (preemption by recompute); generated tokens are kept."""

@@ -65,7 +65,8 @@ class RunLog:
     replicas: int
     requests: dict[int, tuple[object, ...]] = field(default_factory=dict)
     steps: list[tuple[float, ...]] = field(default_factory=list)
-    residency: list[tuple[int, int, int, int]] = field(default_factory=list)
+    residency: "array[int]" = field(default_factory=lambda: array("q"))
+    """Rows of ``RESIDENCY_COLUMNS``, one after the other."""
     decisions: DecisionLog | None = None
     _iteration_ends: "list[array[float]]" = field(init=False)
     _stalled: list[list[int]] = field(init=False)
@@ -106,7 +107,10 @@ class RunLog:
         return RunTables(
             requests.astype(dict.fromkeys(_OPTIONAL_TIMES, np.float64)),
             _merge_stretches(_frame(self.steps, STEP_COLUMNS, _STEP_TIMES)),
-            _frame(self.residency, RESIDENCY_COLUMNS, ()),
+            pd.DataFrame(
+                np.array(self.residency).reshape(-1, len(RESIDENCY_COLUMNS)),
+                columns=list(RESIDENCY_COLUMNS),
+            ),
             tuple(np.frombuffer(ends, dtype=np.float64) for ends in self._iteration_ends),
             duration_s,
             usable_blocks,

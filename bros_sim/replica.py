@@ -90,6 +90,7 @@ class Replica:
         self._stretching = 1.0 / (1.0 - self.scheduler.overhead_share)
         if isinstance(self.latency, SkewAware):
             self._skewed = self.latency
+            self._cohort.track_longest = True
         if self.async_scheduling:
             self._lag = OneStepLag(self.scheduler, self.kv)
         if self.explain:
@@ -235,7 +236,7 @@ class Replica:
             self._cohort.advance(iterations, now)
             self.kv.advance(iterations)
         done = self._cohort.pop_finished()
-        done += [job for job, tokens in self._chunks(stretch) if self._compute(job, tokens, now)]
+        done += self._compute(stretch.plan, now)
         done.sort(key=lambda job: job.admit_order)
         if self._lag:
             self._lag.let_go()
@@ -301,8 +302,8 @@ class Replica:
 
     def _leave_cohort(self, job: Job) -> None:
         if job.decoding:
-            self._close_residency(job)
             self._cohort.remove(job)
+            self._close_residency(job)
 
     def _count(self, job: Job, *, running: int, waiting: int) -> None:
         self._running[job.priority] += running
@@ -356,23 +357,23 @@ class Replica:
 
     # -- advancing ------------------------------------------------------------------------------
 
-    def _chunks(self, stretch: _Stretch) -> list[tuple[Job, int]]:
-        return [(self._jobs[view.id], tokens) for view, tokens in stretch.plan.chunks]
-
-    def _compute(self, job: Job, tokens: int, now: float) -> bool:
-        """Advance a job outside the cohort; whether it finished."""
-        job.compute(tokens)
-        if job.num_computed < job.num_tokens:
-            return False
-        job.emit(now)
-        if job.residency_start is None:
-            job.residency_start = self.log.iterations(self.index) - 1
-        if job.num_output == job.target_output:
-            return True
-        del self._outside[job.id]
-        self.kv.join(job)
-        self._cohort.add(job)
-        return False
+    def _compute(self, plan: Plan, now: float) -> list[Job]:
+        """Advance the jobs outside the cohort; those that finished."""
+        done: list[Job] = []
+        iteration = self.log.iterations(self.index) - 1
+        for view, tokens in plan.chunks:
+            job = self._jobs[view.id]
+            if not job.run(tokens, now):
+                continue
+            if job.residency_start is None:
+                job.residency_start = iteration
+            if job.num_output == job.target_output:
+                done.append(job)
+                continue
+            del self._outside[job.id]
+            self.kv.join(job)
+            self._cohort.add(job)
+        return done
 
     def _finish(self, job: Job) -> None:
         if self._lag:
@@ -406,11 +407,10 @@ class Replica:
             log.add(self.index, self.now, iteration, decision)
 
     def _close_residency(self, job: Job) -> None:
-        start = job.residency_start
+        start, output = job.residency_start, job.num_output
         if start is not None:
-            tokens = job.num_output - job.logged_output
-            self.log.residency.append((job.id, self.index, start, tokens))
-            job.residency_start, job.logged_output = None, job.num_output
+            self.log.residency.extend((job.id, self.index, start, output - job.logged_output))
+            job.residency_start, job.logged_output = None, output
 
     def _state(self, plan: Plan) -> tuple[int, ...]:
         kv_tokens = list(self._cohort.kv_tokens)
@@ -418,12 +418,11 @@ class Replica:
             kv_tokens = [a - b for a, b in zip(kv_tokens, self._cohort.members, strict=True)]
         for job in self._outside.values():
             kv_tokens[job.priority] += job.num_computed
+        decodes = 0 if plan.stalls else self._cohort.members[0]
         for view, tokens in plan.chunks:
             kv_tokens[view.priority] += tokens
+            decodes += tokens == 1 and view.service_class is RT
         rt, be = kv_tokens
-        decodes = sum(tokens == 1 and job.service_class is RT for job, tokens in plan.chunks)
-        if not plan.stalls:
-            decodes += self._cohort.members[0]
         return (decodes, rt + be, rt, self.kv.free_blocks, *self._running, *self._waiting)
 
     def _log_stretch(self, stretch: _Stretch) -> None:

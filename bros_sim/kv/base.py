@@ -105,12 +105,25 @@ class KVManager(Protocol):
         """
         ...
 
+    def extend_all(self, jobs: Sequence[JobView]) -> int:
+        """Room for one more token of the first so many of these running jobs.
+
+        As `extend` does for one after the other, up to the first one that has no room, or that
+        would have to borrow, or first to get back what it lost.
+        """
+        ...
+
     def extend_decodes(self) -> bool:
         """Room for one more token of every cohort member, or False and nothing changed."""
         ...
 
     def swap_out(self, job: JobView) -> bool:
         """Move the job's whole KV to the CPU; False (nothing changed) if that cannot hold it."""
+        ...
+
+    @property
+    def restores_nothing(self) -> bool:
+        """Whether no job has tokens that live only on the CPU."""
         ...
 
     def blocks_to_restore(self, job: JobView) -> int:

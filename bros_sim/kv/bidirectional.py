@@ -132,6 +132,37 @@ class BidirectionalKV:
             return True
         return self._reserve(holding, num_tokens, lenders, 0, 0)
 
+    def extend_all(self, jobs: Sequence[JobView]) -> int:
+        """See `KVManager.extend_all`; ends at the first one that shares a block, too."""
+        outside: list[tuple[Holding, int, int]] = []
+        ids: set[int] = set()
+        need, size, crossing = 0, self.block_size, self._crossings.next
+        for job in jobs:
+            holding = self._holdings[job.id]
+            if holding.shared or holding.swapped:
+                break
+            inside = holding.phase >= 0
+            crosses = holding.phase == crossing if inside else not holding.tokens % size
+            if need + crosses > self._free:
+                break
+            need += crosses
+            ids.add(job.id)
+            if not inside:
+                outside.append((holding, holding.tokens, holding.top))
+        self._take(need)
+        self._grow(outside)
+        self._table.extended |= ids
+        self._journal.on_undo(partial(self._table.extended.difference_update, ids))
+        return len(ids)
+
+    def _grow(self, sizes: Sequence[tuple[Holding, int, int]]) -> None:
+        """One more token for holdings outside the cohort, given with their tokens and top."""
+        for holding, tokens, _ in sizes:
+            holding.tokens = tokens + 1
+            holding.top = tokens // self.block_size
+        if sizes:
+            self._journal.on_undo(partial(_shrink, sizes))
+
     def _reserve(
         self, holding: Holding, tokens: int, lenders: Sequence[JobView], extra: int, spare: int
     ) -> bool:
@@ -208,6 +239,11 @@ class BidirectionalKV:
             self._table.extended.discard(job.id)
             self._journal.on_undo(partial(self._table.extended.add, job.id))
 
+    @property
+    def restores_nothing(self) -> bool:
+        """See `KVManager.restores_nothing`."""
+        return not self._cpu.jobs()
+
     def blocks_to_restore(self, job: JobView) -> int:
         """Blocks with overwritten tokens, or all of them on the CPU (the paper's ``M_cpu``)."""
         holding = self._holdings.get(job.id)
@@ -227,15 +263,16 @@ class BidirectionalKV:
 
     def join(self, job: JobView) -> None:
         """See `KVManager.join`."""
-        self._crossings.add(job.num_computed)
+        self._holdings[job.id].phase = self._crossings.add(job.num_computed)
 
     def leave(self, job: JobView) -> None:
         """See `KVManager.leave`; a job that was just swapped out has left already."""
         holding = self._holdings[job.id]
         if not holding.swapped:
-            self._crossings.remove(job.num_computed)
-            holding.tokens = job.num_computed
-            holding.top = self._blocks(job.num_computed) - 1
+            holding.tokens = tokens = job.num_computed
+            holding.top = (tokens - 1) // self.block_size
+            self._crossings.remove(tokens)
+        holding.phase = -1
 
     def spare_iterations(self) -> int:
         """See `KVManager.spare_iterations`."""
@@ -265,3 +302,9 @@ class BidirectionalKV:
         """Take free blocks; a negative number gives back."""
         if blocks:
             self._journal.set(self, "_free", self._free - blocks)
+
+
+def _shrink(sizes: Iterable[tuple[Holding, int, int]]) -> None:
+    """Undo `BidirectionalKV._grow`."""
+    for holding, tokens, top in sizes:
+        holding.tokens, holding.top = tokens, top

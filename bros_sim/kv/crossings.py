@@ -15,15 +15,25 @@ class Crossings:
         self._members = 0
         self._by_residue = [0] * block_size
 
-    def add(self, tokens: int) -> None:
-        """A member with ``tokens`` in the cache joins."""
-        self._by_residue[(tokens - self._shift) % self._size] += 1
+    def add(self, tokens: int) -> int:
+        """A member with ``tokens`` in the cache joins; its phase, which stays as it is.
+
+        It needs a block for its next token when that is the `next` phase.
+        """
+        phase = (tokens - self._shift) % self._size
+        self._by_residue[phase] += 1
         self._members += 1
+        return phase
 
     def remove(self, tokens: int) -> None:
         """A member with ``tokens`` in the cache leaves."""
         self._by_residue[(tokens - self._shift) % self._size] -= 1
         self._members -= 1
+
+    @property
+    def next(self) -> int:
+        """The phase of the members that need a block for their next token."""
+        return -self._shift % self._size
 
     def due(self, ahead: int = 0) -> int:
         """Blocks needed by the next iteration, or by the one ``ahead`` of it."""

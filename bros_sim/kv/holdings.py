@@ -18,6 +18,8 @@ class Holding:
     """Those of its blocks that are objects, by index."""
     damaged: int = 0
     """Blocks with tokens that were overwritten."""
+    phase: int = -1
+    """Of a cohort member: see `Crossings.add`; -1 outside the cohort."""
     top: int = -1
     """No block above this index can be lent: a hint that saves looking at lent ones."""
     relocated: int = 0

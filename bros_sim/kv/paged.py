@@ -182,6 +182,13 @@ class PagedKV:
             self._cpu.load(job, on_cpu, self._blocks(on_cpu))
         return True
 
+    def extend_all(self, jobs: Sequence[JobView]) -> int:
+        """See `KVManager.extend_all`."""
+        for place, job in enumerate(jobs):
+            if self._cpu.tokens(job) or not self.extend(job, job.num_tokens):
+                return place
+        return len(jobs)
+
     def _goes_on_inside(self, job: JobView) -> bool:
         """Whether a cohort member's next token neither opens a block nor completes one."""
         inside = job.num_computed % self.block_size
@@ -205,6 +212,11 @@ class PagedKV:
         self.release(job, resumable=False)
         self._cpu.save(job, tokens, self._blocks(tokens))
         return True
+
+    @property
+    def restores_nothing(self) -> bool:
+        """See `KVManager.restores_nothing`."""
+        return not self._cpu.jobs()
 
     def blocks_to_restore(self, job: JobView) -> int:
         """See `KVManager.blocks_to_restore`: all or nothing."""

@@ -126,8 +126,17 @@ class ReservedKV:
         """See `KVManager.extend`: the room is there already."""
         return num_tokens <= self._held[job.id] * self.block_size
 
+    def extend_all(self, jobs: Sequence[JobView]) -> int:
+        """See `KVManager.extend_all`: the room is there already."""
+        return len(jobs)
+
     def extend_decodes(self) -> bool:
         """See `KVManager.extend_decodes`: the room is there already."""
+        return True
+
+    @property
+    def restores_nothing(self) -> bool:
+        """Nothing is swapped."""
         return True
 
     def swap_out(self, job: JobView) -> bool:  # noqa: ARG002

@@ -18,8 +18,10 @@ from bros_sim.schedulers.base import Plan, ReplicaView
 from bros_sim.schedulers.bros_batch import Batch
 from bros_sim.schedulers.bros_memory import BrosMemory
 from bros_sim.schedulers.bros_notes import BrosNotes
+from bros_sim.schedulers.bros_offers import Offers, Rules
 from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues
-from bros_sim.schedulers.bros_selection import Rules, Selection
+from bros_sim.schedulers.bros_replacement import replace, replaceable
+from bros_sim.schedulers.bros_selection import Selection
 
 LONGEST_LOOKAHEAD = 4096
 """Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
@@ -118,11 +120,11 @@ class BrosScheduler:
             view.kv.rollback(mark)
             chosen = self._selection(view)
             chosen.one_by_one()
-        swaps = chosen.replaceable(self._tau_s)
+        swaps = replaceable(chosen, self._tau_s)
         if swaps:
             view.kv.rollback(mark)
-            before, chosen = chosen, self._selection(view)
-            chosen.replace(before, swaps, self._tau_s)
+            full, chosen = chosen, self._selection(view)
+            replace(full, swaps, self._tau_s, chosen)
         plan = self._decide(chosen)
         self._adapt_cap(chosen)
         return plan
@@ -139,7 +141,7 @@ class BrosScheduler:
             swap=self.shortage == "swap",
             any_newest=self.victims == "any_newest" and not view.kv.can_lend,
         )
-        return Selection(queues, batch, memory, notes, self._rules)
+        return Selection(queues, batch, Offers(queues, batch, memory, notes, self._rules))
 
     @property
     def _rules(self) -> Rules:
@@ -155,9 +157,8 @@ class BrosScheduler:
         batch, queues = chosen.batch, self._queues
         for job in batch.evicted:
             queues.evict(job)
-        for job, _ in batch.chunks:
-            if queues.is_pending(job):
-                queues.resume(job)
+        if batch.chunks:
+            queues.resume(batch.selected)
         for job, _ in batch.admitted:
             queues.admit(job)
         paused = () if chosen.whole else self._pause(batch)
@@ -168,16 +169,15 @@ class BrosScheduler:
             tuple(batch.evicted),
             paused,
             self._repeat(chosen) if steady else 1,
-            notes=chosen.notes.all(paused) if batch.view.explain else (),
+            notes=chosen.offers.notes.all(paused) if batch.view.explain else (),
         )
 
     def _pause(self, batch: Batch) -> tuple[JobView, ...]:
         """Cohort members that are not in the batch become pending."""
-        paused = [
-            job for job in self.running_jobs() if job.decoding and job.id not in batch.selected
-        ]
-        for job in paused:
-            self._queues.pause(job)
+        selected = batch.selected
+        paused = [job for job in self.running_jobs() if job.decoding and job.id not in selected]
+        if paused:
+            self._queues.pause(paused)
         return tuple(paused)
 
     def _repeat(self, chosen: Selection) -> int:
@@ -187,9 +187,9 @@ class BrosScheduler:
         alone could change by itself, so it must not be what keeps someone out.
         """
         batch = chosen.batch
-        if batch.estimate.noise or batch.size > self.batch_cap or chosen.unserved:
+        if batch.estimate.noise or batch.size > self.batch_cap or chosen.offers.unserved:
             return 1
-        if chosen.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
+        if chosen.offers.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
             return 1
         return batch.iterations_within_bound(LONGEST_LOOKAHEAD)
 
@@ -204,6 +204,6 @@ class BrosScheduler:
 
     def _adapt_cap(self, chosen: Selection) -> None:
         """Double while no deadline binds, start over when one does ("like TCP")."""
-        self._grows = not (self._queues.running[RT] and chosen.bound_hit)
+        self._grows = not (self._queues.running[RT] and chosen.offers.bound_hit)
         cap = 2 * self._cap if self._grows else self.batch_cap
         self._cap = min(cap, self.batch_cap_max)

@@ -1,6 +1,7 @@
 """The batch that a BROS plan builds: what it would cost, and the deadline that binds it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class Batch:
     chunks: list[tuple[JobView, int]] = field(default_factory=list)
     admitted: list[tuple[JobView, int]] = field(default_factory=list)
     evicted: list[JobView] = field(default_factory=list)
-    _prefill: list[tuple[int, int]] = field(default_factory=list)
+    _prefill: tuple[tuple[int, int], ...] = ()
     _decodes: int = 0
     _kv_tokens: int = 0
     _to_gpu: int = 0
@@ -78,9 +79,7 @@ class Batch:
         tokens, context, to_gpu, to_cpu = work
         copies = self._to_gpu + to_gpu, self._to_cpu + to_cpu
         if work.is_decode:
-            shape = StepShape(
-                tuple(self._prefill), self._decodes + 1, self._kv_tokens + context + 1
-            )
+            shape = StepShape(self._prefill, self._decodes + 1, self._kv_tokens + context + 1)
         else:
             prefill = (*self._prefill, (tokens, context))
             shape = StepShape(prefill, self._decodes, self._kv_tokens)
@@ -88,7 +87,7 @@ class Batch:
 
     def seconds_with_decodes(self, jobs: int, kv_tokens: int) -> float:
         """Predicted iteration time with ``jobs`` more decodes that have all their KV."""
-        shape = StepShape(tuple(self._prefill), self._decodes + jobs, self._kv_tokens + kv_tokens)
+        shape = StepShape(self._prefill, self._decodes + jobs, self._kv_tokens + kv_tokens)
         return self.estimate.step_s(shape, self._to_gpu, self._to_cpu)
 
     def alone_s(self, work: Work) -> float:
@@ -107,19 +106,17 @@ class Batch:
         if work.is_decode:
             self.add_decodes(1, work.context + 1)
         else:
-            self._prefill.append((work.tokens, work.context))
+            self._prefill += ((work.tokens, work.context),)
             self.size += 1
 
-    def add_decode(self, job: JobView) -> None:
-        """A job that lacks nothing but its last token's KV is in."""
-        context = job.num_computed
-        self.selected[job.id] = job
-        if not job.decoding:
-            self.chunks.append((job, 1))
-        self.add_decodes(1, context + 1)
+    def add_all(self, jobs: Sequence[JobView]) -> None:
+        """These decodes are in."""
+        self.selected.update({job.id: job for job in jobs})
+        self.chunks += [(job, 1) for job in jobs if not job.decoding]
+        self.add_decodes(len(jobs), sum([job.num_computed for job in jobs]) + len(jobs))
 
     def add_decodes(self, jobs: int, kv_tokens: int) -> None:
-        """That many decodes are in."""
+        """That many decodes are in; who they are is known otherwise."""
         self._decodes += jobs
         self._kv_tokens += kv_tokens
         self.size += jobs

@@ -35,8 +35,7 @@ class BrosMemory:
         kv, tokens = self.batch.kv, job.num_tokens
         if job.decoding or job.id in self.queues.running[job.service_class]:
             return kv.extend(job, tokens, lenders=lenders)
-        spare = self.spare if job.service_class is BE else 0
-        if not kv.admit(job, tokens, (), must_fit=tokens, spare=spare, lenders=lenders):
+        if not kv.admit(job, tokens, (), must_fit=tokens, spare=0, lenders=lenders):
             return False
         self.batch.admitted.append((job, 0))
         return True

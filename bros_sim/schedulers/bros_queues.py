@@ -3,11 +3,9 @@
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
-from heapq import merge
-from itertools import chain
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
@@ -42,9 +40,10 @@ class BrosQueues:
 
     def deadline(self, job: JobView) -> float:
         """When the job's next token is due."""
-        if job.last_token_s is None or not self.per_token:
-            return job.slo.deadline(job.arrival_s, job.num_output + 1)
-        return math.inf if job.slo.tpot_s is None else job.last_token_s + job.slo.tpot_s
+        last, slo = job.last_token_s, job.slo
+        if last is None or not self.per_token:
+            return slo.deadline(job.arrival_s, job.num_output + 1)
+        return math.inf if slo.tpot_s is None else last + slo.tpot_s
 
     # -- changes of state -----------------------------------------------------------------------
 
@@ -58,36 +57,30 @@ class BrosQueues:
     def admit(self, job: JobView) -> None:
         """A waiting job gets KV and is in the batch."""
         if job.service_class is RT:
-            self._remove(self.rt_waiting, job)
+            place = self.deadline(job), job.id
+            del self.rt_waiting[bisect_left(self.rt_waiting, place, key=_order)]
             self.tpots[job.slo.tpot_s] += 1
         else:
             del self.be_waiting[bisect_left(self.be_waiting, job.id, key=itemgetter(0))]
         self.running[job.service_class][job.id] = job
 
-    def pause(self, job: JobView) -> None:
-        """A cohort member is not in the batch: it keeps its KV and is pending."""
-        if job.service_class is RT:
-            insort(self.rt_pending, (self.deadline(job), job.id, job), key=_order)
-        else:
-            self.be_pending[job.id] = job
+    def pause(self, jobs: Sequence[JobView]) -> None:
+        """Cohort members that are not in the batch: they keep their KV and are pending."""
+        self.rt_pending += self._entries([job for job in jobs if job.service_class is RT])
+        self.rt_pending.sort(key=_order)
+        self.be_pending.update((job.id, job) for job in jobs if job.service_class is BE)
 
-    def resume(self, job: JobView) -> None:
-        """A pending job is in the batch again."""
-        if job.service_class is RT:
-            self._remove(self.rt_pending, job)
-        else:
-            del self.be_pending[job.id]
-
-    def is_pending(self, job: JobView) -> bool:
-        """Whether the job has KV and is outside the cohort."""
-        if job.service_class is BE:
-            return job.id in self.be_pending
-        return job.id in self.running[RT] and not job.decoding
+    def resume(self, jobs: Container[int]) -> None:
+        """Those of these (by id) that were pending are in the batch again, or gone."""
+        if self.rt_pending:
+            self.rt_pending = [entry for entry in self.rt_pending if entry[1] not in jobs]
+        if self.be_pending:
+            pending = self.be_pending.items()
+            self.be_pending = {number: job for number, job in pending if number not in jobs}
 
     def evict(self, job: JobView) -> None:
         """The job lost its KV and waits again."""
-        if self.is_pending(job):
-            self.resume(job)
+        self.resume((job.id,))
         self.finish(job)
         self.wait(job)
 
@@ -99,27 +92,26 @@ class BrosQueues:
             if not self.tpots[job.slo.tpot_s]:
                 del self.tpots[job.slo.tpot_s]
 
-    def _remove(self, entries: list[RtEntry], job: JobView) -> None:
-        del entries[bisect_left(entries, (self.deadline(job), job.id), key=_order)]
-
     # -- orders ---------------------------------------------------------------------------------
 
-    def rt_entries(self, most: int) -> Iterable[RtEntry]:
+    def rt_entries(self, most: int) -> list[RtEntry]:
         """RT outside the cohort by deadline: the pending, and at most ``most`` of the waiting."""
         if not self.rt_pending:
             return self.rt_waiting[:most]
-        return merge(self.rt_pending, self.rt_waiting[:most], key=_order)
+        return sorted(self.rt_pending + self.rt_waiting[:most], key=_order)
 
-    def all_rt_entries(self, most: int, now: float) -> Iterable[RtEntry]:
+    def all_rt_entries(self, most: int, now: float) -> list[RtEntry]:
         """These and the RT in the decode cohort; those due at once stand in order of admission."""
-        others = list(self.rt_entries(most))
-        members = (job for job in self.running[RT].values() if job.decoding)
+        others = self.rt_entries(most)
+        members = [job for job in self.running[RT].values() if job.decoding]
         due = self.common_deadline(now)
         if due is None:
-            cohort = sorted(((self.deadline(job), job.id, job) for job in members), key=_order)
-            return merge(others, cohort, key=_order)
+            return sorted(others + self._entries(members), key=_order)
         before = bisect_left(others, due, key=itemgetter(0))
-        return chain(others[:before], ((due, job.id, job) for job in members), others[before:])
+        return others[:before] + [(due, job.id, job) for job in members] + others[before:]
+
+    def _entries(self, jobs: Iterable[JobView]) -> list[RtEntry]:
+        return [(self.deadline(job), job.id, job) for job in jobs]
 
     def common_deadline(self, now: float) -> float | None:
         """When the next token of every RT in the cohort is due, if that is one instant."""
@@ -131,6 +123,8 @@ class BrosQueues:
     def be_order(self, kv: KVManager, *, pending_only: bool) -> list[JobView]:
         """BE with KV by blocks to restore, then by arrival (digest: ascending M_cpu)."""
         jobs = (self.be_pending if pending_only else self.running[BE]).values()
+        if kv.restores_nothing:
+            return sorted(jobs, key=attrgetter("id"))
         return sorted(jobs, key=lambda job: (kv.blocks_to_restore(job), job.id))
 
     def lenders(self, kv: KVManager, *, pending_only: bool) -> Sequence[JobView]:

@@ -1,0 +1,59 @@
+"""Replacement in a full BROS batch: best-effort jobs in place of the real-time ones with slack."""
+
+from collections.abc import Sequence
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.bros_queues import BE
+from bros_sim.schedulers.bros_selection import Selection
+
+Swap = tuple[JobView, JobView]
+"""An RT that gives its place up, and the BE in whose favour."""
+
+
+def replaceable(full: Selection, tau_s: float) -> list[Swap]:
+    """RT in the batch whose slack lets a BE go in their place (Alg. 1, batch full).
+
+    The RT with the largest slack first, as long as it would still be in time one iteration later.
+    Only time is judged here; memory is when the batch is put together again.
+    """
+    batch, unserved, deadline = full.batch, full.offers.unserved, full.queues.deadline
+    if full.offers.rules.rt_first and full.offers.rt_capped:
+        return []
+    if not unserved or batch.seconds_with(batch.work(unserved[0])) > batch.be_bound_s:
+        return []
+    by_slack = sorted(full.rt(), key=deadline, reverse=True)
+    slack = [deadline(rt) - batch.view.now for rt in by_slack[: len(unserved)]]
+    chosen = _all_in_time(full, slack, tau_s)
+    for job, left in zip(unserved[chosen:], slack[chosen:], strict=False):
+        seconds = batch.seconds_with(batch.work(job))
+        if seconds > batch.be_bound_s or left - seconds < tau_s:
+            break
+        chosen += 1
+    return list(zip(by_slack[:chosen], unserved, strict=False))
+
+
+def _all_in_time(full: Selection, slack: Sequence[float], tau_s: float) -> int:
+    """How many BE that only decode need no look one by one: all, if the longest is in time."""
+    batch, running = full.batch, full.queues.running[BE]
+    held = [job for job in full.offers.unserved if job.id in running][: len(slack)]
+    # Those with the most to restore come last.
+    if not held or batch.estimate.noise or batch.kv.blocks_to_restore(held[-1]):
+        return 0
+    seconds = batch.seconds_with_decodes(1, max([job.num_computed for job in held]) + 1)
+    last = slack[len(held) - 1]
+    in_time = seconds <= batch.be_bound_s and last - seconds >= tau_s
+    return len(held) if in_time else 0
+
+
+def replace(full: Selection, swaps: Sequence[Swap], tau_s: float, chosen: Selection) -> None:
+    """Choose as in the full batch, but without the RT of ``swaps``, and so that they stay in time.
+
+    ``chosen`` is a new pass over the same queues.
+    """
+    deadline, now = full.queues.deadline, full.batch.view.now
+    chosen.replaced = {rt.id: be for rt, be in swaps}
+    chosen.others = {job.id for job in full.rt()}
+    chosen.batch.bound_s = min(deadline(rt) for rt, _ in swaps) - now - tau_s
+    chosen.offers.bound_hit, chosen.offers.left_out = full.offers.bound_hit, True
+    chosen.offers.notes.by_job.update(full.offers.notes.by_job)
+    chosen.one_by_one()

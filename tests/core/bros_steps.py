@@ -1,0 +1,41 @@
+"""A BROS replica, step by step."""
+
+from simulations import make_replica, make_request
+
+from bros_sim.job import Job
+from bros_sim.kv.paged import PagedKV
+from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.replica import Replica
+from bros_sim.request import ServiceClass, Slo
+from bros_sim.schedulers.bros import BrosScheduler
+
+RT, BE = ServiceClass.RT, ServiceClass.BE
+PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0))
+"""A prompt token costs 1 ms, a decode iteration 10 ms."""
+
+
+def bros(**parameters) -> BrosScheduler:
+    return BrosScheduler(**({"overhead_share": 0.0, "watermark": 0.0} | parameters))
+
+
+def replica_with(scheduler=None, kv=None, **parts) -> Replica:
+    kv = kv or PagedKV(num_gpu_blocks=1001, enable_prefix_caching=False)
+    defaults = {"scheduler": scheduler or bros(), "kv": kv, "latency": PER_TOKEN}
+    return make_replica(**(defaults | parts))
+
+
+def submit(replica: Replica, number: int, *, ttft=10.0, tpot=10.0, cls=RT, at=0.0, **shape) -> Job:
+    slo = Slo(ttft, tpot) if cls is RT else Slo()
+    request = make_request(number, arrival_s=at, service_class=cls, slo=slo, **shape)
+    job = Job(number, request, at)
+    assert replica.submit(job)
+    return job
+
+
+def step(replica: Replica, now: float) -> tuple[list[int], float]:
+    """Who is in the next batch (decodes included), and when it ends."""
+    end_s = replica.start_step(now)
+    plan = replica.plan
+    decoding = [job.id for job in replica.running_jobs() if job.decoding]
+    replica.finish_step(end_s)
+    return sorted([job.id for job, _ in plan.chunks] + decoding), end_s
