@@ -13,6 +13,9 @@ from bros_sim.cli import (
     listing,
     plot,
     profile,
+    profile_check,
+    profile_derive,
+    profile_fit,
     run,
     trace,
     validate,
@@ -59,6 +62,9 @@ app.command("validate")(validate.validate)
 app.command("init")(init.init)
 app.command("list")(listing.list_kinds)
 app.command("schema")(listing.schema)
+profile.app.command("fit")(profile_fit.fit)
+profile.app.command("derive")(profile_derive.derive)
+profile.app.command("check")(profile_check.check)
 app.add_typer(profile.app, name="profile")
 app.add_typer(trace.app, name="trace")
 app.add_typer(conformance.app, name="conformance")

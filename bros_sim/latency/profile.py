@@ -2,10 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
+import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -19,6 +20,7 @@ from bros_sim.latency.linear import Linear
 from bros_sim.latency.link import HostLink
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.table import Table
+from bros_sim.latency.uncertainty import Uncertainty
 from bros_sim.resources import data_path
 
 DEFAULT_PROFILE = "a100-80gb/llama-3-8b-tp1"
@@ -105,6 +107,15 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class ErrorFigures:
+    """Relative error of iteration times in percent: mean and 95th percentile of its size, mean."""
+
+    mape_pct: float
+    p95_pct: float
+    bias_pct: float
+
+
+@dataclass(frozen=True)
 class FitError:
     """How far a model is from what it was fitted to; ``None`` where nothing is published."""
 
@@ -113,6 +124,17 @@ class FitError:
     p95_pct: Percent = None
     bias_pct: Percent = None
     pooled: Annotated[bool, Doc("over several profiles; this one alone is not known")] = False
+    by_kind: Annotated[
+        Mapping[Literal["prefill", "decode", "mixed"], ErrorFigures],
+        Doc("the same for prefill, decode and mixed iterations apart"),
+    ] = field(default_factory=dict)
+    quantiles_pct: Annotated[
+        Mapping[str, float], Doc("quantiles of the signed error, p01 to p99")
+    ] = field(default_factory=dict)
+    recomputed_from: Annotated[
+        Literal["kernel tables", "hybrid"] | None,
+        Doc("what `profile check` computes the figures again from"),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +180,9 @@ class Profile:
     host: Host | None = None
     engine: Engine | None = None
     notes: tuple[Text, ...] = ()
+    uncertainty: Annotated[
+        Mapping[str, Uncertainty], Doc("of the coefficients of each latency model, by kind")
+    ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kinds = self.models.by_kind()
@@ -168,6 +193,10 @@ class Profile:
             )
         if set(self.errors) != set(kinds):
             raise ValueError(f"errors must name exactly the models: {', '.join(sorted(kinds))}")
+        if unknown := set(self.uncertainty) - set(kinds):
+            raise ValueError(f"uncertainty of no model: {', '.join(sorted(unknown))}")
+        for kind, uncertainty in self.uncertainty.items():
+            uncertainty.draw(kinds[kind], np.random.default_rng(0))  # names what does not fit
 
     @property
     def kv_bytes_per_token(self) -> int:

@@ -1,0 +1,126 @@
+"""Laws that every iteration time obeys, whatever it was fitted to."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from bros_sim.calibration.gpus import KNOWN_GPUS
+from bros_sim.calibration.kernels_dense import is_tied
+from bros_sim.calibration.samples import sample_shapes
+from bros_sim.latency.base import LatencyModel, StepShape
+from bros_sim.latency.linear import Linear
+from bros_sim.latency.profile import BYTES, Profile
+from bros_sim.latency.terms import Validity
+
+SAMPLES, SEED = 300, 5
+LADDER = (1, 8, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384, 32768)
+JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+SLACK = 1e-9
+"""Relative: what rounding may take away."""
+SCATTER = 0.005
+"""The same between batch sizes: the kernel for two requests may be measured faster than for one."""
+
+
+def physics_faults(profile: Profile, kind: str, model: LatencyModel) -> Iterator[str]:
+    """What a model says that cannot be, in a line each: one example of every kind of fault."""
+    validity: Validity = getattr(model, "validity", Validity())
+    yield from _range(validity)
+    shapes = sample_shapes(validity, SAMPLES, SEED)
+    times = [model.step_s(shape) for shape in shapes]
+    if not all(np.isfinite(times)) or min(times) <= 0:
+        yield f"{kind}: an iteration takes no time at all ({min(times):g} s)"
+        return
+    yield from _floor(profile, kind, shapes, times)
+    yield from _never_falls(kind, model, validity)
+
+
+def _range(validity: Validity) -> Iterator[str]:
+    for name in ("max_tokens", "max_decode_jobs", "max_chunk_tokens", "max_context_tokens"):
+        if getattr(validity, name) is None:
+            yield f"validity.{name} is not stated"
+    if validity.max_kv_tokens is None and validity.max_kv_tokens_per_job is None:
+        yield "validity states no bound of KV tokens"
+    if (validity.max_chunk_tokens or 0) > (validity.max_tokens or np.inf):
+        yield "validity.max_chunk_tokens exceeds max_tokens"
+
+
+def _floor(
+    profile: Profile, kind: str, shapes: list[StepShape], times: list[float]
+) -> Iterator[str]:
+    """No step beats reading weights and KV once at peak bandwidth, or computing at peak rate."""
+    for shape, time in zip(shapes, times, strict=True):
+        floor = floor_s(profile, shape)
+        if time < floor * (1 - SLACK):
+            yield f"{kind}: {shape} takes {1e3 * time:.3f} ms, the hardware needs {1e3 * floor:.3f}"
+            return
+
+
+def floor_s(profile: Profile, shape: StepShape) -> float:
+    """Seconds below which no iteration can be: the larger of memory and matrix units at peak.
+
+    The input embedding is looked up and not read; peaks of cards unknown to ``gpus`` bind nothing.
+    """
+    model, size = profile.model, BYTES[profile.dtype]
+    embedding = model.vocab * model.hidden
+    read = model.parameters - (0 if is_tied(model) else embedding)
+    kv = profile.kv_bytes_per_token * shape.kv_tokens
+    memory = (read * size + kv) / profile.tp / (1e9 * profile.gpu.bandwidth_gb_s)
+    tokens = shape.decode_jobs + sum(chunk for chunk, _ in shape.chunks)
+    layers = read - embedding
+    peak = _peak_tflops(profile)
+    compute = 2 * layers * tokens / profile.tp / (1e12 * peak) if peak else 0.0
+    return max(memory, compute)
+
+
+def _peak_tflops(profile: Profile) -> float | None:
+    """Half-precision types run at the known peak; others are not judged."""
+    if BYTES[profile.dtype] != BYTES["float16"]:
+        return None
+    names = {facts.name: facts.peak_tflops for facts in KNOWN_GPUS.values()}
+    return names.get(profile.gpu.name)
+
+
+def _never_falls(kind: str, model: LatencyModel, validity: Validity) -> Iterator[str]:
+    """More tokens, more context, more KV, or more jobs of equal length: never less time."""
+    for what, shapes in _ladders(model, validity):
+        times = [(shape, model.step_s(shape)) for shape in shapes]
+        slack = SCATTER if what == "decode jobs" else SLACK
+        for (before, shorter), (after, longer) in pairwise(times):
+            if longer < shorter * (1 - slack):
+                yield (
+                    f"{kind}: more {what} takes less time: {before} {1e3 * shorter:.3f} ms, "
+                    f"{after} {1e3 * longer:.3f} ms"
+                )
+                break
+
+
+def _ladders(model: LatencyModel, validity: Validity) -> Iterator[tuple[str, list[StepShape]]]:
+    tokens = validity.max_chunk_tokens or LADDER[-1]
+    chunks = [n for n in LADDER if n <= min(tokens, validity.max_tokens or tokens)]
+    contexts = [0, *(n for n in LADDER if n <= (validity.max_context_tokens or 0))]
+    jobs = [n for n in JOBS if n <= (validity.max_decode_jobs or JOBS[-1])]
+    per_job = [n for n in LADDER if n <= (validity.max_kv_tokens_per_job or LADDER[-1])]
+    yield "prompt tokens", [StepShape(((n, 0),), 0, 0) for n in chunks]
+    yield "prompt tokens beside decode", [StepShape(((n, 0),), 1, 64) for n in chunks]
+    if not _falling_quadratic(model):
+        yield "context", [StepShape(((chunks[-1] // 2 or 1, x),), 0, 0) for x in contexts]
+    for batch in jobs:
+        yield "KV", [StepShape((), batch, batch * n) for n in per_job]
+    for line in _lines_of_jobs(model, jobs):
+        # A short and a middling length: grids are thin where long contexts meet large batches.
+        for length in (per_job[0], per_job[len(per_job) // 2]):
+            yield "decode jobs", [StepShape((), batch, batch * length) for batch in line]
+
+
+def _falling_quadratic(model: LatencyModel) -> bool:
+    """A published fit with a negative quadratic term has chunks get cheaper with context."""
+    return isinstance(model, Linear) and model.prefill_per_token2_ms < 0
+
+
+def _lines_of_jobs(model: LatencyModel, jobs: list[int]) -> list[list[int]]:
+    """Batch sizes in one series, or on each side of the jump that published fits have."""
+    edge = model.large_batch_from if isinstance(model, Linear) else None
+    if edge is None:
+        return [jobs]
+    return [[n for n in jobs if n < edge], [n for n in jobs if n >= edge]]

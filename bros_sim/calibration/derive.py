@@ -1,0 +1,134 @@
+"""Profiles of what nobody measured: from kernel tables of the card, else from its data sheet."""
+
+import dataclasses
+from pathlib import Path
+
+from bros_sim.calibration.derive_roofline import roofline_of
+from bros_sim.calibration.fit_errors import fit_error
+from bros_sim.calibration.fit_solve import covariance_factors
+from bros_sim.calibration.kernels import (
+    MAX_CONTEXT,
+    MAX_JOBS,
+    MAX_TOKENS,
+    fit_kernels,
+    held_out_rows,
+    kernels_of,
+    training_rows,
+)
+from bros_sim.calibration.kernels_tables import MADE_WITH, TABLE_HEAD_DIM
+from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Evidence, Target, assemble
+from bros_sim.errors import InputError
+from bros_sim.latency.profile import FitError, Profile, Source
+from bros_sim.latency.terms import Validity
+from bros_sim.latency.uncertainty import Uncertainty
+
+PEAK_SCALE_PCT = 20.0
+"""Band of a profile from data sheets. On a card that its factors were not calibrated on the rule
+misses kernel sums by 15 % (root mean square); what engines add differs by some more."""
+KERNEL_SCALE_PCT = 10.0
+"""Band of a profile from kernel sums of a pair that nobody looked at: twice that of the shipped
+ones, as head counts and GEMM sizes between those of the tables are interpolated."""
+OVERHEAD_NOTE = (
+    "Engine overhead 0.46 + 0.0146 B ms is calibrated on one run of Llama-2-70B TP4 on H100; here "
+    "it is assumed, not measured."
+)
+CONTEXT_NOTE = (
+    "Prefill after cached tokens is an assumption for these kernels (full prefill of equal "
+    "attention work), checked on one older kernel only."
+)
+ENGINE_SOURCE = Source(
+    "inference-sim general steps, vLLM 0.15.1, Llama-2-70B TP4 on H100",
+    "Apache-2.0",
+    "engine overhead (365 consecutive real decode iterations of one run)",
+)
+
+
+def derive(target: Target, tables: Path | None) -> Profile:
+    """A profile without measurements of this pair: from ``tables`` if given, else from peaks.
+
+    Raises:
+        InputError: No tables of the card or for the model's heads, or no room for a KV cache.
+    """
+    return _from_peaks(target) if tables is None else _from_kernels(target, tables)
+
+
+def _from_peaks(target: Target) -> Profile:
+    config, longest = target.config, target.config.shape.max_model_len
+    validity = Validity(
+        max_tokens=MAX_TOKENS,
+        max_decode_jobs=MAX_JOBS,
+        max_kv_tokens_per_job=longest,
+        max_chunk_tokens=MAX_TOKENS,
+        max_context_tokens=min(longest, MAX_CONTEXT),
+    )
+    model = roofline_of(
+        target.facts,
+        config.shape,
+        target.tp,
+        config.dtype,
+        tied=config.tied,
+        overhead=ENGINE_OVERHEAD,
+        validity=validity,
+    )
+    uncertainty = Uncertainty(
+        basis="stated: the rule misses kernel sums by 15 % (root mean square) on a card left out "
+        "of its calibration; engines differ by some more",
+        scale_pct=PEAK_SCALE_PCT,
+    )
+    evidence = Evidence(
+        label="Derived from data sheet peaks (nothing measured)",
+        error=FitError(against="nothing: no iteration or kernel of this card was measured"),
+        uncertainty=uncertainty,
+        sources=(Source("data sheet of the card", "numbers only", "peak rates"), ENGINE_SOURCE),
+        notes=("The times are peak rates times factors calibrated on other cards.", OVERHEAD_NOTE),
+    )
+    return assemble(target, model, evidence)
+
+
+def _from_kernels(target: Target, tables: Path) -> Profile:
+    config, gpu_id = target.config, target.facts.id
+    if config.shape.head_dim % 8 or config.shape.head_dim > 2 * TABLE_HEAD_DIM:
+        raise InputError(
+            f"--tables {tables}: cells are of heads of {TABLE_HEAD_DIM}, and "
+            f"{config.shape.head_dim} is too far from that"
+        )
+    kernels = kernels_of(tables, gpu_id, target.facts.gpu(), config.shape, target.tp)
+    within = kernels.validity()
+    bare = fit_kernels(kernels, within)
+    held_out = held_out_rows(kernels, within)
+    error = fit_error(bare, held_out, f"kernel sums of this pair: {len(held_out)} held-out rows")
+    factors = covariance_factors(bare, training_rows(kernels, within), known=("head.const_ms",))
+    release = MADE_WITH[gpu_id]
+    evidence = Evidence(
+        label=f"Derived from kernels (vLLM {release})",
+        error=error,
+        uncertainty=Uncertainty(
+            basis="factors: Gauss-Newton covariance (sandwich) of the fit to kernel sums; scale: "
+            "stated, twice that of pairs that were looked at",
+            scale_pct=KERNEL_SCALE_PCT,
+            factors=factors,
+        ),
+        sources=(
+            Source(
+                f"aiconfigurator 0.8.0 kernel tables (vLLM {release}.0, fp16)",
+                "Apache-2.0",
+                "dense layers, custom all-reduce, prefill attention, decode attention",
+            ),
+            ENGINE_SOURCE,
+        ),
+        notes=(*_kernel_notes(target, kernels.folded), OVERHEAD_NOTE, CONTEXT_NOTE),
+    )
+    model = dataclasses.replace(bare, overhead=ENGINE_OVERHEAD)
+    return assemble(target, model, evidence)
+
+
+def _kernel_notes(target: Target, folded: int) -> list[str]:
+    notes = ["No whole iteration of this pair has been compared with a real engine."]
+    if folded > 1:
+        notes.append(
+            f"Decode attention is that of {folded} times fewer KV heads and {folded} times the "
+            "requests: the tables have no multi-head decode."
+        )
+    if (size := target.config.shape.head_dim) != TABLE_HEAD_DIM:
+        notes.append(f"Attention times are those of heads of {TABLE_HEAD_DIM}, times {size}/128.")
+    return notes

@@ -1,0 +1,115 @@
+"""From a steps file to a profile: fit on most rows, judge by the rows that were held out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.calibration.fit_design import Fitted
+from bros_sim.calibration.fit_errors import fit_error
+from bros_sim.calibration.fit_hybrid import fit_hybrid
+from bros_sim.calibration.fit_lines import fit_linear, fit_roofline
+from bros_sim.calibration.fit_solve import covariance_factors
+from bros_sim.calibration.profiles import Evidence, Target, assemble
+from bros_sim.calibration.rows import KINDS, kinds_of, split
+from bros_sim.errors import InputError
+from bros_sim.latency.profile import Profile, Source
+from bros_sim.latency.terms import PerSequence, Validity
+from bros_sim.latency.uncertainty import Uncertainty
+
+Form = Literal["hybrid", "linear", "roofline"]
+LEAST_ROWS = 12
+"""Rows of a kind of iteration below which nothing can be fitted and judged."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model, and the rows it was fitted on and judged by."""
+
+    form: Form
+    model: Fitted
+    fitted: pd.DataFrame
+    held_out: pd.DataFrame
+
+
+def fit_steps(steps: pd.DataFrame, form: Form) -> Fit:
+    """Fit a form to three quarters of the rows; the others are held out (``rows.split``).
+
+    Raises:
+        InputError: Too few rows of decode, or of prefill with or without decode.
+    """
+    kinds = kinds_of(steps)
+    counts = {kind: int((kinds == kind).sum()) for kind in KINDS}
+    if counts["decode"] < LEAST_ROWS or counts["prefill"] + counts["mixed"] < LEAST_ROWS:
+        told = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        raise InputError(
+            f"a fit needs {LEAST_ROWS} rows of decode and as many with prefill; there are {told}"
+        )
+    held_out = split(steps)
+    fitted = steps[~held_out].reset_index(drop=True)
+    model = fit_form(fitted, form, validity_of(steps))
+    return Fit(form, model, fitted, steps[held_out].reset_index(drop=True))
+
+
+def fit_form(
+    steps: pd.DataFrame, form: Form, validity: Validity, overhead: PerSequence | None = None
+) -> Fitted:
+    """The form of least relative error on all rows; engine time is inside unless ``overhead``."""
+    if form == "linear":
+        return fit_linear(steps, validity)
+    if form == "roofline":
+        return fit_roofline(steps, validity, overhead or PerSequence())
+    return fit_hybrid(steps, validity)
+
+
+def validity_of(steps: pd.DataFrame) -> Validity:
+    """The range of the rows; a chunk is taken as the mean of its row."""
+    jobs, chunks = steps["decode_jobs"], steps["prefill_chunks"]
+    per_job = (steps["decode_kv_tokens"] / jobs.where(jobs > 0)).max()
+    chunk = (steps["prefill_tokens"] / chunks.where(chunks > 0)).max()
+    context = (steps["prefill_context_tokens"] / chunks.where(chunks > 0)).max()
+    return Validity(
+        max_tokens=_bound((steps["prefill_tokens"] + jobs).max()),
+        max_decode_jobs=_bound(jobs.max()),
+        max_kv_tokens=_bound(steps["decode_kv_tokens"].max()),
+        max_kv_tokens_per_job=_bound(per_job),
+        max_chunk_tokens=_bound(chunk),
+        max_context_tokens=_bound(context),
+    )
+
+
+def _bound(value: float) -> int:
+    """At least 1: what was never measured is outside."""
+    return max(1, int(np.ceil(value))) if np.isfinite(value) else 1
+
+
+def fitted_profile(fit: Fit, target: Target, file: Path, source: str) -> Profile:
+    """The profile of a fit; ``source`` says what engine was measured, for label and sources.
+
+    Raises:
+        InputError: The weights leave no room for a KV cache.
+    """
+    against = f"measured steps of {file.name}: {len(fit.held_out)} rows held out of the fit"
+    uncertainty = Uncertainty(
+        basis=f"Gauss-Newton covariance (sandwich) of the fit to {len(fit.fitted)} rows; what "
+        "differs between machines, runs and releases is not in it",
+        factors=covariance_factors(fit.model, fit.fitted),
+    )
+    evidence = Evidence(
+        label=f"Fitted to measured steps ({source})",
+        error=fit_error(fit.model, fit.held_out, against),
+        uncertainty=uncertainty,
+        sources=(Source(f"{source} ({file.name})", "the measurer's own", "all coefficients"),),
+        notes=("Engine time is inside the fitted terms.", *_unseen(fit)),
+    )
+    return assemble(target, fit.model, evidence)
+
+
+def _unseen(fit: Fit) -> list[str]:
+    kinds = set(kinds_of(fit.fitted))
+    notes = [f"No {kind} iteration was measured." for kind in KINDS if kind not in kinds]
+    if not (fit.fitted["prefill_context_tokens"] > 0).any():
+        notes.append("No prefill after cached tokens was measured: its cost is extrapolated.")
+    return notes

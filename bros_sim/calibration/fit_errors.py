@@ -1,0 +1,69 @@
+"""How far a model is from rows: all of them, and prefill, decode and mixed iterations apart."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.calibration.fit_design import Fitted, predict_s
+from bros_sim.calibration.rows import KINDS, Floats, kinds_of
+from bros_sim.latency.profile import ErrorFigures, FitError
+
+Basis = Literal["kernel tables", "hybrid"] | None
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+"""Percent of rows: where the residual distribution is recorded."""
+
+
+def error_pct(model: Fitted, steps: pd.DataFrame) -> Floats:
+    """Signed error of each row in percent of its time."""
+    return np.asarray(100 * (predict_s(model, steps) / steps["time_s"].to_numpy(float) - 1))
+
+
+def fit_error(
+    model: Fitted, steps: pd.DataFrame, against: str, recomputed_from: Basis = None
+) -> FitError:
+    """The error on rows that the fit did not see, rows weighted by their count."""
+    errors, weights, kinds = (
+        error_pct(model, steps),
+        steps["count"].to_numpy(float),
+        kinds_of(steps),
+    )
+    every = _figures(errors, weights)
+    parts = {
+        kind: _figures(errors[kinds == kind], weights[kinds == kind])
+        for kind in KINDS
+        if (kinds == kind).any()
+    }
+    return FitError(
+        against=against,
+        mape_pct=every.mape_pct,
+        p95_pct=every.p95_pct,
+        bias_pct=every.bias_pct,
+        by_kind=parts,
+        quantiles_pct=_quantiles(errors, weights),
+        recomputed_from=recomputed_from,
+    )
+
+
+def _figures(errors: Floats, weights: Floats) -> ErrorFigures:
+    size = np.abs(errors)
+    return ErrorFigures(
+        mape_pct=_round(np.average(size, weights=weights)),
+        p95_pct=_round(_percentile(size, weights, 95)),
+        bias_pct=_round(np.average(errors, weights=weights)),
+    )
+
+
+def _quantiles(errors: Floats, weights: Floats) -> dict[str, float]:
+    return {
+        f"p{percent:02d}": _round(_percentile(errors, weights, percent)) for percent in QUANTILES
+    }
+
+
+def _percentile(values: Floats, weights: Floats, percent: float) -> float:
+    """The smallest value that so many percent of the weight do not exceed."""
+    return float(np.percentile(values, percent, weights=weights, method="inverted_cdf"))
+
+
+def _round(value: float) -> float:
+    return round(float(value), 2) + 0.0

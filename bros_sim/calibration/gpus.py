@@ -1,0 +1,72 @@
+"""What data sheets say of GPUs: for profiles of cards and models that nobody measured here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Gt, MinLen
+
+from bros_sim.config import decode, read_yaml
+from bros_sim.config.messages import nearest
+from bros_sim.errors import InputError
+from bros_sim.latency.profile import Gpu, Host
+
+Positive = Annotated[float, Gt(0)]
+HOST_LATENCY_S = 1e-5
+
+
+@dataclass(frozen=True)
+class GpuFacts:
+    """One card. Peaks are those of the data sheet, dense, for fp16 and bf16."""
+
+    id: Annotated[Annotated[str, MinLen(1)], Doc("first part of profile ids")]
+    name: Annotated[str, MinLen(1)]
+    memory_gib: Annotated[Positive, Doc("what the driver reports as total")]
+    bandwidth_gb_s: Annotated[Positive, Doc("memory bandwidth, 1e9 bytes/s")]
+    peak_tflops: Annotated[Positive, Doc("matrix units, dense fp16 with fp32 sums")]
+    peer_gb_s: Annotated[Positive, Doc("to the other GPUs of the host, each way: NVLink or PCIe")]
+    host_gb_s: Annotated[Positive, Doc("copies to and from CPU memory, each way, as expected")]
+
+    def gpu(self) -> Gpu:
+        """As profiles hold it."""
+        return Gpu(self.name, self.memory_gib, self.bandwidth_gb_s)
+
+    def host(self, tp: int) -> Host:
+        """The link of ``tp`` cards to their host."""
+        link = tp * self.host_gb_s
+        basis = f"inferred, not measured: {self.host_gb_s:g} GB/s in each direction, for each of "
+        basis += f"the {tp} GPU(s); 10 us to start the copies of a step"
+        return Host(link, link, HOST_LATENCY_S, basis)
+
+
+_CARDS = (
+    GpuFacts("a100-40gb", "NVIDIA A100-SXM4-40GB", 39.39, 1555, 312, 300, 25),
+    GpuFacts("a100-80gb", "NVIDIA A100-SXM4-80GB", 79.25, 2039, 312, 300, 25),
+    GpuFacts("h100-80gb", "NVIDIA H100-SXM5-80GB", 79.19, 3352, 989, 450, 50),
+    GpuFacts("h200-141gb", "NVIDIA H200-SXM5-141GB", 139.81, 4800, 989, 450, 50),
+    GpuFacts("l40s-48gb", "NVIDIA L40S-48GB", 44.39, 864, 362, 25, 25),
+    GpuFacts("l4-24gb", "NVIDIA L4-24GB", 22.17, 300, 121, 25, 25),
+    GpuFacts("a10-24gb", "NVIDIA A10-24GB", 22.06, 600, 125, 25, 25),
+    GpuFacts("rtx4090-24gb", "NVIDIA GeForce RTX 4090", 23.64, 1008, 165.2, 25, 25),
+)
+KNOWN_GPUS: Mapping[str, GpuFacts] = {card.id: card for card in _CARDS}
+"""Id -> facts."""
+
+
+def find_gpu(id_or_path: str) -> GpuFacts:
+    """A card known by its id, or one's own in a YAML file with the fields of ``GpuFacts``.
+
+    Raises:
+        InputError: There is none, or the file is at fault.
+    """
+    if id_or_path.endswith((".yaml", ".yml")):
+        return decode(GpuFacts, read_yaml(Path(id_or_path)))
+    if id_or_path not in KNOWN_GPUS:
+        known = ", ".join(KNOWN_GPUS)
+        raise InputError(
+            f"--gpu {id_or_path}: there is no such GPU{nearest(id_or_path, KNOWN_GPUS)}"
+            f" (known: {known}; or a .yaml file with its data sheet)"
+        )
+    return KNOWN_GPUS[id_or_path]

@@ -1,0 +1,203 @@
+"""Iterations as sums of measured kernels: rows to fit on, and rows held out to judge the fit.
+
+What is summed: dense layers and all-reduces, attention, LM head; nothing of the engine. Rows are
+held out by attention cell: what the fit sees is made from the other cells alone, what it is judged
+by from all. GEMM tables have 21 sizes of m, each a step of the tiling, and are not split.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import nnls
+
+from bros_sim.calibration.fit_hybrid import Given, fit_hybrid
+from bros_sim.calibration.kernels_attention import SPLIT_SEED, Grid, heads_of
+from bros_sim.calibration.kernels_dense import Dense
+from bros_sim.calibration.kernels_tables import Floats, KernelTables, read_tables
+from bros_sim.calibration.rows import COLUMNS
+from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.profile import Gpu, ModelShape
+from bros_sim.latency.terms import MS, PerSequence, Validity
+
+MAX_TOKENS = 8192
+"""Tokens of an iteration: the largest GEMM of the tables."""
+MAX_JOBS = 256
+MAX_CONTEXT = 8192
+LONGEST_MIXED_KV = 8192
+"""KV tokens of a request in random rows, as in the shipped profiles' comparisons."""
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kernels of one rank of a (GPU, model, TP)."""
+
+    dense: Dense
+    prefill: Grid
+    decode: Grid
+    layers: int
+    folded: int
+
+    @classmethod
+    def of(cls, tables: KernelTables, gpu: Gpu, model: ModelShape, tp: int) -> "Kernels":
+        """Pick the cells of this model's heads.
+
+        Raises:
+            InputError: The tables have none for such heads.
+        """
+        query, kv = model.heads // tp, max(1, model.kv_heads // tp)
+        context = heads_of(tables.context, query, kv, model.head_dim)
+        generation = tables.generation.assign(kv_tokens=tables.generation["step"] + 1)
+        heads = heads_of(generation, query, kv, model.head_dim)
+        return cls(
+            dense=Dense.of(tables, gpu, model, tp),
+            prefill=Grid.of(tables.context, context, "isl"),
+            decode=Grid.of(generation, heads, "kv_tokens"),
+            layers=model.layers,
+            folded=heads.fold,
+        )
+
+    def training(self) -> "Kernels":
+        """The same without the held-out attention cells."""
+        prefill, decode = self.prefill.training(), self.decode.training()
+        return Kernels(self.dense, prefill, decode, self.layers, self.folded)
+
+    def validity(self) -> Validity:
+        """What the tables cover: KV of the largest batch, and of a request where 8 decode."""
+        cells = self.decode.cells
+        longest = cells[cells["batch"] <= MAX_JOBS].groupby("batch")["tokens"].max()
+        jobs = int(longest.index.max())
+        return Validity(
+            max_tokens=MAX_TOKENS,
+            max_decode_jobs=jobs,
+            max_kv_tokens=jobs * int(longest[jobs]),
+            max_kv_tokens_per_job=int(longest[longest.index <= 8].iloc[-1]),
+            max_chunk_tokens=MAX_TOKENS,
+            max_context_tokens=MAX_CONTEXT,
+        )
+
+    def time_s(self, shapes: pd.DataFrame) -> Floats:
+        """Kernel sums of iterations: columns ``jobs``, ``kv``, ``chunks``, ``chunk``, ``context``.
+
+        ``kv`` and ``context`` are per request and per chunk; chunks of one row are equally long.
+        A chunk after cached tokens costs what a whole prompt of equal attention work costs. Where
+        prefill and decode share an iteration one kernel serves both: its launch counts once.
+        """
+        jobs, kv, chunks, chunk, context = (
+            shapes[name].to_numpy(float) for name in ("jobs", "kv", "chunks", "chunk", "context")
+        )
+        whole = np.sqrt(2 * chunk * (context + chunk / 2))
+        prefill = np.where(chunks > 0, self.prefill.ms(np.maximum(chunks, 1), whole), 0.0)
+        decode = np.where(jobs > 0, self.decode.ms(np.maximum(jobs, 1), kv), 0.0)
+        shared = np.where((jobs > 0) & (chunks > 0), self.prefill.floor_ms, 0.0)
+        attention = np.maximum(prefill + decode - shared, np.maximum(prefill, decode))
+        dense = self.dense.layers_ms(jobs + chunks * chunk) + self.dense.head_ms(jobs + chunks)
+        return np.asarray(MS * (dense + self.layers * attention))
+
+
+def kernels_of(folder: Path, gpu_id: str, gpu: Gpu, model: ModelShape, tp: int) -> Kernels:
+    """Read the tables of a GPU (named as in profile ids) and pick the model's kernels.
+
+    Raises:
+        InputError: There are no tables for it.
+    """
+    return Kernels.of(read_tables(folder, gpu_id), gpu, model, tp)
+
+
+def training_rows(kernels: Kernels, within: Validity, random_rows: int = 2400) -> pd.DataFrame:
+    """The steps frame that a fit sees: training cells, and random iterations between them."""
+    seen = kernels.training()
+    shapes = [_decode_cells(seen.decode.cells), _prefill_cells(seen.prefill.cells)]
+    shapes += _random(within, random_rows, np.random.default_rng([SPLIT_SEED, 1]))
+    return _rows(seen, shapes, within)
+
+
+def held_out_rows(kernels: Kernels, within: Validity, random_rows: int = 1200) -> pd.DataFrame:
+    """The steps frame that judges it: cells not seen, other random iterations over all cells."""
+    decode, prefill = kernels.decode.cells, kernels.prefill.cells
+    shapes = [
+        _decode_cells(decode[decode["held_out"]]),
+        _prefill_cells(prefill[prefill["held_out"]]),
+    ]
+    shapes += _random(within, random_rows, np.random.default_rng([SPLIT_SEED, 2]))
+    return _rows(kernels, shapes, within)
+
+
+def _decode_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    return _shapes(jobs=cells["batch"], kv=cells["tokens"])
+
+
+def _prefill_cells(cells: pd.DataFrame) -> pd.DataFrame:
+    return _shapes(chunks=cells["batch"], chunk=cells["tokens"])
+
+
+def _random(within: Validity, count: int, rng: np.random.Generator) -> list[pd.DataFrame]:
+    """A quarter decode, a quarter one chunk alone (half of them after context), the rest both."""
+    quarter = count // 4
+    most, longest = within.max_decode_jobs or MAX_JOBS, within.max_kv_tokens_per_job or MAX_CONTEXT
+
+    def jobs(n: int) -> dict[str, Floats]:
+        return {
+            "jobs": _log(rng, 1, most, n),
+            "kv": _log(rng, 16, min(longest, LONGEST_MIXED_KV), n),
+        }
+
+    def chunk(n: int, top: int) -> dict[str, Floats]:
+        context = np.where(rng.random(n) < 0.5, 0, _log(rng, 16, MAX_CONTEXT, n))
+        return {"chunks": np.ones(n), "chunk": _log(rng, 16, top, n), "context": context}
+
+    mixed = count - 2 * quarter
+    return [
+        _shapes(**jobs(quarter)),
+        _shapes(**chunk(quarter, MAX_TOKENS)),
+        _shapes(**jobs(mixed), **chunk(mixed, MAX_TOKENS // 2)),
+    ]
+
+
+def _log(rng: np.random.Generator, low: int, high: int, n: int) -> Floats:
+    return np.floor(np.exp(rng.uniform(np.log(low), np.log(high + 1), n)))
+
+
+def _shapes(**columns: "Floats | pd.Series[float]") -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    )
+    return frame.reindex(columns=["jobs", "kv", "chunks", "chunk", "context"], fill_value=0.0)
+
+
+def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.DataFrame:
+    """Shapes inside the range as rows of the steps frame."""
+    shapes = pd.concat(parts, ignore_index=True)
+    tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["jobs"] * shapes["kv"]
+    inside = (shapes["jobs"] + tokens <= MAX_TOKENS) & (kv <= (within.max_kv_tokens or np.inf))
+    inside &= shapes["jobs"] <= (within.max_decode_jobs or np.inf)
+    inside &= shapes["kv"] <= (within.max_kv_tokens_per_job or np.inf)
+    shapes = shapes[inside].reset_index(drop=True)
+    tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["jobs"] * shapes["kv"]
+    work = shapes["context"] + shapes["chunk"] / 2
+    values = {
+        "prefill_tokens": tokens,
+        "prefill_chunks": shapes["chunks"],
+        "prefill_context_tokens": shapes["chunks"] * shapes["context"],
+        "prefill_attention_pairs": tokens * work,
+        "decode_jobs": shapes["jobs"],
+        "decode_kv_tokens": kv,
+        "time_s": kernels.time_s(shapes),
+        "count": 1.0,
+    }
+    return pd.DataFrame(values, columns=list(COLUMNS)).astype(float)
+
+
+def head_line(kernels: Kernels, most: int = MAX_JOBS) -> PerSequence:
+    """The LM head as a line of scheduled sequences, of least relative error up to ``most``."""
+    sequences = np.arange(1.0, most + 1)
+    times = kernels.dense.head_ms(sequences)
+    rows = np.stack([np.ones_like(sequences), sequences], axis=1) / times[:, None]
+    const, slope = nnls(rows, np.ones_like(times))[0]
+    return PerSequence(float(f"{const:.6g}"), float(f"{slope:.6g}"))
+
+
+def fit_kernels(kernels: Kernels, within: Validity) -> Hybrid:
+    """The hybrid model of kernel sums, without anything of the engine, from the training rows."""
+    return fit_hybrid(training_rows(kernels, within), within, Given(head_line(kernels)))

@@ -1,0 +1,181 @@
+"""Time of everything in a layer but attention: GEMMs, elementwise operations, all-reduce."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.calibration.kernels_tables import Floats, KernelTables
+from bros_sim.latency.profile import Gpu, ModelShape
+
+HALF = 2
+"""Bytes of a value in fp16 and bf16, the types that the tables hold."""
+ELEMENTWISE_BANDWIDTH = 0.8
+"""Share of the memory bandwidth that elementwise operations reach (inferred)."""
+ELEMENTWISE_LAUNCHES_MS = 4 * 0.0025
+"""Four launches of 2.5 us in a layer: two norms, rotary embedding, activation (inferred)."""
+OUTLIER = 1.5
+"""A GEMM cell slower than its neighbours in (n, k) by this factor is taken for a bad reading."""
+
+
+@dataclass(frozen=True)
+class Gemm:
+    """``[m, k] x [k, n]`` against ``m``, interpolated over the table's (n, k).
+
+    Between the table's n and k the *rate* of a cell (n * k over time) is interpolated, linearly in
+    the logarithms; outside them that of the edge is kept. Between its m, time is linear.
+    """
+
+    m: Floats
+    log_n: Floats
+    log_k: Floats
+    rate: Floats
+    mended: int
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> "Gemm":
+        """From rows of m, n, k, latency_ms; cells that are missing take a neighbour's rate."""
+        m, n, k = (np.sort(frame[name].unique()).astype(float) for name in ("m", "n", "k"))
+        times = np.full((m.size, n.size, k.size), np.nan)
+        places = tuple(
+            np.searchsorted(axis, frame[name]) for axis, name in ((m, "m"), (n, "n"), (k, "k"))
+        )
+        times[places] = frame["latency_ms"]
+        rate = n[:, None] * k / times
+        near = _neighbours(rate)
+        bad = np.isnan(rate) | (rate * OUTLIER < near)
+        mended = int((bad & ~np.isnan(rate)).sum())
+        return cls(m, np.log(n), np.log(k), np.where(bad, near, rate), mended)
+
+    def ms(self, tokens: Floats, n: float, k: float) -> Floats:
+        """Milliseconds for each number of tokens."""
+        row, of_row = _between(self.log_n, np.log(n))
+        column, of_column = _between(self.log_k, np.log(k))
+        cells = self.rate[:, row : row + 2, column : column + 2]
+        times = n * k / np.einsum("mij,i,j->m", cells, of_row, of_column)
+        return np.asarray(np.interp(tokens, self.m, times))
+
+
+def _neighbours(rate: Floats) -> Floats:
+    """Median rate of the up to four cells beside each one in (n, k)."""
+    padded = np.pad(rate, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+    beside = [
+        padded[:, :-2, 1:-1],
+        padded[:, 2:, 1:-1],
+        padded[:, 1:-1, :-2],
+        padded[:, 1:-1, 2:],
+    ]
+    return np.asarray(np.nanmedian(np.stack(beside), axis=0), dtype=float)
+
+
+def _between(axis: Floats, value: float) -> tuple[int, Floats]:
+    """The interval that holds ``value`` (clamped to the axis) and the weights of its two ends."""
+    value = float(np.clip(value, axis[0], axis[-1]))
+    left = int(np.clip(np.searchsorted(axis, value, side="right") - 1, 0, axis.size - 2))
+    reach = (value - axis[left]) / (axis[left + 1] - axis[left])
+    return left, np.array([1 - reach, reach])
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Milliseconds of the dense part of an iteration on one rank, and of the LM head."""
+
+    gemm: Gemm
+    allreduce: pd.DataFrame
+    gpu: Gpu
+    model: ModelShape
+    tp: int
+    vidur: pd.DataFrame | None = None
+
+    @classmethod
+    def of(
+        cls,
+        tables: KernelTables,
+        gpu: Gpu,
+        model: ModelShape,
+        tp: int,
+        vidur: pd.DataFrame | None = None,
+    ) -> "Dense":
+        """With ``vidur`` the operations of a layer are Vidur's instead of aiconfigurator's GEMMs."""
+        ranks = tables.allreduce[tables.allreduce["num_gpus"] == tp].sort_values("message_size")
+        return cls(Gemm.of(tables.gemm), ranks, gpu, model, tp, vidur)
+
+    def layers_ms(self, tokens: Floats) -> Floats:
+        """All layers, their two all-reduces included, without attention."""
+        layer = (
+            self._gemms(tokens) + self._elementwise(tokens)
+            if self.vidur is None
+            else _ops(self.vidur, tokens)
+        )
+        return self.model.layers * (layer + 2 * self._allreduce(tokens))
+
+    def head_ms(self, sequences: Floats) -> Floats:
+        """The LM head, sharded over the ranks; beyond the table's n its rate is kept."""
+        return self.gemm.ms(sequences, self.model.vocab / self.tp, self.model.hidden)
+
+    def _gemms(self, tokens: Floats) -> Floats:
+        hidden, inner = self.model.hidden, self.model.intermediate / self.tp
+        query, both = _attention_widths(self.model, self.tp)
+        up = (mlp_matrices(self.model) - 1) * inner
+        return (
+            self.gemm.ms(tokens, query + both, hidden)
+            + self.gemm.ms(tokens, hidden, query)
+            + self.gemm.ms(tokens, up, hidden)
+            + self.gemm.ms(tokens, hidden, inner)
+        )
+
+    def _elementwise(self, tokens: Floats) -> Floats:
+        """Values read and written for a token: 6 * hidden by two norms, and the activation's."""
+        activation = mlp_matrices(self.model) * self.model.intermediate / self.tp
+        values = 6 * self.model.hidden + activation
+        per_token = HALF * values / (ELEMENTWISE_BANDWIDTH * self.gpu.bandwidth_gb_s * 1e6)
+        return ELEMENTWISE_LAUNCHES_MS + per_token * tokens
+
+    def _allreduce(self, tokens: Floats) -> Floats:
+        """The table counts elements of fp16, not bytes."""
+        if self.tp == 1:
+            return np.zeros_like(tokens)
+        sizes = self.allreduce["message_size"].to_numpy(float)
+        times = self.allreduce["latency_ms"].to_numpy(float)
+        return np.asarray(np.interp(tokens * self.model.hidden, sizes, times))
+
+
+def mlp_matrices(model: ModelShape) -> int:
+    """3 with a gated MLP (Llama, Qwen, Mistral), 2 without (OPT): by the number of parameters."""
+    return _nearest_structure(model)[0]
+
+
+def is_tied(model: ModelShape) -> bool:
+    """Whether input embedding and LM head share their weights: by the number of parameters."""
+    return _nearest_structure(model)[1] == 1
+
+
+def _nearest_structure(model: ModelShape) -> tuple[int, int]:
+    """Matrices of the MLP and of the embedding that make the stated number of parameters."""
+    query, both = _attention_widths(model, 1)
+    attention = model.layers * model.hidden * (2 * query + both)
+    matrix = model.layers * model.hidden * model.intermediate
+
+    def miss(structure: tuple[int, int]) -> float:
+        counted = structure[0] * matrix + attention + structure[1] * model.vocab * model.hidden
+        return abs(model.parameters - counted)
+
+    return min(((2, 1), (2, 2), (3, 1), (3, 2)), key=miss)
+
+
+def _attention_widths(model: ModelShape, tp: int) -> tuple[float, float]:
+    """Columns of the query, and of keys and values together, on one rank."""
+    query = model.heads * model.head_dim / tp
+    return query, 2 * max(1, model.kv_heads // tp) * model.head_dim
+
+
+def _ops(vidur: pd.DataFrame, tokens: Floats) -> Floats:
+    """Milliseconds of one layer as Vidur timed its operations; the embedding is not in a layer."""
+    ops = vidur.drop(columns=["num_tokens", "emb_ms"], errors="ignore").sum(axis=1)
+    return _line(tokens, vidur["num_tokens"].to_numpy(float), ops.to_numpy(float))
+
+
+def _line(x: Floats, grid: Floats, values: Floats) -> Floats:
+    """Linear between the points of a grid and, beyond the last, in proportion to ``x``."""
+    beyond = values[-1] * x / grid[-1]
+    return np.where(x > grid[-1], beyond, np.interp(x, grid, values))

@@ -1,0 +1,172 @@
+"""Making a profile of fitted or derived coefficients, and writing it as a file."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from bros_sim.calibration.derive_config import ModelConfig
+from bros_sim.calibration.fit_design import Fitted
+from bros_sim.calibration.gpus import GpuFacts
+from bros_sim.config.components import plain
+from bros_sim.errors import InputError
+from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.linear import Linear
+from bros_sim.latency.profile import (
+    BYTES,
+    GIB,
+    FitError,
+    KvCache,
+    Models,
+    ModelShape,
+    Profile,
+    Source,
+)
+from bros_sim.latency.terms import PerSequence
+from bros_sim.latency.uncertainty import Uncertainty
+from bros_sim.workload.atomic import written
+
+UTILIZATION, RESERVE_GIB, BLOCK = 0.9, 1.25, 16
+"""The rule of docs/latency.md for the size of the KV cache."""
+ENGINE_OVERHEAD = PerSequence(0.46, 0.0146)
+"""What an engine adds to its kernels: calibrated on one run of Llama-2-70B TP4 on H100."""
+WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a profile is of."""
+
+    facts: GpuFacts
+    config: ModelConfig
+    tp: int
+
+    def __post_init__(self) -> None:
+        heads = self.config.shape.heads
+        if self.tp < 1 or heads % self.tp:
+            raise InputError(f"--tp {self.tp}: does not divide the model's {heads} heads")
+
+    @property
+    def profile_id(self) -> str:
+        """``gpu/model-tpN``, in lower case."""
+        slug = "-".join(self.config.shape.name.lower().replace("_", "-").split())
+        return f"{self.facts.id}/{slug}-tp{self.tp}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What stands behind the coefficients."""
+
+    label: str
+    error: FitError
+    uncertainty: Uncertainty
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+
+
+def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
+    """A whole profile: facts of the card and the model, size of the KV cache, one latency model.
+
+    Raises:
+        InputError: The weights leave no room for a KV cache.
+    """
+    config, tp, kind = target.config, target.tp, model.kind
+    return Profile(
+        id=target.profile_id,
+        label=evidence.label,
+        gpu=target.facts.gpu(),
+        tp=tp,
+        model=config.shape,
+        dtype=config.dtype,  # type: ignore[arg-type]  # one of DTYPES
+        kv=kv_cache(target),
+        default_model=kind,
+        models=_models(model),
+        errors={kind: evidence.error},
+        sources=evidence.sources,
+        host=target.facts.host(tp),
+        notes=(*evidence.notes, *config.notes),
+        uncertainty={kind: evidence.uncertainty},
+    )
+
+
+def _models(model: Fitted) -> Models:
+    if isinstance(model, Hybrid):
+        return Models(hybrid=model)
+    return Models(linear=model) if isinstance(model, Linear) else Models(roofline=model)
+
+
+def kv_cache(target: Target) -> KvCache:
+    """Blocks by the rule of docs/latency.md.
+
+    Raises:
+        InputError: The weights leave no room for two blocks.
+    """
+    config, tp, memory = target.config, target.tp, target.facts.memory_gib
+    weights = config.shape.parameters * BYTES[config.dtype]
+    room = tp * (memory * UTILIZATION - RESERVE_GIB) * GIB - weights
+    per_token = _kv_bytes(config.shape, tp, config.dtype)
+    blocks = int(room // (BLOCK * per_token))
+    if blocks < 2:
+        raise InputError(
+            f"--tp {tp}: the weights of {config.shape.name} ({weights / GIB:.1f} GiB) leave no "
+            f"room for a KV cache in {tp} x {memory:g} GiB"
+        )
+    basis = (
+        f"derived: {tp} x ({memory:g} GiB x {UTILIZATION} - {RESERVE_GIB} GiB) - weights "
+        f"{weights / GIB:.2f} GiB = {room / GIB:.2f} GiB, over {BLOCK * per_token} bytes a block "
+        f"({per_token} bytes of KV per token over all ranks)."
+    )
+    return KvCache(blocks, BLOCK, basis, UTILIZATION, RESERVE_GIB)
+
+
+def _kv_bytes(shape: ModelShape, tp: int, dtype: str) -> int:
+    heads = max(1, shape.kv_heads // tp) * tp
+    return 2 * shape.layers * heads * shape.head_dim * BYTES[dtype]
+
+
+def write_profile(path: Path, profile: Profile) -> None:
+    """Write a profile as YAML, whole or not at all.
+
+    Raises:
+        InputError: The name does not end in .yaml or .yml, or it cannot be written.
+    """
+    if path.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"{path}: the name of a profile ends in .yaml")
+    with written(path) as draft:
+        draft.write_text(yaml_text(_shown(plain(profile))), encoding="utf-8")
+
+
+def yaml_text(data: object) -> str:
+    """Nested plain data as YAML: lists of numbers and short mappings in one line."""
+    yaml = YAML()
+    yaml.width = WIDTH
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    buffer = io.StringIO()
+    yaml.dump(_styled(data), buffer)
+    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
+
+
+def _shown(value: object) -> object:
+    """Plain data without what says nothing: defaults that are empty or not stated."""
+    nothing: tuple[object, ...] = (None, {}, [])
+    if isinstance(value, dict):
+        kept = {key: _shown(item) for key, item in value.items()}
+        return {key: item for key, item in kept.items() if item not in nothing}
+    return [_shown(item) for item in value] if isinstance(value, list) else value
+
+
+def _styled(value: object) -> object:
+    if isinstance(value, Mapping):
+        made = CommentedMap({key: _styled(item) for key, item in value.items()})
+        if all(isinstance(item, int | float) for item in value.values()) and len(value) <= 7:
+            made.fa.set_flow_style()
+        return made
+    if isinstance(value, list | tuple):
+        items = CommentedSeq(_styled(item) for item in value)
+        if all(isinstance(item, int | float) for item in value):
+            items.fa.set_flow_style()
+        return items
+    return value

@@ -1,0 +1,47 @@
+"""Random iterations inside a range of validity, the same for the same seed."""
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.calibration.rows import row_of, steps_frame
+from bros_sim.latency.base import LatencyModel, StepShape
+from bros_sim.latency.terms import Validity
+
+LONGEST_KV = 8192
+
+
+def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
+    """A third decode, a third prefill, a third mixed; sizes are log-uniform.
+
+    Bounds that the range leaves open are taken as 8192 tokens and 256 jobs.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = ("decode", "prefill", "mixed")
+    return [_shape(validity, kinds[n % 3], rng) for n in range(count)]
+
+
+def sample_steps(model: LatencyModel, validity: Validity, count: int, seed: int) -> pd.DataFrame:
+    """The steps frame that a model itself makes of random iterations."""
+    shapes = sample_shapes(validity, count, seed)
+    return steps_frame(row_of(shape, model.step_s(shape)) for shape in shapes)
+
+
+def _shape(validity: Validity, kind: str, rng: np.random.Generator) -> StepShape:
+    most = validity.max_decode_jobs or 256
+    longest = min(LONGEST_KV, validity.max_kv_tokens_per_job or LONGEST_KV)
+    tokens = validity.max_tokens or 8192
+    jobs = 0 if kind == "prefill" else _log(rng, 1, most)
+    kv = jobs * _log(rng, 16, longest) if jobs else 0
+    kv = max(jobs, min(kv, validity.max_kv_tokens or kv))
+    if kind == "decode":
+        return StepShape((), jobs, kv)
+    room = min(validity.max_chunk_tokens or tokens, tokens - jobs) // (
+        1 if kind == "prefill" else 2
+    )
+    chunk = _log(rng, 16, room)
+    context = int(rng.choice([0, _log(rng, 16, validity.max_context_tokens or tokens)]))
+    return StepShape(((chunk, context),), jobs, kv)
+
+
+def _log(rng: np.random.Generator, low: int, high: int) -> int:
+    return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
