@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint bench paper validate clean
+.PHONY: help setup demo test test-all lint bench paper validate kernel-fits clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -39,6 +39,10 @@ paper: setup  ## Run the BROS paper's experiments, write docs/paper-reproduction
 
 validate: setup  ## Replay a real run, write docs/validation.md (needs ../shared)
 	$(BIN)/python -m benchmarks.validation ../shared docs/validation.md
+
+TABLES ?= ../shared/data/profiles
+kernel-fits: setup  ## Fit the kernel-calibrated profiles anew from TABLES, write docs/kernel-fits.md
+	$(BIN)/python -m benchmarks.kernel_fits $(TABLES) docs/kernel-fits.md
 
 clean:  ## Remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,6 +7,7 @@ from bros_sim.calibration.derive_roofline import roofline_of
 from bros_sim.calibration.fit_errors import fit_error
 from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.calibration.kernels import (
+    HEAD,
     MAX_CONTEXT,
     MAX_JOBS,
     MAX_TOKENS,
@@ -97,7 +98,7 @@ def _from_kernels(target: Target, tables: Path) -> Profile:
     bare = fit_kernels(kernels, within)
     held_out = held_out_rows(kernels, within)
     error = fit_error(bare, held_out, f"kernel sums of this pair: {len(held_out)} held-out rows")
-    factors = covariance_factors(bare, training_rows(kernels, within), known=("head.const_ms",))
+    factors = covariance_factors(bare, training_rows(kernels, within), known=HEAD)
     release = MADE_WITH[gpu_id]
     evidence = Evidence(
         label=f"Derived from kernels (vLLM {release})",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
 from bros_sim.calibration.fit_design import Columns, Fitted, coefficients_of, design
@@ -15,7 +16,11 @@ Floats = NDArray[np.float64]
 
 RIDGE = 1e-5
 """Weight, relative to a column's own, that decides what rows leave open: the smaller numbers."""
-MOST_FACTORS = 4
+ROUNDS = 2
+MOST_OFF = 2.0
+"""A first fit may be off by this factor before it stops being what errors are relative to."""
+MOST_LEVERAGE = 0.9
+MOST_FACTORS = 16
 KEPT_VARIANCE = 0.99
 """Share of the predictions' variance that the kept factors explain, unless there are the most."""
 
@@ -29,34 +34,47 @@ def row_weights(steps: pd.DataFrame) -> Floats:
 
 
 def solve(columns: Floats, target_ms: Floats, weights: Floats, known_ms: Floats) -> Floats:
-    """Coefficients >= 0 with the least weighted square of the error relative to ``target_ms``.
+    """Coefficients >= 0 with the least weighted square of the relative error.
 
-    ``known_ms`` is the part of each row that no coefficient has to explain. Where the rows do not
-    determine a coefficient the smallest is taken.
+    Errors are relative to the fit itself, found in rounds that start from the measured times:
+    relative to these, noise would favour fits that are too fast. ``known_ms`` is the part of each
+    row that no coefficient has to explain. Where the rows do not determine a coefficient the
+    smallest is taken.
     """
-    rows = (np.sqrt(weights) / target_ms)[:, None] * columns
+    reference, found = target_ms, np.zeros(columns.shape[1])
+    for _ in range(ROUNDS):
+        root = np.sqrt(weights) / reference
+        found = _least_squares(root[:, None] * columns, root * (target_ms - known_ms))
+        reference = np.maximum(columns @ found + known_ms, target_ms / MOST_OFF)
+    return found
+
+
+def _least_squares(rows: Floats, right: Floats) -> Floats:
     size = np.sqrt((rows**2).sum(axis=0))
     used = size > 0
     scaled = rows[:, used] / size[used]
-    # The triangle of a QR decomposition has the same least squares and few rows.
-    ridge = RIDGE * np.eye(used.sum())
-    q, r = np.linalg.qr(np.vstack([scaled, ridge]))
-    missing = np.sqrt(weights) * (1 - known_ms / target_ms)
-    right = q.T @ np.concatenate([missing, np.zeros(used.sum())])
-    found = np.zeros(columns.shape[1])
-    found[used] = nnls(r, right, maxiter=100 * int(used.sum()))[0] / size[used]
+    # A root of the normal equations has the same least squares and few rows.
+    root = np.linalg.cholesky(scaled.T @ scaled + RIDGE**2 * np.eye(int(used.sum()))).T
+    projected = solve_triangular(root, scaled.T @ right, trans="T")
+    found = np.zeros(rows.shape[1])
+    found[used] = nnls(root, projected, maxiter=100 * int(used.sum()))[0] / size[used]
     return found
 
 
 def covariance_factors(
-    model: Fitted, steps: pd.DataFrame, known: tuple[str, ...] = ()
+    model: Fitted,
+    steps: pd.DataFrame,
+    known: tuple[str, ...] = (),
+    most: int = MOST_FACTORS,
 ) -> tuple[Mapping[str, tuple[float, ...]], ...]:
     """The covariance of a model's coefficients given the rows it was fitted on, as few factors.
 
-    Gauss-Newton with the sandwich estimator (HC1): rows count by their own residuals, so that
-    neither equal variance nor the weights of the fit need be right. Coefficients at zero are on
-    the edge of what is allowed and taken as sure, like those in ``known``. Of all directions those
-    are kept that move the predictions most.
+    Gauss-Newton with the sandwich estimator (HC3): rows count by what their residual would
+    be without them, so that neither equal variance nor the weights of the fit need be right.
+    Coefficients at zero are on the edge of what is allowed and taken as sure, like those in
+    ``known``. Of all directions those (at most ``most``) are kept that move the predictions
+    most, each row's measured by its own spread, and stretched so that the mean variance of these
+    stays what it is.
 
     Returns:
         Factors (ms) as ``latency.uncertainty.Uncertainty`` holds them, rounded to 3 digits.
@@ -70,9 +88,11 @@ def covariance_factors(
     root = np.zeros((free.size, spread.shape[1]))
     root[free] = spread
     moves = jacobian @ root
-    _, sizes, directions = np.linalg.svd(moves, full_matrices=False)
-    kept = _count(sizes**2)
-    return tuple(_named(root @ direction, values) for direction in directions[:kept])
+    moves = moves / np.maximum(np.linalg.norm(moves, axis=1, keepdims=True), 1e-300)
+    variances, directions = np.linalg.eigh(moves.T @ moves)
+    kept, share = _kept(variances[::-1], most)
+    factors = root @ directions[:, ::-1][:, :kept] / np.sqrt(share)
+    return tuple(_named(factor, values) for factor in factors.T)
 
 
 def _free(
@@ -91,18 +111,22 @@ def _sandwich(rows: Floats, error: Floats, weights: Floats) -> Floats:
     size = np.sqrt((rows**2).sum(axis=0))
     scaled = rows / size
     bread = np.linalg.pinv(scaled.T @ (weights[:, None] * scaled), rcond=1e-9, hermitian=True)
-    filling = scaled * (weights * error)[:, None]
-    correction = len(rows) / max(1, len(rows) - rows.shape[1])
-    # filling' filling = r' r, so that bread r' is a root of bread filling' filling bread.
-    r = np.asarray(np.linalg.qr(np.sqrt(correction) * filling, mode="r"))
-    return np.asarray((bread @ r.T) / size[:, None])
+    leverage = weights * np.einsum("ri,ij,rj->r", scaled, bread, scaled, optimize=True)
+    alone = error / (1 - np.clip(leverage, 0.0, MOST_LEVERAGE))
+    filling = scaled * (weights * alone)[:, None]
+    variances, directions = np.linalg.eigh(filling.T @ filling)
+    root = directions * np.sqrt(np.maximum(variances, 0.0))
+    return np.asarray((bread @ root) / size[:, None])
 
 
-def _count(variance: Floats) -> int:
-    if variance.sum() == 0:
-        return 0
-    share = np.cumsum(variance) / variance.sum()
-    return min(MOST_FACTORS, 1 + int(np.searchsorted(share, KEPT_VARIANCE)))
+def _kept(variances: Floats, most: int) -> tuple[int, float]:
+    """How many of the directions are kept, largest first, and their share of the variance."""
+    total = float(np.maximum(variances, 0.0).sum())
+    if total == 0:
+        return 0, 1.0
+    shares = np.cumsum(np.maximum(variances, 0.0)) / total
+    kept = min(most, 1 + int(np.searchsorted(shares, KEPT_VARIANCE)))
+    return kept, float(shares[kept - 1])
 
 
 def _named(direction: Floats, values: Mapping[str, Floats]) -> dict[str, tuple[float, ...]]:

@@ -24,6 +24,8 @@ from bros_sim.latency.terms import MS, PerSequence, Validity
 MAX_TOKENS = 8192
 """Tokens of an iteration: the largest GEMM of the tables."""
 MAX_JOBS = 256
+HEAD = ("head.const_ms", "head.per_seq_ms")
+"""Coefficients that come from the GEMM table alone and not from the fit of iterations."""
 MAX_CONTEXT = 8192
 LONGEST_MIXED_KV = 8192
 """KV tokens of a request in random rows, as in the shipped profiles' comparisons."""
@@ -40,8 +42,15 @@ class Kernels:
     folded: int
 
     @classmethod
-    def of(cls, tables: KernelTables, gpu: Gpu, model: ModelShape, tp: int) -> "Kernels":
-        """Pick the cells of this model's heads.
+    def of(
+        cls,
+        tables: KernelTables,
+        gpu: Gpu,
+        model: ModelShape,
+        tp: int,
+        vidur: pd.DataFrame | None = None,
+    ) -> "Kernels":
+        """Pick the cells of this model's heads; with ``vidur`` the dense operations are Vidur's.
 
         Raises:
             InputError: The tables have none for such heads.
@@ -51,7 +60,7 @@ class Kernels:
         generation = tables.generation.assign(kv_tokens=tables.generation["step"] + 1)
         heads = heads_of(generation, query, kv, model.head_dim)
         return cls(
-            dense=Dense.of(tables, gpu, model, tp),
+            dense=Dense.of(tables, gpu, model, tp, vidur),
             prefill=Grid.of(tables.context, context, "isl"),
             decode=Grid.of(generation, heads, "kv_tokens"),
             layers=model.layers,

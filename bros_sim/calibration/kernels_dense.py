@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bros_sim.calibration.kernels_tables import Floats, KernelTables
 from bros_sim.latency.profile import Gpu, ModelShape
@@ -15,7 +16,8 @@ ELEMENTWISE_BANDWIDTH = 0.8
 ELEMENTWISE_LAUNCHES_MS = 4 * 0.0025
 """Four launches of 2.5 us in a layer: two norms, rotary embedding, activation (inferred)."""
 OUTLIER = 1.5
-"""A GEMM cell slower than its neighbours in (n, k) by this factor is taken for a bad reading."""
+"""A GEMM cell is taken for a bad reading if it is slower than its neighbours in (n, k) by this
+factor, for its size, and slower than the next larger product outright."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Gemm:
         times[places] = frame["latency_ms"]
         rate = n[:, None] * k / times
         near = _neighbours(rate)
-        bad = np.isnan(rate) | (rate * OUTLIER < near)
+        bad = np.isnan(rate) | ((rate * OUTLIER < near) & _slower_than_larger(times))
         mended = int((bad & ~np.isnan(rate)).sum())
         return cls(m, np.log(n), np.log(k), np.where(bad, near, rate), mended)
 
@@ -66,6 +68,12 @@ def _neighbours(rate: Floats) -> Floats:
         padded[:, 1:-1, 2:],
     ]
     return np.asarray(np.nanmedian(np.stack(beside), axis=0), dtype=float)
+
+
+def _slower_than_larger(times: Floats) -> NDArray[np.bool_]:
+    """Whether a cell takes longer than that of the next larger n, or of the next larger k."""
+    padded = np.pad(times, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+    return np.asarray((times > padded[:, 1:, :-1]) | (times > padded[:, :-1, 1:]))
 
 
 def _between(axis: Floats, value: float) -> tuple[int, Floats]:
@@ -96,7 +104,7 @@ class Dense:
         tp: int,
         vidur: pd.DataFrame | None = None,
     ) -> "Dense":
-        """With ``vidur`` the operations of a layer are Vidur's instead of aiconfigurator's GEMMs."""
+        """With ``vidur`` the operations of a layer are Vidur's, not aiconfigurator's GEMMs."""
         ranks = tables.allreduce[tables.allreduce["num_gpus"] == tp].sort_values("message_size")
         return cls(Gemm.of(tables.gemm), ranks, gpu, model, tp, vidur)
 

@@ -105,4 +105,4 @@ def _of_gpu(path: Path, columns: tuple[str, ...], gpu: str) -> pd.DataFrame:
 
 def _medians(frame: pd.DataFrame) -> pd.DataFrame:
     keys = [name for name in frame if name != "latency_ms"]
-    return frame.groupby(keys, as_index=False)["latency_ms"].median()
+    return frame.groupby(keys)["latency_ms"].median().reset_index()

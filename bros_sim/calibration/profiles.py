@@ -136,7 +136,7 @@ def write_profile(path: Path, profile: Profile) -> None:
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: the name of a profile ends in .yaml")
     with written(path) as draft:
-        draft.write_text(yaml_text(_shown(plain(profile))), encoding="utf-8")
+        draft.write_text(yaml_text(shown(plain(profile))), encoding="utf-8")
 
 
 def yaml_text(data: object) -> str:
@@ -149,13 +149,13 @@ def yaml_text(data: object) -> str:
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
 
 
-def _shown(value: object) -> object:
+def shown(value: object) -> object:
     """Plain data without what says nothing: defaults that are empty or not stated."""
     nothing: tuple[object, ...] = (None, {}, [])
     if isinstance(value, dict):
-        kept = {key: _shown(item) for key, item in value.items()}
+        kept = {key: shown(item) for key, item in value.items()}
         return {key: item for key, item in kept.items() if item not in nothing}
-    return [_shown(item) for item in value] if isinstance(value, list) else value
+    return [shown(item) for item in value] if isinstance(value, list) else value
 
 
 def _styled(value: object) -> object:

@@ -91,14 +91,15 @@ def read_steps(path: Path) -> pd.DataFrame:
     faults = [line for name, bad, what in _rules(numbers) for line in _lines(path, name, bad, what)]
     if faults:
         raise InputError(*faults)
-    return numbers
+    checked: pd.DataFrame = numbers
+    return checked
 
 
 def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
     """Column, rows at fault, and what is wrong with them."""
-    finite = np.isfinite(rows)
-    rules = [(name, ~finite[name] | (rows[name] < 0), "should be a number >= 0") for name in rows]
-    sound = finite.all(axis=1) & (rows >= 0).all(axis=1)
+    sensible = {name: rows[name].between(0, np.finfo(float).max) for name in COLUMNS}
+    rules = [(name, ~good, "should be a number >= 0") for name, good in sensible.items()]
+    sound = pd.concat(sensible, axis=1).all(axis=1)
     chunks, jobs = rows["prefill_chunks"], rows["decode_jobs"]
     tokens, context = rows["prefill_tokens"], rows["prefill_context_tokens"]
     pairs = rows["prefill_attention_pairs"]
@@ -144,7 +145,7 @@ def kinds_of(steps: pd.DataFrame) -> "pd.Series[str]":
         "decode",
         np.where(steps["decode_jobs"] == 0, "prefill", "mixed"),
     )
-    return pd.Series(names, index=steps.index)
+    return pd.Series(names.tolist(), index=steps.index, dtype=str)
 
 
 def split(steps: pd.DataFrame, share: float = 0.25, seed: int = SPLIT_SEED) -> "pd.Series[bool]":

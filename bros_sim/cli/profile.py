@@ -12,7 +12,7 @@ from bros_sim.cli import profile_import, profile_measure, profile_plan
 from bros_sim.cli.run import Format, FormatOption
 
 if TYPE_CHECKING:
-    from bros_sim.latency.profile import FitError, Profile
+    from bros_sim.latency.profile import Profile
 
 app = typer.Typer(no_args_is_help=True, help="List, show and make GPU profiles.")
 app.command("plan")(profile_plan.plan)
@@ -46,10 +46,10 @@ def list_profiles(form: FormatOption = Format.TABLE) -> None:
     for profile in profiles:
         error = profile.errors[profile.default_model]
         blocks = f"{profile.kv.num_gpu_blocks:,}"
-        percents = _percent(error, error.mape_pct), _percent(error, error.p95_pct)
+        percents = _percent(error.mape_pct), _percent(error.p95_pct)
         table.add_row(profile.id, profile.label, profile.default_model, blocks, *percents)
     _print_table(table)
-    sys.stdout.write("~ pooled over several pairs, - not published; `profile show` says of what\n")
+    sys.stdout.write("- not published; `profile show` says what an error is measured against\n")
 
 
 @app.command("show")
@@ -113,10 +113,8 @@ def _facts(profile: "Profile") -> dict[str, object]:
     }
 
 
-def _percent(error: "FitError", value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{'~' if error.pooled else ''}{value:.1f}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _print_json(value: object) -> None:

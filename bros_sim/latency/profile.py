@@ -123,7 +123,6 @@ class FitError:
     mape_pct: Percent = None
     p95_pct: Percent = None
     bias_pct: Percent = None
-    pooled: Annotated[bool, Doc("over several profiles; this one alone is not known")] = False
     by_kind: Annotated[
         Mapping[Literal["prefill", "decode", "mixed"], ErrorFigures],
         Doc("the same for prefill, decode and mixed iterations apart"),

@@ -27,6 +27,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "meta.json").write_text('{"engine_kwargs": {"max_num_seqs": 8}}')
     (tmp_path / "my.json").write_bytes(TWIN.read_bytes())
     (tmp_path / "my.csv").write_text(TRACE)
+    for sample, name in (("steps.csv", "steps.csv"), ("llama.json", "config.json")):
+        shutil.copy(ROOT / "tests" / "data" / "calibration" / sample, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("bros_sim.cli.run._cores", lambda: 1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
+from bros_sim.calibration.samples import sample_shapes
 from bros_sim.config.components import plain
 from bros_sim.errors import InputError
 from bros_sim.latency import LATENCY_MODELS
@@ -75,29 +76,6 @@ def test_times_respect_the_hardware(name):
         assert read_s < one < (2.4 if "opt" not in name else 9) * read_s
         assert one < many < 8 * one
         assert compute_s < prefill < (2.6 if "opt" not in name else 4.1) * compute_s
-
-
-def sample_shapes(validity, count, seed):
-    """Random iterations inside the range: a third decode, a third prefill, a third mixed."""
-    rng = np.random.default_rng(seed)
-    kinds = ("decode", "prefill", "mixed")
-    return [_shape(validity, kinds[n % 3], rng) for n in range(count)]
-
-
-def _shape(validity, kind, rng):
-    jobs = 0 if kind == "prefill" else _log(rng, 1, validity.max_decode_jobs)
-    kv = jobs * _log(rng, 16, min(8192, validity.max_kv_tokens_per_job)) if jobs else 0
-    kv = max(jobs, min(kv, validity.max_kv_tokens or kv))
-    if kind == "decode":
-        return StepShape((), jobs, kv)
-    room = validity.max_chunk_tokens
-    chunk = _log(rng, 16, min(room, validity.max_tokens - jobs) // (1 if kind == "prefill" else 2))
-    context = int(rng.choice([0, _log(rng, 16, validity.max_context_tokens)]))
-    return StepShape(((chunk, context),), jobs, kv)
-
-
-def _log(rng, low, high):
-    return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
 
 
 @pytest.mark.parametrize("name", KERNEL_IDS)

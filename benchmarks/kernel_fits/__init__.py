@@ -1,0 +1,1 @@
+"""Re-makes the kernel-calibrated profiles from kernel tables and compares with the shipped ones."""
