@@ -19,7 +19,7 @@ TOLERANCE_PCT = 0.02
 """Points of percent by which a figure computed again may differ: rounding."""
 SAMPLES, SAMPLE_SEED = 3000, 2
 """Random iterations on which a roofline is compared with the hybrid model it stands in for."""
-DRAWS = 20
+DRAWS = 6
 
 
 @dataclass(frozen=True)
