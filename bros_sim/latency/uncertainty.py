@@ -91,7 +91,7 @@ def scaled(model: M, factor: float) -> M:
         value = getattr(model, item.name)
         if not item.init:
             continue
-        if item.name == "ms" or item.name.endswith("_ms"):
+        if "ms" in item.name.split("_"):
             changes[item.name] = _times(value, factor)
         elif dataclasses.is_dataclass(value):
             changes[item.name] = scaled(value, factor)

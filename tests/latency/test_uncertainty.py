@@ -11,10 +11,12 @@ SHAPES = [StepShape((), 16, 8000), StepShape(((512, 256),), 0, 0), StepShape(((3
 LINE = Linear(prefill_ms=10.0, prefill_per_token_ms=0.1)
 
 
-@pytest.mark.parametrize("name", ["a100-80gb/llama-3-8b-tp1", "a100-80gb/opt-66b-tp2"])
+@pytest.mark.parametrize(
+    "name", ["a100-80gb/llama-3-8b-tp1", "a100-80gb/opt-66b-tp2", "rtxpro6000/qwen3-32b-tp2"]
+)
 def test_a_scale_scales_every_iteration_of_every_model(name):
     for model in load_profile(name).models.by_kind().values():
-        for shape in SHAPES:
+        for shape in [*SHAPES, StepShape((), 128, 16000, 8000)]:
             assert scaled(model, 1.1).step_s(shape) == pytest.approx(1.1 * model.step_s(shape))
 
 
