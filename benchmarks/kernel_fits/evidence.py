@@ -16,8 +16,8 @@ from bros_sim.calibration.gpus import KNOWN_GPUS
 from bros_sim.calibration.kernels import Kernels, fit_kernels, held_out_rows
 from bros_sim.calibration.kernels_tables import read_tables, read_vidur_ops
 from bros_sim.calibration.models import model_slug
-from bros_sim.calibration.rows import kinds_of
 from bros_sim.calibration.samples import sample_steps
+from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.errors import InputError
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.profile import FitError, Profile, load_profile, profile_ids

@@ -12,7 +12,7 @@ from benchmarks.kernel_fits.evidence import (
     vidur_difference,
 )
 from bros_sim.calibration.derive_roofline import CALIBRATED
-from bros_sim.calibration.rows import KINDS
+from bros_sim.calibration.step_rows import KINDS
 from bros_sim.latency.profile import FitError
 
 TEMPLATE = Path(__file__).with_name("template.md")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.calibration.fit_design import Fitted, predict_s
-from bros_sim.calibration.rows import KINDS, Floats, kinds_of
+from bros_sim.calibration.step_rows import KINDS, Floats, kinds_of
 from bros_sim.latency.profile import ErrorFigures, FitError
 
 Basis = Literal["kernel tables", "hybrid"] | None

@@ -9,7 +9,7 @@ from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
 from bros_sim.calibration.fit_design import Columns, Fitted, coefficients_of, design
-from bros_sim.calibration.rows import kinds_of
+from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.latency.terms import MS
 
 Floats = NDArray[np.float64]

@@ -15,6 +15,8 @@ from bros_sim.latency.profile import Gpu, Host
 
 Positive = Annotated[float, Gt(0)]
 HOST_LATENCY_S = 1e-5
+HOST_KV_GIB = 64.0
+"""CPU memory for KV that a host is taken to have, for each GPU."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,15 @@ class GpuFacts:
         return Gpu(self.name, self.memory_gib, self.bandwidth_gb_s)
 
     def host(self, tp: int) -> Host:
-        """The link of ``tp`` cards to their host."""
+        """CPU memory for KV of ``tp`` cards and their link to it."""
         link = tp * self.host_gb_s
         basis = f"inferred, not measured: {self.host_gb_s:g} GB/s in each direction, for each of "
-        basis += f"the {tp} GPU(s); 10 us to start the copies of a step"
-        return Host(link, link, HOST_LATENCY_S, basis)
+        basis += f"the {tp} GPU(s); 10 us to start the copies of a step; CPU memory for KV: "
+        basis += f"{HOST_KV_GIB:g} GiB for each GPU"
+        return Host(link, link, HOST_LATENCY_S, tp * HOST_KV_GIB, basis)
 
 
+_RTX_PRO_6000 = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
 _CARDS = (
     GpuFacts("a100-40gb", "NVIDIA A100-SXM4-40GB", 39.39, 1555, 312, 300, 25),
     GpuFacts("a100-80gb", "NVIDIA A100-SXM4-80GB", 79.25, 2039, 312, 300, 25),
@@ -49,7 +53,8 @@ _CARDS = (
     GpuFacts("l40s-48gb", "NVIDIA L40S-48GB", 44.39, 864, 362, 25, 25),
     GpuFacts("l4-24gb", "NVIDIA L4-24GB", 22.17, 300, 121, 25, 25),
     GpuFacts("a10-24gb", "NVIDIA A10-24GB", 22.06, 600, 125, 25, 25),
-    GpuFacts("rtx4090-24gb", "NVIDIA GeForce RTX 4090", 23.64, 1008, 165.2, 25, 25),
+    GpuFacts("rtx4090", "NVIDIA GeForce RTX 4090", 23.52, 1008, 165.2, 25, 25),
+    GpuFacts("rtxpro6000", _RTX_PRO_6000, 95.59, 1597, 503.8, 50, 50),
 )
 KNOWN_GPUS: Mapping[str, GpuFacts] = {card.id: card for card in _CARDS}
 """Id -> facts."""

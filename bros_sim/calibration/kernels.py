@@ -16,7 +16,7 @@ from bros_sim.calibration.fit_hybrid import Given, fit_hybrid
 from bros_sim.calibration.kernels_attention import SPLIT_SEED, Grid, heads_of
 from bros_sim.calibration.kernels_dense import Dense
 from bros_sim.calibration.kernels_tables import Floats, KernelTables, read_tables
-from bros_sim.calibration.rows import COLUMNS
+from bros_sim.calibration.step_rows import STEP_COLUMNS
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.profile import Gpu, ModelShape
 from bros_sim.latency.terms import MS, PerSequence, Validity
@@ -195,7 +195,7 @@ def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.D
         "time_s": kernels.time_s(shapes),
         "count": 1.0,
     }
-    return pd.DataFrame(values, columns=list(COLUMNS)).astype(float)
+    return pd.DataFrame(values, columns=list(STEP_COLUMNS)).astype(float)
 
 
 def head_line(kernels: Kernels, most: int = MAX_JOBS) -> PerSequence:

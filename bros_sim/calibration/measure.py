@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 
 from bros_sim.calibration.measure_clock import replayable, timings_s
 from bros_sim.calibration.measure_model import BLOCK_SIZE, RandomModel
-from bros_sim.calibration.model_config import ModelDims
+from bros_sim.calibration.model_dims import ModelDims
 from bros_sim.calibration.shapes import Case
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.errors import InputError

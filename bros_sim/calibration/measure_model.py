@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-from bros_sim.calibration.model_config import ModelDims
+from bros_sim.calibration.model_dims import ModelDims
 from bros_sim.calibration.shapes import Case, Group
 
 BLOCK_SIZE = 16

@@ -1,134 +1,34 @@
 """Dimensions of a language model, from the ``config.json`` of a Hugging Face folder."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from bros_sim.calibration.checked_json import Foreign, checked, parse_json, read_text
+from bros_sim.calibration.model_dims import FAMILIES, Dtype, ModelDims
 from bros_sim.config.messages import nearest
 from bros_sim.errors import InputError
-from bros_sim.latency.profile import BYTES, ModelShape
 
 Count = Annotated[int, Field(ge=1)]
-Dtype = Literal["float16", "bfloat16", "float32"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """What the architectures of one ``model_type`` have in common beyond their sizes."""
-
-    gated: bool = True
-    """The feed-forward part has three matrices (gate, up, down) instead of two."""
-    qkv_bias: bool = False
-    """Biases on the query, key and value projections."""
-    all_bias: bool = False
-    """Biases on every projection and norm, and learned positions (OPT)."""
-    qk_norm: bool = False
-    """A norm on each head's queries and keys."""
-    tied: bool = False
-    """Embedding and LM head are one matrix where the file does not say."""
-    kv_heads: int | None = None
-    """KV heads where the file does not say; ``None`` stands for as many as heads."""
-
-
-FAMILIES = {
-    "llama": Family(),
-    "mistral": Family(kv_heads=8),
-    "qwen2": Family(qkv_bias=True, kv_heads=32),
-    "qwen3": Family(qk_norm=True, kv_heads=32),
-    "opt": Family(gated=False, all_bias=True, tied=True),
+NOT_COVERED = {
+    "text_config": "a model in a model: save that part as a file of its own",
+    "quantization_config": "quantized weights are not covered",
+    **dict.fromkeys(
+        ("num_local_experts", "num_experts", "n_routed_experts"),
+        "mixtures of experts are not covered",
+    ),
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank"), "latent attention (MLA) is not covered"),
+    **dict.fromkeys(("attention_bias", "mlp_bias"), "these biases are not covered"),
 }
-"""``model_type`` -> architecture. The defaults are those of transformers' config classes."""
+"""Keys that change what an iteration computes, where they are set -> what to say."""
 
 
-@dataclass(frozen=True)
-class ModelDims:
-    """Sizes of a dense decoder over all GPUs; ``ffn`` is the inner size of one of its matrices."""
+def _bare(dtype: object) -> object:
+    return dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
 
-    name: str
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: int
-    vocab: int
-    max_model_len: int
-    tied_embeddings: bool
-    dtype: Dtype
-    family: Family
 
-    @property
-    def dtype_bytes(self) -> int:
-        """Bytes of one weight, and of one number in the KV cache."""
-        return BYTES[self.dtype]
-
-    @property
-    def parameters(self) -> int:
-        """All weights, counted from the dimensions."""
-        embeddings = self.vocab * self.hidden * (1 if self.tied_embeddings else 2)
-        positions = (self.max_model_len + 2) * self.hidden if self.family.all_bias else 0
-        return embeddings + positions + self.layers * self._layer() + self._norm()
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of all weights, over all GPUs."""
-        return self.parameters * self.dtype_bytes
-
-    def kv_bytes_per_token(self, tp: int = 1) -> int:
-        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs.
-
-        A rank keeps at least one KV head: beyond ``kv_heads`` ranks the heads are replicated.
-        """
-        heads = max(1, self.kv_heads // tp) * tp
-        return 2 * self.layers * heads * self.head_dim * self.dtype_bytes
-
-    def require_tp(self, tp: int) -> None:
-        """Refuse a number of GPUs that the model cannot be split over.
-
-        Raises:
-            InputError: Heads or inner size are not a multiple of ``tp``.
-        """
-        odd = [
-            f"{n} {what}" for n, what in ((self.heads, "heads"), (self.ffn, "inner size")) if n % tp
-        ]
-        if odd:
-            raise InputError(f"--tp {tp}: {self.name} cannot be split: {', '.join(odd)}")
-
-    def shape(self) -> ModelShape:
-        """What the section ``model`` of a profile holds."""
-        return ModelShape(
-            name=self.name,
-            layers=self.layers,
-            hidden=self.hidden,
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            head_dim=self.head_dim,
-            intermediate=self.ffn,
-            vocab=self.vocab,
-            max_model_len=self.max_model_len,
-            parameters=self.parameters,
-        )
-
-    def _norm(self) -> int:
-        return self.hidden * (2 if self.family.all_bias else 1)
-
-    def _layer(self) -> int:
-        family, queries, keys = (
-            self.family,
-            self.heads * self.head_dim,
-            self.kv_heads * self.head_dim,
-        )
-        attention = 2 * self.hidden * queries + 2 * self.hidden * keys
-        matrices = (3 if family.gated else 2) * self.hidden * self.ffn
-        extra = 2 * self.head_dim if family.qk_norm else 0
-        if family.qkv_bias or family.all_bias:
-            extra += queries + 2 * keys
-        if family.all_bias:
-            extra += self.hidden + self.ffn + self.hidden
-        return attention + matrices + extra + 2 * self._norm()
+Weights = Annotated[Dtype | None, BeforeValidator(_bare)]
 
 
 class _Config(Foreign):
@@ -145,8 +45,10 @@ class _Config(Foreign):
     num_key_value_heads: Count | None = None
     head_dim: Count | None = None
     tie_word_embeddings: bool | None = None
-    torch_dtype: Dtype | None = None
-    dtype: Dtype | None = None
+    enable_bias: bool = True
+    do_layer_norm_before: bool = True
+    torch_dtype: Weights = None
+    dtype: Weights = None
     sliding_window: Count | None = None
     use_sliding_window: bool = True
     word_embed_proj_dim: Count | None = None
@@ -172,20 +74,30 @@ def read_model_config(path: Path, name: str | None = None) -> ModelDims:
     kind = data.get("model_type")
     if isinstance(kind, str) and kind not in FAMILIES:
         raise InputError(f"{path}: model_type: '{kind}' is not covered{nearest(kind, FAMILIES)}")
-    if data.get("quantization_config") is not None:
-        raise InputError(f"{path}: quantization_config: quantized weights are not covered")
+    faults = [f"{path}: {key}: {what}" for key, what in NOT_COVERED.items() if data.get(key)]
+    if faults:
+        raise InputError(*faults)
     config = checked(_Config, data, str(path))
     faults = [f"{path}: {what}" for what in _contradictions(config)]
     if faults:
         raise InputError(*faults)
-    return _dims(
-        config, name or config.name_or_path.rsplit("/", 1)[-1] or path.absolute().parent.name
-    )
+    return _dims(config, name or _name(path, config))
+
+
+def _name(path: Path, config: _Config) -> str:
+    """What the file calls the model, else its folder, else the file."""
+    if config.name_or_path.strip("./"):
+        return config.name_or_path.rstrip("/").rpartition("/")[2]
+    return path.absolute().parent.name if path.name == "config.json" else path.stem
 
 
 def _contradictions(config: _Config) -> list[str]:
     heads, family = config.num_attention_heads, FAMILIES[config.model_type]
-    faults = []
+    faults = [
+        f"{key}: this key is missing; its default differs between releases, so state it"
+        for key in family.stated
+        if getattr(config, key) is None
+    ]
     inner, other = ("ffn_dim", "intermediate_size")[:: 1 if family.all_bias else -1]
     if getattr(config, inner) is None:
         hint = (
@@ -197,7 +109,7 @@ def _contradictions(config: _Config) -> list[str]:
             f"num_attention_heads: hidden_size {config.hidden_size} is not a multiple of {heads},"
             " and head_dim is not stated"
         )
-    if heads % (kv_heads := _kv_heads(config)):
+    if heads % (kv_heads := config.num_key_value_heads or heads):
         faults.append(
             f"num_key_value_heads: num_attention_heads {heads} is not a multiple of {kv_heads}"
         )
@@ -205,12 +117,9 @@ def _contradictions(config: _Config) -> list[str]:
         faults.append("torch_dtype: this key is missing (known: float16, bfloat16, float32)")
     if config.word_embed_proj_dim not in {None, config.hidden_size}:
         faults.append("word_embed_proj_dim: must equal hidden_size; projections are not covered")
+    if family.all_bias and not (config.enable_bias and config.do_layer_norm_before):
+        faults.append("enable_bias, do_layer_norm_before: must be true; others are not covered")
     return faults
-
-
-def _kv_heads(config: _Config) -> int:
-    default = FAMILIES[config.model_type].kv_heads or config.num_attention_heads
-    return config.num_key_value_heads or default
 
 
 def _dims(config: _Config, name: str) -> ModelDims:
@@ -219,16 +128,18 @@ def _dims(config: _Config, name: str) -> ModelDims:
     dtype = config.dtype or config.torch_dtype
     assert ffn is not None
     assert dtype is not None
-    longest = config.max_position_embeddings
-    if config.sliding_window and config.use_sliding_window:
-        longest = min(longest, config.sliding_window)  # beyond it, attention costs something else
+    longest, window = config.max_position_embeddings, config.sliding_window
+    notes: tuple[str, ...] = ()
+    if window and config.use_sliding_window and window < longest:
+        longest = window  # beyond it, attention costs something else
+        notes = (f"Requests end at {window} tokens, the model's attention window.",)
     tied = config.tie_word_embeddings
     return ModelDims(
         name=name,
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
         heads=config.num_attention_heads,
-        kv_heads=_kv_heads(config),
+        kv_heads=config.num_key_value_heads or config.num_attention_heads,
         head_dim=config.head_dim or config.hidden_size // config.num_attention_heads,
         ffn=ffn,
         vocab=config.vocab_size,
@@ -236,4 +147,5 @@ def _dims(config: _Config, name: str) -> ModelDims:
         tied_embeddings=family.tied if tied is None else tied,
         dtype=dtype,
         family=family,
+        notes=notes,
     )

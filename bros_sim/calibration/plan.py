@@ -7,10 +7,10 @@ grids of tokens and of decoding requests also hold the sizes half-way.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bros_sim.calibration.model_config import ModelDims
+from bros_sim.calibration.model_dims import ModelDims
 from bros_sim.calibration.shapes import Case, Group
 from bros_sim.errors import InputError
-from bros_sim.latency.profile import GIB, Gpu, load_profile, profile_ids
+from bros_sim.latency.profile import GIB, Gpu
 
 BLOCK_SIZE = 16
 UTILIZATION = 0.9
@@ -49,11 +49,6 @@ class Room:
             and longest <= self.max_model_len
             and case.blocks(BLOCK_SIZE) <= self.blocks
         )
-
-
-def known_gpus() -> dict[str, Gpu]:
-    """The GPUs of the shipped profiles, by the first part of the profiles' ids."""
-    return {name.partition("/")[0]: load_profile(name).gpu for name in profile_ids()}
 
 
 def room_on(gpu: Gpu, model: ModelDims, tp: int, budget: int, max_num_seqs: int) -> Room:

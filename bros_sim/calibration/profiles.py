@@ -8,9 +8,9 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from bros_sim.calibration.derive_config import ModelConfig
 from bros_sim.calibration.fit_design import Fitted
 from bros_sim.calibration.gpus import GpuFacts
+from bros_sim.calibration.models import ModelConfig
 from bros_sim.config.components import plain
 from bros_sim.errors import InputError
 from bros_sim.latency.hybrid import Hybrid

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bros_sim.calibration.step_rows import write_csv
+from bros_sim.calibration.csv_files import write_csv
 
 
 class RequestRow(NamedTuple):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bros_sim.calibration.rows import row_of, steps_frame
+from bros_sim.calibration.step_rows import step_row, steps_frame
 from bros_sim.latency.base import LatencyModel, StepShape
 from bros_sim.latency.terms import Validity
 
@@ -23,7 +23,7 @@ def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
 def sample_steps(model: LatencyModel, validity: Validity, count: int, seed: int) -> pd.DataFrame:
     """The steps frame that a model itself makes of random iterations."""
     shapes = sample_shapes(validity, count, seed)
-    return steps_frame(row_of(shape, model.step_s(shape)) for shape in shapes)
+    return steps_frame(step_row(shape, model.step_s(shape), 1) for shape in shapes)
 
 
 def _shape(validity: Validity, kind: str, rng: np.random.Generator) -> StepShape:

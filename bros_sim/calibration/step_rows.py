@@ -1,22 +1,35 @@
-"""The canonical table of measured iterations, as importers and ``profile measure`` write it."""
+"""The table of iterations: one row for each shape of an iteration and how long it took.
 
-import csv
-import gzip
+Importers and ``profile measure`` write it, kernel sums are turned into it, and it is all that a fit
+sees. docs/calibrate-your-gpu.md documents the columns.
+"""
+
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bros_sim.calibration.checked_json import read_text
+from bros_sim.calibration.csv_files import write_csv
 from bros_sim.errors import InputError
 from bros_sim.latency.base import StepShape
-from bros_sim.workload.atomic import written
 
-CSV_SUFFIXES = (".csv", ".csv.gz")
+Floats = NDArray[np.float64]
+Kind = Literal["prefill", "decode", "mixed"]
+KINDS: tuple[Kind, ...] = ("prefill", "decode", "mixed")
+ENDS = ("prefill_tokens", "decode_jobs", "decode_kv_tokens", "prefill_attention_pairs")
+SPLIT_SEED = 20262
+"""Seed of the split of a steps file into rows that are fitted and rows that are held out."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """One measured iteration; the fields are the columns of the table, in this order.
+    """One iteration; the fields are the columns of the table, in this order.
 
     ``prefill_attention_pairs`` is the sum over the chunks of ``tokens * (context + tokens / 2)``,
     the attention work of docs/latency.md. ``decode_kv_tokens`` includes the new tokens. ``time_s``
@@ -51,6 +64,11 @@ def step_row(shape: StepShape, time_s: float, count: int) -> StepRow:
     )
 
 
+def steps_frame(rows: Iterable[StepRow]) -> pd.DataFrame:
+    """Rows as a frame of floats with the columns in their order."""
+    return pd.DataFrame(map(astuple, rows), columns=list(STEP_COLUMNS)).astype(float)
+
+
 def write_steps(rows: Iterable[StepRow], path: Path) -> None:
     """Write measured iterations as CSV, whole or not at all; same rows, same bytes.
 
@@ -60,36 +78,97 @@ def write_steps(rows: Iterable[StepRow], path: Path) -> None:
     write_csv(STEP_COLUMNS, map(astuple, rows), path)
 
 
-def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
-    """Write a table as CSV or gzipped CSV; ``None`` becomes an empty cell.
+def read_steps(path: Path) -> pd.DataFrame:
+    """Read and check a steps file, plain or gzip.
 
     Raises:
-        InputError: The name has another ending, or the file cannot be written.
+        InputError: It cannot be read, a column is missing or unknown, or a row makes no sense:
+            one line for each fault, the first five of a column.
     """
-    require_csv(path)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    raw = text.getvalue().encode()
-    with written(path) as draft:
-        draft.write_bytes(gzip.compress(raw, mtime=0) if path.name.endswith(".gz") else raw)
+    text = read_text(path)
+    try:
+        frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be read as CSV: {error}") from None
+    missing = [name for name in STEP_COLUMNS if name not in frame]
+    unknown = [name for name in frame if name not in STEP_COLUMNS]
+    faults = [f"{path}:1: the column {name} is missing" for name in missing]
+    faults += [f"{path}:1: there is no column {name} in a steps file" for name in unknown]
+    if not faults and frame.empty:
+        faults = [f"{path}:2: there are no rows"]
+    if faults:
+        raise InputError(*faults)
+    numbers = frame[list(STEP_COLUMNS)].apply(pd.to_numeric, errors="coerce").astype(float)
+    faults = [line for name, bad, what in _rules(numbers) for line in _lines(path, name, bad, what)]
+    if faults:
+        raise InputError(*faults)
+    checked: pd.DataFrame = numbers
+    return checked
 
 
-def require_csv(path: Path) -> None:
-    """Refuse what cannot become a CSV file, before hours of measuring rather than after.
+def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
+    """Column, rows at fault, and what is wrong with them."""
+    sensible = {name: rows[name].between(0, np.finfo(float).max) for name in STEP_COLUMNS}
+    rules = [(name, ~good, "should be a number >= 0") for name, good in sensible.items()]
+    sound = pd.concat(sensible, axis=1).all(axis=1)
+    chunks, jobs = rows["prefill_chunks"], rows["decode_jobs"]
+    tokens, context = rows["prefill_tokens"], rows["prefill_context_tokens"]
+    pairs = rows["prefill_attention_pairs"]
+    low = tokens**2 / (2 * chunks.where(chunks > 0, 1))
+    rules += [
+        ("time_s", sound & (rows["time_s"] == 0), "should be more than 0"),
+        ("count", sound & (rows["count"] < 1), "should be at least 1"),
+        ("prefill_chunks", sound & ((tokens > 0) != (chunks > 0)), "a chunk has tokens"),
+        ("prefill_tokens", sound & (tokens < chunks), "fewer tokens than chunks"),
+        ("prefill_context_tokens", sound & (chunks == 0) & (context > 0), "context of no chunk"),
+        (
+            "prefill_attention_pairs",
+            sound & ((pairs < 0.999 * low) | (pairs > 1.001 * tokens * (context + tokens / 2))),
+            "is not the sum of c * (x + c / 2) of any such chunks",
+        ),
+        (
+            "decode_kv_tokens",
+            sound & (rows["decode_kv_tokens"] < jobs),
+            "fewer KV tokens than jobs",
+        ),
+        (
+            "decode_kv_tokens",
+            sound & (jobs == 0) & (rows["decode_kv_tokens"] > 0),
+            "KV tokens of no job",
+        ),
+        ("decode_jobs", sound & (jobs + tokens == 0), "a step computes at least one token"),
+    ]
+    return rules
 
-    Raises:
-        InputError: The name has another ending, or its folder is not there.
+
+def _lines(path: Path, name: str, bad: "pd.Series[bool]", what: str) -> list[str]:
+    rows = np.flatnonzero(bad)
+    lines = [f"{path}:{row + 2}: {name}: {what}" for row in rows[:5]]
+    if rows.size > 5:
+        lines.append(f"{path}: {name}: {what} (and {rows.size - 5} more rows)")
+    return lines
+
+
+def kinds_of(steps: pd.DataFrame) -> "pd.Series[str]":
+    """``prefill``, ``decode`` or ``mixed`` for each row."""
+    names = np.where(
+        steps["prefill_chunks"] == 0,
+        "decode",
+        np.where(steps["decode_jobs"] == 0, "prefill", "mixed"),
+    )
+    return pd.Series(names.tolist(), index=steps.index, dtype=str)
+
+
+def split(steps: pd.DataFrame, share: float = 0.25, seed: int = SPLIT_SEED) -> "pd.Series[bool]":
+    """Which rows are held out: ``share`` of each kind, drawn by the seed and the order of rows.
+
+    The rows at the ends of the range (fewest and most tokens, jobs, KV, pairs) are always fitted.
     """
-    if not path.name.endswith(CSV_SUFFIXES):
-        raise InputError(f"{path}: the name must end in {' or '.join(CSV_SUFFIXES)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
-
-
-def _cell(value: object) -> object:
-    """Numbers as short as they can be read back to at least a nanosecond."""
-    if isinstance(value, float):
-        return int(value) if value.is_integer() and abs(value) < 2**53 else round(value, 9)
-    return value
+    rng = np.random.default_rng(seed)
+    draw = pd.Series(rng.random(len(steps)), index=steps.index)
+    ends: set[object] = set()
+    for _, part in steps.groupby(kinds_of(steps)):
+        for name in ENDS:
+            ends |= {part[name].idxmin(), part[name].idxmax()}
+    rank = draw.groupby(kinds_of(steps)).rank(pct=True)
+    return (rank <= share) & ~steps.index.isin(list(ends))

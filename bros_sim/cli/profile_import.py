@@ -46,9 +46,9 @@ def import_results(
 
     Example: `bros-sim profile import forward.json --out steps.csv`
     """
+    from bros_sim.calibration.csv_files import require_csv
     from bros_sim.calibration.importers import Options, Runs, import_files
     from bros_sim.calibration.model_config import read_model_config
-    from bros_sim.calibration.step_rows import require_csv
     from bros_sim.errors import InputError
     from bros_sim.workload.atomic import keep_source
 

@@ -43,9 +43,10 @@ def measure(
 
     Example: `bros-sim profile measure --model config.json --shapes shapes.json --out steps.csv`
     """
+    from bros_sim.calibration.csv_files import require_csv
     from bros_sim.calibration.model_config import read_model_config
     from bros_sim.calibration.shapes import read_shapes
-    from bros_sim.calibration.step_rows import require_csv, write_steps
+    from bros_sim.calibration.step_rows import write_steps
     from bros_sim.errors import InputError
 
     for path in (out, *([copies] if copies else [])):
@@ -76,8 +77,8 @@ def measure(
 
 def _measure_copies(device: "Device", repeats: int, out: Path) -> None:
     """Write the table, and print what belongs under `host` of a profile of one GPU."""
+    from bros_sim.calibration.csv_files import write_csv
     from bros_sim.calibration.measure import CopyRow, link, measure_copies
-    from bros_sim.calibration.step_rows import write_csv
 
     rows = measure_copies(device, repeats)
     write_csv(CopyRow._fields, rows, out)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from bros_sim.calibration.fit import Fit
 from bros_sim.calibration.fit_errors import error_pct
-from bros_sim.calibration.rows import KINDS, kinds_of
+from bros_sim.calibration.step_rows import KINDS, kinds_of
 from bros_sim.plots import style
 from bros_sim.workload.atomic import written
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bros_sim.calibration.rows import row_of, steps_frame
 from bros_sim.calibration.samples import sample_shapes
+from bros_sim.calibration.step_rows import StepRow, step_row, steps_frame
 from bros_sim.latency.hybrid import DecodeAttention, Hybrid, PrefillAttention
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.latency.roofline import Line, Roofline
@@ -40,12 +40,17 @@ ROOFLINE = Roofline(
 MODELS = {"hybrid": HYBRID, "linear": LINEAR, "roofline": ROOFLINE}
 
 
-def steps_of(model, count, *, seed=0, noise=0.0) -> pd.DataFrame:
+def rows_of(model, count, *, seed=0, noise=0.0) -> list[StepRow]:
     """Random iterations and what they cost, with relative noise."""
     shapes = sample_shapes(RANGE, count, seed)
     error = np.exp(noise * np.random.default_rng(seed + 1000).standard_normal(count))
     times = [model.step_s(shape) * factor for shape, factor in zip(shapes, error, strict=True)]
-    return steps_frame(row_of(shape, time, 3) for shape, time in zip(shapes, times, strict=True))
+    return [step_row(shape, time, 3) for shape, time in zip(shapes, times, strict=True)]
+
+
+def steps_of(model, count, *, seed=0, noise=0.0) -> pd.DataFrame:
+    """The same as a frame."""
+    return steps_frame(rows_of(model, count, seed=seed, noise=noise))
 
 
 def write_tables(folder: Path, gpu: str = "a100_sxm") -> Path:

@@ -1,14 +1,15 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
-from calibration.synthetic import HYBRID, steps_of
+from calibration.synthetic import HYBRID, rows_of
 from typer.testing import CliRunner
 
 from bros_sim.calibration.check import check_profile
 from bros_sim.calibration.check_physics import floor_s, physics_faults
-from bros_sim.calibration.rows import write_steps
+from bros_sim.calibration.step_rows import write_steps
 from bros_sim.cli import app
 from bros_sim.config import read_yaml
 from bros_sim.experiment import load
@@ -17,6 +18,7 @@ from bros_sim.latency.base import StepShape
 from bros_sim.latency.profile import load_profile, profile_ids, profile_path
 
 DEFAULT = "a100-80gb/llama-3-8b-tp1"
+IMPORTS = Path(__file__).parents[1] / "data" / "imports"
 
 
 def run(*arguments):
@@ -60,6 +62,15 @@ def test_a_profile_that_cannot_be_is_found_out(tmp_path, old, new, message):
     assert "0/1 profiles pass" in done.stdout
 
 
+def test_tokens_take_less_time_only_as_the_engine_was_measured_to():
+    profile = load_profile("rtxpro6000/llama-3.1-8b-tp1")
+    assert not list(physics_faults(profile, "layers", profile.models.layers))
+    unexplained = dataclasses.replace(profile, engine=None)
+    faults = list(physics_faults(unexplained, "layers", profile.models.layers))
+    assert faults
+    assert all("more prompt tokens" in line for line in faults)
+
+
 def test_a_stated_error_that_the_tables_deny_is_found_out(shared_tables, tmp_path):
     text = profile_path(DEFAULT).read_text()
     file = tmp_path / "broken.yaml"
@@ -88,7 +99,7 @@ def test_a_model_that_takes_no_time_is_no_model():
 
 def test_fit_writes_a_profile_that_simulates_and_says_what_it_is(tmp_path):
     steps, out, plot = (tmp_path / name for name in ("steps.csv", "mine.yaml", "error.svg"))
-    write_steps(steps, steps_of(HYBRID, 500, noise=0.02))
+    write_steps(rows_of(HYBRID, 500, noise=0.02), steps)
     line = ["fit", steps, "--gpu", "a100-80gb", "--model", "llama-3-8b", "--out", out]
     done = run(*line, "--plot", plot, "--source", "a lab engine")
     assert done.exit_code == 0, done.output
@@ -104,10 +115,22 @@ def test_fit_writes_a_profile_that_simulates_and_says_what_it_is(tmp_path):
     assert b"<svg" in drawing[:500]
 
 
+def test_what_import_writes_is_fitted_and_passes(tmp_path):
+    steps, out = tmp_path / "steps.csv", tmp_path / "mine.yaml"
+    done = run("import", IMPORTS / "forward.json", "--out", steps)
+    assert done.exit_code == 0, done.output
+    model = IMPORTS / "llama-3.1-8b" / "config.json"
+    done = run("fit", steps, "--gpu", "a100-80gb", "--model", model, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert load_profile(out).id == "a100-80gb/llama-3.1-8b-tp1"
+    done = run("check", out)
+    assert done.exit_code == 0, done.stdout
+
+
 @pytest.mark.parametrize("form", ["linear", "roofline"])
 def test_the_other_forms(tmp_path, form):
     steps, out = tmp_path / "steps.csv", tmp_path / "mine.yaml"
-    write_steps(steps, steps_of(HYBRID, 300))
+    write_steps(rows_of(HYBRID, 300), steps)
     line = ["fit", steps, "--gpu", "a100-80gb", "--model", "llama-3-8b", "--out", out]
     done = run(*line, "--form", form, "--format", "json")
     told = json.loads(done.stdout)

@@ -79,13 +79,13 @@ def test_the_dimensions_are_those_of_the_shipped_profiles(read, config, profile)
 def test_defaults_are_those_of_the_family(read):
     old = {key: LLAMA[key] for key in LLAMA if key != "num_key_value_heads"}
     assert read(**old).kv_heads == 32
-    assert read(**old | {"model_type": "mistral"}).kv_heads == 8
     assert read(**OPT).tied_embeddings
     biases = 32 * (4096 + 2 * 1024)
     plain = read(**LLAMA)
     assert read(**LLAMA | {"model_type": "qwen2"}).parameters == plain.parameters + biases
     assert plain.name == "some-model"
     assert read(**LLAMA, _name_or_path="meta/Llama-3-8B").name == "Llama-3-8B"
+    assert read(**LLAMA, _name_or_path="./").name == "some-model"
 
 
 def test_kv_heads_are_replicated_beyond_their_number(read):
@@ -108,7 +108,16 @@ def test_a_window_that_is_used_limits_the_length(read):
         ({"num_key_value_heads": 5}, "num_attention_heads 32 is not a multiple of 5"),
         ({"intermediate_size": None}, "intermediate_size: this key is missing"),
         ({"torch_dtype": None}, "torch_dtype: this key is missing"),
+        ({"torch_dtype": "int8"}, "torch_dtype: "),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings: "),
+        ({"model_type": None}, "model_type: "),
+        ({"model_type": "mistral", "num_key_value_heads": None}, "num_key_value_heads: this key"),
+        ({"model_type": "qwen3"}, "head_dim: this key is missing; its default differs"),
         ({"quantization_config": {"bits": 4}}, "quantized weights are not covered"),
+        ({"num_local_experts": 8}, "num_local_experts: mixtures of experts"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank: latent attention"),
+        ({"text_config": {"hidden_size": 1}}, "text_config: a model in a model"),
+        ({"attention_bias": True}, "attention_bias: these biases are not covered"),
     ],
 )
 def test_faults_name_the_key(read, change, said):
@@ -117,6 +126,12 @@ def test_faults_name_the_key(read, change, said):
     (line,) = error.value.faults
     assert "some-model/config.json: " in line
     assert said in line
+
+
+@pytest.mark.parametrize("key", ["enable_bias", "do_layer_norm_before"])
+def test_variants_of_opt_are_refused(read, key):
+    with pytest.raises(InputError, match="must be true; others are not covered"):
+        read(**OPT | {key: False})
 
 
 def test_all_faults_at_once(read):

@@ -1,11 +1,19 @@
 import numpy as np
 import pandas as pd
 import pytest
-from calibration.synthetic import HYBRID, LINEAR, MODELS, RANGE, steps_of
+from calibration.synthetic import HYBRID, LINEAR, MODELS, RANGE, rows_of, steps_of
 
 from bros_sim.calibration.fit_design import predict_s
-from bros_sim.calibration.rows import COLUMNS, kinds_of, read_steps, split, write_steps
 from bros_sim.calibration.samples import sample_shapes
+from bros_sim.calibration.step_rows import (
+    STEP_COLUMNS,
+    kinds_of,
+    read_steps,
+    split,
+    step_row,
+    steps_frame,
+    write_steps,
+)
 from bros_sim.errors import InputError
 from bros_sim.latency.base import StepShape
 from bros_sim.latency.hybrid import Hybrid
@@ -13,10 +21,10 @@ from bros_sim.latency.profile import load_profile
 
 
 def test_a_steps_file_reads_back_as_it_was_written(tmp_path):
-    steps = steps_of(HYBRID, 60)
-    write_steps(tmp_path / "steps.csv", steps)
-    pd.testing.assert_frame_equal(read_steps(tmp_path / "steps.csv"), steps)
-    assert (tmp_path / "steps.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    for name in ("steps.csv", "steps.csv.gz"):
+        write_steps(rows_of(HYBRID, 60), tmp_path / name)
+        pd.testing.assert_frame_equal(read_steps(tmp_path / name), steps_of(HYBRID, 60))
+    assert (tmp_path / "steps.csv").read_text().splitlines()[0] == ",".join(STEP_COLUMNS)
 
 
 GOOD = {
@@ -85,10 +93,7 @@ def test_sums_of_chunks_are_all_that_the_forms_need(kind):
     model = MODELS[kind]
     shapes = sample_shapes(RANGE, 200, seed=3)
     shapes += [StepShape(((100, 0), (300, 900), (1, 50)), jobs, 70 * jobs) for jobs in (0, 5, 60)]
-    rows = steps_of(model, 200, seed=3)
-    from bros_sim.calibration.rows import row_of, steps_frame
-
-    rows = steps_frame(row_of(shape, 1.0) for shape in shapes)
+    rows = steps_frame(step_row(shape, 1.0, 1) for shape in shapes)
     times = [model.step_s(shape) for shape in shapes]
     np.testing.assert_allclose(predict_s(model, rows), times, rtol=1e-12)
 
@@ -96,9 +101,7 @@ def test_sums_of_chunks_are_all_that_the_forms_need(kind):
 def test_the_design_of_a_shipped_profile_is_its_model():
     hybrid = Hybrid.from_profile(load_profile("h100-80gb/llama-2-70b-tp8"))
     shapes = sample_shapes(hybrid.validity, 200, seed=4)
-    from bros_sim.calibration.rows import row_of, steps_frame
-
-    rows = steps_frame(row_of(shape, 1.0) for shape in shapes)
+    rows = steps_frame(step_row(shape, 1.0, 1) for shape in shapes)
     times = [hybrid.step_s(shape) for shape in shapes]
     np.testing.assert_allclose(predict_s(hybrid, rows), times, rtol=1e-12)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bros_sim.calibration.importers.content import Content
-from bros_sim.calibration.model_config import ModelDims
+from bros_sim.calibration.model_dims import ModelDims
 from bros_sim.calibration.request_rows import RequestRow
 from bros_sim.calibration.step_rows import StepRow
 

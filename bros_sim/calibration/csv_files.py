@@ -1,0 +1,47 @@
+"""Writing tables as CSV files: whole or not at all, plain or gzip."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bros_sim.errors import InputError
+from bros_sim.workload.atomic import written
+
+CSV_SUFFIXES = (".csv", ".csv.gz")
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
+    """Write a table as CSV or gzipped CSV; ``None`` becomes an empty cell.
+
+    Raises:
+        InputError: The name has another ending, or the file cannot be written.
+    """
+    require_csv(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    raw = text.getvalue().encode()
+    with written(path) as draft:
+        draft.write_bytes(gzip.compress(raw, mtime=0) if path.name.endswith(".gz") else raw)
+
+
+def require_csv(path: Path) -> None:
+    """Refuse what cannot become a CSV file, before hours of measuring rather than after.
+
+    Raises:
+        InputError: The name has another ending, or its folder is not there.
+    """
+    if not path.name.endswith(CSV_SUFFIXES):
+        raise InputError(f"{path}: the name must end in {' or '.join(CSV_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
+
+
+def _cell(value: object) -> object:
+    """Numbers as short as they can be read back to at least a nanosecond."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else round(value, 9)
+    return value
