@@ -152,6 +152,7 @@ PROMISES = {
     "bros-sim run first.yaml": _first,
     "bros-sim trace convert": _written,
     "bros-sim trace synth": _written,
+    "bros-sim validate": lambda stdout, command: stdout.index("TTFT mean"),
 }
 """Start of a command -> what must have come of it, besides exit code 0."""
 
