@@ -33,7 +33,8 @@ def test_the_tiers_of_vllm(gpu, memory_gib, expected):
 
 
 def test_each_shipped_gpu_is_in_its_tier():
-    tiers = {"a100-40gb": SMALL, "a100-80gb": SMALL, "l40s-48gb": SMALL}
+    small = ("a100-40gb", "a100-80gb", "l40s-48gb", "rtx4090")
+    tiers = dict.fromkeys(small, SMALL)
     for name in profile_ids():
         gpu = load_profile(name).gpu
         expected = tiers.get(name.partition("/")[0], LARGE)

@@ -94,7 +94,7 @@ def test_what_init_writes_runs(installed, elsewhere):
     table = run(bros, "run", "mine/experiment.yaml", *settings, "--workers", 2, cwd=elsewhere)
     assert "vLLM priority" in table
     results = elsewhere / "results" / "quickstart"
-    assert len(pd.read_csv(results / "summary.csv")) == 45
+    assert len(pd.read_csv(results / "summary.csv")) == 60
     assert (results / "figures" / "attainment-rate_rps.svg").exists()
 
 
