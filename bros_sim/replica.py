@@ -21,6 +21,7 @@ from bros_sim.kv.base import Copy, Direction, KVManager
 from bros_sim.lag import OneStepLag
 from bros_sim.latency.base import LatencyModel, SkewAware, StepShape, count_extrapolated
 from bros_sim.latency.link import HostLink
+from bros_sim.latency.noise import StepNoise
 from bros_sim.log import RunLog
 from bros_sim.request import Request, ServiceClass
 from bros_sim.schedulers.base import Plan, Scheduler
@@ -56,7 +57,8 @@ class Replica:
 
     ``max_model_len`` bounds prompt and output together, as in vLLM. ``longest_stretch`` bounds how
     many like iterations are advanced at once: a bound on memory that changes no result (law L11).
-    ``async_scheduling`` plans one iteration ahead, as `OneStepLag` says.
+    ``async_scheduling`` plans one iteration ahead, as `OneStepLag` says. ``noise`` scatters what
+    the latency model says; what policies believe knows nothing of it.
     """
 
     index: int
@@ -70,6 +72,7 @@ class Replica:
     token_bytes: int = 0
     longest_stretch: int = 4096
     async_scheduling: bool = False
+    noise: StepNoise | None = None
     now: float = field(init=False, default=0.0)
     outstanding_tokens: int = field(init=False, default=0)
     """Prompt and ``max_tokens`` of all unfinished requests: the load that a router can know."""
@@ -335,13 +338,18 @@ class Replica:
             until_finish = self._cohort.iterations_to_finish()
             repeat = min(repeat, until_finish, 1 + self.kv.spare_iterations())
         if repeat <= 1:
-            seconds = on_grid(self.latency.step_s(shape) * self._stretching)
-            return np.array([max(TICK_S, seconds)])
+            seconds = self.latency.step_s(shape) * self._stretching
+            if self.noise:
+                seconds *= float(self.noise.factors(self.log.iterations(self.index), 1)[0])
+            return np.array([max(TICK_S, on_grid(seconds))])
         if self._skewed:
             durations = self._skewed.skewed_decode_s(shape, repeat)
         else:
             durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
-        return np.cumsum(np.maximum(TICK_S, to_grid(durations * self._stretching)))
+        durations = durations * self._stretching
+        if self.noise:
+            durations *= self.noise.factors(self.log.iterations(self.index), repeat)
+        return np.cumsum(np.maximum(TICK_S, to_grid(durations)))
 
     def _copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
         """Tokens to copy for the plan just committed, noted with the jobs they belong to."""

@@ -19,6 +19,7 @@ from bros_sim.errors import LawBroken
 from bros_sim.job import Job, JobView
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.link import HostLink
+from bros_sim.latency.noise import StepNoise
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request
@@ -151,10 +152,16 @@ def test_the_laws_saw_plans_that_write():
 def test_stretches_change_no_byte(scheduler: str, kv: str, data: st.DataObject):
     policy, manager = data.draw(pairs(scheduler, kv))
     requests = data.draw(any_requests())
+    noise = data.draw(st.sampled_from([None, StepNoise({"p05": -30.0, "p95": 40.0}, 1, 0)]))
     one_by_one = _simulate(
-        copy.deepcopy(policy), copy.deepcopy(manager), requests, longest_stretch=1, explain=True
+        copy.deepcopy(policy),
+        copy.deepcopy(manager),
+        requests,
+        longest_stretch=1,
+        explain=True,
+        noise=noise,
     )
-    at_once = _simulate(policy, manager, requests)
+    at_once = _simulate(policy, manager, requests, noise=noise)
     assert_same(at_once, one_by_one)
 
 
