@@ -13,6 +13,8 @@ REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
 SERVED = "output_throughput_steady"
 """What ``be_retention`` compares: tokens at their own time, so that the drain does not count."""
+DRAW = "draw"
+"""Label of a point under a drawn latency model; the nominal one is draw 0."""
 
 Label = None | bool | int | float | str
 Labels = Mapping[str, Any]
@@ -67,19 +69,39 @@ class PointResult:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """All points of one experiment, in the order systems x grid x seeds."""
+    """All points of one experiment, in the order systems x grid x seeds.
+
+    ``drawn`` are those under latency models drawn from their uncertainty: systems x grid x draws,
+    their labels with a ``draw`` from 1 on.
+    """
 
     name: str
     folder: Path
     points: Sequence[PointResult]
+    drawn: Sequence[PointResult] = ()
 
     def table(self) -> pd.DataFrame:
-        """summary.csv as a frame: one row per point and class."""
-        rows = [row for point in self.points for row in _rows(point)]
-        labels = list(self.points[0].labels) if self.points else []
-        metrics = {key: None for row in rows for key in row}
-        columns = [*labels, "class", *(k for k in metrics if k not in {*labels, "class", "error"})]
-        return pd.DataFrame(rows, columns=[*columns, "error"], dtype=object)
+        """One row per point and class."""
+        return _table(self.points)
+
+    def draws(self) -> pd.DataFrame:
+        """The same of the draws, with a column ``draw``; empty without any."""
+        return _table(self.drawn)
+
+    def summary(self) -> pd.DataFrame:
+        """summary.csv as a frame: all rows, and the column ``draw`` if there are draws."""
+        if not self.drawn:
+            return self.table()
+        nominal = [replace(point, labels={**point.labels, DRAW: 0}) for point in self.points]
+        return _table([*nominal, *self.drawn])
+
+
+def _table(points: Sequence[PointResult]) -> pd.DataFrame:
+    rows = [row for point in points for row in _rows(point)]
+    labels = list(points[0].labels) if points else []
+    metrics = {key: None for row in rows for key in row}
+    columns = [*labels, "class", *(k for k in metrics if k not in {*labels, "class", "error"})]
+    return pd.DataFrame(rows, columns=[*columns, "error"], dtype=object)
 
 
 def _rows(point: PointResult) -> list[dict[str, object]]:

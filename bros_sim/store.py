@@ -24,7 +24,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bros_sim.errors import InputError
-from bros_sim.results import DECISIONS, REQUESTS, STEPS, Labels, PointResult, ResultSet, Summary
+from bros_sim.results import (
+    DECISIONS,
+    DRAW,
+    REQUESTS,
+    STEPS,
+    Labels,
+    PointResult,
+    ResultSet,
+    Summary,
+)
 
 SUMMARY, RESOLVED = "summary.json", "resolved.yaml"
 PARTIAL = ".partial-"
@@ -144,7 +153,7 @@ class Store:
 
     def write_summary(self, results: ResultSet) -> None:
         """Write summary.csv."""
-        text = results.table().to_csv(index=False, lineterminator="\n")
+        text = results.summary().to_csv(index=False, lineterminator="\n")
         replace_file(self.folder / "summary.csv", text.encode())
 
     def write_capacity(self, table: pd.DataFrame) -> None:
@@ -165,7 +174,7 @@ class Store:
         points = [
             {"labels": dict(point.labels), "key": point.key, "error": point.error}
             | ({"be_alone": point.be_alone} if point.be_alone else {})
-            for point in results.points
+            for point in [*results.points, *results.drawn]
         ]
         content = {
             "command": sys.argv,
@@ -189,8 +198,10 @@ def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         experiment, store = content["experiment"], Store(folder)
-        points = [_stored(store, point) for point in content["points"]]
-        return ResultSet(str(experiment["name"]), folder, points), experiment
+        stored = [_stored(store, point) for point in content["points"]]
+        drawn = [point for point in stored if DRAW in point.labels]
+        points = [point for point in stored if DRAW not in point.labels]
+        return ResultSet(str(experiment["name"]), folder, points, drawn), experiment
     except OSError as error:
         what = "is this the folder results/<name> of a finished run?"
         raise InputError(f"{path}: cannot be read: {error.strerror}; {what}") from None

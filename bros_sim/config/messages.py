@@ -41,6 +41,16 @@ def fault(loc: Loc, *whats: str) -> ValidationError:
     return ValidationError.from_exception_data("component", details)
 
 
+def together(errors: Iterable[ValidationError]) -> ValidationError:
+    """Several made by `fault` or from `finished` as one."""
+    details = [
+        InitErrorDetails(type=_custom(str(item["ctx"]["what"])), loc=item["loc"], input=None)
+        for error in errors
+        for item in error.errors(include_url=False)
+    ]
+    return ValidationError.from_exception_data("component", details)
+
+
 def _custom(what: str) -> PydanticCustomError:
     return PydanticCustomError(FAULT, "{what}", {"what": what})
 

@@ -7,33 +7,28 @@ of the contents of every file that it reads.
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from bros_sim.config import Data, Document, PathKey, decode, show_path
+from bros_sim.config import Data, Document, decode, show_path
 from bros_sim.config.messages import MISSING
 from bros_sim.errors import InputError
-from bros_sim.experiment.build import latency_model
+from bros_sim.experiment.build import draw_model, latency_model
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
+from bros_sim.experiment.misfits import misfits
 from bros_sim.experiment.schema import Experiment, PointSpec, Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
-from bros_sim.latency.base import LatencyModel, StepShape
+from bros_sim.experiment.truth import truth_of
+from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import Profile
-from bros_sim.schedulers import NEVER_PREEMPT
 
 VERSION = 1
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""
-LEAST_STEP_S = 1e-6
-CHEAPEST = {
-    "one decode with one token in the cache": StepShape((), 1, 1),
-    "one prefill chunk of one token": StepShape(((1, 0),), 0, 0),
-}
-"""Iterations below which none can be; if they take no time, simulated time stands still."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +77,14 @@ def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401
 class Loaded:
     """A checked experiment: what it says, its points, and the data it was read from.
 
-    ``tried`` are the streams that were built while it was checked. ``alone`` maps the key of a
-    point to the point without its real-time streams, if the experiment asks for be_retention.
+    ``drawn`` are the points under latency models drawn from the profile's uncertainty. ``tried``
+    are the streams that were built while it was checked. ``alone`` maps the key of a point to the
+    point without its real-time streams, if the experiment asks for be_retention.
     """
 
     spec: Experiment
     points: list[Point]
+    drawn: list[Point]
     source: Mapping[str, Data]
     tried: list[Tried]
     alone: Mapping[str, Point]
@@ -100,7 +97,7 @@ class Loaded:
     @property
     def all_points(self) -> list[Point]:
         """Everything to run."""
-        return [*self.points, *self.alone.values()]
+        return [*self.points, *self.drawn, *self.alone.values()]
 
     @property
     def loads(self) -> list[str]:
@@ -133,15 +130,18 @@ def load(document: Document) -> Loaded:
     if faults:
         raise InputError(*faults)
     tried = try_streams(document, specs)
-    points = _points(specs, inputs)
+    _same_draws(document, specs)
+    points, drawn = _points(specs, inputs), _drawn(specs, inputs)
     alone: dict[str, Point] = {}
     if specs[0][1].outputs.be_retention:
-        alone = _alone(points, specs, inputs)
+        reduced = [(labels, _best_effort(spec)) for labels, spec in specs]
+        alone = _alone(points, _points(reduced, inputs))
+        alone |= _alone(drawn, _drawn(reduced, inputs))
         if not alone:
             raise InputError(
                 document.fault(("outputs", "be_retention"), "no stream is of class be")
             )
-    return Loaded(specs[0][1], points, document.data, tried, alone)
+    return Loaded(specs[0][1], points, drawn, document.data, tried, alone)
 
 
 def _grid(document: Document, inputs: Inputs) -> dict[str, list[Data]]:
@@ -172,84 +172,30 @@ def _decode(document: Document, inputs: Inputs) -> Experiment:
         spec = decode(Experiment, document)
     except InputError as error:
         raise InputError(*faults, *error.faults) from None
-    faults = faults or _misfits(spec, document, inputs.profile(spec.cluster.profile))
+    faults = faults or misfits(spec, document, inputs.profile(spec.cluster.profile))
     if faults:
         raise InputError(*faults)
     return spec
 
 
-def _misfits(spec: Experiment, document: Document, profile: Profile) -> list[str]:
-    """What the profile cannot give, what takes no time, and what a policy cannot serve."""
-    faults = _lacking(spec, document, profile) or _too_fast(spec, document, profile)
-    return [*faults, *_refusals(spec, document, profile)]
+Specs = list[tuple[Labels, Experiment]]
+"""The experiment at every point of the grid."""
 
 
-def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[str]:
-    """What the profile cannot give."""
-    faults = []
-    for place, written in _models(spec):
-        try:
-            latency_model(written, profile)
-        except InputError as error:
-            faults += [document.fault((*place, "kind"), what) for what in error.faults]
-    return faults
-
-
-def _models(spec: Experiment) -> Iterator[tuple[PathKey, Any]]:
-    """Where a latency model is chosen, and which: the truth, and what systems believe."""
-    yield ("latency",), spec.latency
-    for name, system in spec.systems.items():
-        if system.estimate.latency is not None:
-            yield ("systems", name, "estimate", "latency"), system.estimate.latency
-
-
-def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[str]:
-    """What a policy cannot serve."""
-    max_model_len = spec.cluster.max_model_len or profile.model.max_model_len
-    for name, system in spec.systems.items():
-        why = system.scheduler.refuses(max_model_len)
-        if why:
-            yield document.fault(("systems", name, "scheduler"), why)
-        if isinstance(system.scheduler, NEVER_PREEMPT) and not system.kv.reserves:
-            why = "the scheduler never preempts: it needs a KV manager that reserves, as `reserved`"
-            yield document.fault(("systems", name, "kv"), why)
-        if system.kv.can_lend and profile.host is None:
-            why = f"profile {profile.id} has no `host`: what copies to the CPU cost is not known"
-            yield document.fault(("systems", name, "kv"), why)
-    why = spec.cluster.router.refuses(spec.cluster.replicas)
-    if why:
-        yield document.fault(("cluster", "router"), why)
-
-
-def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:
-    """An iteration that takes no time: a closed loop would never end."""
-    faults = []
-    for place, written in _models(spec):
-        own = written is not None and not isinstance(written, type)
-        at = place if own else ("cluster", "profile")
-        faults += _too_fast_a_model(latency_model(written, profile), document, at)
-    return faults
-
-
-def _too_fast_a_model(model: LatencyModel, document: Document, place: PathKey) -> list[str]:
-    for what, shape in CHEAPEST.items():
-        try:
-            seconds = float(model.step_s(shape))
-        except Exception as error:  # a user's model may fail in any way
-            return [document.fault(place, f"step_s fails: {type(error).__name__}: {error}")]
-        if not seconds >= LEAST_STEP_S:
-            why = f"an iteration would take {seconds:g} s: {what}; the least is {LEAST_STEP_S:g} s"
-            return [document.fault(place, why)]
-    return []
+def _same_draws(document: Document, specs: Specs) -> None:
+    if len({truth_of(spec.latency).draws for _, spec in specs}) > 1:
+        what = "uncertainty and draws have to be the same at all points"
+        raise InputError(document.fault(("sweep", "grid"), what))
 
 
 def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:
     """What one system runs with one seed."""
     shared = {key: getattr(spec, key) for key in PointSpec.model_fields if key != "system"}
-    return PointSpec.model_construct(**{**shared, "seed": seed, "system": spec.systems[system]})
+    own = {"latency": truth_of(spec.latency).at_a_point(), "seed": seed}
+    return PointSpec.model_construct(**{**shared, **own, "system": spec.systems[system]})
 
 
-def _points(specs: list[tuple[Labels, Experiment]], inputs: Inputs) -> list[Point]:
+def _points(specs: Specs, inputs: Inputs) -> list[Point]:
     points = []
     for name in specs[0][1].systems:
         for labels, spec in specs:
@@ -260,15 +206,49 @@ def _points(specs: list[tuple[Labels, Experiment]], inputs: Inputs) -> list[Poin
     return points
 
 
-def _alone(
-    points: list[Point], specs: list[tuple[Labels, Experiment]], inputs: Inputs
-) -> dict[str, Point]:
+def _drawn(specs: Specs, inputs: Inputs) -> list[Point]:
+    """Every system at every point of the grid under every drawn model, written out.
+
+    Draw d is the same model at all of them, and takes seed d modulo the number of seeds.
+    """
+    models = [_draws(spec, inputs.profile(spec.cluster.profile)) for _, spec in specs]
+    points = []
+    for name in specs[0][1].systems:
+        for (labels, spec), drawn in zip(specs, models, strict=True):
+            contents = inputs.contents(spec, name)
+            for draw, model in enumerate(drawn, 1):
+                seed = spec.seed + draw % spec.sweep.seeds
+                nominal = point_spec(spec, name, seed)
+                believed = _with_belief(nominal, inputs.profile(spec.cluster.profile))
+                latency = truth_of(spec.latency).at_a_point(model)
+                drawn_spec = believed.model_copy(update={"latency": latency})
+                point_labels = {"system": name, **labels, "seed": seed, "draw": draw}
+                points.append(Point(point_labels, drawn_spec, contents))
+    return points
+
+
+def _draws(spec: Experiment, profile: Profile) -> list[LatencyModel]:
+    truth = truth_of(spec.latency)
+    return [draw_model(truth, profile, spec.seed, n) for n in range(1, truth.draws + 1)]
+
+
+def _with_belief(spec: PointSpec, profile: Profile) -> PointSpec:
+    """The point whose system goes on believing in the model that is now true."""
+    estimate = spec.system.estimate
+    if estimate.latency is not None:
+        return spec
+    model = truth_of(spec.latency).model
+    nominal = type(latency_model(None, profile)) if model is None else model
+    estimate = estimate.model_copy(update={"latency": nominal})
+    return spec.model_copy(update={"system": spec.system.model_copy(update={"estimate": estimate})})
+
+
+def _alone(points: list[Point], reduced: list[Point]) -> dict[str, Point]:
     """Key of a point -> the point with best-effort streams only, where it has any.
 
     Every stream draws from its own generators, so best-effort requests arrive as they did. Points
     that differ in real-time streams alone share one such run.
     """
-    reduced = _points([(labels, _best_effort(spec)) for labels, spec in specs], inputs)
     pairs = zip(points, reduced, strict=True)
     return {point.key: alone for point, alone in pairs if alone.spec.workload}
 

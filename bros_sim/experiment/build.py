@@ -11,8 +11,11 @@ import numpy as np
 from bros_sim.cluster import simulate
 from bros_sim.config import decode, parse
 from bros_sim.decision_log import DecisionLog
+from bros_sim.errors import InputError
 from bros_sim.experiment import schema
+from bros_sim.experiment.truth import Model, Truth, truth_of
 from bros_sim.latency.base import LatencyModel
+from bros_sim.latency.noise import StepNoise
 from bros_sim.latency.profile import Profile, load_profile, profile_path
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
@@ -36,7 +39,8 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     cluster = spec.cluster
     profile = profile_of(spec)
     log = RunLog(cluster.replicas, decisions=DecisionLog() if decisions else None)
-    latency = latency_model(spec.latency, profile)
+    truth = truth_of(spec.latency)
+    latency = latency_model(truth.model, profile)
     replicas = [
         Replica(
             index=n,
@@ -48,6 +52,7 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
             estimate=estimate_of(spec, profile, latency),
             link=profile.host,
             token_bytes=profile.kv_bytes_per_token,
+            noise=noise_of(truth, profile, spec.seed, n),
         )
         for n in range(cluster.replicas)
     ]
@@ -96,9 +101,7 @@ def estimate_of(spec: schema.PointSpec, profile: Profile, latency: LatencyModel)
     )
 
 
-def latency_model(
-    written: LatencyModel | type[LatencyModel] | None, profile: Profile
-) -> LatencyModel:
+def latency_model(written: Model, profile: Profile) -> LatencyModel:
     """The model that the experiment writes out, or the profile's: of the kind it names, or default.
 
     Raises:
@@ -107,6 +110,47 @@ def latency_model(
     if written is None:
         return profile.models.by_kind()[profile.default_model]
     return profile.latency_model(written) if isinstance(written, type) else written
+
+
+def noise_of(truth: Truth, profile: Profile, seed: int, replica: int = 0) -> StepNoise | None:
+    """The scatter of a replica's iterations, if there is any.
+
+    Raises:
+        InputError: The profile does not state how its fit's errors are distributed.
+    """
+    if not truth.options.noise:
+        return None
+    kind = kind_of(truth.model, profile)
+    stated = profile.errors[kind].quantiles_pct if kind else {}
+    if not stated:
+        what = f"of its model '{kind}'" if kind else "of that model"
+        raise InputError(f"profile {profile.id} states no residuals {what} (errors: quantiles_pct)")
+    return StepNoise(stated, seed, replica)
+
+
+def draw_model(truth: Truth, profile: Profile, seed: int, draw: int) -> LatencyModel:
+    """The ``draw``-th model that the profile's uncertainty gives, the same under every system.
+
+    Raises:
+        InputError: Coefficients are written out, or the profile does not say how uncertain its are.
+    """
+    kind = kind_of(truth.model, profile)
+    if truth.model is not None and not isinstance(truth.model, type):
+        raise InputError("the coefficients are written out: only of a profile's own it is known")
+    if kind not in profile.uncertainty:
+        raise InputError(f"profile {profile.id} states none of its model '{kind}'")
+    sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"latency draw"), draw))
+    model = latency_model(truth.model, profile)
+    return profile.uncertainty[kind].draw(model, np.random.default_rng(sequence))
+
+
+def kind_of(model: Model, profile: Profile) -> str:
+    """The key of a model, or of one like it, under the profile's ``models``; empty if none is."""
+    if model is None:
+        return profile.default_model
+    cls = model if isinstance(model, type) else type(model)
+    kinds = profile.models.by_kind().items()
+    return next((kind for kind, known in kinds if isinstance(known, cls)), "")
 
 
 def stream_of(name: str, stream: schema.Stream) -> Stream:
@@ -124,9 +168,10 @@ def stream_of(name: str, stream: schema.Stream) -> Stream:
 def facts(spec: schema.PointSpec) -> dict[str, str]:
     """What a result says about itself: the engine that is mirrored, and where times come from."""
     profile = profile_of(spec)
+    model = latency_model(truth_of(spec.latency).model, profile)
     return {
         "mirrors": str(spec.system.scheduler.mirrors),
         "profile": profile.id,
         "profile_label": profile.label,
-        "latency_model": type(latency_model(spec.latency, profile)).__name__.lower(),
+        "latency_model": type(model).__name__.lower(),
     }

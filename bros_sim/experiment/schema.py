@@ -9,11 +9,11 @@ from pydantic import Field, create_model, model_validator
 from bros_sim.clock import HORIZON_S
 from bros_sim.config.components import Kinds, Strict, model_of
 from bros_sim.config.messages import MISSING, fault
+from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.base import KVManager
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import DEFAULT_PROFILE
 from bros_sim.request import ServiceClass
 from bros_sim.routers import ROUTERS, Router
@@ -110,7 +110,7 @@ class Cluster(Strict):
     )
 
 
-Latency = Annotated[Any, Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)]
+Latency = Annotated[Any, KINDS]
 
 
 class Belief(Strict):
@@ -164,8 +164,10 @@ class Run(Strict):
     warmup_s: float = Field(0.0, ge=0, description="start of the window that metrics look at")
     drain_s: float = Field(600.0, ge=0, description="longest time to finish what arrived")
     cluster: Cluster = Field(default_factory=lambda: Cluster.model_validate({}))
-    latency: Latency | None = Field(
-        None, description="default: the profile's; a lone kind takes its coefficients"
+    latency: TruthField | None = Field(
+        None,
+        description="default: the profile's; a lone kind takes its coefficients; beside it, or"
+        " alone: uncertainty, draws, noise",
     )
     workload: dict[Name, Stream] = Field(min_length=1, description="named streams of requests")
 

@@ -1,0 +1,116 @@
+"""``latency`` of an experiment: the model that advances the clock, and how sure one is of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+from pydantic_core import core_schema as schemas
+
+from bros_sim.config.components import Kinds, Strict, build
+from bros_sim.config.messages import fault, together
+from bros_sim.latency import LATENCY_MODELS
+from bros_sim.latency.base import LatencyModel
+
+KINDS = Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)
+Model = LatencyModel | type[LatencyModel] | None
+"""A model written out, the profile's of that kind, or the profile's default."""
+
+
+class TruthOptions(Strict):
+    """What ``latency`` may say beside, or without, a component."""
+
+    uncertainty: bool = Field(
+        False, description="run draws from the profile's uncertainty besides: bands in the figures"
+    )
+    draws: int = Field(20, ge=2, le=1000, description="models drawn, with uncertainty")
+    noise: bool = Field(
+        False, description="scatter each iteration as the residuals of the profile's fit"
+    )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The model that advances the clock, with what `TruthOptions` says of it."""
+
+    model: Model
+    options: TruthOptions = field(default_factory=lambda: TruthOptions.model_validate({}))
+
+    @property
+    def draws(self) -> int:
+        """How many models are drawn; 0 without uncertainty."""
+        return self.options.draws if self.options.uncertainty else 0
+
+    def at_a_point(self, drawn: LatencyModel | None = None) -> object:
+        """What ``latency`` of a point says: the model, or the one drawn instead, and its noise."""
+        model = self.model if drawn is None else drawn
+        noise = TruthOptions.model_validate({"noise": True})
+        return Truth(model, noise) if self.options.noise else model
+
+
+def truth_of(written: object) -> Truth:
+    """``latency`` as it is read, options or not."""
+    return written if isinstance(written, Truth) else Truth(written)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Marks the field: what is left without the options is for ``KINDS`` to read and write."""
+
+    def read(self, value: object, info: ValidationInfo) -> object:
+        """A component where no option is written, else a `Truth`."""
+        if not isinstance(value, dict):
+            return KINDS.read(value, info)
+        mine = {key: below for key, below in value.items() if key in TruthOptions.model_fields}
+        rest = {key: below for key, below in value.items() if key not in mine}
+        errors, options, model = [], Truth(None).options, None
+        try:
+            options = build(TruthOptions, mine)
+        except ValidationError as error:
+            errors.append(error)
+        try:
+            model = KINDS.read(rest, info) if rest or not mine else None
+        except ValidationError as error:
+            errors.append(error)
+        if "draws" in mine and not options.uncertainty and not errors:
+            errors.append(fault(("draws",), "needs uncertainty: true"))
+        if errors:
+            raise together(errors)
+        plain = not (options.uncertainty or options.noise)
+        return model if plain else Truth(model, options)  # type: ignore[arg-type]
+
+    def write(self, latency: object) -> dict[str, object] | None:
+        """The mapping that ``read`` makes it from."""
+        truth = truth_of(latency)
+        component = {} if truth.model is None else KINDS.write(truth.model)
+        return {**component, **truth.options.model_dump(exclude_defaults=True)} or None
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return schemas.with_info_plain_validator_function(
+            self.read, serialization=schemas.plain_serializer_function_ser_schema(self.write)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        options = handler.resolve_ref_schema(handler(TruthOptions.__pydantic_core_schema__))
+        known = KINDS.__get_pydantic_json_schema__(schema, handler)["anyOf"]
+        whole = [_with(handler.resolve_ref_schema(one), options) for one in known]
+        return {"anyOf": [*whole, options]}
+
+
+def _with(schema: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    return {**schema, "properties": {**schema["properties"], **options["properties"]}}
+
+
+TruthField = Annotated[Any, _Options()]
