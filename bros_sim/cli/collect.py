@@ -1,28 +1,35 @@
 """From stored points to the results of an experiment: what compares points with each other."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pandas as pd
 
 from bros_sim.experiment import Loaded, Point
-from bros_sim.metrics import capacities
+from bros_sim.metrics import capacities, capacities_by_draw, orders, with_bands
 from bros_sim.results import PointResult, ResultSet
 from bros_sim.store import Store
 
 
-def collect(
-    loaded: Loaded, store: Store, errors: Mapping[str, str]
-) -> tuple[ResultSet, pd.DataFrame]:
+@dataclass(frozen=True)
+class Capacity:
+    """The table of `capacities`, and of `orders` where there are draws; no rows if none apply."""
+
+    rates: pd.DataFrame
+    orders: pd.DataFrame
+
+
+def collect(loaded: Loaded, store: Store, errors: Mapping[str, str]) -> tuple[ResultSet, Capacity]:
     """The results of all points and the capacities read off them; both are written as well.
 
     ``errors`` maps the keys of failed points to what went wrong.
     """
     points = [_read(point, loaded, store, errors) for point in loaded.points]
-    results = ResultSet(loaded.spec.name, store.folder, points)
-    capacity = _capacity(loaded, results.table())
+    drawn = [_read(point, loaded, store, errors) for point in loaded.drawn]
+    results = ResultSet(loaded.spec.name, store.folder, points, drawn)
+    capacity = _capacity(loaded, results)
     store.write_summary(results)
-    store.write_capacity(capacity)
+    store.write_capacity(capacity.rates)
     streams = [asdict(tried) for tried in loaded.tried]
     store.write_provenance(loaded.source, results, loaded.contents, streams)
     return results, capacity
@@ -36,10 +43,14 @@ def _read(point: Point, loaded: Loaded, store: Store, errors: Mapping[str, str])
     return result.beside(store.read(alone.labels, alone.key, errors.get(alone.key, "")))
 
 
-def _capacity(loaded: Loaded, table: pd.DataFrame) -> pd.DataFrame:
+def _capacity(loaded: Loaded, results: ResultSet) -> Capacity:
     """No rows unless the sweep is over one real-time load and there is an attainment."""
-    loads = loaded.loads
+    loads, table = loaded.loads, results.table()
     if len(loads) != 1 or table[loads[0]].nunique() < 2 or "slo_attainment" not in table:
-        return pd.DataFrame()
+        return Capacity(pd.DataFrame(), pd.DataFrame())
     by = [name for name in loaded.points[0].labels if name not in {loads[0], "seed"}]
-    return capacities(table, loads[0], by)
+    rates = capacities(table, loads[0], by)
+    if not results.drawn:
+        return Capacity(rates, pd.DataFrame())
+    by_draw = capacities_by_draw(table, results.draws(), loads[0], by)
+    return Capacity(with_bands(rates, by_draw, by), orders(by_draw, by))

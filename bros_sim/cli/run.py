@@ -12,8 +12,7 @@ import typer
 from bros_sim.cli.faults import FAILED, INTERRUPTED, say
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from bros_sim.cli.collect import Capacity
     from bros_sim.experiment import Loaded, Point
     from bros_sim.plots import FigureSpec
     from bros_sim.results import ResultSet
@@ -46,6 +45,8 @@ def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     """
     loaded, _ = _load(experiment, overrides or [])
     points = _count(len(loaded.points), "point")
+    if loaded.drawn:
+        points += f" and {len(loaded.drawn)} of draws"
     sys.stdout.write(f"{experiment}: {loaded.spec.name}: {points}, no faults\n")
 
 
@@ -125,9 +126,18 @@ def _count(number: int, thing: str) -> str:
 
 
 def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:
-    points, rows = loaded.points, []
+    points, rows = [*loaded.points, *loaded.drawn], []
+    nominal = {"draw": 0} if loaded.drawn else {}
     for point in points:
-        rows.append({**point.labels, "key": point.key, "state": store.state(point.key)})
+        rows.append(
+            {
+                **point.labels,
+                **nominal,
+                **point.labels,
+                "key": point.key,
+                "state": store.state(point.key),
+            }
+        )
         if loaded.alone:
             alone = loaded.alone.get(point.key)
             rows[-1]["be_alone"] = store.state(alone.key) if alone else "no BE"
@@ -165,23 +175,29 @@ def _run_missing(
 def _print(
     loaded: "Loaded",
     results: "ResultSet",
-    capacity: "pd.DataFrame",
+    capacity: "Capacity",
     errors: dict[str, str],
     form: Format,
 ) -> None:
-    from bros_sim.cli.tables import print_capacity, print_results
+    from bros_sim.cli.tables import print_capacity, print_orders, print_results
 
     alone = {point.key: point for point in loaded.alone.values()}
-    for what, points in (("failed", loaded.points), ("failed, BE alone", alone.values())):
+    for what, points in (
+        ("failed", [*loaded.points, *loaded.drawn]),
+        ("failed, BE alone", alone.values()),
+    ):
         for point in points:
             if point.key in errors:
                 labels = ", ".join(f"{name}={value}" for name, value in point.labels.items())
                 say(f"{what}: {labels}: {errors[point.key]}")
     if form is Format.JSON:
-        rows, rates = (json.loads(t.to_json(orient="records")) for t in (results.table(), capacity))
-        content = {"name": results.name, "folder": str(results.folder), "rows": rows}
-        sys.stdout.write(json.dumps({**content, "capacity": rates}, indent=1) + "\n")
+        tables = {"rows": results.summary(), "capacity": capacity.rates}
+        tables |= {"order": capacity.orders} if results.drawn else {}
+        content = {key: json.loads(t.to_json(orient="records")) for key, t in tables.items()}
+        whole = {"name": results.name, "folder": str(results.folder), **content}
+        sys.stdout.write(json.dumps(whole, indent=1) + "\n")
         return
     print_results(results)
-    print_capacity(capacity)
+    print_capacity(capacity.rates)
+    print_orders(capacity.orders)
     say(f"results: {results.folder}")

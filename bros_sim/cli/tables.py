@@ -31,6 +31,9 @@ COLUMNS = {
     "saturation": "load",
 }
 """Metric -> heading of `run`'s table; a mean over the seeds."""
+BANDED = ("slo_attainment", "mean_ttft_ms", "mean_tpot_ms", "output_throughput_steady")
+"""Those of them that show a band, where there are draws."""
+BAND_NOTE = "(low to high): the middle 95 % over the draws of the latency model, about this mean"
 FATES = {
     "rejected": "they could never fit, or the policy turned them away",
     "dropped": "the policy gave them up",
@@ -48,14 +51,38 @@ def print_results(results: "ResultSet") -> None:
     ]
     good = frame[frame["error"] == ""]
     columns = {name: text for name, text in COLUMNS.items() if name in frame or name != RETENTION}
+    bands = _bands(good, results.draws(), [*labels, "class"])
     rows = []
     for keys, group in good.groupby([*labels, "class"], sort=False, dropna=False):
         if group["arrived"].sum() and keys[-1] != "all":
-            rows.append([*map(_text, keys), *(_cell(group, name) for name in columns)])
+            cell = tuple(map(_text, keys))
+            rows.append(
+                [*cell, *(_cell(group, name) + bands.get((*cell, name), "") for name in columns)]
+            )
     headings = [*short_names(labels).values(), "class", *columns.values()]
     print_table(headings, rows)
+    if bands:
+        sys.stdout.write(f"{BAND_NOTE}\n")
     for line in _notes(results):
         sys.stdout.write(f"{line}\n")
+
+
+def _bands(
+    nominal: "pd.DataFrame", draws: "pd.DataFrame", keys: list[str]
+) -> dict[tuple[str, ...], str]:
+    """Cell of the table (texts of ``keys``, metric) -> what the draws make of its mean."""
+    from bros_sim.intervals import band, shifted
+
+    if draws.empty:
+        return {}
+    draws, found = draws[draws["error"] == ""], {}
+    for name in BANDED:
+        moved = shifted(nominal, draws, keys, name)
+        for cell, group in moved.groupby(keys, sort=False, dropna=False)[name]:
+            most = 1.0 if METRICS[name].unit == "share" else math.inf
+            ends = (min(max(end, 0.0), most) for end in band(group.to_numpy(float)))
+            found[(*map(_text, cell), name)] = f" ({' to '.join(_value(e, name) for e in ends)})"
+    return found
 
 
 def print_capacity(table: "pd.DataFrame") -> None:
@@ -72,8 +99,31 @@ def print_capacity(table: "pd.DataFrame") -> None:
     print_table([*short_names(labels).values(), *rates], rows)
 
 
+def print_orders(table: "pd.DataFrame") -> None:
+    """Which system has the higher capacity, a row per pair; nothing without draws."""
+    if table.empty:
+        return
+    rest = list(table.columns[: table.columns.get_loc("capacity")])
+    rows = []
+    for keys, group in table.groupby([*rest, "first", "second"], sort=False, dropna=False):
+        cells = (
+            f"{row['higher']} ({row['agreeing']} of {row['draws']})" for _, row in group.iterrows()
+        )
+        rows.append([*map(_text, keys[:-2]), " / ".join(map(_text, keys[-2:])), *cells])
+    sys.stdout.write("\nThe higher capacity, and the draws in the order of the nominal model:\n")
+    print_table([*short_names(rest).values(), "systems", *dict.fromkeys(table["capacity"])], rows)
+
+
 def _rate(row: "pd.Series[float]") -> str:
-    """The rate with its interval, or on which side of the grid it lies."""
+    """The rate with its interval, or on which side of the grid it lies; the band over the draws."""
+    if "draws" not in row or math.isnan(row["draws"]):
+        return _nominal_rate(row)
+    low, high = row["low_rps"], row["high_rps"]
+    end = "or more" if math.isnan(high) else f"to {high:.3g}"
+    return f"{_nominal_rate(row)} ({low:.3g} {end})"
+
+
+def _nominal_rate(row: "pd.Series[float]") -> str:
     if math.isnan(row["at_least_rps"]):
         return f"below {row['below_rps']:g}"
     if math.isnan(row["below_rps"]):
@@ -87,7 +137,10 @@ def _rate(row: "pd.Series[float]") -> str:
 def _cell(group: "pd.DataFrame", name: str) -> str:
     if name == "saturation":
         return ", ".join(dict.fromkeys(group[name]))
-    value = float(group[name].astype(float).mean())
+    return _value(float(group[name].astype(float).mean()), name)
+
+
+def _value(value: float, name: str) -> str:
     if math.isnan(value):
         return "-"
     return f"{100 * value:.1f}" if METRICS[name].unit == "share" else _number(value)

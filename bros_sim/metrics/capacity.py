@@ -32,6 +32,13 @@ class Crossing:
     at_least: float
     below: float
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which rates it lies: twice ``rate``, or what the end of the grid says."""
+        if np.isfinite(self.rate):
+            return self.rate, self.rate
+        return np.nan_to_num(self.at_least), np.nan_to_num(self.below, nan=np.inf)
+
 
 def crossing(loads: Floats, attainment: Floats, target: float) -> Crossing:
     """The load at which ``attainment``, a share for each of the rising ``loads``, is ``target``."""
@@ -61,7 +68,7 @@ def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFram
         as in `Crossing`, ``seeds``. Only loads count at which every seed has an attainment; a
         group without any has no rows.
     """
-    good = table[(table["class"] == "rt") & (table["error"] == "")]
+    good = real_time(table)
     rows = [
         {**dict(zip(by, keys, strict=True)), **row}
         for keys, group in good.groupby(list(by), sort=False, dropna=False)
@@ -71,11 +78,24 @@ def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFram
     return pd.DataFrame(rows, columns=[*by, "capacity", "load", *measured])
 
 
-def _of_group(group: pd.DataFrame, load: str) -> Iterator[dict[str, object]]:
+def real_time(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of real-time requests of points that did not fail."""
+    return table[(table["class"] == "rt") & (table["error"] == "")]
+
+
+def curves_of(group: pd.DataFrame, load: str, index: str = "seed") -> pd.DataFrame:
+    """Attainment by ``index`` (rows) and load (columns); loads that not all of them have are out.
+
+    Empty where no load is left.
+    """
     curves = group.pivot_table(
-        index="seed", columns=load, values="slo_attainment", aggfunc="first", dropna=False
+        index=index, columns=load, values="slo_attainment", aggfunc="first", dropna=False
     )
-    curves = curves.astype(float).dropna(axis=1)
+    return curves.astype(float).dropna(axis=1)
+
+
+def _of_group(group: pd.DataFrame, load: str) -> Iterator[dict[str, object]]:
+    curves = curves_of(group, load)
     if curves.empty:
         return
     loads, shares = curves.columns.to_numpy(np.float64), curves.to_numpy(np.float64)

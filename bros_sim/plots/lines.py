@@ -1,4 +1,7 @@
-"""A metric of the summary against a sweep path: mean over seeds, 95 % band, one line per system."""
+"""A metric of the summary against a sweep path: mean over seeds, one line per system.
+
+Shaded is the 95 % interval over seeds, dashed the band over draws of the latency model.
+"""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -12,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bros_sim.intervals import half_width
+from bros_sim.intervals import band, half_width, shifted
 from bros_sim.labels import short_names
 from bros_sim.metric_table import METRICS, metric_name
 from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, open_axes, select
@@ -77,10 +80,10 @@ def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
     x, by, y = str(spec.x), spec.by or "system", metric_name(str(spec.y))
     service_class = spec.service_class or "rt"
     axes = axes_of(results.points)
-    table = results.table()
-    table = select(table[table["class"] == service_class], dict(spec.where))
-    scale = 100.0 if METRICS[y].unit == "share" else 1.0
-    table = table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
+    table = _rows(results.table(), spec, y)
+    draws = results.draws()
+    if not draws.empty:
+        draws = _rows(draws, spec, y)
 
     left = open_axes(spec, axes, x, by)
     choices = [dict(zip(left, values, strict=True)) for values in product(*(axes[n] for n in left))]
@@ -88,11 +91,20 @@ def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
     figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
     for panel, choice in zip(drawn, choices, strict=True):
         _panel(panel, select(table, choice), (x, by, y), axes)
+        if not draws.empty:
+            _dashes(panel, select(table, choice), select(draws, choice), (x, by, y), axes)
     for panel in drawn:
         _ticks(panel, axes[x], panel_width_in(panel))
     label_axes(drawn, path_label(x), _y_label(y, service_class))
-    finish(figure, spec.title, _note(table, axes))
+    finish(figure, spec.title, _note(table, draws, axes))
     return figure, drawn
+
+
+def _rows(table: pd.DataFrame, spec: FigureSpec, y: str) -> pd.DataFrame:
+    """The rows that a figure shows, shares in per cent."""
+    table = select(table[table["class"] == (spec.service_class or "rt")], dict(spec.where))
+    scale = 100.0 if METRICS[y].unit == "share" else 1.0
+    return table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
 
 
 def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: Axes) -> None:
@@ -114,6 +126,27 @@ def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: 
         )  # fmt: skip
         low, high = _band(mean, half, METRICS[y].unit == "share")
         panel.fill_between(at, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+
+
+def _dashes(
+    panel: Panel, table: pd.DataFrame, draws: pd.DataFrame, keys: tuple[str, str, str], axes: Axes
+) -> None:
+    """The edges of the band over draws, about the mean, in the colour of each line."""
+    x, by, y = keys
+    positions, share = _positions(axes[x]), METRICS[y].unit == "share"
+    moved = shifted(table, draws, [by, x], y)
+    for n, value in enumerate(axes[by]):
+        mine = moved[moved[by] == value]
+        ends: dict[object, tuple[float, float]] = {
+            v: band(rows[y].to_numpy(float)) for v, rows in mine.groupby(x, sort=False)
+        }
+        known = [v for v in axes[x] if v in ends]
+        at = [positions[v] for v in known]
+        for edge in np.array([ends[v] for v in known]).reshape(-1, 2).T:
+            panel.plot(
+                at, np.clip(edge, 0.0, 100.0) if share else edge, color=PALETTE[n % len(PALETTE)],
+                linewidth=0.8, linestyle=(0, (2, 1.5)), marker="", clip_on=False, zorder=2.5,
+            )  # fmt: skip
 
 
 def _band(
@@ -174,9 +207,13 @@ def _y_label(y: str, service_class: str) -> str:
     return one_line if len(one_line) <= LONGEST_LABEL else f"{METRICS[y].label}\n{who}"
 
 
-def _note(table: pd.DataFrame, axes: Axes) -> str:
+def _note(table: pd.DataFrame, draws: pd.DataFrame, axes: Axes) -> str:
     """How much data the figure rests on."""
     seeds = counted(table["seed"].nunique(), "seed")
-    band = "; band: 95 % t interval" if len(axes["seed"]) > 1 else ""
+    interval = "; band: 95 % t interval" if len(axes["seed"]) > 1 else ""
     requests = counted(int(table["arrived"].sum()), "request")
-    return f"{seeds} per point, {requests} in all{band}"
+    note = f"{seeds} per point, {requests} in all{interval}"
+    if draws.empty:
+        return note
+    count = counted(draws["draw"].nunique(), "draw")
+    return f"{note}\ndashed: middle 95 % of {count} of the latency model's uncertain coefficients"

@@ -87,7 +87,11 @@ class Results(Protocol):
         ...
 
     def table(self) -> pd.DataFrame:
-        """summary.csv: one row per point and class; labels, ``class``, metrics."""
+        """One row per point and class; labels, ``class``, metrics."""
+        ...
+
+    def draws(self) -> pd.DataFrame:
+        """The same of the points under drawn latency models, with ``draw``; empty without any."""
         ...
 
 

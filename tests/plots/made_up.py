@@ -1,7 +1,7 @@
 """Made-up results that look like those of a real sweep: queues, preemptions, three systems."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -32,9 +32,13 @@ class Point:
 @dataclass
 class Experiment:
     points: Sequence[Point]
+    drawn: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def table(self) -> pd.DataFrame:
         return self._table
+
+    def draws(self) -> pd.DataFrame:
+        return self.drawn
 
     @cached_property
     def _table(self) -> pd.DataFrame:

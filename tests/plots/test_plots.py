@@ -6,6 +6,7 @@ from dataclasses import replace
 import made_up
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -83,6 +84,30 @@ def test_attainment_shows_means_bands_and_the_ninety_line(results):
     assert f"2 seeds per point, {told:,} requests in all" in texts(figure)
     assert "workload.chat.arrivals.rate_rps (req/s)" in texts(figure)
     assert "SLO attainment, real-time (%)" in texts(figure)
+
+
+def test_the_band_over_draws_is_dashed_about_the_mean(results):
+    table = results.table()
+    draws = [
+        table.assign(
+            draw=2 * n + side, slo_attainment=table["slo_attainment"] - 0.01 * n * (-1) ** side
+        )[table["seed"] == n % 2]
+        for n in (1, 2)
+        for side in (0, 1)
+    ]
+    uncertain = made_up.Experiment(results.points, drawn=pd.concat(draws))
+    figure = plots.draw(one_slo(plot="attainment", x=RATE), uncertain)
+    (panel,) = figure.axes
+    vllm, bros, *edges, _ = panel.lines
+    assert len(edges) == 4
+    assert all(edge.get_linestyle() == "--" for edge in edges)
+    for mean, pair in ((vllm, edges[:2]), (bros, edges[2:])):
+        for edge, moved in zip(pair, (-2.0, 2.0), strict=True):
+            assert edge.get_color() == mean.get_color()
+            expected = np.clip(mean.get_ydata() + moved, 0, 100)
+            np.testing.assert_allclose(edge.get_ydata(), expected)
+    assert "dashed: middle 95 % of 4 draws" in texts(figure)
+    assert "dashed" not in texts(plots.draw(one_slo(plot="attainment", x=RATE), results))
 
 
 def test_an_open_sweep_path_becomes_panels(results):

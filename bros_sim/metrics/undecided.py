@@ -1,0 +1,115 @@
+"""Capacities under draws of an uncertain latency model: their bands, and what stays undecided."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.intervals import CONFIDENCE, band, shifted
+from bros_sim.metrics.capacity import TARGETS, crossing, curves_of, real_time
+
+Bounds = tuple["pd.Series[float]", "pd.Series[float]"]
+BOUNDS = ("least_rps", "most_rps")
+UNDECIDED, NEITHER = "undecided", "neither"
+AGREEING = (1 + CONFIDENCE) / 2
+"""Share of the draws that has to put two systems in the nominal order: the band is on one side."""
+ATTAINMENT = "slo_attainment"
+NOMINAL = 0
+"""The ``draw`` of the nominal model."""
+
+
+def capacities_by_draw(
+    table: pd.DataFrame, draws: pd.DataFrame, load: str, by: Sequence[str]
+) -> pd.DataFrame:
+    """``rate@90`` and ``rate@99`` under the nominal model (draw 0) and under each draw.
+
+    The curve of a draw is the nominal mean, at each load moved by how the draw differs from the
+    nominal run of its seed.
+
+    Args:
+        table: The nominal rows of summary.csv.
+        draws: Those of the draws.
+        load: The column with the load in requests/s.
+        by: The columns that name a system or a point of the other axes.
+
+    Returns:
+        ``by``, ``capacity``, ``draw``, ``least_rps`` and ``most_rps``: both the rate, or below the
+        grid 0 and its lowest load, or beyond it the highest and infinity. Loads count that every
+        seed has; draws count that have all of these loads.
+    """
+    good, drawn, names = real_time(table), real_time(draws), list(by)
+    rows = []
+    for keys, group in good.groupby(names, sort=False, dropna=False):
+        curves = curves_of(group, load)
+        mine = drawn.merge(group[names].drop_duplicates(), on=names)
+        moved = shifted(group, mine, [load], ATTAINMENT)
+        moved = moved.pivot_table(index="draw", columns=load, values=ATTAINMENT, aggfunc="first")
+        moved = moved.reindex(columns=curves.columns).dropna(axis=0)
+        moved = pd.concat([curves.mean().to_frame(NOMINAL).T, moved])
+        for name, target in TARGETS.items() if not curves.empty else ():
+            loads = curves.columns.to_numpy(np.float64)
+            for draw, curve in zip(moved.index, moved.to_numpy(np.float64), strict=True):
+                rows.append([*keys, name, int(draw), *crossing(loads, curve, target).bounds])
+    return pd.DataFrame(rows, columns=[*names, "capacity", "draw", *BOUNDS])
+
+
+def with_bands(capacity: pd.DataFrame, by_draw: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The table of `capacities` with the middle 95 % of each rate over the draws.
+
+    ``low_rps`` is 0 where the band begins below the grid, ``high_rps`` missing where it ends
+    beyond; ``draws`` is how many there are.
+    """
+    drawn = by_draw[by_draw["draw"] != NOMINAL]
+    bands = [
+        [
+            *keys,
+            band(group["least_rps"].to_numpy(float))[0],
+            band(group["most_rps"].to_numpy(float))[1],
+            len(group),
+        ]
+        for keys, group in drawn.groupby([*by, "capacity"], sort=False, dropna=False)
+    ]
+    columns = [*by, "capacity", "low_rps", "high_rps", "draws"]
+    found = pd.DataFrame(bands, columns=columns).replace({"high_rps": {np.inf: np.nan}})
+    return capacity.merge(found, "left", on=[*by, "capacity"])
+
+
+def orders(by_draw: pd.DataFrame, by: Sequence[str], between: str = "system") -> pd.DataFrame:
+    """Which of two has the higher capacity, or `UNDECIDED` where the draws do not agree on it.
+
+    Args:
+        by_draw: What `capacities_by_draw` gives.
+        by: Its columns that name a cell.
+        between: That of them whose values are compared, in pairs and paired by draw.
+
+    Returns:
+        The other columns of ``by``, ``capacity``, ``first``, ``second``, ``higher``, ``agreeing``
+        (draws in the nominal order) and ``draws``. `NEITHER` is higher if they are equal, or both
+        below the grid, or both beyond it.
+    """
+    rest = [*(name for name in by if name != between), "capacity"]
+    rows = [
+        [*keys, *pair]
+        for keys, group in by_draw.groupby(rest, sort=False, dropna=False)
+        for pair in _pairs(group, between)
+    ]
+    return pd.DataFrame(rows, columns=[*rest, "first", "second", "higher", "agreeing", "draws"])
+
+
+def _pairs(group: pd.DataFrame, between: str) -> Iterator[list[object]]:
+    least, most = (group.pivot(index="draw", columns=between, values=name) for name in BOUNDS)
+    for first, second in combinations(group[between].unique(), 2):
+        known = least[[first, second]].notna().all(axis=1)
+        a, b = ((least.loc[known, name], most.loc[known, name]) for name in (first, second))
+        sign = _above(a, b).astype(int) - _above(b, a).astype(int)
+        agreeing = int((sign.drop(NOMINAL) == sign[NOMINAL]).sum())
+        count = len(sign) - 1
+        higher = {1: first, 0: NEITHER, -1: second}[sign[NOMINAL]]
+        decided = agreeing >= AGREEING * count
+        yield [first, second, higher if decided else UNDECIDED, agreeing, count]
+
+
+def _above(one: Bounds, other: Bounds) -> "pd.Series[bool]":
+    """Whether it is higher, wherever between its bounds it lies."""
+    return (one[0] >= other[1]) & (one[0] > other[0])
