@@ -118,6 +118,25 @@ def test_be_that_replace_two_rt_keep_both_in_time():
     assert step(replica, now)[0] == [0]
 
 
+def test_who_waits_for_time_or_a_seat_is_asked_again_in_the_next_iteration():
+    """RT 1 may be late by then, and the cap may have grown: no stretch of like iterations."""
+    replica = replica_with()
+    submit(replica, 0, tpot=0.05, output=50)
+    _, now = step(replica, 0.0)
+    submit(replica, 1, ttft=0.5, prompt=100, at=now)
+    replica.start_step(now)
+    assert (replica.plan.chunks, replica.plan.repeat) == ((), 1)
+
+    replica = replica_with(bros(batch_cap=2, batch_cap_max=8), longest_stretch=1)
+    for number in range(2):
+        submit(replica, number, tpot=0.05, output=50)
+    _, now = step(replica, 0.0)
+    submit(replica, 2, cls=BE, prompt=500, at=now)
+    _, now = step(replica, now)  # its prompt is too long, so the cap starts over
+    replica.start_step(now)
+    assert (replica.plan.chunks, replica.plan.repeat) == ((), 1)
+
+
 def calls_of_a_step(kv, waiting: int) -> int:
     """Function calls of an overloaded replica's next steps: late RT and BE wait, memory is full."""
     replica, now, calls = replica_with(bros(batch_cap=4, batch_cap_max=8), kv), 0.0, 0
