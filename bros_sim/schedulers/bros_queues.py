@@ -127,9 +127,5 @@ class BrosQueues:
             return sorted(jobs, key=attrgetter("id"))
         return sorted(jobs, key=lambda job: (kv.blocks_to_restore(job), job.id))
 
-    def lenders(self, kv: KVManager, *, pending_only: bool) -> Sequence[JobView]:
-        """BE whose blocks RT may borrow: who would run last is hurt first (inferred)."""
-        return self.be_order(kv, pending_only=pending_only)[::-1]
-
 
 _order = itemgetter(0, 1)

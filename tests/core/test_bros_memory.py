@@ -2,9 +2,12 @@
 
 import pytest
 from bros_steps import BE, bros, replica_with, step, submit
+from simulations import make_request
 
+from bros_sim.job import Job
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.schedulers.bros_queues import BrosQueues
 
 
 def small(blocks: int) -> PagedKV:
@@ -70,3 +73,20 @@ def test_who_would_give_way_in_vain_goes_on():
     _, now = step(replica, 0.0)
     submit(replica, 2, prompt=20, at=now)
     assert step(replica, now)[0] == [0, 1]
+
+
+def test_best_effort_with_the_least_to_restore_comes_first():
+    """RT 3 overwrites blocks of BE 1 alone."""
+    kv, queues = BidirectionalKV(num_gpu_blocks=7, block_size=4), BrosQueues(per_token=True)
+    first, second = (
+        Job(number, make_request(prompt=99, service_class=BE), 0.0) for number in (1, 2)
+    )
+    for job in (first, second):
+        assert kv.admit(job, 12, (), must_fit=0, spare=0)
+        kv.commit()
+        job.compute(12)
+        queues.running[BE][job.id] = job
+    assert queues.be_order(kv, pending_only=False) == [first, second]
+    rt = Job(3, make_request(prompt=99), 0.0)
+    assert kv.admit(rt, 8, (), must_fit=0, spare=0, lenders=[first, second])
+    assert queues.be_order(kv, pending_only=False) == [second, first]
