@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from bros_sim.experiment import Loaded, Point
-from bros_sim.metrics import capacities, capacities_by_draw, orders, with_bands
+from bros_sim.metrics.capacity import capacities
+from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 from bros_sim.results import PointResult, ResultSet
 from bros_sim.store import Store
 

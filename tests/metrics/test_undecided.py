@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from bros_sim.intervals import band, shifted
-from bros_sim.metrics import capacities, capacities_by_draw, orders, with_bands
+from bros_sim.metrics.capacity import capacities
+from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 
 RATE = "workload.chat.arrivals.rate_rps"
 LOADS = [2.0, 4.0, 8.0]
