@@ -12,43 +12,22 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.clock import TICK_S, on_grid, to_grid
 from bros_sim.cohort import DecodeCohort
 from bros_sim.decisions import decisions_of
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job
 from bros_sim.kv.base import Copy, Direction, KVManager
 from bros_sim.lag import OneStepLag
-from bros_sim.latency.base import LatencyModel, SkewAware, StepShape, count_extrapolated
+from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
 from bros_sim.latency.link import HostLink
 from bros_sim.latency.noise import StepNoise
 from bros_sim.log import RunLog
 from bros_sim.request import Request, ServiceClass
 from bros_sim.schedulers.base import Plan, Scheduler
 from bros_sim.schedulers.estimate import Estimate
+from bros_sim.stretch import NO_FORWARD, StepClock, Stretch
 
 RT = ServiceClass.RT
-_NO_FORWARD = np.array([TICK_S])
-"""An iteration that only evicts: the engine plans again at once, without a forward pass."""
-
-
-@dataclass(slots=True)
-class _Stretch:
-    """The iterations under way: one, or several alike that run to their end unseen."""
-
-    plan: Plan
-    start_s: float
-    ends_s: NDArray[np.float64]
-    shape: StepShape
-    state: tuple[int, ...]
-    """The columns decode_jobs_rt .. waiting_be of the steps table."""
-    copied: dict[Direction, int]
-    """Tokens that are copied meanwhile; the step ends when they have arrived."""
-
-    @property
-    def last_start_s(self) -> float:
-        """When its last iteration began."""
-        return float(self.ends_s[-2]) if len(self.ends_s) > 1 else self.start_s
 
 
 @dataclass
@@ -82,18 +61,14 @@ class Replica:
     _waiting: list[int] = field(init=False, default_factory=lambda: [0, 0])
     _running: list[int] = field(init=False, default_factory=lambda: [0, 0])
     _admissions: int = field(init=False, default=0)
-    _stretch: _Stretch | None = field(init=False, default=None)
-    _last: _Stretch | None = field(init=False, default=None)
-    _stretching: float = field(init=False)
+    _stretch: Stretch | None = field(init=False, default=None)
+    _last: Stretch | None = field(init=False, default=None)
+    _clock: StepClock = field(init=False)
     _lag: OneStepLag | None = field(init=False, default=None)
-    _skewed: SkewAware | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        # What the scheduler's own share of an iteration makes of the engine's time.
-        self._stretching = 1.0 / (1.0 - self.scheduler.overhead_share)
-        if isinstance(self.latency, SkewAware):
-            self._skewed = self.latency
-            self._cohort.track_longest = True
+        self._clock = StepClock(self.latency, self.scheduler.overhead_share, self.noise)
+        self._cohort.track_longest = self._clock.skewed is not None
         if self.async_scheduling:
             self._lag = OneStepLag(self.scheduler, self.kv)
         if self.explain:
@@ -197,19 +172,18 @@ class Replica:
         idle = not shape.chunks and not shape.decode_jobs
         if idle and not plan.evicted:
             raise LawBroken(f"L7: empty plan at {now} s with {len(self._jobs)} jobs waiting")
-        ends = now + (_NO_FORWARD if idle else self._durations(plan, shape))
-        self._stretch = _Stretch(plan, now, ends, shape, self._state(plan), self._copied(copies))
+        ends = now + (NO_FORWARD if idle else self._durations(plan, shape))
+        self._stretch = Stretch(plan, now, ends, shape, self._state(plan), self._copied(copies))
         return float(ends[-1])
 
     def copies_s(self) -> dict[Direction, float]:
         """Seconds on the host link, by direction, that the step under way has to wait for."""
-        copied = self._under_way().copied
-        if not copied:
+        stretch = self._under_way()
+        if not stretch.copied:
             return {}
         if self.link is None:
             raise LawBroken(f"replica {self.index} copies KV but has no link to its host")
-        cost = {Direction.TO_CPU: self.link.to_cpu_s, Direction.TO_GPU: self.link.to_gpu_s}
-        return {way: on_grid(cost[way](n * self.token_bytes)) for way, n in copied.items()}
+        return stretch.copies_s(self.link, self.token_bytes)
 
     def cut(self, now: float) -> float | None:
         """Something happened at ``now``: end the stretch with the iteration under way then.
@@ -319,13 +293,13 @@ class Replica:
         decodes, kv_tokens = self._cohort.size, sum(self._cohort.kv_tokens)
         if plan.stalls:
             decodes = kv_tokens = 0
-        longest = self._cohort.longest_kv() if self._skewed and decodes else 0
+        longest = self._cohort.longest_kv() if self._clock.skewed and decodes else 0
         if not plan.chunks:
             return StepShape((), decodes, kv_tokens, longest)
         chunks = [(tokens, job.num_computed) for job, tokens in plan.chunks]
         single = [context + 1 for tokens, context in chunks if tokens == 1]
         prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
-        if self._skewed:
+        if self._clock.skewed:
             longest = max([longest, *single])
         return StepShape(prefill, decodes + len(single), kv_tokens + sum(single), longest)
 
@@ -337,19 +311,7 @@ class Replica:
         if repeat > 1:
             until_finish = self._cohort.iterations_to_finish()
             repeat = min(repeat, until_finish, 1 + self.kv.spare_iterations())
-        if repeat <= 1:
-            seconds = self.latency.step_s(shape) * self._stretching
-            if self.noise:
-                seconds *= float(self.noise.factors(self.log.iterations(self.index), 1)[0])
-            return np.array([max(TICK_S, on_grid(seconds))])
-        if self._skewed:
-            durations = self._skewed.skewed_decode_s(shape, repeat)
-        else:
-            durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
-        durations = durations * self._stretching
-        if self.noise:
-            durations *= self.noise.factors(self.log.iterations(self.index), repeat)
-        return np.cumsum(np.maximum(TICK_S, to_grid(durations)))
+        return self._clock.ends_s(shape, self.log.iterations(self.index), repeat)
 
     def _copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
         """Tokens to copy for the plan just committed, noted with the jobs they belong to."""
@@ -362,8 +324,6 @@ class Replica:
             elif copy.direction is Direction.TO_CPU:
                 job.checkpointed_slots += copy.tokens
         return copied
-
-    # -- advancing ------------------------------------------------------------------------------
 
     def _compute(self, plan: Plan, now: float) -> list[Job]:
         """Advance the jobs outside the cohort; those that finished."""
@@ -401,7 +361,7 @@ class Replica:
 
     # -- the log --------------------------------------------------------------------------------
 
-    def _under_way(self) -> _Stretch:
+    def _under_way(self) -> Stretch:
         if self._stretch is None:
             raise LawBroken(f"no step under way in replica {self.index}")
         return self._stretch
@@ -433,19 +393,7 @@ class Replica:
         rt, be = kv_tokens
         return (decodes, rt + be, rt, self.kv.free_blocks, *self._running, *self._waiting)
 
-    def _log_stretch(self, stretch: _Stretch) -> None:
+    def _log_stretch(self, stretch: Stretch) -> None:
         self.log.add_iterations(self.index, stretch.ends_s, stalled=stretch.plan.stalls)
-        shape, repeat = stretch.shape, len(stretch.ends_s)
-        self.log.steps.append(
-            (
-                self.index,
-                stretch.start_s,
-                float(stretch.ends_s[-1]),
-                repeat,
-                sum(tokens for tokens, _ in shape.chunks),
-                shape.decode_jobs,
-                *stretch.state,
-                *(stretch.copied.get(way, 0) for way in (Direction.TO_CPU, Direction.TO_GPU)),
-                count_extrapolated(self.latency, shape, repeat),
-            )
-        )
+        outside = count_extrapolated(self.latency, stretch.shape, len(stretch.ends_s))
+        self.log.steps.append(stretch.row(self.index, outside))
