@@ -95,7 +95,10 @@ def print_capacity(table: "pd.DataFrame") -> None:
         [*map(_text, keys), *(_rate(row) for _, row in group.iterrows())]
         for keys, group in table.groupby(labels, sort=False, dropna=False)
     ]
-    sys.stdout.write(f"\nRequests/s ({table['load'].iloc[0]}) that keep 90 % and 99 % SLO met:\n")
+    joint = any("BE@" in rate for rate in rates)
+    best_effort = " (BE@50: and BE half of its throughput alone)" if joint else ""
+    load = table["load"].iloc[0]
+    sys.stdout.write(f"\nRequests/s ({load}) that keep 90 % and 99 % SLO met{best_effort}:\n")
     print_table([*short_names(labels).values(), *rates], rows)
 
 

@@ -4,7 +4,7 @@ What DistServe (arXiv 2401.09670) calls goodput. Attainment falls with load, so 
 made non-increasing by least squares (isotonic regression), then taken as linear between loads.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,12 @@ from scipy.optimize import isotonic_regression
 from bros_sim.intervals import half_width
 
 TARGETS = {"rate@90": 0.90, "rate@99": 0.99}
+BE_KEPT = 0.50
+"""Share of its throughput alone that best effort keeps, in the joint form."""
+JOINT = f", BE@{BE_KEPT:.0%}".rstrip("%")
 ROUNDING = 1e-9
 """What means of shares may lose: 90 % in each of three seeds is 90 % on average."""
+RETENTION = "be_retention"
 Floats = NDArray[np.float64]
 
 
@@ -56,19 +60,26 @@ def crossing(loads: Floats, attainment: Floats, target: float) -> Crossing:
 def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFrame:
     """``rate@90`` and ``rate@99`` of real-time requests for each value of the columns ``by``.
 
+    With ``be_retention`` in the table also the joint form: the highest load at which, besides,
+    best effort keeps `BE_KEPT` of its throughput alone.
+
     Args:
         table: summary.csv as a frame.
         load: Its column with the load in requests/s, any number of values.
         by: The columns that name a system or a point of the other axes; every seed is averaged.
 
     Returns:
-        ``by``, ``capacity`` (key of TARGETS), ``load`` (the column's name), ``rate_rps`` of the
-        mean curve, ``half_width_rps`` of the 95 % t interval over the seeds' own curves (NaN with
-        one seed or where one does not cross inside the grid), ``at_least_rps`` and ``below_rps``
-        as in `Crossing`, ``seeds``. Only loads count at which every seed has an attainment; a
-        group without any has no rows.
+        ``by``, ``capacity`` (key of TARGETS, with JOINT in the joint form), ``load`` (the column's
+        name), ``rate_rps`` of the mean curve, ``half_width_rps`` of the 95 % t interval over the
+        seeds' own curves (NaN with one seed or where one does not cross inside the grid),
+        ``at_least_rps`` and ``below_rps`` as in `Crossing`, ``seeds``. Only loads count at which
+        every seed has an attainment; a group without any has no rows.
     """
     good = real_time(table)
+    if RETENTION in table:
+        cell = [*by, load, "seed"]
+        kept = table.loc[table["class"] == "be", [*cell, RETENTION]]
+        good = good.drop(columns=RETENTION).merge(kept, "left", on=cell)
     rows = [
         {**dict(zip(by, keys, strict=True)), **row}
         for keys, group in good.groupby(list(by), sort=False, dropna=False)
@@ -83,13 +94,13 @@ def real_time(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["class"] == "rt") & (table["error"] == "")]
 
 
-def curves_of(group: pd.DataFrame, load: str, index: str = "seed") -> pd.DataFrame:
-    """Attainment by ``index`` (rows) and load (columns); loads that not all of them have are out.
+def curves_of(group: pd.DataFrame, load: str, share: str = "slo_attainment") -> pd.DataFrame:
+    """A share by seed (rows) and load (columns); loads that not all seeds have are out.
 
     Empty where no load is left.
     """
     curves = group.pivot_table(
-        index=index, columns=load, values="slo_attainment", aggfunc="first", dropna=False
+        index="seed", columns=load, values=share, aggfunc="first", dropna=False
     )
     return curves.astype(float).dropna(axis=1)
 
@@ -98,17 +109,37 @@ def _of_group(group: pd.DataFrame, load: str) -> Iterator[dict[str, object]]:
     curves = curves_of(group, load)
     if curves.empty:
         return
-    loads, shares = curves.columns.to_numpy(np.float64), curves.to_numpy(np.float64)
     for name, target in TARGETS.items():
-        found = crossing(loads, shares.mean(axis=0), target)
-        own = np.array([crossing(loads, seed, target).rate for seed in shares])
-        known = own.size > 1 and bool(np.isfinite([*own, found.rate]).all())
-        yield {
-            "capacity": name,
-            "load": load,
-            "rate_rps": found.rate,
-            "half_width_rps": half_width(own) if known else np.nan,
-            "at_least_rps": found.at_least,
-            "below_rps": found.below,
-            "seeds": len(shares),
-        }
+        yield _capacity(name, load, [(curves, target)])
+    kept = curves_of(group, load, RETENTION) if RETENTION in group else pd.DataFrame()
+    if not kept.empty:
+        for name, target in TARGETS.items():
+            yield _capacity(name + JOINT, load, [(curves, target), (kept, BE_KEPT)])
+
+
+def _capacity(
+    name: str, load: str, limits: Sequence[tuple[pd.DataFrame, float]]
+) -> dict[str, object]:
+    """Where the first of the curves falls below its target."""
+    seeds = limits[0][0].index
+    found = _first((curves.mean(), target) for curves, target in limits)
+    own = np.array([_first((curves.loc[seed], t) for curves, t in limits).rate for seed in seeds])
+    known = own.size > 1 and bool(np.isfinite([*own, found.rate]).all())
+    return {
+        "capacity": name,
+        "load": load,
+        "rate_rps": found.rate,
+        "half_width_rps": half_width(own) if known else np.nan,
+        "at_least_rps": found.at_least,
+        "below_rps": found.below,
+        "seeds": len(seeds),
+    }
+
+
+def _first(curves: Iterable[tuple["pd.Series[float]", float]]) -> Crossing:
+    """The lowest load at which one of the curves, each by load, falls below its target."""
+    found = [
+        crossing(np.asarray(curve.index, np.float64), np.asarray(curve, np.float64), target)
+        for curve, target in curves
+    ]
+    return min(found, key=lambda one: one.bounds)

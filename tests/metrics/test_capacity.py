@@ -90,3 +90,30 @@ def test_a_row_per_system_and_point_of_the_other_axes():
     assert found["system"].tolist() == ["A", "A", "B", "B"]
     assert found["rate_rps"].round(3).fillna(-1).tolist() == [5.0, 2.4, -1, -1]
     assert found["workload.chat.slo.ttft_s"].tolist() == [0.5] * 4
+
+
+@pytest.mark.parametrize(
+    ("kept", "at_90", "at_99"),
+    [([0.9, 0.55, 0.15], 4.5, 2.4), ([0.9, 0.8, 0.6], 5.0, 2.4), ([0.4, 0.3, 0.1], None, None)],
+)
+def test_the_joint_form_is_the_lower_of_two_crossings(kept, at_90, at_99):
+    """RT falls to 90 % at 5.0 and to 99 % at 2.4; BE falls to half at 4.5, nowhere, or before."""
+    frame = table([[1.0, 0.95, 0.75]])
+    frame["be_retention"] = np.nan
+    frame.loc[frame["class"] == "be", "be_retention"] = kept
+    found = capacities(frame, RATE, ["system"]).set_index("capacity")
+    assert found.index.to_list() == ["rate@90", "rate@99", "rate@90, BE@50", "rate@99, BE@50"]
+    joint = [found.loc[f"{name}, BE@50", "rate_rps"] for name in ("rate@90", "rate@99")]
+    expected = [np.nan if rate is None else rate for rate in (at_90, at_99)]
+    assert joint == pytest.approx(expected, nan_ok=True)
+    assert found.loc["rate@90", "rate_rps"] == pytest.approx(5.0)
+
+
+def test_each_seed_has_a_joint_rate_of_its_own():
+    frame = table([[1.0, 0.95, 0.75], [1.0, 0.95, 0.75]])
+    frame["be_retention"] = np.nan
+    frame.loc[frame["class"] == "be", "be_retention"] = [0.9, 0.55, 0.15, 0.9, 0.8, 0.0]
+    found = capacities(frame, RATE, ["system"]).set_index("capacity").loc["rate@90, BE@50"]
+    own = np.array([4.5, 5.0])
+    half = stats.t.ppf(0.975, 1) * own.std(ddof=1) / np.sqrt(2)
+    assert found["half_width_rps"] == pytest.approx(half)
