@@ -105,6 +105,7 @@ class Job:
         "arrival_s",
         "cached_tokens",
         "checkpointed_slots",
+        "decoding",
         "finish_iteration",
         "first_scheduled_s",
         "first_token_s",
@@ -135,6 +136,8 @@ class Job:
         self.max_tokens = request.max_tokens
         self.first_scheduled_s: float | None = None
         self.first_token_s: float | None = None
+        self.decoding = False
+        """Whether the job is a member of the decode cohort."""
         self.cached_tokens = 0
         self.num_preemptions = 0
         self.recomputed_tokens = 0
@@ -153,16 +156,12 @@ class Job:
         self._block_keys: tuple[Hashable, ...] | None = None
 
     @property
-    def decoding(self) -> bool:
-        """Whether the job is a member of the decode cohort."""
-        return self._cohort is not None
-
-    @property
     def num_computed(self) -> int:
         """Tokens whose KV is in the cache."""
-        if self._cohort is None:
+        cohort = self._cohort
+        if cohort is None:
             return self._base_computed
-        return self._base_computed + self._cohort.iteration - self._joined
+        return self._base_computed + cohort.iteration - self._joined
 
     @property
     def num_output(self) -> int:
@@ -217,7 +216,7 @@ class Job:
 
     def join(self, cohort: Cohort) -> None:
         """Decode one token in every iteration from now on."""
-        self._cohort, self._joined = cohort, cohort.iteration
+        self._cohort, self._joined, self.decoding = cohort, cohort.iteration, True
 
     def leave(self) -> int:
         """Write the derived counters down and stop decoding; the known tokens."""
@@ -225,7 +224,7 @@ class Job:
             self._base_computed += tokens
             self._base_output += tokens
             self._last_token_s = self._cohort.last_end_s
-        self._cohort = None
+        self._cohort, self.decoding = None, False
         return self.prompt_tokens + self._base_output
 
     def drop_kv(self) -> None:

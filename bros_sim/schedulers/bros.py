@@ -161,7 +161,7 @@ class BrosScheduler:
             queues.resume(batch.selected)
         for job, _ in batch.admitted:
             queues.admit(job)
-        paused = () if chosen.whole else self._pause(batch)
+        paused = () if chosen.whole else queues.pause(batch.selected, batch.view.now)
         steady = chosen.whole and not (batch.chunks or batch.evicted)
         return Plan(
             tuple(batch.chunks),
@@ -171,14 +171,6 @@ class BrosScheduler:
             self._repeat(chosen) if steady else 1,
             notes=chosen.offers.notes.all(paused) if batch.view.explain else (),
         )
-
-    def _pause(self, batch: Batch) -> tuple[JobView, ...]:
-        """Cohort members that are not in the batch become pending."""
-        selected = batch.selected
-        paused = [job for job in self.running_jobs() if job.decoding and job.id not in selected]
-        if paused:
-            self._queues.pause(paused)
-        return tuple(paused)
 
     def _repeat(self, chosen: Selection) -> int:
         """Iterations for which the answer stays: nobody left out can come in before an event.

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 
@@ -64,11 +64,16 @@ class BrosQueues:
             del self.be_waiting[bisect_left(self.be_waiting, job.id, key=itemgetter(0))]
         self.running[job.service_class][job.id] = job
 
-    def pause(self, jobs: Sequence[JobView]) -> None:
-        """Cohort members that are not in the batch: they keep their KV and are pending."""
-        self.rt_pending += self._entries([job for job in jobs if job.service_class is RT])
-        self.rt_pending.sort(key=_order)
-        self.be_pending.update((job.id, job) for job in jobs if job.service_class is BE)
+    def pause(self, selected: Container[int], now: float) -> tuple[JobView, ...]:
+        """Cohort members that are not selected (by id) keep their KV, pending."""
+        rt = [entry for entry in self.rt_members(now) if entry[1] not in selected]
+        jobs = self.running[BE].values()
+        be = [job for job in jobs if job.decoding and job.id not in selected]
+        if rt:
+            self.rt_pending += rt
+            self.rt_pending.sort(key=_order)
+        self.be_pending.update((job.id, job) for job in be)
+        return (*(job for _, _, job in rt), *be)
 
     def resume(self, jobs: Container[int]) -> None:
         """Those of these (by id) that were pending are in the batch again, or gone."""
@@ -102,16 +107,20 @@ class BrosQueues:
 
     def all_rt_entries(self, most: int, now: float) -> list[RtEntry]:
         """These and the RT in the decode cohort; those due at once stand in order of admission."""
-        others = self.rt_entries(most)
+        others, members = self.rt_entries(most), self.rt_members(now)
+        due = self.common_deadline(now)
+        if due is None:
+            return sorted(others + members, key=_order)
+        before = bisect_left(others, due, key=itemgetter(0))
+        return others[:before] + members + others[before:]
+
+    def rt_members(self, now: float) -> list[RtEntry]:
+        """RT in the decode cohort in order of admission."""
         members = [job for job in self.running[RT].values() if job.decoding]
         due = self.common_deadline(now)
         if due is None:
-            return sorted(others + self._entries(members), key=_order)
-        before = bisect_left(others, due, key=itemgetter(0))
-        return others[:before] + [(due, job.id, job) for job in members] + others[before:]
-
-    def _entries(self, jobs: Iterable[JobView]) -> list[RtEntry]:
-        return [(self.deadline(job), job.id, job) for job in jobs]
+            return [(self.deadline(job), job.id, job) for job in members]
+        return [(due, job.id, job) for job in members]
 
     def common_deadline(self, now: float) -> float | None:
         """When the next token of every RT in the cohort is due, if that is one instant."""

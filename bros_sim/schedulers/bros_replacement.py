@@ -1,12 +1,13 @@
 """Replacement in a full BROS batch: best-effort jobs in place of the real-time ones with slack."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 from bros_sim.job import JobView
-from bros_sim.schedulers.bros_queues import BE
+from bros_sim.schedulers.bros_queues import BE, RtEntry
 from bros_sim.schedulers.bros_selection import Selection
 
-Swap = tuple[JobView, JobView]
+Swap = tuple[RtEntry, JobView]
 """An RT that gives its place up, and the BE in whose favour."""
 
 
@@ -16,13 +17,13 @@ def replaceable(full: Selection, tau_s: float) -> list[Swap]:
     The RT with the largest slack first, as long as it would still be in time one iteration later.
     Only time is judged here; memory is when the batch is put together again.
     """
-    batch, unserved, deadline = full.batch, full.offers.unserved, full.queues.deadline
+    batch, unserved = full.batch, full.offers.unserved
     if full.offers.rules.rt_first and full.offers.rt_capped:
         return []
     if not unserved or batch.seconds_with(batch.work(unserved[0])) > batch.be_bound_s:
         return []
-    by_slack = sorted(full.rt(), key=deadline, reverse=True)
-    slack = [deadline(rt) - batch.view.now for rt in by_slack[: len(unserved)]]
+    by_slack = sorted(full.rt_entries(), key=itemgetter(0), reverse=True)[: len(unserved)]
+    slack = [due - batch.view.now for due, _, _ in by_slack]
     chosen = _all_in_time(full, slack, tau_s)
     for job, left in zip(unserved[chosen:], slack[chosen:], strict=False):
         seconds = batch.seconds_with(batch.work(job))
@@ -50,10 +51,10 @@ def replace(full: Selection, swaps: Sequence[Swap], tau_s: float, chosen: Select
 
     ``chosen`` is a new pass over the same queues.
     """
-    deadline, now = full.queues.deadline, full.batch.view.now
-    chosen.replaced = {rt.id: be for rt, be in swaps}
-    chosen.others = {job.id for job in full.rt()}
-    chosen.batch.bound_s = min(deadline(rt) for rt, _ in swaps) - now - tau_s
+    chosen.replaced = {job_id: be for (_, job_id, _), be in swaps}
+    chosen.others = {job_id for _, job_id, _ in full.rt_entries()}
+    earliest = min(due for (due, _, _), _ in swaps)
+    chosen.batch.bound_s = earliest - full.batch.view.now - tau_s
     chosen.offers.bound_hit, chosen.offers.left_out = full.offers.bound_hit, True
     chosen.offers.notes.by_job.update(full.offers.notes.by_job)
     chosen.one_by_one()

@@ -28,6 +28,8 @@ class Selection:
     """Once RT are replaced, the RT (by id) that were in the batch: nobody else joins instead."""
     whole: bool = False
     """Whether the whole cohort goes on, its members not looked at one by one."""
+    offered: list[RtEntry] = field(default_factory=list)
+    """RT in the order in which they were asked; without the cohort if that goes on as a whole."""
 
     # -- the common case ------------------------------------------------------------------------
 
@@ -52,7 +54,8 @@ class Selection:
 
     def _take_cohort_among(self, others: list[RtEntry], due: float) -> bool:
         """RT in order of deadline; the cohort's members, all due at ``due``, as one group."""
-        view, entries = self.batch.view, self._in_order(others)
+        view = self.batch.view
+        self.offered = entries = self._in_order(others)
         rt, kv_tokens = view.decodes_by_class[0], view.decode_kv_by_class[0]
         before = next((i for i, entry in enumerate(entries) if entry[0] >= due), len(entries))
         if self._fill_up(entries[:before]):
@@ -94,7 +97,7 @@ class Selection:
         batch, offers = self.batch, self.offers
         order = self.queues.be_order(batch.kv, pending_only=False)
         offers.lenders, offers.last_resort = order[::-1], True
-        entries = self._in_order(self._candidates())
+        self.offered = entries = self._in_order(self._candidates())
         at = 0
         while at < len(entries):
             if batch.size >= batch.cap:
@@ -150,9 +153,8 @@ class Selection:
             run.append(entry)
         return run, len(entries)
 
-    def rt(self) -> list[JobView]:
-        """RT in the batch."""
-        batch, running = self.batch, self.queues.running[RT].values()
-        selected = [job for job in batch.selected.values() if job.service_class is RT]
-        members = [job for job in running if job.decoding] if self.whole else []
-        return [*members, *selected]
+    def rt_entries(self) -> list[RtEntry]:
+        """RT in the batch, those that go on as a whole first."""
+        members = self.queues.rt_members(self.batch.view.now) if self.whole else []
+        selected = self.batch.selected
+        return members + [entry for entry in self.offered if entry[1] in selected]
