@@ -262,7 +262,8 @@ class Replica:
         for view in plan.paused:
             job = self._jobs[view.id]
             self.kv.leave(job)
-            self._leave_cohort(job)
+            self._cohort.remove(job)
+            self._close_residency(job)
             self._outside[job.id] = job
         for view, cached in plan.admitted:
             self._admit(self._jobs[view.id], cached)
@@ -375,8 +376,9 @@ class Replica:
             log.add(self.index, self.now, iteration, decision)
 
     def _close_residency(self, job: Job) -> None:
-        start, output = job.residency_start, job.num_output
+        start = job.residency_start
         if start is not None:
+            output = job.num_output
             self.log.residency.extend((job.id, self.index, start, output - job.logged_output))
             job.residency_start, job.logged_output = None, output
 

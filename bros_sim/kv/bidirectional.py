@@ -138,16 +138,17 @@ class BidirectionalKV:
         ids: set[int] = set()
         need, size, crossing = 0, self.block_size, self._crossings.next
         for job in jobs:
-            holding = self._holdings[job.id]
+            number = job.id
+            holding = self._holdings[number]
             if holding.shared or holding.swapped:
                 break
-            inside = holding.phase >= 0
-            crosses = holding.phase == crossing if inside else not holding.tokens % size
-            if need + crosses > self._free:
-                break
-            need += crosses
-            ids.add(job.id)
-            if not inside:
+            phase = holding.phase
+            if (phase == crossing) if phase >= 0 else (holding.tokens % size == 0):
+                if need == self._free:
+                    break
+                need += 1
+            ids.add(number)
+            if phase < 0:
                 outside.append((holding, holding.tokens, holding.top))
         self._take(need)
         self._grow(outside)

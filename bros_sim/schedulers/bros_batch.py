@@ -111,9 +111,13 @@ class Batch:
 
     def add_all(self, jobs: Sequence[JobView]) -> None:
         """These decodes are in."""
-        self.selected.update({job.id: job for job in jobs})
-        self.chunks += [(job, 1) for job in jobs if not job.decoding]
-        self.add_decodes(len(jobs), sum([job.num_computed for job in jobs]) + len(jobs))
+        selected, chunks, kv_tokens = self.selected, self.chunks, len(jobs)
+        for job in jobs:
+            selected[job.id] = job
+            kv_tokens += job.num_computed
+            if not job.decoding:
+                chunks.append((job, 1))
+        self.add_decodes(len(jobs), kv_tokens)
 
     def add_decodes(self, jobs: int, kv_tokens: int) -> None:
         """That many decodes are in; who they are is known otherwise."""
