@@ -129,7 +129,10 @@ class Offers:
     def _take_run(self, run: Sequence[RtEntry], bound: float) -> None:
         """Decodes that are in time together; memory is what they may lack."""
         batch, jobs, place = self.batch, [job for _, _, job in run], 0
+        binding, now = bound < batch.bound_s, batch.view.now
         while place < len(jobs):
+            if binding:  # the first of those that are in; whom memory refuses binds nobody
+                bound = min(batch.bound_s, run[place][0] - now)
             if taken := self.take(jobs[place:]):
                 batch.bound_s = bound
                 place += taken

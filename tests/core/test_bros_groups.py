@@ -57,15 +57,15 @@ def singly(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])
+@pytest.mark.parametrize("blocks", [40, 400])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(
     "rules", [{}, {"late_policy": "demote", "be_bound": "all_rt", "cap_reset": "rt"}]
 )
-def test_in_groups_as_one_by_one(kv, seed: int, rules, monkeypatch):
-    """While memory suffices: of decodes due at once, one that lacks it binds the others, too."""
-    grouped = crowded(kv(num_gpu_blocks=400, block_size=8), seed, **rules)
+def test_in_groups_as_one_by_one(kv, blocks: int, seed: int, rules, monkeypatch):
+    grouped = crowded(kv(num_gpu_blocks=blocks, block_size=8), seed, **rules)
     singly(monkeypatch)
-    alone = crowded(kv(num_gpu_blocks=400, block_size=8), seed, **rules)
+    alone = crowded(kv(num_gpu_blocks=blocks, block_size=8), seed, **rules)
     for table, other in zip(grouped, alone, strict=True):
         pd.testing.assert_frame_equal(table, other)
 
