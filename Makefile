@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint bench paper validate kernel-fits clean
+.PHONY: help setup demo test test-gpu test-all lint bench paper validate kernel-fits clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -25,6 +25,10 @@ lint: setup  ## Lint, format, types and the import contract
 
 test: lint  ## Lint and test (a few minutes on two cores)
 	$(BIN)/pytest -n 2 -m "not long"
+
+test-gpu: setup  ## Install PyTorch (large) and test `bros-sim profile measure`, on the CPU if there is no GPU
+	$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet -r requirements-gpu.lock
+	$(BIN)/pytest tests/calibration/test_measure.py
 
 test-all: lint  ## The same with examples drawn anew, and the long campaigns
 	$(BIN)/pytest -n 2 --hypothesis-profile search
