@@ -75,7 +75,9 @@ def read_requests(path: Path) -> pd.DataFrame:
     """
     try:
         table = pd.read_csv(path, dtype={HASHES: str, "request_id": str}, keep_default_na=True)
-    except (OSError, ValueError, EOFError, pd.errors.ParserError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: not a readable CSV file: {error}") from None
     missing = [name for name in (*TIMES, *COUNTS) if name not in table]
     if missing:
