@@ -82,7 +82,7 @@ def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) ->
         store = sweep.Store(Path(folder) / "bench")
         store.open()
         start = time.process_time()
-        outcome = sweep.execute(point.key, point.resolved, store.folder)
+        outcome = sweep.execute(sweep.Task(point.key, point.resolved, store.folder, False))
         point_s = time.process_time() - start
     if outcome.error:
         raise SystemExit(outcome.error)

@@ -13,5 +13,9 @@ class InputError(Exception):
         self.faults = faults
 
 
+class RunStopped(Exception):
+    """A run cannot go on, through no fault of its input: one finished line, exit code 1."""
+
+
 class LawBroken(AssertionError):
     """A law of docs/invariants.md does not hold: a bug in the simulator or in a policy."""

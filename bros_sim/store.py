@@ -14,7 +14,7 @@ import socket
 import sys
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,14 @@ class Content:
     decisions: pd.DataFrame | None = None
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a point failed, in one line, and where in the code."""
+
+    error: str
+    details: str
+
+
 class Store:
     """The folder ``results/<name>`` of one experiment.
 
@@ -62,6 +70,7 @@ class Store:
     def __init__(self, folder: Path, *, decisions: bool = False) -> None:
         self.folder = folder
         self.points = folder / "points"
+        self._failed = folder / "failed"
         self.decisions = decisions
 
     def open(self) -> None:
@@ -118,6 +127,7 @@ class Store:
             summary = {**content.facts, "summary": content.summary, "files": files}
             _write_bytes(partial / SUMMARY, _json(summary))
             self._move_in(partial, key)
+            self._failure(key).unlink(missing_ok=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
@@ -139,6 +149,21 @@ class Store:
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+
+    def _failure(self, key: str) -> Path:
+        return self._failed / f"{key}.json"
+
+    def write_failure(self, key: str, failure: Failure) -> None:
+        """Note that a point failed, so that it does not run again unasked."""
+        self._failed.mkdir(exist_ok=True)
+        replace_file(self._failure(key), _json(asdict(failure)))
+
+    def failure(self, key: str) -> Failure | None:
+        """What `write_failure` noted; None if nothing readable was."""
+        try:
+            return Failure(**json.loads(self._failure(key).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def read(self, labels: Labels, key: str, error: str = "") -> PointResult:
         """The stored result of a point, or the row of a failed one."""

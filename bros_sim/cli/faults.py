@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bros_sim.errors import InputError
+from bros_sim.errors import InputError, RunStopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -22,6 +22,9 @@ class FaultTolerantGroup(TyperGroup):
             for line in error.faults:
                 say(line)
             raise typer.Exit(BAD_INPUT) from None
+        except RunStopped as error:
+            say(str(error))
+            raise typer.Exit(FAILED) from None
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bros_sim.cli.faults import FAILED, INTERRUPTED, say
+from bros_sim.errors import InputError
 
 if TYPE_CHECKING:
     from bros_sim.cli.collect import Capacity
-    from bros_sim.experiment import Loaded, Point
+    from bros_sim.experiment import Loaded
     from bros_sim.plots import FigureSpec
     from bros_sim.results import ResultSet
     from bros_sim.store import Store
+    from bros_sim.sweep import Engine, Pending
 
 
 class Format(StrEnum):
@@ -54,7 +56,18 @@ def run(
     experiment: ExperimentFile,
     overrides: Overrides = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Processes. Default: one for each core.")
+        int | None,
+        typer.Option(
+            min=1, max=1024, help="Processes; 1 runs in this one. Default: one for each core."
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on the Dask cluster whose scheduler is there, e.g. `tcp://10.0.0.7:8786`;"
+            " needs `pip install 'bros-sim[cluster]'`.",
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option(help="Results go to OUT/NAME, by the name in the file.")
@@ -69,12 +82,16 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Run points again that are already there.")
     ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run points again that failed before.")
+    ] = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Run every point of an experiment (systems x grid x seeds) and print what came out.
 
     Points that are already in the results folder are not run again, so the same command resumes
-    an interrupted sweep. The figures that the experiment names are drawn at the end.
+    an interrupted sweep; those that failed run again with `--retry-failed`. The figures that the
+    experiment names are drawn at the end.
 
     Examples:
     `bros-sim run experiments/quickstart.yaml`
@@ -84,6 +101,7 @@ def run(
     from bros_sim.cli.collect import collect
     from bros_sim.cli.figures import draw_figures
     from bros_sim.store import Store
+    from bros_sim.sweep import pending
 
     loaded, figures = _load(experiment, overrides or [])
     store = Store(out / loaded.spec.name, decisions=loaded.spec.outputs.decisions)
@@ -94,7 +112,9 @@ def run(
     if overwrite:
         for point in loaded.all_points:
             store.remove(point.key)
-    errors = _run_missing(loaded.all_points, store, workers or _cores(), experiment)
+    engine = _engine(workers, dask, store)
+    there = pending(loaded.all_points, store, retry_failed=retry_failed or overwrite)
+    errors = there.failed | _run_missing(there, store, engine, experiment)
     results, capacity = collect(loaded, store, errors)
     draw_figures(figures, results)
     _print(loaded, results, capacity, errors, form)
@@ -150,22 +170,37 @@ def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:
     print_rows([{**row, "key": str(row["key"])[:12]} for row in rows])
 
 
+def _engine(workers: int | None, dask: str | None, store: "Store") -> "Engine":
+    """Who runs the points: local processes, or the workers of a Dask cluster."""
+    from bros_sim.sweep import LocalWorkers
+
+    if dask is None:
+        return LocalWorkers(workers or _cores())
+    if workers is not None:
+        raise InputError("--workers: the Dask cluster of --dask has its own")
+    try:
+        from bros_sim.dask_cluster import DaskCluster
+    except ModuleNotFoundError as error:
+        raise InputError(f"--dask: {error}: pip install 'bros-sim[cluster]'") from None
+    return DaskCluster(dask, store.folder.resolve())
+
+
 def _run_missing(
-    points: "list[Point]", store: "Store", workers: int, experiment: Path
+    there: "Pending", store: "Store", engine: "Engine", experiment: Path
 ) -> dict[str, str]:
     """Run what is missing; key -> error of the points that failed."""
     from bros_sim.cli.progress import Progress
-    from bros_sim.sweep import pending, run_points
+    from bros_sim.sweep import run_points
 
-    todo, damaged = pending(points, store)
-    for line in damaged:
+    for line in there.damaged:
         say(line)
-    there = len({point.key for point in points}) - len(todo)
-    if there:
-        say(f"{_count(there, 'point')} already in {store.folder}")
+    if there.complete:
+        say(f"{_count(there.complete, 'point')} already in {store.folder}")
+    if there.failed:
+        say(f"{_count(len(there.failed), 'point')} failed before: --retry-failed runs them again")
     try:
-        with Progress(len(todo)) as progress:
-            outcomes = run_points(todo, store, workers, progress.advance)
+        with Progress(len(there.todo)) as progress:
+            outcomes = run_points(there.todo, store, engine, progress.advance)
     except KeyboardInterrupt:
         say(f"interrupted; the points that ended are kept, resume with: bros-sim run {experiment}")
         raise typer.Exit(INTERRUPTED) from None

@@ -11,8 +11,8 @@ PathKey = tuple[str | int, ...]
 
 NAMED = ("workload", "systems")
 """Sections whose keys are names of the user's own: a path into one never makes a new name."""
-GRID: PathKey = ("sweep", "grid")
-"""The section whose keys are paths themselves."""
+SWEPT: tuple[PathKey, ...] = (("sweep", "grid"), ("sweep", "zip"))
+"""The sections whose keys are paths themselves."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Document:
         path: PathKey = ()
         here: Data = self.data
         while parts:
-            new = len(parts) if path == GRID else 1
+            new = len(parts) if path in SWEPT else 1
             taken = next((n for n in range(len(parts), 0, -1) if _joined(here, parts[:n])), new)
             text = ".".join(parts[:taken])
             step = int(text) if isinstance(here, list) and text.isdecimal() else text

@@ -27,7 +27,7 @@ from bros_sim.experiment.truth import truth_of
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import Profile
 
-VERSION = 1
+VERSION = 2
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""
 
 
@@ -119,10 +119,10 @@ def load(document: Document) -> Loaded:
         InputError: With every fault that was found.
     """
     inputs = Inputs()
-    grid = _grid(document, inputs)
-    faults = dict.fromkeys(_base_faults(document, grid, inputs))
+    sweep = _sweep(document, inputs)
+    faults = dict.fromkeys(_base_faults(document, sweep, inputs))
     specs: list[tuple[Labels, Experiment]] = []
-    for labels, variant in variants(document, grid):
+    for labels, variant in variants(document, sweep):
         try:
             specs.append((labels, _decode(variant, inputs)))
         except InputError as error:
@@ -144,19 +144,19 @@ def load(document: Document) -> Loaded:
     return Loaded(specs[0][1], points, drawn, document.data, tried, alone)
 
 
-def _grid(document: Document, inputs: Inputs) -> dict[str, list[Data]]:
+def _sweep(document: Document, inputs: Inputs) -> Sweep:
     if document.get(("sweep",)) is None:
-        return {}
+        return Sweep.model_validate({})
     try:
-        return decode(Sweep, document, ("sweep",)).grid
+        return decode(Sweep, document, ("sweep",))
     except InputError:
         _decode(document, inputs)  # reports the faults of the sweep together with all others
         raise
 
 
-def _base_faults(document: Document, grid: Mapping[str, list[Data]], inputs: Inputs) -> list[str]:
-    """Faults of the file itself; only what the grid supplies may be missing in it."""
-    paths = [document.path_of(dotted) for dotted in grid]
+def _base_faults(document: Document, sweep: Sweep, inputs: Inputs) -> list[str]:
+    """Faults of the file itself; only what the sweep supplies may be missing in it."""
+    paths = [document.path_of(dotted) for dotted in sweep.paths]
     ways = [path[:depth] for path in paths for depth in range(1, len(path) + 1)]
     supplied = tuple(f" {show_path(way)}{MISSING}" for way in ways)
     try:

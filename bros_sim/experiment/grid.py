@@ -2,11 +2,13 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document, PathKey
 from bros_sim.errors import InputError
+from bros_sim.experiment.schema import Sweep
 
 MAX_POINTS = 100_000
 NO_AXIS = {
@@ -18,46 +20,63 @@ NO_AXIS = {
 
 @dataclass(frozen=True)
 class Axis:
-    """One swept path and the values that it takes."""
+    """One swept path, the values that it takes, and whether they are in ``grid`` or ``zip``."""
 
     dotted: str
     path: PathKey
     values: list[Data]
+    part: str
 
     @property
     def place(self) -> PathKey:
-        """Where the list of values stands."""
-        return ("sweep", "grid", self.dotted)
+        """Where its values stand."""
+        return ("sweep", self.part, self.dotted)
 
 
 Variant = tuple[Mapping[str, Data], Document]
 
 
-def variants(document: Document, grid: Mapping[str, list[Data]]) -> Iterator[Variant]:
-    """The document at every point of the grid, the last path varying fastest, with its labels.
+def variants(document: Document, sweep: Sweep) -> Iterator[Variant]:
+    """The document at every point of the sweep, with its labels.
+
+    The last path of ``grid`` varies faster than the others, and the paths of ``zip``, which go on
+    together, fastest of all.
 
     Raises:
-        InputError: A path names nothing or cannot be swept, a value occurs twice, or the grid is
-            too large.
+        InputError: A path names nothing or cannot be swept, is swept twice, a value occurs twice,
+            the lists of ``zip`` differ in length, or there are too many points.
     """
-    axes = [Axis(dotted, document.path_of(dotted), values) for dotted, values in grid.items()]
-    faults = [fault for axis in axes for fault in _faults(document, axis)]
-    size = 1
-    for axis in axes:
-        size *= len(axis.values)
+    grid, zipped = (
+        [Axis(dotted, document.path_of(dotted), values, part) for dotted, values in paths.items()]
+        for part, paths in (("grid", sweep.grid), ("zip", sweep.zip))
+    )
+    dimensions = [*([axis] for axis in grid), *([zipped] if zipped else [])]
+    faults = [fault for axis in (*grid, *zipped) for fault in _faults(document, axis)]
+    faults += [
+        *_repeated(document, grid),
+        *_uneven(document, zipped),
+        *_clashes(document, grid, zipped),
+    ]
+    size = math.prod(len(axes[0].values) for axes in dimensions)
     if size > MAX_POINTS:
         what = f"{size:,} points; at most {MAX_POINTS:,} are run"
-        faults.append(document.fault(("sweep", "grid"), what))
+        faults.append(document.fault(("sweep",), what))
     if faults:
         raise InputError(*faults)
-    for choice in itertools.product(*(range(len(axis.values)) for axis in axes)):
+    for choice in itertools.product(*(range(len(axes[0].values)) for axes in dimensions)):
+        chosen = [(axis, n) for axes, n in zip(dimensions, choice, strict=True) for axis in axes]
         variant = document
-        for axis, n in zip(axes, choice, strict=True):
-            places = document.places_below((*axis.place, n))
-            key_place = document.key_places[axis.place]
-            variant = variant.put(axis.path, axis.values[n], places, key_place)
-        chosen = zip(axes, choice, strict=True)
+        for axis, n in chosen:
+            variant = _put(variant, document, axis, n)
         yield {axis.dotted: axis.values[n] for axis, n in chosen}, variant
+
+
+def _put(variant: Document, document: Document, axis: Axis, n: int) -> Document:
+    """The variant with value ``n`` of the axis, which stands where the document says so."""
+    listed = isinstance(document.get(axis.place), list)
+    at = (*axis.place, n) if listed else (*axis.place, "choices", n)
+    places = document.places_below(at) or {(): document.places[axis.place]}
+    return variant.put(axis.path, axis.values[n], places, document.key_places[axis.place])
 
 
 def _faults(document: Document, axis: Axis) -> Iterator[str]:
@@ -69,9 +88,38 @@ def _faults(document: Document, axis: Axis) -> Iterator[str]:
         yield document.fault(axis.place, f"names nothing: {dead_end}", key=True)
     size = len(axis.path)
     if any(path[:size] == axis.path and at == "--set" for path, at in document.places.items()):
-        what = f"is swept by sweep.grid: set sweep.grid.{axis.dotted} instead"
+        what = f"is swept by sweep.{axis.part}: set sweep.{axis.part}.{axis.dotted} instead"
         yield document.fault(axis.path, what)
-    texts = [json.dumps(value, sort_keys=True) for value in axis.values]
-    for n, text in enumerate(texts):
-        if text in texts[:n]:
-            yield document.fault((*axis.place, n), f"the value {text} occurs twice")
+
+
+def _repeated(document: Document, axes: Iterable[Axis]) -> Iterator[str]:
+    """A value of ``grid`` that occurs twice would be the same point twice."""
+    for axis in axes:
+        texts = [json.dumps(value, sort_keys=True) for value in axis.values]
+        for n, text in enumerate(texts):
+            if text in texts[:n]:
+                yield document.fault((*axis.place, n), f"the value {text} occurs twice")
+
+
+def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[str]:
+    """Paths that go on together have as many values each, and no point twice."""
+    for axis in axes[1:]:
+        if len(axis.values) != len(axes[0].values):
+            first = f"{axes[0].dotted} has {len(axes[0].values)}"
+            what = f"has {len(axis.values)} values, but {first}: zip takes one of each at a time"
+            yield document.fault(axis.place, what)
+            return
+    rows = [json.dumps(row, sort_keys=True) for row in zip(*(a.values for a in axes), strict=True)]
+    for n, row in enumerate(rows):
+        if row in rows[:n]:
+            yield document.fault((*axes[0].place, n), f"the values {row} occur twice")
+
+
+def _clashes(document: Document, grid: Sequence[Axis], zipped: Sequence[Axis]) -> Iterator[str]:
+    """A path that both change, or that lies within one that the other changes."""
+    for axis in zipped:
+        for other in grid:
+            size = min(len(axis.path), len(other.path))
+            if axis.path[:size] == other.path[:size]:
+                what = f"is swept by sweep.grid.{other.dotted} as well"
+                yield document.fault(axis.place, what, key=True)

@@ -9,6 +9,7 @@ from pydantic import Field, create_model, model_validator
 from bros_sim.clock import HORIZON_S
 from bros_sim.config.components import Kinds, Strict, model_of
 from bros_sim.config.messages import MISSING, fault
+from bros_sim.experiment.sweep_values import Values
 from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.base import KVManager
@@ -137,12 +138,21 @@ class System(Strict):
 
 
 class Sweep(Strict):
-    """Points = systems x grid x seeds."""
+    """Points = systems x grid x zip x seeds."""
 
-    grid: dict[str, Annotated[list[Any], Len(1)]] = Field(
-        default_factory=dict, description="path of a value -> the values it takes"
+    grid: dict[str, Values] = Field(
+        default_factory=dict, description="path of a value -> its values; each with each other's"
+    )
+    zip: dict[str, Values] = Field(
+        default_factory=dict,
+        description="path of a value -> its values; all paths here go on together",
     )
     seeds: int = Field(1, ge=1, le=10_000, description="seeds seed, seed + 1, ...")
+
+    @property
+    def paths(self) -> list[str]:
+        """Every swept path."""
+        return [*self.grid, *self.zip]
 
 
 class Outputs(Strict):

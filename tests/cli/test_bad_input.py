@@ -328,7 +328,7 @@ EDITS = {
     "too many points": (
         "rate_rps: [2, 4]",
         f"rate_rps: {list(range(1, 400))}, workload.chat.slo.ttft_s: {list(range(1, 400))}",
-        "20:9: sweep.grid: 159,201 points; at most 100,000 are run",
+        "20:3: sweep: 159,201 points; at most 100,000 are run",
     ),
     "zero seeds": (
         "sweep:",

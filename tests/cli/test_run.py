@@ -12,6 +12,7 @@ import time
 import pandas as pd
 import pytest
 
+from bros_sim.schedulers.vllm import VllmScheduler
 from tests.cli.conftest import EXPERIMENT
 
 POINT_FILES = ["requests.parquet", "resolved.yaml", "steps.parquet", "summary.json"]
@@ -176,7 +177,7 @@ def test_what_a_killed_run_left_is_removed_and_what_others_write_is_not(bros, ti
     assert all(path.exists() for path in alive)
 
 
-def test_a_failed_point_is_a_row_and_the_others_are_there(bros, tiny, tmp_path):
+def test_a_failed_point_is_a_row_until_it_is_run_again(bros, tiny, tmp_path, monkeypatch):
     (tmp_path / "fragile_policy.py").write_text(FRAGILE)
     mine = "{kind: 'fragile_policy:Fragile'}"
     tiny.write_text(EXPERIMENT.replace("{kind: vllm, policy: priority}", mine))
@@ -193,8 +194,17 @@ def test_a_failed_point_is_a_row_and_the_others_are_there(bros, tiny, tmp_path):
     assert table["arrived"].notna().sum() == 6
     assert len(points(folder)) == 2
     assert (folder / "figures" / "attainment-rate_rps.png").exists()
-    tiny.write_text(PLAIN)
-    assert bros("run", tiny).exit_code == 0, "the failed points run again"
+    again = bros("run", tiny)
+    assert again.exit_code == 1
+    assert "2 points failed before: --retry-failed runs them again" in again.stderr
+    assert "failed: system=Priority, workload.chat.arrivals.rate_rps=2" in again.stderr
+    assert pd.read_csv(folder / "summary.csv")["error"].notna().sum() == 2
+    (reason, _) = sorted((folder / "failed").iterdir())
+    assert "fragile_policy.py" in json.loads(reason.read_text())["details"]
+    monkeypatch.setattr(sys.modules["fragile_policy"].Fragile, "plan", VllmScheduler.plan)
+    assert bros("run", tiny, "--retry-failed").exit_code == 0
+    assert pd.read_csv(folder / "summary.csv")["error"].notna().sum() == 0
+    assert not list((folder / "failed").iterdir())
 
 
 def test_a_figure_of_failed_points_alone_is_a_warning(bros, tiny, tmp_path):
@@ -220,16 +230,51 @@ def test_a_figure_of_failed_points_alone_is_a_warning(bros, tiny, tmp_path):
     assert again.stderr.count("there is nothing to draw") == 2
 
 
-def test_a_worker_that_dies_is_a_failed_point(bros, tiny, tmp_path):
+def test_a_point_that_kills_its_worker_fails_alone(bros, tiny, tmp_path):
     dies = FRAGILE.replace('raise RuntimeError("out of\\nideas")', "__import__('os')._exit(9)")
     assert "_exit" in dies
     (tmp_path / "deadly_policy.py").write_text(dies)
     mine = "{kind: 'deadly_policy:Fragile'}"
     tiny.write_text(ONE_RATE.replace("{kind: vllm, policy: priority}", mine))
-    result = bros("run", tiny, "--workers", 2)
+    result = bros("run", tiny, "--workers", 2, "--set", "sweep.seeds=3")
     assert result.exit_code == 1
-    assert "a worker process was killed (out of memory?); run again" in result.stderr
+    assert result.stderr.count("it killed its worker process, twice (out of memory?)") == 3
     assert "Traceback" not in result.stderr
+    assert len(points(tmp_path / "results" / "tiny")) == 3, "the others are there"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"cannot mount a small file system here: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_stops_the_sweep_and_costs_no_point(tiny, tmp_path, small_disk, workers):
+    tiny.write_text(PLAIN)
+    command = [*MAIN, "run", str(tiny), "--set", "sweep.seeds=40"]
+    options = ["--workers", str(workers), "--out", str(small_disk)]
+    how = {"cwd": tmp_path, "capture_output": True, "text": True}
+    full = subprocess.run([*command, *options], check=False, **how)
+    assert full.returncode == 1
+    assert "No space left on device" in full.stderr
+    assert "Traceback" not in full.stderr
+    kept = list((small_disk / "tiny" / "points").glob("[0-9a-f]*"))
+    assert f"{len(kept)} points are kept" in full.stderr
+    assert 0 < len(kept) < 160
+    assert all(sorted(p.name for p in folder.iterdir()) == POINT_FILES for folder in kept)
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    again = subprocess.run([*command, *options], check=False, **how)
+    assert again.returncode == 0, again.stderr
+    assert f"{len(kept)} points already in" in again.stderr
 
 
 def test_requests_that_come_to_nothing_are_pointed_out(bros, tiny):

@@ -10,7 +10,7 @@ from bros_sim.experiment import load
 from bros_sim.resources import data_path
 from bros_sim.results import REQUESTS, STEPS, ResultSet
 from bros_sim.store import Store
-from bros_sim.sweep import run_points
+from bros_sim.sweep import LocalWorkers, run_points
 
 SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
 SHORT = ("duration_s=3", "warmup_s=0", "drain_s=20", "sweep.seeds=1")
@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
     for workers in (1, 2):
         store = Store(tmp_path_factory.mktemp(f"workers-{workers}"))
         store.open()
-        outcomes = run_points(points, store, workers, lambda *_: None)
+        outcomes = run_points(points, store, LocalWorkers(workers), lambda *_: None)
         assert {outcome.error for outcome in outcomes.values()} == {""}
         stores.append(store)
     return loaded, stores

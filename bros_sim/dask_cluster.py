@@ -1,0 +1,122 @@
+"""Points on the workers of an existing Dask cluster, which share the results folder with us.
+
+Start the scheduler with ``worker-saturation: 1.0`` and ``allowed-failures: 2`` (docs/sweeps.md):
+else points that only wait behind one that kills its worker are given up with it. Those that the
+cluster gives up all the same run again by themselves; what dies then is to blame.
+"""
+
+import re
+import socket
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from distributed import CancelledError, Client, KilledWorker, as_completed
+from distributed.comm import CommClosedError
+
+from bros_sim import __version__
+from bros_sim.errors import InputError, RunStopped
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+PATIENCE_S = 30.0
+"""How long a scheduler may take to answer."""
+ADDRESS = re.compile(r"(tcp|tls)://\[?(?P<host>[^\]/]+)\]?:(?P<port>\d{1,5})")
+
+
+@dataclass(frozen=True)
+class DaskCluster:
+    """An engine of sweeps: the cluster whose scheduler is at ``address``."""
+
+    address: str
+    folder: Path
+    """Where results go: workers and this process have to see the same files there."""
+
+    def __call__(
+        self, run: Callable[[Task], Result], tasks: Sequence[Task]
+    ) -> Generator[tuple[Task, Result | None]]:
+        """Run tasks, in the order in which they end; None for one that killed its workers."""
+        if not tasks:
+            return
+        with _connected(self.address) as client:
+            self._check(client)
+            given_up = yield from _run(client, run, tasks)
+            for task in given_up:
+                for _ in (yield from _run(client, run, [task])):
+                    yield task, None
+
+    def _check(self, client: Client) -> None:
+        """Every worker has this version of bros_sim and sees the results folder."""
+        token = self.folder / f".seen-by-{client.id}"
+        token.touch()
+        try:
+            seen = client.run(_sees, str(token), on_error="return")
+        finally:
+            token.unlink()
+        if not seen:
+            raise InputError(f"--dask {self.address}: the cluster has no workers")
+        faults = [_lack(name, answer, self.folder) for name, answer in seen.items()]
+        if any(faults):
+            raise InputError(*filter(None, faults))
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[Client]:
+    _knock(address)
+    with Client(address, timeout=PATIENCE_S, set_as_default=False) as client:
+        yield client
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens there: a client that finds nobody takes minutes to give up."""
+    found = ADDRESS.fullmatch(address)
+    if not found:
+        raise InputError(f"--dask {address}: write the scheduler's address as tcp://HOST:PORT")
+    try:
+        socket.create_connection((found["host"], int(found["port"])), PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--dask {address}: no scheduler answers: {_one_line(error)}") from None
+
+
+def _run(
+    client: Client, run: Callable[[Task], Result], tasks: Sequence[Task]
+) -> Generator[tuple[Task, Result | None], None, list[Task]]:
+    """Run tasks; those that the cluster gave up because their workers died."""
+    futures = {client.submit(run, task, pure=False): task for task in tasks}
+    given_up = []
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            task = futures[future]
+            try:
+                result = future.result()
+            except KilledWorker:
+                given_up.append(task)
+                continue
+            future.release()
+            yield task, result
+    except (CancelledError, CommClosedError) as error:
+        raise RunStopped(f"the Dask cluster is gone: {_one_line(error)}") from None
+    finally:
+        client.cancel(list(futures))
+    return given_up
+
+
+def _sees(path: str) -> tuple[str, bool]:
+    """Runs on a worker: its bros_sim, and whether the file is there."""
+    return __version__, Path(path).exists()
+
+
+def _lack(worker: str, answer: object, folder: Path) -> str | None:
+    """Why a worker cannot run points; None when it can."""
+    if not isinstance(answer, tuple):
+        return f"--dask: worker {worker}: {_one_line(answer)}"
+    version, there = answer
+    if version != __version__:
+        return f"--dask: worker {worker}: has bros-sim {version}, not {__version__}"
+    return None if there else f"--dask: worker {worker}: does not see the folder {folder}"
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

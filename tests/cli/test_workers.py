@@ -1,0 +1,48 @@
+"""Worker processes that die in the middle: whoever is to blame fails, and nobody else."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from bros_sim.workers import on_workers
+
+
+def square(number: int) -> int:
+    if number < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.02)
+    return number * number
+
+
+def outcomes(tasks, workers):
+    return sorted(on_workers(square, tasks, workers), key=lambda pair: tasks.index(pair[0]))
+
+
+@pytest.mark.parametrize(("workers", "deadly"), [(1, [7]), (2, [0, 19]), (3, [3, 4, 11])])
+def test_who_kills_its_worker_fails_alone(workers, deadly):
+    tasks = [-n - 1 if n in deadly else n for n in range(20)]
+    expected = [(n, None if n < 0 else n * n) for n in tasks]
+    assert outcomes(tasks, workers) == expected
+
+
+def test_a_worker_killed_from_outside_costs_nobody_a_result():
+    found = []
+    for pair in on_workers(square, list(range(30)), 2):
+        found.append(pair)
+        if len(found) == 5:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    assert sorted(found) == [(n, n * n) for n in range(30)]
+
+
+def test_stopping_early_ends_the_workers():
+    running = on_workers(square, list(range(1000)), 2)
+    next(running)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    running.close()
+    for worker in workers:
+        worker.join(10)
+        assert not worker.is_alive()
