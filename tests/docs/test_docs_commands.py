@@ -83,7 +83,20 @@ def pytest_(command: Command, environment: dict) -> None:
             assert (ROOT / word).exists(), command
 
 
-RULES = {"bros-sim": bros_sim, "make": make, "pip": pip, "source": source, "pytest": pytest_}
+def export(command: Command, environment: dict) -> None:
+    """The setting is the one with which a real cluster is tested."""
+    name, _, value = command.words[1].partition("=")
+    assert f'"{name}": "{value}"' in (ROOT / "tests" / "cli" / "test_dask.py").read_text()
+
+
+RULES = {
+    "bros-sim": bros_sim,
+    "make": make,
+    "pip": pip,
+    "source": source,
+    "pytest": pytest_,
+    "export": export,
+}
 
 
 def _identical(stdout: str, command: Command) -> None:
