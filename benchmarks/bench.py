@@ -57,7 +57,7 @@ CASES = [
 
 def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) -> dict[str, float]:
     """Run one point in this process and measure it."""
-    from bros_sim import sweep
+    from bros_sim import runner
     from bros_sim.config import parse
     from bros_sim.experiment import build, load
 
@@ -79,10 +79,10 @@ def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) ->
 
     build.simulate = timed
     with tempfile.TemporaryDirectory() as folder:
-        store = sweep.Store(Path(folder) / "bench")
+        store = runner.Store(Path(folder) / "bench")
         store.open()
         start = time.process_time()
-        outcome = sweep.execute(sweep.Task(point.key, point.resolved, store.folder, False))
+        outcome = runner.execute(runner.Task(point.key, point.resolved, store.folder, False))
         point_s = time.process_time() - start
     if outcome.error:
         raise SystemExit(outcome.error)

@@ -1,3 +1,39 @@
-"""bros_sim: which scheduler lets interactive and batch LLM requests share the same GPUs?"""
+"""bros_sim: which scheduler lets interactive and batch LLM requests share the same GPUs?
+
+``import bros_sim as bs`` and `bs.load`, `bs.run`, `bs.sweep`: docs/api.md.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bros_sim.api import (
+        Experiment,
+        InputError,
+        Point,
+        Results,
+        Run,
+        load,
+        loads,
+        read_results,
+        run,
+        sweep,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Experiment", "InputError", "Point", "Results", "Run",
+    "load", "loads", "read_results", "run", "sweep",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Import what lies behind the public names when it is first used: `--help` needs none of it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'bros_sim' has no attribute '{name}'")
+    return getattr(importlib.import_module("bros_sim.api"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -41,7 +41,7 @@ class PointResult:
 
     def requests(self) -> pd.DataFrame:
         """One row per arrived request as ``metrics.request_metrics`` makes it."""
-        return pd.read_parquet(self.folder / REQUESTS)
+        return pd.read_parquet(self.folder / REQUESTS).astype({"slo_met": "boolean"})
 
     def steps(self) -> pd.DataFrame:
         """One row per stretch of like iterations."""

@@ -13,12 +13,12 @@ from bros_sim.cli.faults import FAILED, INTERRUPTED, say
 from bros_sim.errors import InputError
 
 if TYPE_CHECKING:
-    from bros_sim.cli.collect import Capacity
+    from bros_sim.collect import Capacity
     from bros_sim.experiment import Loaded
     from bros_sim.plots import FigureSpec
     from bros_sim.results import ResultSet
+    from bros_sim.runner import Engine, Pending
     from bros_sim.store import Store
-    from bros_sim.sweep import Engine, Pending
 
 
 class Format(StrEnum):
@@ -98,10 +98,10 @@ def run(
 
     `bros-sim run exp.yaml --set seed=3 --set cluster.replicas=4 --workers 8`
     """
-    from bros_sim.cli.collect import collect
     from bros_sim.cli.figures import draw_figures
+    from bros_sim.collect import collect
+    from bros_sim.runner import pending
     from bros_sim.store import Store
-    from bros_sim.sweep import pending
 
     loaded, figures = _load(experiment, overrides or [])
     store = Store(out / loaded.spec.name, decisions=loaded.spec.outputs.decisions)
@@ -172,7 +172,7 @@ def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:
 
 def _engine(workers: int | None, dask: str | None, store: "Store") -> "Engine":
     """Who runs the points: local processes, or the workers of a Dask cluster."""
-    from bros_sim.sweep import LocalWorkers
+    from bros_sim.runner import LocalWorkers
 
     if dask is None:
         return LocalWorkers(workers or _cores())
@@ -190,7 +190,7 @@ def _run_missing(
 ) -> dict[str, str]:
     """Run what is missing; key -> error of the points that failed."""
     from bros_sim.cli.progress import Progress
-    from bros_sim.sweep import run_points
+    from bros_sim.runner import run_points
 
     for line in there.damaged:
         say(line)

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from bros_sim import sweep
+from bros_sim import runner
 from bros_sim.config import override, parse
 from bros_sim.experiment import load
 from tests.cli.conftest import EXPERIMENT
@@ -105,14 +105,14 @@ def test_be_alone_resumes_and_is_kept_for_plots(bros, tiny, tmp_path):
 
 
 def test_a_run_alone_that_fails_is_told(bros, tiny, tmp_path, monkeypatch):
-    real = sweep.run_point
+    real = runner.run_point
 
     def fails_alone(spec, **options):
         if set(spec.workload) == {"batch"}:
             raise ZeroDivisionError("made up")
         return real(spec, **options)
 
-    monkeypatch.setattr("bros_sim.sweep.run_point", fails_alone)
+    monkeypatch.setattr("bros_sim.runner.run_point", fails_alone)
     tiny.write_text(ASKING)
     result = bros("run", tiny)
     assert result.exit_code == 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bros_sim import sweep
+from bros_sim import runner
 from bros_sim.config import parse
 from bros_sim.experiment import build, load
 from bros_sim.store import Store
@@ -43,7 +43,7 @@ def stored(folder, text):
     """The files of the one point of an experiment, and its requests."""
     (point,) = load(parse(text, str(folder.parent / "e.yaml"))).points
     store = Store(folder)
-    assert not sweep.execute(sweep.Task(point.key, point.resolved, folder, decisions=False)).error
+    assert not runner.execute(runner.Task(point.key, point.resolved, folder, decisions=False)).error
     requests = store.read(point.labels, point.key).requests()
     return requests, {p.name: p.read_bytes() for p in (store.points / point.key).iterdir()}
 
