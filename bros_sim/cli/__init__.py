@@ -8,6 +8,7 @@ import typer
 from bros_sim import __version__
 from bros_sim.cli import (
     conformance,
+    doctor,
     explain,
     init,
     listing,
@@ -62,6 +63,7 @@ app.command("validate")(validate.validate)
 app.command("init")(init.init)
 app.command("list")(listing.list_kinds)
 app.command("schema")(listing.schema)
+app.command("doctor")(doctor.doctor)
 profile.app.command("fit")(profile_fit.fit)
 profile.app.command("derive")(profile_derive.derive)
 profile.app.command("check")(profile_check.check)

@@ -1,0 +1,76 @@
+"""``doctor``: what is installed, what is not, and what is lost without it."""
+
+import re
+import sys
+from importlib import metadata
+
+import typer
+
+from bros_sim import __version__
+from bros_sim.cli.faults import FAILED
+
+PURPOSE = {
+    "cluster": "`bros-sim run --dask`: sweeps on many machines",
+    "gpu": "`bros-sim profile measure`: step times of your GPU",
+}
+"""What each extra is for."""
+REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*(;.*extra == ['\"](?P<extra>\w+)['\"])?")
+
+
+def doctor() -> None:
+    """Say what is installed and what is not; code 1 if something that is needed is missing.
+
+    Example: `bros-sim doctor`
+    """
+    from bros_sim.latency.profile import profile_ids
+    from bros_sim.resources import data_path
+
+    python = sys.version.split()[0]
+    lines = [("bros-sim", f"{__version__}, Python {python}")]
+    wanted = _wanted()
+    core = {name: _version(name) for name in wanted.pop("")}
+    lines += [(name, found or "MISSING: pip install bros-sim") for name, found in core.items()]
+    lines += [(f"[{extra}]", _extra(extra, wanted[extra])) for extra in sorted(wanted)]
+    lines.append(("GPU", _gpu()))
+    data = {what: data_path(what) for what in ("profiles", "traces", "experiments")}
+    lines.append(("profiles", f"{len(profile_ids())} in {data['profiles']}"))
+    lines += [(what, str(path)) for what, path in data.items() if what != "profiles"]
+    width = max(len(name) for name, _ in lines)
+    sys.stdout.writelines(f"{name:{width}}  {what}\n" for name, what in lines)
+    if not all(core.values()):
+        raise typer.Exit(FAILED)
+
+
+def _wanted() -> dict[str, list[str]]:
+    """Extra -> its packages; those of "" are always needed."""
+    found: dict[str, list[str]] = {"": []}
+    for line in metadata.requires("bros-sim") or []:
+        if match := REQUIREMENT.fullmatch(line):
+            found.setdefault(match["extra"] or "", []).append(match["name"])
+    return found
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _extra(extra: str, packages: list[str]) -> str:
+    found = {name: _version(name) for name in packages}
+    listed = ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
+    if all(found.values()):
+        return listed
+    what = listed if any(found.values()) else "not installed"
+    return f"{what}: pip install 'bros-sim[{extra}]' ({PURPOSE[extra]})"
+
+
+def _gpu() -> str:
+    if _version("torch") is None:
+        return "not looked for: needs [gpu]; only `bros-sim profile measure` uses one"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none; only `bros-sim profile measure` uses one"
+    return str(torch.cuda.get_device_name())
