@@ -25,6 +25,7 @@ lint: setup  ## Lint, format, types and the import contract
 
 test: lint  ## Lint and test (a few minutes on two cores)
 	$(BIN)/pytest -n 2 -m "not long"
+	$(BIN)/pytest -n 2 --nbmake notebooks
 
 test-gpu: setup  ## Install PyTorch (large) and test `bros-sim profile measure`, on the CPU if there is no GPU
 	$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet -r requirements-gpu.lock
@@ -32,6 +33,7 @@ test-gpu: setup  ## Install PyTorch (large) and test `bros-sim profile measure`,
 
 test-all: lint  ## The same with examples drawn anew, and the long campaigns
 	$(BIN)/pytest -n 2 --hypothesis-profile search
+	$(BIN)/pytest -n 2 --nbmake notebooks
 
 bench: setup  ## Measure speed and memory, print docs/speed.md's table
 	$(BIN)/python benchmarks/bench.py
