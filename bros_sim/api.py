@@ -101,7 +101,7 @@ def sweep(
     Args:
         experiment: What `load` or `loads` made.
         out: Results go to ``out/<name>``, as from the command line, which can go on with them.
-        workers: Processes; by default one for each core. Classes that only a notebook knows need 1.
+        workers: Processes; by default one for each core. They import classes of your own by module.
         retry_failed: Run points again that failed before.
         progress: Called after every point, in the order in which they end.
 
