@@ -133,10 +133,7 @@ class Replica:
         return request.prompt_tokens < self.max_model_len and needed <= capacity
 
     def submit(self, job: Job) -> bool:
-        """A job arrives and waits.
-
-        One that can never fit, or that the policy turns away, is rejected at once (False).
-        """
+        """A job arrives and waits; False: it can never fit, or the policy turns it away."""
         if not self.fits(job.request) or not self._hand_over(job):
             self.log.add_request(job, self.index, "rejected")
             return False
@@ -151,6 +148,8 @@ class Replica:
         if self._lag:
             self._lag.arrive(job)
             return True
+        if foretell := getattr(self.scheduler, "foretell", None):  # see schedulers/prediction.py
+            foretell(job, job.request.output_tokens)
         return self.scheduler.submit(job) is not False
 
     # -- one step -------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from bros_sim.schedulers.base import Scheduler
 from bros_sim.schedulers.bros import BrosScheduler
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
+from bros_sim.schedulers.sjf import SjfScheduler
+from bros_sim.schedulers.srpf import SrpfScheduler
 from bros_sim.schedulers.tgi import TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
@@ -10,6 +12,8 @@ from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
 SCHEDULERS: dict[str, type[Scheduler]] = {
     "bros": BrosScheduler,
     "bros_rr": RoundRobinScheduler,
+    "sjf": SjfScheduler,
+    "srpf": SrpfScheduler,
     "tgi": TgiScheduler,
     "vllm": VllmScheduler,
     "vllm_v0": VllmV0Scheduler,

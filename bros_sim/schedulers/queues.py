@@ -1,11 +1,14 @@
-"""Waiting queues in vLLM's two orders."""
+"""Waiting queues: vLLM's two orders, and the order of any rank."""
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from bros_sim.job import JobView
+
+Rank = tuple[float, ...]
+"""Where a job stands: the lower is served first; every job of a queue has as many numbers."""
 
 
 class WaitingQueue(Protocol):
@@ -91,3 +94,36 @@ class PriorityQueue:
     def pop(self) -> JobView:
         """See `WaitingQueue.pop`."""
         return heapq.heappop(self._heap)[2]
+
+
+class RankedQueue:
+    """The lowest rank first, ties by arrival. A rank is given on entry and kept until `rerank`."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Rank, int, JobView]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[JobView]:
+        """Jobs in the order of service; the first k of them cost O(k log k), however many wait."""
+        heap = self._heap
+        places = [(heap[0], 0)] if heap else []
+        while places:
+            (_, _, job), at = heapq.heappop(places)
+            yield job
+            for child in range(2 * at + 1, min(2 * at + 3, len(heap))):
+                heapq.heappush(places, (heap[child], child))
+
+    def push(self, job: JobView, rank: Rank) -> None:
+        """Add a job that arrived or was preempted."""
+        heapq.heappush(self._heap, (rank, job.id, job))
+
+    def pop(self) -> JobView:
+        """Take the first job out."""
+        return heapq.heappop(self._heap)[2]
+
+    def rerank(self, rank: Callable[[JobView], Rank]) -> None:
+        """Ask for every rank anew, in O(n)."""
+        self._heap = [(rank(job), job.id, job) for _, _, job in self._heap]
+        heapq.heapify(self._heap)

@@ -1,0 +1,88 @@
+"""The iteration that `OrderedLoop` puts together: what it has left, who is in it, who is not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.base import ReplicaView
+from bros_sim.schedulers.notes import BUDGET, MEMORY, SEATS, Note
+
+
+class Lack(NamedTuple):
+    """What stopped an attempt."""
+
+    job: JobView | None
+    """Who lacks it; None: the cohort as a whole."""
+    reason: str
+    """SEATS or MEMORY."""
+    waits: bool
+    """Whether that job waits: it may go on waiting, while a running one needs what it lacks."""
+
+
+class Eviction(NamedTuple):
+    """A running job that loses its KV, and what for."""
+
+    job: JobView
+    lack: Lack
+
+
+@dataclass(slots=True)
+class Step:
+    """One attempt at an iteration; each eviction starts another."""
+
+    view: ReplicaView
+    budget: int
+    """Tokens that are left of the iteration."""
+    running: list[int]
+    """Jobs that run, by class (real-time, best-effort): with those admitted so far."""
+    evictions: Sequence[Eviction] = ()
+    idle: Sequence[Note] = ()
+    """Running jobs that are to compute nothing."""
+    forced: bool = False
+    """The policy's own limits would let nobody run: they do not count."""
+    decodes: int = 0
+    """Cohort members that decode."""
+    chunks: list[tuple[JobView, int]] = field(default_factory=list)
+    admitted: list[tuple[JobView, int]] = field(default_factory=list)
+    paused: list[JobView] = field(default_factory=list)
+    lack: Lack | None = None
+    notes: list[Note] = field(default_factory=list)
+
+    @property
+    def computes(self) -> bool:
+        """Whether the iteration does anything."""
+        return bool(self.decodes or self.chunks or self.evictions)
+
+    @property
+    def took_memory(self) -> Eviction | None:
+        """Somebody evicted because those who run lacked memory."""
+        return next((gone for gone in self.evictions if not gone.lack.waits), None)
+
+    def without(self) -> set[int]:
+        """Running jobs that have no part in it: evicted or idle."""
+        return {gone.job.id for gone in self.evictions} | {note.job.id for note in self.idle}
+
+    def add(self, job: JobView, tokens: int) -> None:
+        """A job outside the cohort computes some tokens."""
+        self.chunks.append((job, tokens))
+        self.budget -= tokens
+
+    def note(self, note: Note) -> None:
+        """Say why a job does not run, if anybody asks."""
+        if self.view.explain:
+            self.notes.append(note)
+
+    def lacks_budget(self, job: JobView, tokens: int) -> Note:
+        """The iteration has no room for what it lacks."""
+        return Note(job, BUDGET, None, tokens, max(self.budget, 0))
+
+    def lacks_seat(self, job: JobView) -> None:
+        """The head of the queue finds as many running as may."""
+        self.lack = Lack(job, SEATS, waits=True)
+        self.note(Note(job, SEATS, None, sum(self.running), sum(self.running)))
+
+    def lacks_memory(self, job: JobView, blocks: int) -> None:
+        """The head of the queue finds too few free blocks."""
+        self.lack = Lack(job, MEMORY, waits=True)
+        self.note(Note(job, MEMORY, None, blocks, self.view.kv.free_blocks))

@@ -1,0 +1,42 @@
+"""How long a policy believes an output to be.
+
+By default that is ``max_tokens``, the cap that the client states. A policy sees no true lengths
+(law L8); the one door is `LengthPrediction.foretell`, through which the replica tells them to a
+policy whose option ``lengths: oracle`` asks for it. Such a policy is a bound, not a system.
+
+Where a stream's rule makes ``max_tokens`` proportional to the true length (``headroom``, the
+default, or ``exact``), the cap orders requests as the oracle does: compare the two only on traces
+that hold caps of their own or under the rule ``fixed``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
+
+from bros_sim.job import JobView
+
+
+@dataclass
+class LengthPrediction:
+    """The part of a policy that predicts lengths."""
+
+    lengths: Annotated[
+        Literal["max_tokens", "oracle"],
+        Doc("output length to expect: the client's cap, or the true one (a bound, not a system)"),
+    ] = "max_tokens"
+    _true: dict[int, int] = field(init=False, default_factory=dict)
+
+    def foretell(self, job: JobView, output_tokens: int) -> None:
+        """The true output length of a job that is about to be submitted."""
+        if self.lengths == "oracle":
+            self._true[job.id] = output_tokens
+
+    def output_tokens(self, job: JobView) -> int:
+        """Predicted length of the output; at least one more token than there are."""
+        predicted = self._true[job.id] if self.lengths == "oracle" else job.max_tokens
+        return max(predicted, job.num_output + 1)
+
+    def forget(self, job: JobView) -> None:
+        """The job is gone."""
+        self._true.pop(job.id, None)
