@@ -43,6 +43,8 @@ class Step:
     """The policy's own limits would let nobody run: they do not count."""
     decodes: int = 0
     """Cohort members that decode."""
+    owed: int = 0
+    """KV blocks that prompts under way still lack, which nobody else may take."""
     chunks: list[tuple[JobView, int]] = field(default_factory=list)
     admitted: list[tuple[JobView, int]] = field(default_factory=list)
     paused: list[JobView] = field(default_factory=list)

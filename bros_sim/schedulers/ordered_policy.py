@@ -1,0 +1,80 @@
+"""The questions that a rival answers; `OrderedLoop` in ordered.py asks them."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.schedulers.notes import Note
+from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.queues import Rank
+
+
+class OrderedPolicy:
+    """An order, a budget, and who gives way.
+
+    An iteration may be put together several times before it stands, so the questions change
+    nothing: what a policy remembers it writes down in `begin` and `settle`.
+    """
+
+    cuts_prompts: ClassVar[bool] = True
+    """Whether a prompt is cut to what is left of the budget, or waits until all of it fits."""
+    caches_prefixes: ClassVar[bool] = True
+    """Whether prefixes are looked up in the cache and memory is taken chunk by chunk; else it is
+    taken for all known tokens on admission."""
+    timeless: ClassVar[bool] = True
+    """Whether the answers stay the same until something arrives, finishes or runs short of memory,
+    but for those of `may_evict` that turn from yes to no."""
+    finishes_prompts: ClassVar[bool] = False
+    """Whether prompts under way go before all who wait, or are overtaken by a lower rank."""
+
+    def rank(self, job: JobView, now: float) -> Rank:
+        """Who is served first: the lowest rank, ties by arrival.
+
+        Asked for a waiting job when it comes (`runs` is False then, and it has no KV), for a
+        running one whenever a victim or the order of the prompts is looked for.
+        """
+        raise NotImplementedError
+
+    @property
+    def token_limit(self) -> int:
+        """Most tokens of an iteration."""
+        raise NotImplementedError
+
+    def budget(self, view: ReplicaView) -> int:  # noqa: ARG002
+        """Tokens of the coming iteration, those of its decodes included."""
+        return self.token_limit
+
+    def has_seat(self, job: JobView, step: Step) -> bool:
+        """Whether a waiting job may join ``step.running`` others; not asked if nobody runs."""
+        raise NotImplementedError
+
+    def spare_blocks(self, job: JobView, step: Step) -> int:  # noqa: ARG002
+        """KV blocks to leave free when a job joins others."""
+        return 0
+
+    def grant(self, job: JobView, tokens: int, step: Step) -> int:  # noqa: ARG002
+        """How many of ``tokens``, which the budget allows, a job outside the cohort computes."""
+        return tokens
+
+    def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
+        """Why a job got none of the ``tokens`` that it lacks."""
+        return step.lacks_budget(job, tokens)
+
+    def pauses(self, view: ReplicaView) -> Sequence[Note]:  # noqa: ARG002
+        """Running jobs that keep their KV and compute nothing in this iteration, and why."""
+        return ()
+
+    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
+        """Whether a running job is evicted if a waiting one can start instead."""
+        return False
+
+    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+        """For how many iterations a plan of decodes alone stays the same; see `Plan.repeat`."""
+        return UNTIL_EVENT if self.timeless else 1
+
+    def begin(self, view: ReplicaView) -> None:
+        """What the policy writes down before a plan."""
+
+    def settle(self, plan: Plan, view: ReplicaView) -> None:
+        """What the policy writes down of its plan."""
