@@ -11,7 +11,10 @@ from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import truth_of
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
+from bros_sim.schedulers import SCHEDULERS
+from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.tgi import PREFILL_TOKENS
+from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_defaults import v0_batched_tokens, v1_limits
 
 PROFILE: PathKey = ("cluster", "profile")
@@ -172,15 +175,17 @@ def _limits(
             "max_total_tokens": total,
             "max_input_tokens": max(total - 1, 1),
         }
-    if scheduler.get("kind") != "vllm":
+    cls = SCHEDULERS.get(str(scheduler.get("kind")), object)
+    if not issubclass(cls, VllmScheduler | OrderedScheduler):
         return {}
+    chunked = getattr(cls, "cuts_prompts", scheduler.get("enable_chunked_prefill") is not False)
     tokens, seqs = v1_limits(
         profile.gpu.name,
         profile.gpu.memory_gib,
         max_model_len,
         tokens=_count(scheduler.get(TOKENS)),
         seqs=_count(scheduler.get(SEQS)),
-        chunked=scheduler.get("enable_chunked_prefill") is not False,
+        chunked=chunked,
     )
     return {TOKENS: tokens, SEQS: seqs}
 

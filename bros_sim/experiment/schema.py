@@ -20,6 +20,7 @@ from bros_sim.request import ServiceClass
 from bros_sim.routers import ROUTERS, Router
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.base import Scheduler
+from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.tgi import PREFILL_TOKENS, TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
@@ -38,13 +39,16 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 """Every table of components, by the name that `bros-sim list` knows it by."""
 
 KV_SIZE = {"num_gpu_blocks": "that of the cluster or its profile"}
+V1_LIMITS = {
+    "max_num_batched_tokens": "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384",
+    "max_num_seqs": "256 on an A100 or below 70 GiB, else 1024",
+}
+"""vLLM's own choice by the GPU, and for every `OrderedScheduler`, to compare like with like."""
 SUPPLIED: Mapping[type, Mapping[str, str]] = {
     **dict.fromkeys(KV_MANAGERS.values(), KV_SIZE),
     BidirectionalKV: {**KV_SIZE, "cpu_blocks": "the CPU memory of the profile (host.kv_gib)"},
-    VllmScheduler: {
-        "max_num_batched_tokens": "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384",
-        "max_num_seqs": "256 on an A100 or below 70 GiB, else 1024",
-    },
+    VllmScheduler: V1_LIMITS,
+    **{cls: V1_LIMITS for cls in SCHEDULERS.values() if issubclass(cls, OrderedScheduler)},
     TgiScheduler: {
         "max_batch_prefill_tokens": f"{PREFILL_TOKENS}, at most the model length",
         "max_input_tokens": "one less than max_total_tokens",

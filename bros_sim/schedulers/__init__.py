@@ -2,9 +2,14 @@
 
 from bros_sim.schedulers.base import Scheduler
 from bros_sim.schedulers.bros import BrosScheduler
+from bros_sim.schedulers.edf import EdfScheduler
+from bros_sim.schedulers.least_slack import LeastSlackScheduler
+from bros_sim.schedulers.orca import OrcaScheduler
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
+from bros_sim.schedulers.sarathi import SarathiScheduler
 from bros_sim.schedulers.sjf import SjfScheduler
 from bros_sim.schedulers.srpf import SrpfScheduler
+from bros_sim.schedulers.static_priority import StaticPriorityScheduler
 from bros_sim.schedulers.tgi import TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
@@ -12,13 +17,18 @@ from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
 SCHEDULERS: dict[str, type[Scheduler]] = {
     "bros": BrosScheduler,
     "bros_rr": RoundRobinScheduler,
+    "edf": EdfScheduler,
+    "least_slack": LeastSlackScheduler,
+    "orca": OrcaScheduler,
+    "sarathi": SarathiScheduler,
     "sjf": SjfScheduler,
     "srpf": SrpfScheduler,
+    "static_priority": StaticPriorityScheduler,
     "tgi": TgiScheduler,
     "vllm": VllmScheduler,
     "vllm_v0": VllmV0Scheduler,
 }
 """``kind`` in YAML -> class; a new scheduler is one file and one line here."""
 
-NEVER_PREEMPT: tuple[type, ...] = (TgiScheduler,)
+NEVER_PREEMPT: tuple[type, ...] = (OrcaScheduler, TgiScheduler)
 """Schedulers that work only with a KV manager that reserves (`KVManager.reserves`)."""

@@ -44,6 +44,7 @@ class Attempt:
             fits = view.kv.extend_all(jobs) == len(jobs)
         else:
             fits = view.kv.extend_decodes()
+        fits = fits and not self.policy.leaves_too_little(step)
         if not fits:
             step.lack = Lack(None, MEMORY, waits=False)
         return fits

@@ -65,6 +65,10 @@ class OrderedPolicy:
         """Running jobs that keep their KV and compute nothing in this iteration, and why."""
         return ()
 
+    def leaves_too_little(self, step: Step) -> bool:  # noqa: ARG002
+        """Whether memory counts as lacking though every decode has found its room."""
+        return False
+
     def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
         """Whether a running job is evicted if a waiting one can start instead."""
         return False

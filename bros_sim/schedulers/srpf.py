@@ -1,13 +1,23 @@
-"""Shortest remaining processing first: the preemptive form of shortest job first.
+"""Shortest remaining processing first, and Niyama's shortest remaining prompt first.
 
-What remains of a job is what it has to compute and its predicted output, in tokens: of a job
-without KV all its tokens count again. A waiting job with less left than a running one takes its
-seat or memory, if that lets it start; what was evicted is recomputed, and the larger for it.
+``remaining: total``, the preemptive form of shortest job first: what remains of a job is what it
+has to compute and its predicted output, in tokens; of a job without KV all its tokens count again.
+A waiting job with less left than a running one takes its seat or memory, if that lets it start;
+what was evicted is recomputed, and the larger for it.
 
-Simplified: see `sjf`; and preemption costs what recompute costs, there is no swapping.
+``remaining: prompt``, the baseline "SRPF" of Niyama (arXiv 2503.22562; deadline_scheduler.py and
+sequence.py of its branch of microsoft/sarathi-serve): the prompt tokens left decide who gets the
+budget, those under way and waiting alike. Nothing is predicted and nobody is evicted for another.
+
+Simplified: see `sjf`; and preemption costs what recompute costs, there is no swapping. Niyama's
+engine has no preemption at all (it asserts that memory suffices); here the job with the most left
+is recomputed when it does not.
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_doc import Doc
 
 from bros_sim.job import JobView
 from bros_sim.schedulers.ordered import OrderedScheduler
@@ -19,19 +29,28 @@ from bros_sim.schedulers.queues import Rank
 class SrpfScheduler(LengthPrediction, OrderedScheduler):
     """Shortest remaining processing first by predicted tokens, with preemption by recompute."""
 
+    remaining: Annotated[
+        Literal["total", "prompt"],
+        Doc("what counts: prompt and predicted output, or the prompt alone (Niyama's SRPF)"),
+    ] = "total"
+
     @property
     def mirrors(self) -> str:
         """What this policy follows."""
+        if self.remaining == "prompt":
+            return "shortest remaining prompt first (SRPF of Niyama, arXiv 2503.22562)"
         return f"shortest remaining processing first (textbook), lengths by {self.lengths}"
 
     def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
         """Tokens that remain: known ones without KV, and predicted ones."""
         computed = job.num_computed if self.runs(job) else 0
+        if self.remaining == "prompt":
+            return (job.num_tokens - computed,)
         return (job.prompt_tokens + self.output_tokens(job) - computed,)
 
     def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:
         """Less remains of the taker; the difference only grows while the victim runs."""
-        return self.rank(taker, now) < self.rank(victim, now)
+        return self.remaining == "total" and self.rank(taker, now) < self.rank(victim, now)
 
     def finished(self, job: JobView) -> None:
         """See `Scheduler.finished`."""

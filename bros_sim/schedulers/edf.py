@@ -1,0 +1,55 @@
+"""Earliest deadline first, by the deadline of the next token.
+
+A token's deadline is `Slo.deadline`; a request-level one (``e2e_s``) binds as well. The deadline of
+a waiting job is that of its first token, or of the one that it lacks since it was evicted, so it
+does not change while it waits. Jobs without any come last, real-time before best-effort, then by
+arrival. Where memory is short, the job with the latest deadline is recomputed.
+
+Without ``preempts_be`` who runs goes on. With it, a waiting real-time job takes the seat or the
+memory of best-effort ones, whatever their own deadlines.
+
+EDF is a textbook's policy (Liu and Layland, 1973); as in Niyama's baseline (arXiv 2503.22562) it
+orders prompts here, while decodes run in every iteration. Simplified: no admission control, so that
+under overload late jobs keep others from being in time.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_doc import Doc
+
+from bros_sim.job import JobView
+from bros_sim.request import ServiceClass
+from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.queues import Rank
+
+
+def next_due_s(job: JobView) -> float:
+    """When the next token of a job is due; infinity when nothing binds it."""
+    token_s = job.slo.deadline(job.arrival_s, job.num_output + 1)
+    whole_s = math.inf if job.slo.e2e_s is None else job.arrival_s + job.slo.e2e_s
+    return min(token_s, whole_s)
+
+
+@dataclass
+class EdfScheduler(OrderedScheduler):
+    """Earliest deadline of the next token first."""
+
+    preempts_be: Annotated[
+        bool, Doc("a waiting real-time request takes seat and memory of best-effort ones")
+    ] = False
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "earliest deadline first (textbook)"
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """The next deadline; without any, by class."""
+        return (next_due_s(job), job.priority)
+
+    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
+        """Best-effort jobs give way to real-time ones."""
+        real_time = taker.service_class is ServiceClass.RT
+        return self.preempts_be and real_time and victim.service_class is ServiceClass.BE

@@ -1,0 +1,55 @@
+"""Least slack first: the time to the next token's deadline, less the time that it still takes.
+
+As `edf`, but a long prompt counts as more urgent than a short one with the same deadline. What a
+prompt still takes is what the policy's estimate says of its chunks alone, one after the other.
+Decodes beside it are not counted, and a decode counts as nothing: it takes everybody one iteration.
+Everybody's slack shrinks alike, so the order of those who wait stays what it was (deadline less
+predicted time) and needs no sorting anew.
+
+A textbook's policy (least laxity first); Scorpio and AccelGen order by slack as well. Simplified: a
+job that can no longer be in time has the least slack of all and goes first.
+"""
+
+from dataclasses import dataclass, field
+
+from bros_sim.job import JobView
+from bros_sim.latency.base import StepShape
+from bros_sim.schedulers.base import ReplicaView
+from bros_sim.schedulers.edf import EdfScheduler, next_due_s
+from bros_sim.schedulers.estimate import Estimate
+from bros_sim.schedulers.queues import Rank
+
+
+@dataclass
+class LeastSlackScheduler(EdfScheduler):
+    """Least time to spare until the next token's deadline first."""
+
+    _estimate: Estimate | None = field(init=False, default=None)
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "least slack first (textbook)"
+
+    def begin(self, view: ReplicaView) -> None:
+        """Learn what prompts take; who came before that is ranked anew."""
+        if self._estimate is not view.estimate:
+            self._estimate = view.estimate
+            self.rerank(view.now)
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """The latest instant to start at; without a deadline, by class."""
+        return (next_due_s(job) - self._needs_s(job), job.priority)
+
+    def _needs_s(self, job: JobView) -> float:
+        """Predicted seconds until the next token, with the engine for itself."""
+        if self._estimate is None or job.decoding:
+            return 0.0
+        done = job.num_computed if self.runs(job) else 0
+        seconds = 0.0
+        while (tokens := min(job.num_tokens - done, self.token_limit)) > 0:
+            decodes = tokens == 1
+            chunks = () if decodes else ((tokens, done),)
+            seconds += self._estimate.step_s(StepShape(chunks, decodes, decodes * (done + 1)))
+            done += tokens
+        return seconds

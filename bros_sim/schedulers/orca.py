@@ -1,0 +1,51 @@
+"""Orca (Yu et al., OSDI'22): iteration-level batching, with memory reserved for a request's life.
+
+Its Algorithm 1: requests by arrival; all that run go on, a new one joins with its whole prompt if
+the batch has fewer than ``max_bs`` members and its ``max_tokens`` slots are free, else nobody
+behind it joins either. What is reserved is never lacking, so nobody is preempted.
+
+Exact: the selection, with one worker (no pipeline). Memory is what the KV manager `reserved` says:
+prompt and ``max_tokens`` of output, less the last token, in blocks. Orca's own K/V slots are
+single tokens (``block_size: 1``), and its ``max_tokens`` is one number for prompt and output. The
+`orca` scheduler of Sarathi-Serve's repository reserves the model length for everybody.
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_doc import Doc
+from annotated_types import Ge
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.ordered import OrderedLoop
+from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.queues import Rank
+
+
+@dataclass
+class OrcaScheduler(OrderedLoop):
+    """Orca: FCFS, whole prompts beside decodes, memory reserved for life, no preemption."""
+
+    max_num_seqs: Annotated[int, Ge(1), Doc("most requests of an iteration (Orca's max_bs)")] = 256
+
+    caches_prefixes: ClassVar[bool] = False
+    cuts_prompts: ClassVar[bool] = False
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "Orca (OSDI'22), Algorithm 1 with one worker"
+
+    @property
+    def token_limit(self) -> int:
+        """None."""
+        return sys.maxsize
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """By arrival alone."""
+        return ()
+
+    def has_seat(self, job: JobView, step: Step) -> bool:  # noqa: ARG002
+        """Whether the batch has room."""
+        return sum(step.running) < self.max_num_seqs

@@ -1,0 +1,91 @@
+"""Sarathi-Serve (OSDI'24, arXiv 2403.02310): stall-free batching within a token budget.
+
+Read in its repository (microsoft/sarathi-serve: sarathi_scheduler.py, base_block_space_manager.py,
+config.py). An iteration computes at most ``chunk_size`` tokens:
+
+1. Every running request whose prompt is done decodes one token, in order of arrival. Each must find
+   a free block, whether or not it needs one; where there is none, the latest arrival of all running
+   is recomputed: it waits at the head of the queue, its tokens as the prompt.
+2. Prompts under way go on, in order of arrival, each with what is left of the budget.
+3. Waiting requests join, FCFS, the head or nobody: it needs all blocks of its prompt, with a
+   hundredth of all blocks left free (``watermark``), a seat, and a token of the budget.
+
+Exact: these rules, and that a prompt's blocks are all taken when it joins, so that decodes alone
+can lack memory. Simplified: a request alone needs neither watermark nor a block that it does not
+use (the engine would never admit the first, and preempt the second for ever). Where a hundredth of
+all blocks is less than one, the engine could take back in the iteration whom it has just preempted;
+here nobody joins then. Left out: the dynamic schedule of chunk sizes (off by default), pipeline
+stages. There is no prefix cache.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from annotated_doc import Doc
+from annotated_types import Ge, Lt
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.base import ReplicaView
+from bros_sim.schedulers.ordered import OrderedLoop
+from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.queues import Rank
+
+
+@dataclass
+class SarathiScheduler(OrderedLoop):
+    """Sarathi-Serve: decodes first, then prompts in chunks, within one token budget; FCFS."""
+
+    chunk_size: Annotated[int, Ge(1), Doc("token budget of an iteration")] = 512
+    max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 128
+    watermark: Annotated[
+        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
+    ] = 0.01
+
+    caches_prefixes: ClassVar[bool] = False
+    finishes_prompts: ClassVar[bool] = True
+
+    @property
+    def mirrors(self) -> str:
+        """Engine whose decisions these are."""
+        return "Sarathi-Serve (OSDI'24, arXiv 2403.02310), its repository's scheduler"
+
+    def refuses(self, max_model_len: int) -> str | None:  # noqa: ARG002
+        """Every running request has to find a token in the budget."""
+        if self.chunk_size < self.max_num_seqs:
+            return f"chunk_size {self.chunk_size} is below max_num_seqs {self.max_num_seqs}"
+        return None
+
+    @property
+    def token_limit(self) -> int:
+        """Most tokens of an iteration."""
+        return self.chunk_size
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """By arrival alone."""
+        return ()
+
+    def has_seat(self, job: JobView, step: Step) -> bool:  # noqa: ARG002
+        """Whether fewer run than may."""
+        return sum(step.running) < self.max_num_seqs
+
+    def spare_blocks(self, job: JobView, step: Step) -> int:  # noqa: ARG002
+        """The watermark."""
+        return int(self.watermark * step.view.kv.num_gpu_blocks)
+
+    def leaves_too_little(self, step: Step) -> bool:
+        """The last to decode took no block and there was none, though others run that give way."""
+        kv = step.view.kv
+        if kv.free_blocks or kv.reserves or sum(step.running) == 1 or not step.decodes:
+            return False
+        gone = {gone.job.id for gone in step.evictions}
+        decoding = (job for job in self._running.values() if job.decoding and job.id not in gone)
+        last = max(decoding, key=lambda job: job.id)
+        return last.num_computed % kv.block_size > 0
+
+    def lasts(self, view: ReplicaView) -> int:
+        """Iterations in which everybody surely finds a free block."""
+        kv = view.kv
+        if kv.reserves or view.num_decodes == 0:
+            return super().lasts(view)
+        rounds = max(kv.free_blocks - 1, 0) // view.num_decodes
+        return 1 + rounds * kv.block_size

@@ -1,0 +1,65 @@
+"""Static priority with a reserve: real-time first, and a share that best-effort leaves free.
+
+Waiting requests and prompts are served real-time first, then by arrival; decodes of both classes
+run in every iteration. Best-effort requests never take the last ``reserved_seats`` of the seats,
+and join only while ``reserved_blocks`` of all KV blocks stay free (what runs already may grow into
+them). So a real-time request finds a seat and memory without a preemption; where memory is short
+all the same, the latest arrival of best-effort is recomputed first. With ``preempts_be``
+a waiting real-time request also takes a best-effort one's seat or memory.
+
+What operators do by hand (priority classes with reserved capacity); vLLM's priority policy
+(`vllm` with ``policy: priority``) has no reserve. No published system is mirrored.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Ge, Lt
+
+from bros_sim.job import JobView
+from bros_sim.request import ServiceClass
+from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.queues import Rank
+
+BE = ServiceClass.BE
+
+
+@dataclass
+class StaticPriorityScheduler(OrderedScheduler):
+    """Real-time before best-effort, with seats and KV blocks that best-effort leaves free."""
+
+    reserved_seats: Annotated[
+        float, Ge(0), Lt(1), Doc("share of the seats that best-effort requests never take")
+    ] = 0.1
+    reserved_blocks: Annotated[
+        float, Ge(0), Lt(1), Doc("share of all KV blocks left free when best-effort joins others")
+    ] = 0.1
+    preempts_be: Annotated[
+        bool, Doc("a waiting real-time request takes seat and memory of best-effort ones")
+    ] = False
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "static priority with a reserve (textbook)"
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """By class."""
+        return (job.priority,)
+
+    def has_seat(self, job: JobView, step: Step) -> bool:
+        """Best-effort leaves the reserve, whoever sits in it."""
+        kept = int(self.reserved_seats * self.max_num_seqs)
+        crowded = job.service_class is BE and step.running[1] >= self.max_num_seqs - kept
+        return not crowded and super().has_seat(job, step)
+
+    def spare_blocks(self, job: JobView, step: Step) -> int:
+        """Best-effort leaves the reserve free."""
+        share = self.reserved_blocks if job.service_class is BE else 0.0
+        return int(share * step.view.kv.num_gpu_blocks)
+
+    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
+        """Best-effort jobs give way to real-time ones."""
+        return self.preempts_be and victim.service_class is BE and taker.service_class is not BE

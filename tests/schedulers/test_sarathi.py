@@ -1,0 +1,93 @@
+"""`sarathi`, rule by rule; every iteration takes 1 s."""
+
+import pytest
+from scripted import ask, column, firsts, iterations, play, tokens
+
+from bros_sim.schedulers.sarathi import SarathiScheduler
+
+
+def policy(**options):
+    defaults = {"chunk_size": 32, "max_num_seqs": 8, "watermark": 0.0}
+    return SarathiScheduler(**defaults | options)
+
+
+def test_decodes_come_first_and_prompts_fill_the_budget():
+    table = play(policy(), ask(20, 4), ask(40, 3), ask(10, 2))
+    assert iterations(table)[:4] == [(32, 0), (31, 1), (7, 2), (0, 3)]
+    assert firsts(table) == [1.0, 2.0, 3.0]
+
+
+def test_a_decode_is_never_stalled_by_a_prompt():
+    table = play(policy(), ask(10, 6), ask(120, 2, 0.5))
+    assert tokens(table)[0] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_prompts_are_served_in_order_of_arrival():
+    table = play(policy(), ask(70, 1), ask(10, 1, 0.5), ask(1, 1, 0.5))
+    assert iterations(table) == [(32, 0), (32, 0), (16, 1)]
+
+
+def test_all_blocks_of_a_prompt_are_taken_when_it_joins():
+    """The second fits beside the first chunk, not beside the prompt."""
+    table = play(policy(), ask(80, 1), ask(2, 1, 0.5), blocks=5)
+    assert firsts(table) == [3.0, 4.0]
+
+
+def test_the_first_that_cannot_be_allocated_blocks_those_behind():
+    table = play(policy(chunk_size=99), ask(30, 3), ask(40, 2), ask(10, 2), blocks=4)
+    assert firsts(table) == [1.0, 4.0, 4.0]
+
+
+def test_seats_are_limited():
+    table = play(policy(max_num_seqs=1), ask(10, 3), ask(10, 2))
+    assert firsts(table) == [1.0, 4.0]
+
+
+@pytest.mark.parametrize(("watermark", "second"), [(0.1, 1.0), (0.3, 4.0)])
+def test_who_joins_leaves_the_watermark_free(watermark, second):
+    kept = policy(watermark=watermark, chunk_size=200)
+    assert firsts(play(kept, ask(96, 3), ask(20, 2), blocks=10)) == [1.0, second]
+
+
+def test_a_request_alone_needs_no_watermark():
+    table = play(policy(watermark=0.5), ask(155, 3), blocks=10)
+    assert column(table, "status") == ["completed"]
+
+
+def test_the_latest_arrival_is_recomputed_and_waits_at_the_head():
+    arrivals = ask(16, 3), ask(32, 4), ask(16, 1, 0.5)
+    table = play(policy(chunk_size=99), *arrivals, blocks=4)
+    assert column(table, "num_preemptions") == [0, 1, 0]
+    assert tokens(table)[1] == [1.0, 4.0, 5.0, 6.0]
+    assert firsts(table)[2] == 4.0
+
+
+def test_a_prompt_under_way_gives_way_to_an_earlier_decode():
+    table = play(policy(), ask(16, 4), ask(64, 2), blocks=5)
+    assert column(table, "num_preemptions") == [0, 1]
+
+
+def test_each_decode_must_find_a_free_block_even_if_it_needs_none():
+    table = play(policy(chunk_size=99), ask(17, 2), ask(17, 3), blocks=4)
+    assert column(table, "num_preemptions") == [0, 1]
+    table = play(policy(chunk_size=99), ask(17, 2), ask(16, 2), blocks=4)
+    assert column(table, "num_preemptions") == [0, 0]
+
+
+@pytest.mark.parametrize("blocks", range(6, 14))
+def test_a_stretch_ends_before_anybody_is_preempted(blocks):
+    arrivals = ask(10, 60), ask(15, 60), ask(20, 9)
+    at_once = play(policy(), *arrivals, blocks=blocks)
+    one_by_one = play(policy(), *arrivals, blocks=blocks, longest_stretch=1)
+    assert iterations(at_once) == iterations(one_by_one)
+    assert blocks > 10 or sum(column(at_once, "num_preemptions"))
+
+
+def test_prefixes_are_not_cached():
+    table = play(policy(), ask(40, 1, prefix=(7, 8, 9)), ask(40, 1, 3.5, prefix=(7, 8, 9)))
+    assert column(table, "cached_tokens") == [0, 0]
+
+
+def test_a_budget_below_the_seats_is_refused():
+    assert SarathiScheduler().refuses(4096) is None
+    assert "below max_num_seqs" in SarathiScheduler(chunk_size=100).refuses(4096)
