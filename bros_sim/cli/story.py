@@ -20,6 +20,7 @@ WHATS = {
 REASONS = {
     "budget": "it asks for {value:,.0f} tokens, the iteration has {limit:,.0f} left",
     "seats": "all {limit:,.0f} seats are taken",
+    "outranked": "{other} goes before it and takes its seat",
     "batch_cap": "the batch of {limit:,.0f} is full",
     "memory": "it needs {value:,.0f} KV blocks, {limit:,.0f} are free",
     "deadline": "the batch would take {value_ms:,.1f} ms, {whose} token is due in {limit_ms:,.1f}",

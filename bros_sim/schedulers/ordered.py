@@ -161,7 +161,7 @@ class OrderedLoop(OrderedPolicy):
     def _notes(self, step: Step) -> tuple[Note, ...]:
         gone = {gone.job.id for gone in step.evictions}
         return (
-            *(Note(job, lack.reason, lack.job) for job, lack in step.evictions),
+            *(gone.note() for gone in step.evictions),
             *(note for note in (*step.idle, *step.notes) if note.job.id not in gone),
         )
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from bros_sim.job import JobView
 from bros_sim.schedulers.base import ReplicaView
-from bros_sim.schedulers.notes import BUDGET, MEMORY, SEATS, Note
+from bros_sim.schedulers.notes import BUDGET, MEMORY, OUTRANKED, SEATS, Note
 
 
 class Lack(NamedTuple):
@@ -25,6 +25,10 @@ class Eviction(NamedTuple):
 
     job: JobView
     lack: Lack
+
+    def note(self) -> Note:
+        """Who got its seat or memory."""
+        return Note(self.job, OUTRANKED if self.lack.reason == SEATS else MEMORY, self.lack.job)
 
 
 @dataclass(slots=True)
