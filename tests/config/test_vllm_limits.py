@@ -82,3 +82,9 @@ def test_vllm_v0_takes_the_model_length():
     assert limits(old) == (8192, 256)
     assert limits(old, cluster__profile="h100-80gb/llama-3-8b-tp1") == (8192, 256)
     assert limits(old, cluster__max_model_len=500) == (2048, 256)
+
+
+def test_rivals_of_vllm_get_the_limits_of_vllm():
+    text = EXPERIMENT.replace("{kind: vllm}", "{kind: edf}")
+    assert limits(text, cluster__profile="a100-80gb/llama-3-8b-tp1") == SMALL
+    assert limits(text, cluster__profile="h100-80gb/llama-3-8b-tp1") == LARGE

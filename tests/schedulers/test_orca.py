@@ -1,9 +1,13 @@
 """`orca`, rule by rule; every iteration takes 1 s."""
 
+import pytest
 from scripted import ask, column, firsts, iterations, play
 
+from bros_sim.errors import InputError
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.schedulers.orca import OrcaScheduler
+from tests.cli.conftest import EXPERIMENT
+from tests.config.test_experiment import points
 
 
 def orca(*requests, slots=10_000, **options):
@@ -29,3 +33,9 @@ def test_slots_are_reserved_for_the_longest_output_and_the_head_waits_for_them()
 def test_nobody_is_preempted():
     table = orca(*(ask(10, 9) for _ in range(9)), slots=60)
     assert column(table, "num_preemptions") == [0] * 9
+
+
+def test_memory_that_is_not_reserved_is_refused():
+    text = EXPERIMENT.replace("{kind: vllm}, kv: {kind: paged}", "{kind: orca}, kv: {kind: paged}")
+    with pytest.raises(InputError, match=r"FCFS\.kv: the scheduler never preempts"):
+        points(text)

@@ -61,6 +61,20 @@ def test_the_head_starts_or_nobody():
     assert firsts(table) == [1.0, 5.0, 5.0]
 
 
+def test_nobody_passes_a_head_that_cannot_start_beside_a_prompt_under_way():
+    policy = Lifo(max_num_batched_tokens=30, max_num_seqs=4)
+    table = play(policy, ask(64, 1), ask(1, 1, 0.5), ask(40, 1, 0.5), blocks=6)
+    assert firsts(table) == [3.0, 5.0, 5.0]
+
+
+def test_a_job_alone_finds_a_seat():
+    class Full(Lifo):
+        def has_seat(self, job, step):
+            return False
+
+    assert firsts(play(Full(), ask(), ask())) == [4.0, 1.0]
+
+
 def test_who_starts_leaves_prompts_under_way_what_they_lack():
     """The second would fit beside the first chunk of the first, but not beside all of it."""
     policy = Lifo(max_num_batched_tokens=20, max_num_seqs=4)

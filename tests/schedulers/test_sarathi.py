@@ -28,9 +28,8 @@ def test_prompts_are_served_in_order_of_arrival():
 
 
 def test_all_blocks_of_a_prompt_are_taken_when_it_joins():
-    """The second fits beside the first chunk, not beside the prompt."""
-    table = play(policy(), ask(80, 1), ask(2, 1, 0.5), blocks=5)
-    assert firsts(table) == [3.0, 4.0]
+    table = play(policy(), ask(70, 1), blocks=7)
+    assert table.steps["free_blocks"].tolist() == [2, 2, 2]
 
 
 def test_the_first_that_cannot_be_allocated_blocks_those_behind():
