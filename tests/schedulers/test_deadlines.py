@@ -58,6 +58,13 @@ def test_best_effort_takes_nothing_from_anybody(policy):
     assert column(table, "num_preemptions") == [0, 0]
 
 
+@BOTH
+def test_real_time_takes_nothing_from_real_time(policy):
+    arrivals = ask(10, 9, slo=due(9)), ask(10, 2, 1.5, slo=due(1))
+    table = play(policy(preempts_be=True, max_num_seqs=1), *arrivals)
+    assert column(table, "num_preemptions") == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"), [(EdfScheduler, [5.0, 1.0]), (LeastSlackScheduler, [4.0, 5.0])]
 )

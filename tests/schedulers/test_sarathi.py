@@ -1,6 +1,9 @@
 """`sarathi`, rule by rule; every iteration takes 1 s."""
 
+import random
+
 import pytest
+from sarathi_model import Engine, Sequence, serve
 from scripted import ask, column, firsts, iterations, play, tokens
 
 from bros_sim.schedulers.sarathi import SarathiScheduler
@@ -90,3 +93,39 @@ def test_prefixes_are_not_cached():
 def test_a_budget_below_the_seats_is_refused():
     assert SarathiScheduler().refuses(4096) is None
     assert "below max_num_seqs" in SarathiScheduler(chunk_size=100).refuses(4096)
+
+
+class Recorded(SarathiScheduler):
+    """Writes down what each iteration computes."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.log = []
+
+    def settle(self, plan, view):
+        gone = {job.id for job in plan.evicted}
+        decodes = (job for job in self.running_jobs() if job.decoding and job.id not in gone)
+        computed = {job.id: 1 for job in decodes} | {job.id: n for job, n in plan.chunks}
+        self.log.append((view.now, computed))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_iteration_is_that_of_a_second_transcription(seed):
+    draw = random.Random(seed)
+    preempted = 0
+    for _ in range(40):
+        shapes = [(draw.randint(1, 60), draw.randint(1, 40)) for _ in range(draw.randint(2, 12))]
+        times = sorted(draw.randint(0, 20) / 2 for _ in shapes)
+        limits = {"chunk_size": draw.choice([8, 32, 90]), "max_num_seqs": draw.randint(1, 8)}
+        blocks, size = draw.randint(12, 40), draw.choice([4, 8])
+        scheduler = Recorded(watermark=draw.choice([0.1, 0.2]), **limits)
+        arrivals = (ask(p, n, at) for (p, n), at in zip(shapes, times, strict=True))
+        table = play(scheduler, *arrivals, blocks=blocks, size=size, longest_stretch=1)
+        fits = [p + n - 1 <= blocks * size for p, n in shapes]
+        rows = [(i, at, p, n) for i, ((p, n), at) in enumerate(zip(shapes, times, strict=True))]
+        kept = int(scheduler.watermark * (blocks + 1))
+        engine = Engine(*limits.values(), kept, blocks, size)
+        expected = serve(engine, [Sequence(*row) for row in rows if fits[row[0]]])
+        assert scheduler.log == expected
+        preempted += sum(column(table, "num_preemptions"))
+    assert preempted > 20

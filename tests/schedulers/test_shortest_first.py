@@ -66,7 +66,7 @@ def test_srpf_of_niyama_hands_out_the_budget_by_the_prompt_that_is_left():
 
 
 def test_srpf_of_niyama_evicts_nobody_for_another():
-    policy = SrpfScheduler(remaining="prompt", max_num_seqs=1)
+    policy = SrpfScheduler(remaining="prompt", max_num_seqs=1, max_num_batched_tokens=20)
     table = play(policy, ask(50, 9), ask(1, 1, 0.5))
     assert column(table, "num_preemptions") == [0, 0]
     assert "Niyama" in policy.mirrors

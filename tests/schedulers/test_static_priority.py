@@ -35,6 +35,11 @@ def test_real_time_takes_the_reserved_seats_and_any_other():
     assert firsts(table) == [1.0, 1.0, 1.0, 1.0, 4.0]
 
 
+def test_real_time_finds_a_reserved_seat_beside_best_effort():
+    arrivals = ask(cls=BE), ask(cls=BE), ask(at=0.5), ask(cls=BE, at=0.5)
+    assert firsts(play(policy(max_num_seqs=4, reserved_seats=0.5), *arrivals)) == [1, 1, 2, 4]
+
+
 @pytest.mark.parametrize(("share", "second"), [(0.0, 1.0), (0.5, 4.0)])
 def test_best_effort_leaves_a_share_of_the_blocks(share, second):
     shared = policy(reserved_blocks=share)
