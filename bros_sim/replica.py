@@ -63,6 +63,7 @@ class Replica:
     _admissions: int = field(init=False, default=0)
     _stretch: Stretch | None = field(init=False, default=None)
     _last: Stretch | None = field(init=False, default=None)
+    _paused: bool = field(init=False, default=False)
     _clock: StepClock = field(init=False)
     _lag: OneStepLag | None = field(init=False, default=None)
 
@@ -96,7 +97,7 @@ class Replica:
 
     @property
     def last_durations_s(self) -> Sequence[float]:
-        """Durations of the iterations since the last plan; empty after a pause."""
+        """Durations of the iterations since the last plan, also when a pause came after them."""
         if self._last is None:
             return ()
         ends: list[float] = self._last.ends_s.tolist()
@@ -157,7 +158,7 @@ class Replica:
     def start_step(self, now: float) -> float | None:
         """Plan and begin the next iteration(s); the instant at which they end, or None if idle."""
         if not self._jobs:
-            self._last = None
+            self._paused = True
             if self._lag and self._lag.let_go():
                 self.kv.commit()
             return None
@@ -166,6 +167,7 @@ class Replica:
         self.kv.commit()
         copies = self.kv.take_copies()
         self._log_decisions(plan, copies)
+        self._paused = False
         self._apply(plan)
         shape = self._shape(plan)
         idle = not shape.chunks and not shape.decode_jobs
@@ -239,7 +241,7 @@ class Replica:
         if self._lag is None:
             return self.scheduler.plan(self)
         last = self._last
-        self._lag.reveal(self.now if last is None else last.last_start_s)
+        self._lag.reveal(self.now if self._paused or last is None else last.last_start_s)
         plan = self.scheduler.plan(self)
         idle = not (self._cohort.size or plan.chunks or plan.evicted)
         if idle and self._lag.pending:

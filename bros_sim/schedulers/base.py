@@ -63,7 +63,7 @@ class ReplicaView(Protocol):
 
     @property
     def last_durations_s(self) -> Sequence[float]:
-        """Durations of the iterations since the last plan; empty after a pause."""
+        """Durations of the iterations since the last plan, also when a pause came after them."""
         ...
 
     @property

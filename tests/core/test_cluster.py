@@ -260,3 +260,21 @@ def test_times_lie_on_the_clock_grid():
     times = table.requests[["arrival_s", "first_token_s", "last_token_s"]].to_numpy()
     assert (times * 2**30 % 1 == 0).all()
     assert ONE_SECOND is not UNEVEN
+
+
+def test_a_pause_hides_no_iteration_from_a_policy():
+    """What a policy learns of durations does not depend on how iterations were grouped (L11)."""
+
+    class Listening(VllmScheduler):
+        def plan(self, view):
+            if view.now <= 200.0:  # what comes after the last plan nobody can hear
+                heard.extend(view.last_durations_s)
+            return super().plan(view)
+
+    requests = [make_request(n, arrival_s=100.0 * n, output=5) for n in range(3)]
+    told = []
+    for longest in (1, 4096):
+        heard: list[float] = []
+        run(requests, make_replica(scheduler=Listening(), longest_stretch=longest))
+        told.append(heard)
+    assert told[0] == told[1] == [1.0] * 10
