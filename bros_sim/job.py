@@ -52,6 +52,11 @@ class JobView(Protocol):
         ...
 
     @property
+    def system_prompt_tokens(self) -> int:
+        """Tokens at the start of the prompt that its whole stream shares."""
+        ...
+
+    @property
     def decoding(self) -> bool:
         """Whether it decodes one token in every iteration (member of the decode cohort)."""
         ...
@@ -121,6 +126,7 @@ class Job:
         "service_class",
         "slo",
         "swapped_blocks",
+        "system_prompt_tokens",
         "target_output",
     )
 
@@ -134,6 +140,7 @@ class Job:
         self.slo = request.slo
         self.prompt_tokens = request.prompt_tokens
         self.max_tokens = request.max_tokens
+        self.system_prompt_tokens = request.system_prompt_tokens
         self.first_scheduled_s: float | None = None
         self.first_token_s: float | None = None
         self.decoding = False

@@ -47,6 +47,7 @@ class Request:
     the cap that the client states, which a policy may see. ``prefix_hashes`` holds one chained
     content key for each block of ``hash_block_tokens`` prompt tokens (equal key = equal prefix up
     to and including that block), the last block possibly partial; empty = nothing is shared.
+    ``system_prompt_tokens`` of the prompt are the system prompt of the stream.
     """
 
     stream: str
@@ -59,6 +60,7 @@ class Request:
     slo: Slo
     prefix_hashes: tuple[int, ...] = ()
     hash_block_tokens: int = 16
+    system_prompt_tokens: int = 0
 
     @property
     def request_id(self) -> str:

@@ -162,6 +162,8 @@ def stream_of(name: str, stream: schema.Stream) -> Stream:
         lengths=stream.lengths,
         slo=Slo(stream.slo.ttft_s, stream.slo.tpot_s, stream.slo.e2e_s),
         max_tokens=stream.max_tokens,
+        system_prompt_tokens=stream.system_prompt_tokens,
+        refrag=stream.refrag,
     )
 
 

@@ -26,6 +26,7 @@ from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
 from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
 from bros_sim.workload.replay import Replay, TwinArrivals
+from bros_sim.workload.prompts import Refrag
 
 TABLES: Mapping[str, Mapping[str, type]] = {
     "schedulers": SCHEDULERS,
@@ -85,6 +86,12 @@ class Stream(Strict):
     )
 
     @model_validator(mode="after")
+    system_prompt_tokens: int = Field(
+        0, ge=0, le=10**9, description="tokens before every prompt, the same ones in all of them"
+    )
+    refrag: Refrag | None = Field(
+        None, description="retrieved context that is compressed (arXiv 2509.01092)"
+    )
     def _has_lengths(self) -> "Stream":
         if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
             raise fault(("lengths",), MISSING)

@@ -18,6 +18,10 @@ Labels = Mapping[str, Data]
 """Sweep path -> its value; of a whole point also ``system`` and ``seed``."""
 
 
+CUTS = {"lengths", "max_tokens", "system_prompt_tokens", "refrag"}
+"""What of a stream can cut its requests, or not go with its trace."""
+
+
 @dataclass(frozen=True)
 class Tried:
     """One stream as some points have it: the values of the grid behind it, and what was cut."""
@@ -81,7 +85,7 @@ def _try(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Iterato
     if _known(f"{name} {spec.duration_s} {whole}", seen):
         return
     files = [str(path) for path in (*files_of(stream.arrivals), *files_of(stream.lengths))]
-    cuts = stream.model_dump_json(include={"lengths", "max_tokens"})
+    cuts = stream.model_dump_json(include=CUTS)
     known = _known(f"{name} {files} {cuts}", seen)
     if isinstance(stream.arrivals, Replay) or not known:
         made_of = stream_of(name, stream)

@@ -9,7 +9,6 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +20,11 @@ from bros_sim.request import Request, ServiceClass, Slo
 from bros_sim.workload.arrivals import Bag, Clients, OpenArrivals
 from bros_sim.workload.caps import Headroom, MaxTokens
 from bros_sim.workload.lengths import Empirical, LengthModel, Pairs
+from bros_sim.workload.prompts import Hashes, Refrag, salted, system_prompt
 from bros_sim.workload.replay import Replay, TwinArrivals
 from bros_sim.workload.traces import Trace
 
 BLOCK = 1024
-Hashes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Stream:
 
     ``lengths`` may be left out where the arrivals bring their own: a replayed trace has its rows,
     a twin its histogram (and prefix model). A class, SLO or cap in a trace's row goes before the
-    stream's.
+    stream's. All prompts begin with the same ``system_prompt_tokens``, besides their lengths.
     """
 
     name: str
@@ -43,10 +42,25 @@ class Stream:
     lengths: LengthModel | None = None
     slo: Slo = field(default_factory=Slo)
     max_tokens: MaxTokens = field(default_factory=Headroom)
+    system_prompt_tokens: int = 0
+    refrag: Refrag | None = None
 
     def __post_init__(self) -> None:
         if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
             raise InputError(f"workload.{self.name}: lengths: this key is missing")
+
+    def prompts(self, lengths: NDArray[np.int64], *, hashed: bool) -> NDArray[np.int64]:
+        """Tokens that the engine sees of prompts of these lengths.
+
+        Raises:
+            InputError: They are ``hashed``, and would be others than those of the hashes.
+        """
+        if hashed and (self.refrag or self.system_prompt_tokens):
+            raise InputError(
+                "prompts with prefix hashes take no system_prompt_tokens and no refrag"
+            )
+        seen = self.refrag.positions(lengths) if self.refrag else lengths
+        return seen + self.system_prompt_tokens
 
     def files(self) -> tuple[Path, ...]:
         """Files that the requests depend on, for the fingerprint of a result."""
@@ -104,6 +118,7 @@ def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop
         times = stream.arrivals.times(duration_s, rng)
     prompts, outputs = _lengths(stream, seed, len(times))
     hashes, block_tokens = _twin_prefixes(stream, prompts, seed)
+    prompts = stream.prompts(prompts, hashed=hashes is not None)
     outputs, caps, truncated = _capped(outputs, stream.max_tokens.caps(outputs))
     slos, classes = [_slo(stream)] * len(times), [stream.service_class] * len(times)
     columns = _Columns(
@@ -131,23 +146,17 @@ class _Columns(NamedTuple):
 def _requests(
     stream: Stream, columns: _Columns, hashes: Hashes | None, block_tokens: int
 ) -> list[Request]:
-    nothing: list[tuple[int, ...]] = [()] * len(columns.times)
-    prefixes = nothing if hashes is None else _salted(hashes, stream.name)
+    count, shared = len(columns.times), stream.system_prompt_tokens
+    if shared:
+        prefixes, block_tokens = system_prompt(shared, stream.name) * count, shared
+    else:
+        prefixes = [()] * count if hashes is None else salted(hashes, stream.name)
     return [
-        Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens)
+        Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens, shared)
         for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(
             zip(*columns, prefixes, strict=True)
         )
     ]
-
-
-def _salted(hashes: Hashes, stream: str) -> list[tuple[int, ...]]:
-    """Hashes made the stream's own, so that two streams never share a prefix by accident."""
-    salt = zlib.crc32(stream.encode()) << 31 | zlib.crc32(stream[::-1].encode()) >> 1
-    sizes = [len(row) for row in hashes]
-    flat = np.fromiter(chain.from_iterable(hashes), np.int64, sum(sizes))
-    own = np.bitwise_xor(flat, salt).tolist()
-    return [tuple(own[a:b]) for a, b in pairwise(accumulate(sizes, initial=0))]
 
 
 def _capped(
@@ -202,10 +211,11 @@ def _of_trace(
         classes = [trace.service_class[n] or stream.service_class for n in order]
     hashes = trace.prefix_hashes
     taken = None if hashes is None else tuple(hashes[n] for n in order)
+    prompts = stream.prompts(trace.prompt_tokens[rows], hashed=hashes is not None)
     columns = _Columns(
         classes,
         times.tolist(),
-        trace.prompt_tokens[rows].tolist(),
+        prompts.tolist(),
         outputs.tolist(),
         caps.tolist(),
         _slos(stream.slo, trace, rows),
@@ -230,9 +240,12 @@ def _slos(slo: Slo, trace: Trace, rows: NDArray[np.intp]) -> list[Slo]:
 
 def _closed(stream: Stream, clients: Clients, seed: int) -> ClosedLoop:
     blocks: dict[int, list[tuple[int, int, int]]] = {}
+    shared = stream.system_prompt_tokens
+    (prefix,) = system_prompt(shared, stream.name)
 
     def draw(number: int) -> int:
-        prompts, outputs = _block(stream, seed, number)
+        lengths, outputs = _block(stream, seed, number)
+        prompts = stream.prompts(lengths, hashed=False)
         outputs, caps, truncated = _capped(outputs, stream.max_tokens.caps(outputs))
         blocks[number] = list(zip(prompts.tolist(), outputs.tolist(), caps.tolist(), strict=True))
         return truncated
@@ -243,7 +256,17 @@ def _closed(stream: Stream, clients: Clients, seed: int) -> ClosedLoop:
             draw(number)
         prompt, output, cap = blocks[number][row]
         return Request(
-            stream.name, index, stream.service_class, arrival_s, prompt, output, cap, stream.slo
+            stream.name,
+            index,
+            stream.service_class,
+            arrival_s,
+            prompt,
+            output,
+            cap,
+            stream.slo,
+            prefix,
+            shared or 16,
+            shared,
         )
 
     truncated = draw(0)
