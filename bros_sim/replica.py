@@ -16,7 +16,7 @@ from bros_sim.cohort import DecodeCohort
 from bros_sim.decisions import decisions_of
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job
-from bros_sim.kv.base import Copy, Direction, KVManager
+from bros_sim.kv.base import ChangesCost, Copy, Direction, KVManager
 from bros_sim.lag import OneStepLag
 from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
 from bros_sim.latency.link import HostLink
@@ -66,10 +66,13 @@ class Replica:
     _paused: bool = field(init=False, default=False)
     _clock: StepClock = field(init=False)
     _lag: OneStepLag | None = field(init=False, default=None)
+    _cost: ChangesCost | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self._clock = StepClock(self.latency, self.scheduler.overhead_share, self.noise)
         self._cohort.track_longest = self._clock.skewed is not None
+        if isinstance(self.kv, ChangesCost):
+            self._cost = self.kv
         if self.async_scheduling:
             self._lag = OneStepLag(self.scheduler, self.kv)
         if self.explain:
@@ -164,10 +167,10 @@ class Replica:
             return None
         self.now = now
         plan = self._plan()
+        self._paused = False
         self.kv.commit()
         copies = self.kv.take_copies()
         self._log_decisions(plan, copies)
-        self._paused = False
         self._apply(plan)
         shape = self._shape(plan)
         idle = not shape.chunks and not shape.decode_jobs
@@ -295,6 +298,8 @@ class Replica:
         decodes, kv_tokens = self._cohort.size, sum(self._cohort.kv_tokens)
         if plan.stalls:
             decodes = kv_tokens = 0
+        elif self._cost:
+            kv_tokens -= self._cost.spared_kv_tokens
         longest = self._cohort.longest_kv() if self._clock.skewed and decodes else 0
         if not plan.chunks:
             return StepShape((), decodes, kv_tokens, longest)
@@ -313,7 +318,8 @@ class Replica:
         if repeat > 1:
             until_finish = self._cohort.iterations_to_finish()
             repeat = min(repeat, until_finish, 1 + self.kv.spare_iterations())
-        return self._clock.ends_s(shape, self.log.iterations(self.index), repeat)
+        pace = self._cost.pace if self._cost else 1.0
+        return self._clock.ends_s(shape, self.log.iterations(self.index), repeat, pace)
 
     def _copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
         """Tokens to copy for the plan just committed, noted with the jobs they belong to."""

@@ -75,10 +75,15 @@ class StepClock:
         if isinstance(self.latency, SkewAware):
             self.skewed = self.latency
 
-    def ends_s(self, shape: StepShape, iteration: int, repeat: int) -> NDArray[np.float64]:
-        """Cumulated durations of ``repeat`` iterations, of which ``iteration`` is the first."""
+    def ends_s(
+        self, shape: StepShape, iteration: int, repeat: int, pace: float = 1.0
+    ) -> NDArray[np.float64]:
+        """Cumulated durations of ``repeat`` iterations, of which ``iteration`` is the first.
+
+        ``pace``: a factor on all of them.
+        """
         if repeat <= 1:
-            seconds = self.latency.step_s(shape) * self._stretching
+            seconds = self.latency.step_s(shape) * self._stretching * pace
             if self.noise:
                 seconds *= float(self.noise.factors(iteration, 1)[0])
             return np.array([max(TICK_S, on_grid(seconds))])
@@ -86,7 +91,7 @@ class StepClock:
             durations = self.skewed.skewed_decode_s(shape, repeat)
         else:
             durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
-        durations = durations * self._stretching
+        durations = durations * self._stretching * pace
         if self.noise:
             durations *= self.noise.factors(iteration, repeat)
         return np.cumsum(np.maximum(TICK_S, to_grid(durations)))

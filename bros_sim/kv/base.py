@@ -10,7 +10,7 @@ its block crossings are counted in bulk (`extend_decodes`, `advance`).
 
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from bros_sim.job import JobView
 
@@ -32,6 +32,21 @@ class Copy(NamedTuple):
     tokens: int
     job: JobView
     blocks: int = 0
+
+
+@runtime_checkable
+class ChangesCost(Protocol):
+    """A KV manager whose state changes what an iteration costs."""
+
+    @property
+    def spared_kv_tokens(self) -> int:
+        """KV tokens of the decode cohort that an iteration reads for several members at once."""
+        ...
+
+    @property
+    def pace(self) -> float:
+        """Factor on the duration of every iteration."""
+        ...
 
 
 class KVManager(Protocol):

@@ -1,6 +1,6 @@
 """Paged KV cache with prefix caching: vLLM V1's KVCacheManager, by the block."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Literal
@@ -15,6 +15,7 @@ from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.journal import Journal
 from bros_sim.kv.pool import Block, BlockPool, Key
+from bros_sim.kv.relay import SharedReads
 
 VllmRelease = Literal["0.11.2", "0.13.0", "0.33.0"]
 """The vLLM releases whose rules differ; each stands for those up to the next."""
@@ -53,12 +54,16 @@ class PagedKV:
     cpu_blocks: Annotated[
         int, Ge(0), Doc("blocks' worth of KV slots on the CPU for a scheduler that swaps")
     ] = 0
+    relay_attention: Annotated[
+        bool, Doc("read the KV of a stream's system prompt once for 64 requests (2402.14808)")
+    ] = False
     _tables: dict[int, _Table] = field(init=False, default_factory=dict)
     _extended: set[int] = field(init=False, default_factory=set)
     _crossings: Crossings = field(init=False)
     _journal: Journal = field(init=False, default_factory=Journal)
     _pool: BlockPool = field(init=False)
     _cpu: CpuStore = field(init=False)
+    _relay: SharedReads = field(init=False, default_factory=SharedReads)
 
     def __post_init__(self) -> None:
         self._crossings = Crossings(self.block_size)
@@ -89,6 +94,16 @@ class PagedKV:
     def free_blocks(self) -> int:
         """Blocks that nobody holds now, the open draft included."""
         return self._pool.free
+
+    @property
+    def spared_kv_tokens(self) -> int:
+        """See `ChangesCost.spared_kv_tokens`."""
+        return self._relay.spared
+
+    @property
+    def pace(self) -> float:
+        """See `ChangesCost.pace`."""
+        return 1.0
 
     # -- drafts ---------------------------------------------------------------------------------
 
@@ -142,7 +157,7 @@ class PagedKV:
         from_free = sum(block.refs == 0 for block in blocks)
         need = self._blocks(num_tokens) - len(blocks)
         full = max(need, self._blocks(must_fit) - len(blocks))
-        if full + from_free + spare > self.free_blocks:
+        if not self._has_room(full + from_free + spare):
             return False
         for block in blocks:
             self._pool.touch(block)
@@ -168,7 +183,7 @@ class PagedKV:
             return not job.decoding and self.admit(job, num_tokens, (), must_fit=0, spare=0)
         table = self._tables[job.id]
         need = self._blocks(num_tokens) - self._blocks(self._tokens(job, table))
-        if need > self.free_blocks:
+        if not self._has_room(need):
             return False
         self._pool.take(need)
         if job.decoding:
@@ -197,7 +212,7 @@ class PagedKV:
     def extend_decodes(self) -> bool:
         """See `KVManager.extend_decodes`."""
         need = self._crossings.due()
-        if need > self.free_blocks:
+        if not self._has_room(need):
             return False
         self._pool.take(need)
         return True
@@ -238,6 +253,9 @@ class PagedKV:
         if job.decoding:
             self._crossings.remove(job.num_computed)
             self._journal.on_undo(partial(self._crossings.add, job.num_computed))
+            for prompt in self._relayed(job, table):
+                self._relay.remove(*prompt)
+                self._journal.on_undo(partial(self._relay.add, *prompt))
         self._pool.give(min(partly, 1), hashed=False)
         private = range(len(table.shared), full)
         if resumable and self.enable_prefix_caching:
@@ -254,12 +272,17 @@ class PagedKV:
     def join(self, job: JobView) -> None:
         """See `KVManager.join`."""
         self._crossings.add(job.num_computed)
+        for prompt in self._relayed(job, self._tables[job.id]):
+            self._relay.add(*prompt)
 
     def leave(self, job: JobView) -> None:
         """See `KVManager.leave`; a job that was just swapped out has left already."""
         if not self._cpu.tokens(job):
             self._crossings.remove(job.num_computed)
-            self._tables[job.id].tokens = job.num_computed
+            table = self._tables[job.id]
+            table.tokens = job.num_computed
+            for prompt in self._relayed(job, table):
+                self._relay.remove(*prompt)
 
     def spare_iterations(self) -> int:
         """See `KVManager.spare_iterations`."""
@@ -289,6 +312,17 @@ class PagedKV:
                 f"L4: {self.free_blocks} free ({self._pool.listed()} listed) + {held} held"
                 f" != {self.usable_blocks} blocks"
             )
+        relay = SharedReads()
+        for job_id, table in self._tables.items():
+            if running[job_id].decoding:
+                for prompt in self._relayed(running[job_id], table):
+                    relay.add(*prompt)
+        if relay.spared != self._relay.spared:
+            raise LawBroken(f"L4: {self._relay.spared} KV tokens spared, should be {relay.spared}")
+
+    def _has_room(self, blocks: int) -> bool:
+        """Whether so many blocks are free."""
+        return blocks <= self.free_blocks
 
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
@@ -300,6 +334,12 @@ class PagedKV:
 
     def _keys(self, job: JobView) -> tuple[Key, ...]:
         return job.block_keys(self.block_size) if self.enable_prefix_caching else ()
+
+    def _relayed(self, job: JobView, table: _Table) -> Iterator[tuple[Block, int]]:
+        """The last block and the tokens of the job's system prompt, if it is read once."""
+        blocks = job.system_prompt_tokens // self.block_size
+        if self.relay_attention and 0 < blocks <= len(table.shared):
+            yield table.shared[blocks - 1], blocks * self.block_size
 
     def _cache(self, table: _Table) -> None:
         """Make every full block of a shareable prefix hittable."""
