@@ -43,15 +43,14 @@ def simulate(
 
     All replicas write into one log; what is unfinished at the end is logged as such.
     """
+    first = replicas[0]
+    blocks = first.kv.usable_blocks  # a KV manager may have more, or fewer, in the end
     cluster = _Cluster(replicas, router, on_grid(duration_s))
     cluster.serve(sources)
     with _without_cyclic_gc():
         cluster.run(on_grid(duration_s + drain_s))
-    first = replicas[0]
     return first.log.tables(
-        duration_s=duration_s,
-        usable_blocks=first.kv.usable_blocks,
-        block_size=first.kv.block_size,
+        duration_s=duration_s, usable_blocks=blocks, block_size=first.kv.block_size
     )
 
 

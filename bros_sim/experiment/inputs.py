@@ -111,6 +111,8 @@ def _with_kv_sizes(document: Document, profile: Profile | None) -> Document:
         if isinstance(kv, dict) and "num_gpu_blocks" not in kv and _knows_kind(kv):
             blocks = own if isinstance(own, int) and own >= ANY_SIZE else _blocks(kv, profile)
             document = _supply(document, (*path, "num_gpu_blocks"), blocks)
+        if profile and isinstance(kv, dict) and kv.get("kind") == "kunserve_like":
+            document = _supply(document, (*path, "extra_blocks"), _dropped_blocks(kv, profile))
         if profile and profile.host and isinstance(kv, dict) and kv.get("kind") == "bidirectional":
             blocks = _cpu_blocks(kv, profile.host.kv_gib, profile.kv_bytes_per_token)
             document = _supply(document, (*path, "cpu_blocks"), blocks)
@@ -145,6 +147,14 @@ def _cpu_blocks(kv: Mapping[str, Data], gib: float, token_bytes: int) -> int:
     """What the host's memory for KV holds, in blocks of this manager's size."""
     size = _count(kv.get("block_size")) or BLOCK_SIZE
     return int(gib * 2**30) // (size * token_bytes)
+
+
+def _dropped_blocks(kv: Mapping[str, Data], profile: Profile) -> int:
+    """What fits into the room of the parameters that a replica of a group can do without."""
+    group = _count(kv.get("group")) or 2
+    size = _count(kv.get("block_size")) or BLOCK_SIZE
+    dropped = profile.weight_bytes * (group - 1) // group
+    return dropped // (size * profile.kv_bytes_per_token)
 
 
 def _with_limits(document: Document, profile: Profile) -> Document:

@@ -8,6 +8,9 @@ from bros_sim.errors import InputError
 from bros_sim.experiment.build import draw_model, latency_model, noise_of
 from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import Model, truth_of
+from bros_sim.kv.base import KVManager
+from bros_sim.kv.kunserve_like import KunserveLikeKV
+from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.base import LatencyModel, StepShape
 from bros_sim.latency.profile import Profile
 from bros_sim.schedulers import NEVER_PREEMPT
@@ -71,12 +74,23 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
         if isinstance(system.scheduler, NEVER_PREEMPT) and not system.kv.reserves:
             why = "the scheduler never preempts: it needs a KV manager that reserves, as `reserved`"
             yield document.fault(("systems", name, "kv"), why)
+        if why := _lacks(system.kv, spec.cluster.replicas):
+            yield document.fault(("systems", name, "kv"), why)
         if system.kv.can_lend and profile.host is None:
             why = f"profile {profile.id} has no `host`: what copies to the CPU cost is not known"
             yield document.fault(("systems", name, "kv"), why)
     why = spec.cluster.router.refuses(spec.cluster.replicas)
     if why:
         yield document.fault(("cluster", "router"), why)
+
+
+def _lacks(kv: KVManager, replicas: int) -> str | None:
+    """What an option of a KV manager needs and does not find."""
+    if isinstance(kv, PagedKV) and kv.relay_attention and not kv.enable_prefix_caching:
+        return "relay_attention needs enable_prefix_caching: else every request has its own copy"
+    if isinstance(kv, KunserveLikeKV) and replicas % kv.group:
+        return f"{replicas} replicas are no whole groups of {kv.group}"
+    return None
 
 
 def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:

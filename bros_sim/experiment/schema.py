@@ -14,6 +14,7 @@ from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.base import KVManager
 from bros_sim.kv.bidirectional import BidirectionalKV
+from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.profile import DEFAULT_PROFILE
 from bros_sim.request import ServiceClass
@@ -25,8 +26,8 @@ from bros_sim.schedulers.tgi import PREFILL_TOKENS, TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
 from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
-from bros_sim.workload.replay import Replay, TwinArrivals
 from bros_sim.workload.prompts import Refrag
+from bros_sim.workload.replay import Replay, TwinArrivals
 
 TABLES: Mapping[str, Mapping[str, type]] = {
     "schedulers": SCHEDULERS,
@@ -48,6 +49,7 @@ V1_LIMITS = {
 SUPPLIED: Mapping[type, Mapping[str, str]] = {
     **dict.fromkeys(KV_MANAGERS.values(), KV_SIZE),
     BidirectionalKV: {**KV_SIZE, "cpu_blocks": "the CPU memory of the profile (host.kv_gib)"},
+    KunserveLikeKV: {**KV_SIZE, "extra_blocks": "the parameters' share beyond 1 / group"},
     VllmScheduler: V1_LIMITS,
     **{cls: V1_LIMITS for cls in SCHEDULERS.values() if issubclass(cls, OrderedScheduler)},
     TgiScheduler: {
@@ -84,14 +86,14 @@ class Stream(Strict):
     max_tokens: Annotated[Any, Kinds("rule for max_tokens", MAX_TOKENS)] = Field(
         default_factory=MAX_TOKENS["headroom"], description="the cap that a client states"
     )
-
-    @model_validator(mode="after")
     system_prompt_tokens: int = Field(
         0, ge=0, le=10**9, description="tokens before every prompt, the same ones in all of them"
     )
     refrag: Refrag | None = Field(
         None, description="retrieved context that is compressed (arXiv 2509.01092)"
     )
+
+    @model_validator(mode="after")
     def _has_lengths(self) -> "Stream":
         if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
             raise fault(("lengths",), MISSING)

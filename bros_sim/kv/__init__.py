@@ -2,11 +2,13 @@
 
 from bros_sim.kv.base import KVManager
 from bros_sim.kv.bidirectional import BidirectionalKV
+from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
 
 KV_MANAGERS: dict[str, type[KVManager]] = {
     "bidirectional": BidirectionalKV,
+    "kunserve_like": KunserveLikeKV,
     "paged": PagedKV,
     "reserved": ReservedKV,
 }

@@ -212,9 +212,13 @@ class Profile:
         if self.kv.gpu_memory_utilization is None or self.kv.reserve_gib is None:
             return None
         usable = (self.gpu.memory_gib * self.kv.gpu_memory_utilization - self.kv.reserve_gib) * GIB
-        weights = self.model.parameters * BYTES[self.dtype]
         block = self.kv_bytes_per_token * self.kv.block_size
-        return int((self.tp * usable - weights) // block)
+        return int((self.tp * usable - self.weight_bytes) // block)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the model's parameters, over all GPUs of the replica."""
+        return self.model.parameters * BYTES[self.dtype]
 
     def latency_model(self, cls: type[M]) -> M:
         """The latency model of class ``cls``.

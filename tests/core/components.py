@@ -14,6 +14,7 @@ from bros_sim.request import Request, ServiceClass, Slo
 SMALL: dict[str, st.SearchStrategy[Any]] = {
     "num_gpu_blocks": st.integers(12, 60),
     "block_size": st.sampled_from([1, 2, 4, 16]),
+    "extra_blocks": st.sampled_from([0, 5, 20]),
     "cpu_blocks": st.sampled_from([0, 6, 200]),
     "max_num_batched_tokens": st.sampled_from([8, 24, 64, 120, 400]),
     "max_batch_prefill_tokens": st.sampled_from([8, 24, 64, 120, 400]),
@@ -64,6 +65,7 @@ def any_requests(draw: st.DrawFn) -> list[Request]:
 def _request(draw: st.DrawFn, index: int, arrival_s: float) -> Request:
     prompt, output = draw(st.integers(1, 60)), draw(st.integers(1, 30))
     group, shared = draw(st.integers(0, 1)), draw(st.integers(0, 12))
+    system_prompt = draw(st.sampled_from([0, 8, 24]))
     return Request(
         stream="test",
         index=index,
@@ -75,4 +77,5 @@ def _request(draw: st.DrawFn, index: int, arrival_s: float) -> Request:
         slo=Slo(0.4, 0.2),
         prefix_hashes=tuple(100 * group + i for i in range(shared)),
         hash_block_tokens=4,
+        system_prompt_tokens=min(system_prompt, 4 * shared, prompt),
     )
