@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-gpu test-all lint bench paper validate kernel-fits clean
+.PHONY: help setup demo test test-gpu test-all lint bench paper related validate kernel-fits clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -42,6 +42,11 @@ paper: setup  ## Run the BROS paper's experiments, write docs/paper-reproduction
 	for file in experiments/paper/*.yaml; do \
 	  $(BIN)/bros-sim run $$file --format json > /dev/null || exit 1; done
 	$(BIN)/python -m benchmarks.paper results docs/paper-reproduction.md
+
+related: setup  ## Run RelayAttention, REFRAG and kunserve_like, write docs/related.md
+	for name in relay_attention refrag kunserve_like; do \
+	  $(BIN)/bros-sim run experiments/$$name.yaml --format json > /dev/null || exit 1; done
+	$(BIN)/python -m benchmarks.related results docs/related.md
 
 validate: setup  ## Replay a real run, write docs/validation.md (needs ../shared)
 	$(BIN)/python -m benchmarks.validation ../shared docs/validation.md

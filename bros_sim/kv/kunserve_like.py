@@ -24,9 +24,9 @@ class KunserveLikeKV(PagedKV):
     Simplified: each replica drops and restores for itself, in the iteration that lacks a block or
     finishes a job, not with its group or by a monitor (the authors' code: every 0.1 s). What the
     pipeline costs is the number ``slowdown``. Its default is inferred: two replicas of
-    experiments/kunserve_like.yaml that wait for each other after every iteration take 1.11 to 1.16
-    times as long (docs/related.md); sending activations is not in it. A replica has its own share of the new room alone, though a pipelined group could share
-    all of its KV. Exchanging the KV of running requests, and bringing parameters back, cost nothing
+    experiments/kunserve_like.yaml that wait for each other after every iteration take 1.12 to 1.19
+    times as long (docs/related.md); sending activations is not in it. A replica has its own share
+    of the new room alone, though a pipelined group could share all of its KV. Exchanging the KV of running requests, and bringing parameters back, cost nothing
     (the paper overlaps them with computation). Groups that merge further are not modelled.
     """
 

@@ -68,6 +68,17 @@ def test_a_drop_is_undone_with_the_draft():
     assert (kv.usable_blocks, kv.free_blocks, kv.pace) == (4, 4, 1.0)
 
 
+@pytest.mark.parametrize(("preempted", "pace"), [(True, 2.0), (False, 1.0)])
+def test_a_preemption_brings_no_parameters_back(preempted, pace):
+    """Memory is short, or nobody would be preempted."""
+    kv = KunserveLikeKV(**SMALL, extra_blocks=3, slowdown=2.0)
+    job = Job(0, make_request(prompt=25), 0.0)
+    kv.admit(job, 25, (), must_fit=0, spare=0)
+    kv.release(job, resumable=preempted)
+    assert kv.pace == pace
+    assert kv.free_blocks == kv.usable_blocks
+
+
 def test_a_pipeline_is_never_slower_than_one_batch_after_the_other():
     with pytest.raises(ValueError, match=r"slowdown 2\.5 is over group 2"):
         KunserveLikeKV(9, slowdown=2.5)

@@ -53,6 +53,8 @@ def test_only_whole_blocks_of_the_same_prompt_are_shared():
     assert steps_ms(odd, relay_attention=True)[0][1] == 1 + 2 * 41 - 32
     strangers = [chat(0, hashed=7), chat(1, hashed=8)]
     assert steps_ms(strangers, relay_attention=True)[0] == steps_ms(strangers)[0]
+    alone = [make_request(n, prompt=40) for n in range(2)]
+    assert steps_ms(alone, relay_attention=True)[0] == steps_ms(alone)[0]
     copies = {"relay_attention": True, "enable_prefix_caching": False}
     assert steps_ms(odd, **copies)[0] == steps_ms(odd)[0]
 
