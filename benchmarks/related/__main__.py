@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.related.tables import answer, kunserve, lockstep, opened, refrag, relay
+from benchmarks.related.tables import answer, kunserve, lockstep, opened, reading, refrag, relay
 from bros_sim.store import replace_file
 
 TEMPLATE = Path(__file__).with_name("template.md")
@@ -16,10 +16,12 @@ def main() -> None:
     parser.add_argument("document", type=Path)
     arguments = parser.parse_args()
     folder: Path = arguments.results
+    shared = opened(folder / "relay-attention")
     compressed, burst = opened(folder / "refrag"), opened(folder / "kunserve-like")
     least, most = lockstep(burst)
     text = TEMPLATE.read_text().format(
-        relay=relay(opened(folder / "relay-attention")),
+        relay=relay(shared),
+        **reading(shared),
         refrag=refrag(compressed),
         answer=f"{answer(compressed):.0f}",
         kunserve=kunserve(burst),

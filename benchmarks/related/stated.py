@@ -12,6 +12,9 @@ RELAY_REQUESTS_S = {
 stat/noninteractive_bench_sharegpt/A100.Llama-2-7b-hf.csv of github.com/rayleizhu/vllm-ra.
 """
 
+RELAY_OUTPUT_TOKENS = 245
+"""Mean answer behind these: generated tokens/s over requests/s of the same file."""
+
 REFRAG_TTFT = {16: 16.53, 32: 32.99}
 """Compression -> TTFT of LLaMA / TTFT of REFRAG, embeddings cached (section 2, figures 2 and 8)."""
 

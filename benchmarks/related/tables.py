@@ -10,6 +10,7 @@ from benchmarks.related.stated import (
     REFRAG_AT,
     REFRAG_THROUGHPUT,
     REFRAG_TTFT,
+    RELAY_OUTPUT_TOKENS,
     RELAY_REQUESTS_S,
 )
 from bros_sim.results import ResultSet
@@ -59,6 +60,30 @@ def relay(results: ResultSet) -> str:
         lines.append(cells)
     head = ["tokens", "no prefix caching", "prefix caching", "RelayAttention"]
     return markdown([*head, "over prefix caching", "over none"], lines)
+
+
+def reading(results: ResultSet) -> dict[str, str]:
+    """Time of an output token, theirs and ours: for each token of a shared prompt, and the rest."""
+    rates = means(results, "request_throughput", SYSTEM_PROMPT)
+    cached = rates["Prefix caching"]
+    tokens = means(results, "output_throughput", SYSTEM_PROMPT) / rates
+    output = float(tokens["Prefix caching"].mean())
+    least, most = int(cached.index[0]), int(cached.index[-1])
+    theirs = {size: RELAY_REQUESTS_S[size] for size in (least, most)}
+    times = {
+        "ours": (1 / cached[least], 1 / cached[most], 1 / rates["RelayAttention"][least], output),
+        "theirs": (
+            1 / theirs[least][1],
+            1 / theirs[most][1],
+            1 / theirs[least][2],
+            RELAY_OUTPUT_TOKENS,
+        ),
+    }
+    told = {"output": f"{output:.0f}", "their_output": f"{RELAY_OUTPUT_TOKENS}"}
+    for who, (short, long, best, answer_tokens) in times.items():
+        told[f"{who}_read"] = f"{1e6 * (long - short) / (most - least) / answer_tokens:.2f}"
+        told[f"{who}_rest"] = f"{1e3 * best / answer_tokens:.2f}"
+    return told
 
 
 def refrag(results: ResultSet) -> str:

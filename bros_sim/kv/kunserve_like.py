@@ -26,8 +26,9 @@ class KunserveLikeKV(PagedKV):
     pipeline costs is the number ``slowdown``. Its default is inferred: two replicas of
     experiments/kunserve_like.yaml that wait for each other after every iteration take 1.12 to 1.19
     times as long (docs/related.md); sending activations is not in it. A replica has its own share
-    of the new room alone, though a pipelined group could share all of its KV. Exchanging the KV of running requests, and bringing parameters back, cost nothing
-    (the paper overlaps them with computation). Groups that merge further are not modelled.
+    of the new room alone, though a pipelined group could share all of its KV. Exchanging the KV of
+    running requests, and bringing parameters back, cost nothing (the paper overlaps them with
+    computation). Groups that merge further are not modelled.
     """
 
     extra_blocks: Annotated[
