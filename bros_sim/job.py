@@ -22,6 +22,11 @@ class JobView(Protocol):
         ...
 
     @property
+    def stream(self) -> str:
+        """Who sent it: the stream of the workload, as an engine knows clients by their keys."""
+        ...
+
+    @property
     def service_class(self) -> ServiceClass:
         """Real-time or best-effort."""
         ...
@@ -125,6 +130,7 @@ class Job:
         "residency_start",
         "service_class",
         "slo",
+        "stream",
         "swapped_blocks",
         "system_prompt_tokens",
         "target_output",
@@ -135,6 +141,7 @@ class Job:
         self.request = request
         self.arrival_s = arrival_s
         self.target_output = request.output_tokens
+        self.stream = request.stream
         self.service_class = request.service_class
         self.priority = request.service_class.priority
         self.slo = request.slo
