@@ -1,0 +1,82 @@
+"""Which new requests can be promised their first token in time: SLOs-Serve's dynamic programme."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+
+class Candidate(NamedTuple):
+    """A request that still has prompt tokens to compute."""
+
+    due_s: float
+    """Seconds from now until its first token is due."""
+    tokens: int
+    """Prompt tokens still to compute."""
+    blocks: int
+    """KV blocks that it may come to hold."""
+    promised: bool
+    """Whether it was accepted before, and must stay so."""
+
+
+class _State(NamedTuple):
+    """The best way to have accepted so many: most prompt tokens to spare, then least memory."""
+
+    surplus: float
+    free_blocks: int
+    chosen: tuple[int, ...] = ()
+
+
+def most_in_time(
+    candidates: Sequence[Candidate],
+    decodes: int,
+    free_blocks: int,
+    prompt_rate: Callable[[int], float],
+) -> tuple[int, ...]:
+    """Indices of as many new candidates as can be accepted, all of them and the promised in time.
+
+    ``candidates`` come in order of ``due_s``. Between two instants at which one is due the engine
+    computes ``prompt_rate(n)`` prompt tokens a second beside ``n`` decodes: the ``decodes`` now
+    running and whoever was accepted and is due by then. The tokens computed by each instant must
+    cover the prompts due by it. Of all ways to accept so many only the one with most tokens to
+    spare can matter later, so there is one state for each count. Memory is asked of that one
+    state: the choice may fall short of the optimum where memory, not time, is what binds.
+
+    Where the promised cannot all be in time any more, nobody new is accepted before them.
+    """
+    states, previous_s = {0: _State(0.0, free_blocks)}, 0.0
+    promised = decodes
+    for index, candidate in enumerate(candidates):
+        seconds, previous_s = candidate.due_s - previous_s, candidate.due_s
+        states = {
+            new: state._replace(surplus=state.surplus + seconds * prompt_rate(promised + new))
+            for new, state in states.items()
+        }
+        if candidate.promised:
+            states, promised = _keep(states, candidate), promised + 1
+        else:
+            states = _offer(states, index, candidate)
+    return states[max(states)].chosen
+
+
+def _keep(states: dict[int, _State], candidate: Candidate) -> dict[int, _State]:
+    """The promise binds: what breaks it is dropped, unless everything does."""
+    kept = {new: state for new, state in states.items() if state.surplus >= candidate.tokens}
+    if not kept:
+        fewest = min(states)
+        kept = {fewest: states[fewest]}
+    return {
+        new: state._replace(surplus=state.surplus - candidate.tokens) for new, state in kept.items()
+    }
+
+
+def _offer(states: dict[int, _State], index: int, candidate: Candidate) -> dict[int, _State]:
+    """Accept or decline, in each state; of two ways to the same count the better one stays."""
+    after = dict(states)
+    for new, state in states.items():
+        surplus = state.surplus - candidate.tokens
+        free = state.free_blocks - candidate.blocks
+        if surplus < 0 or free < 0:
+            continue
+        rival = after.get(new + 1)
+        if rival is None or (surplus, free) > (rival.surplus, rival.free_blocks):
+            after[new + 1] = _State(surplus, free, (*state.chosen, index))
+    return after
