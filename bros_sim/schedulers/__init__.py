@@ -3,6 +3,7 @@
 from bros_sim.schedulers.base import Scheduler
 from bros_sim.schedulers.bros import BrosScheduler
 from bros_sim.schedulers.edf import EdfScheduler
+from bros_sim.schedulers.fastserve import FastServeScheduler
 from bros_sim.schedulers.least_slack import LeastSlackScheduler
 from bros_sim.schedulers.orca import OrcaScheduler
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
@@ -13,11 +14,13 @@ from bros_sim.schedulers.static_priority import StaticPriorityScheduler
 from bros_sim.schedulers.tgi import TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
+from bros_sim.schedulers.vtc import VtcScheduler
 
 SCHEDULERS: dict[str, type[Scheduler]] = {
     "bros": BrosScheduler,
     "bros_rr": RoundRobinScheduler,
     "edf": EdfScheduler,
+    "fastserve": FastServeScheduler,
     "least_slack": LeastSlackScheduler,
     "orca": OrcaScheduler,
     "sarathi": SarathiScheduler,
@@ -27,6 +30,7 @@ SCHEDULERS: dict[str, type[Scheduler]] = {
     "tgi": TgiScheduler,
     "vllm": VllmScheduler,
     "vllm_v0": VllmV0Scheduler,
+    "vtc": VtcScheduler,
 }
 """``kind`` in YAML -> class; a new scheduler is one file and one line here."""
 

@@ -28,6 +28,8 @@ SMALL: dict[str, st.SearchStrategy[Any]] = {
     "reserved_blocks": st.sampled_from([0.0, 0.3]),
     "max_num_seqs": st.integers(1, 8),
     "batch_cap": st.integers(1, 8),
+    "base_quantum_s": st.sampled_from([0.005, 0.02]),
+    "starvation_s": st.sampled_from([0.05, 3.0]),
     "long_prefill_token_threshold": st.sampled_from([0, 0, 5, 20]),
     "watermark": st.sampled_from([0.0, 0.05]),
 }

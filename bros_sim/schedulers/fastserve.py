@@ -1,0 +1,143 @@
+"""FastServe: skip-join multi-level feedback queues (arXiv 2305.05920v3, section 4.2; NSDI '26).
+
+Checked against the authors' code (github.com/LLMServe/FastServe, 6da4b75, scheduler.py, "sj-mlfq").
+
+Exact: queue i has a quantum of ``base_quantum_s * quantum_ratio**i`` (the code's 10 ms and 2). A
+request joins, at the back, the highest queue whose quantum covers its first iteration alone as the
+estimate has it. Each iteration takes whole prompts and decodes together, from the first queue down,
+up to ``batch_cap`` jobs and ``max_num_batched_tokens`` prompt tokens. What an iteration takes
+counts for every member; beyond its quantum a member goes one queue down, to the front, and its
+count starts anew. Who is not in the batch keeps its KV. Where memory is short the last job of the
+lowest queue gives way. A job not served for ``starvation_s`` goes to the front of the first queue.
+
+Simplified, and why:
+- Who gives way is recomputed; FastServe moves its KV to the host, ahead of need, while others
+  compute. What is preempted for memory pays more here than there.
+- A prompt that finds no room for its tokens or its KV lets the decodes behind it go on (the code
+  ends the batch there), and nobody is admitted in an iteration that took memory from the running.
+- Starving jobs are looked for before every iteration, as the paper has it; the code looks every
+  1,000 iterations and counts a request that never ran as starving.
+- Who ran keeps its position in a queue; the code turns the order of a batch around each time.
+- No pipeline parallelism, beam search, or bound on KV in host memory.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Annotated, ClassVar
+
+from annotated_doc import Doc
+from annotated_types import Ge, Gt
+
+from bros_sim.job import JobView
+from bros_sim.latency.base import StepShape
+from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.schedulers.feedback import FeedbackQueues
+from bros_sim.schedulers.notes import BATCH_CAP, BUDGET, Note
+from bros_sim.schedulers.ordered import OrderedLoop
+from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.queues import Rank
+
+
+@dataclass
+class FastServeScheduler(OrderedLoop):
+    """FastServe: the queue of a job follows from its prompt and the service that it has had."""
+
+    base_quantum_s: Annotated[float, Gt(0), Doc("service in the first queue")] = 0.01
+    quantum_ratio: Annotated[float, Gt(1), Doc("quantum of a queue to that of the one above")] = 2.0
+    batch_cap: Annotated[int, Ge(1), Doc("most jobs of an iteration")] = 256
+    max_num_batched_tokens: Annotated[int, Ge(1), Doc("prompt tokens of an iteration")] = 2048
+    starvation_s: Annotated[float, Gt(0), Doc("without service for so long: to the front")] = 3.0
+    cuts_prompts: ClassVar[bool] = False
+    caches_prefixes: ClassVar[bool] = False
+    timeless: ClassVar[bool] = False
+    _queues: FeedbackQueues = field(init=False)
+    _arrived: list[JobView] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._queues = FeedbackQueues(self.base_quantum_s, self.quantum_ratio)
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "FastServe (arXiv 2305.05920v3; code of 6da4b75), preemption by recompute"
+
+    @property
+    def token_limit(self) -> int:
+        """Prompt tokens of an iteration."""
+        return self.max_num_batched_tokens
+
+    def budget(self, view: ReplicaView) -> int:
+        """Decodes do not count, those that paused included."""
+        return self.max_num_batched_tokens + view.num_decodes + len(self._outside)
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """Its queue, and its position in it."""
+        return self._queues.place(job.id)
+
+    def has_seat(self, job: JobView, step: Step) -> bool:  # noqa: ARG002
+        """Any number may hold KV; how many compute is for `grant`."""
+        return True
+
+    def grant(self, job: JobView, tokens: int, step: Step) -> int:
+        """All of them, if the batch has a place and the prompts in it leave room."""
+        full = step.decodes + len(step.chunks) >= self.batch_cap
+        decodes = self.runs(job) and tokens == 1
+        return 0 if full or not (decodes or tokens <= self._room(step)) else tokens
+
+    def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
+        """The batch is full, or the prompt too long for what is left."""
+        if step.decodes + len(step.chunks) >= self.batch_cap:
+            return Note(job, BATCH_CAP, limit=self.batch_cap)
+        return Note(job, BUDGET, None, tokens, self._room(step))
+
+    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:
+        """Whoever is served later gives way."""
+        return self.rank(victim, now) > self.rank(taker, now)
+
+    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+        """While everybody is in the batch, what queue they are in changes nothing."""
+        return 1 if self._waiting or self._outside else UNTIL_EVENT
+
+    def pauses(self, view: ReplicaView) -> Sequence[Note]:
+        """Running jobs for which the first ``batch_cap`` of all jobs leave no place."""
+        if len(self._running) + len(self._waiting) <= self.batch_cap:
+            return ()
+        ahead = islice(self._waiting, self.batch_cap)
+        jobs = [(self.rank(job, view.now), job.id) for job in chain(self._running.values(), ahead)]
+        batch = {job for _, job in heapq.nsmallest(self.batch_cap, jobs)}
+        left = (job for job in self._running.values() if job.id not in batch)
+        return [Note(job, BATCH_CAP, limit=self.batch_cap) for job in left]
+
+    def submit(self, job: JobView) -> None:
+        """It waits; the queue that it joins depends on the estimate, which `begin` has."""
+        self._queues.join(job.id, 0.0, job.arrival_s)
+        self._arrived.append(job)
+        super().submit(job)
+
+    def finished(self, job: JobView) -> None:
+        """See `Scheduler.finished`."""
+        self._queues.leave(job.id)
+        super().finished(job)
+
+    def begin(self, view: ReplicaView) -> None:
+        """Count what the last iterations took, and find a queue for those who arrived."""
+        self._queues.elapse(view.last_durations_s)
+        for job in self._arrived:
+            alone = view.estimate.step_s(StepShape(((job.prompt_tokens, 0),), 0, 0))
+            self._queues.join(job.id, alone, job.arrival_s)
+        promoted = self._queues.promote(view.now, self.starvation_s)
+        if self._arrived or promoted:
+            self._arrived.clear()
+            self.rerank(view.now)
+
+    def settle(self, plan: Plan, view: ReplicaView) -> None:
+        """Whom the iteration serves."""
+        if plan.chunks or plan.evicted or plan.paused:
+            decodes = self._running.keys() - self._outside.keys()
+            self._queues.serve(decodes | {job.id for job, _ in plan.chunks}, view.now)
+
+    def _room(self, step: Step) -> int:
+        """Prompt tokens that the iteration has left."""
+        return self.max_num_batched_tokens - sum(x for _, x in step.chunks if x > 1)
