@@ -44,10 +44,10 @@ class VtcScheduler(OrderedScheduler):
     output_weight: Annotated[float, Ge(0), Doc("price of an output token")] = 2.0
     _waiting: FairQueue = field(init=False)
     _decoding: Counter[str] = field(init=False, default_factory=Counter)
-    """Cohort members of each client."""
-    _members: set[int] = field(init=False, default_factory=set)
-    _served: Counter[str] = field(init=False, default_factory=Counter)
-    """Output tokens of each client in an iteration of the last plan."""
+    """Jobs of each client that get a token in every iteration of the last plan."""
+    _iteration: int = field(init=False, default=0)
+    _ahead: dict[int, int] = field(init=False, default_factory=dict)
+    """Of each of those jobs, the output tokens that are paid, less the iteration number."""
 
     def __post_init__(self) -> None:
         self._waiting = FairQueue(self._client, self.input_weight, self.output_weight)
@@ -74,7 +74,8 @@ class VtcScheduler(OrderedScheduler):
     def begin(self, view: ReplicaView) -> None:
         """Charge the iterations since the last plan, then look at arrivals."""
         iterations = len(view.last_durations_s)
-        self._waiting.charge({name: n * iterations for name, n in self._served.items()})
+        self._iteration += iterations
+        self._waiting.charge({name: jobs * iterations for name, jobs in self._decoding.items()})
         self._waiting.take_in()
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
@@ -83,15 +84,15 @@ class VtcScheduler(OrderedScheduler):
             self._drop(job)
         for job, _ in plan.chunks:
             if job.id not in self._outside:
-                self._members.add(job.id)
+                self._ahead[job.id] = job.num_output - self._iteration
                 self._decoding[self._client(job)] += 1
-        self._served = self._decoding.copy()
 
     def _client(self, job: JobView) -> str:
         return job.stream if self.clients == "stream" else job.service_class
 
     def _drop(self, job: JobView) -> None:
-        """The job decodes no more."""
-        if job.id in self._members:
-            self._members.remove(job.id)
-            self._decoding[self._client(job)] -= 1
+        """It gets no more tokens; what it got since the last plan is paid now."""
+        if (ahead := self._ahead.pop(job.id, None)) is not None:
+            client = self._client(job)
+            self._decoding[client] -= 1
+            self._waiting.charge({client: job.num_output - (ahead + self._iteration)})

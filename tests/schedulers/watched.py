@@ -1,0 +1,47 @@
+"""What each iteration of a small scripted run computes, to compare with plans written by hand."""
+
+import dataclasses
+from typing import Any
+
+from simulations import make_replica, make_request, run
+
+from bros_sim.kv.paged import PagedKV
+from bros_sim.log import RunLog, RunTables
+from bros_sim.replica import Replica
+from bros_sim.request import Request, ServiceClass
+
+RT, BE = ServiceClass.RT, ServiceClass.BE
+
+
+class Watched(Replica):
+    """Writes down who computes how many tokens, iteration by iteration."""
+
+    def start_step(self, now: float) -> float | None:
+        end_s = super().start_step(now)
+        if end_s is not None:
+            computed = {job.id: 1 for job in self._jobs.values() if job.decoding}
+            computed |= {job.id: tokens for job, tokens in self.plan.chunks}
+            self.seen.append(dict(sorted(computed.items())))
+        return end_s
+
+
+def watch(scheduler: Any, requests: list[Request], *, blocks: int = 1000, **parts: Any):
+    """Tokens by request of every iteration, and the tables; ``blocks`` of 16 tokens."""
+    kv = PagedKV(num_gpu_blocks=blocks + 1, enable_prefix_caching=False)
+    base = make_replica(RunLog(1), scheduler=scheduler, kv=kv, **({"longest_stretch": 1} | parts))
+    replica = Watched(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.init})
+    replica.seen = []
+    table = run(requests, replica)
+    assert (table.requests["status"] == "completed").all()
+    return replica.seen, table
+
+
+def column(table: RunTables, name: str) -> list[Any]:
+    """One value for each request, in order of arrival."""
+    return table.requests[name].tolist()
+
+
+def ask(index: int, prompt: int, output: int, at: float = 0.0, *, stream: str = "a", **more: Any):
+    """A request."""
+    request = make_request(index, prompt=prompt, output=output, arrival_s=at, **more)
+    return dataclasses.replace(request, stream=stream)
