@@ -68,6 +68,12 @@ def test_a_newcomer_above_takes_the_place_and_the_other_keeps_its_kv():
     assert column(table, "num_preemptions") == [0, 0]
 
 
+def test_who_goes_on_does_not_count_as_a_prompt():
+    requests = [ask(0, 20, 3), ask(1, 10, 1, 0.5), ask(2, 10, 1, 0.5), ask(3, 20, 1, 1.5)]
+    got = seen(requests, batch_cap=2, max_num_batched_tokens=20)
+    assert got == [{0: 20}, {1: 10, 2: 10}, {0: 1, 3: 20}, {0: 1}]
+
+
 def test_memory_is_taken_from_the_last_of_the_lowest_queue():
     requests = [ask(0, 16, 8), ask(1, 30, 3), ask(2, 10, 2, 0.5)]  # queues 1, 2 and 0
     got, table = watch(fastserve(), requests, blocks=4, estimate=TENTHS)
