@@ -11,6 +11,7 @@ from bros_sim.schedulers.sarathi import SarathiScheduler
 from bros_sim.schedulers.sjf import SjfScheduler
 from bros_sim.schedulers.srpf import SrpfScheduler
 from bros_sim.schedulers.static_priority import StaticPriorityScheduler
+from bros_sim.schedulers.tempo_like import TempoLikeScheduler
 from bros_sim.schedulers.tgi import TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
@@ -27,6 +28,7 @@ SCHEDULERS: dict[str, type[Scheduler]] = {
     "sjf": SjfScheduler,
     "srpf": SrpfScheduler,
     "static_priority": StaticPriorityScheduler,
+    "tempo_like": TempoLikeScheduler,
     "tgi": TgiScheduler,
     "vllm": VllmScheduler,
     "vllm_v0": VllmV0Scheduler,

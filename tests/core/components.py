@@ -29,6 +29,7 @@ SMALL: dict[str, st.SearchStrategy[Any]] = {
     "max_num_seqs": st.integers(1, 8),
     "batch_cap": st.integers(1, 8),
     "base_quantum_s": st.sampled_from([0.005, 0.02]),
+    "period": st.sampled_from([1, 5, 50]),
     "starvation_s": st.sampled_from([0.05, 3.0]),
     "long_prefill_token_threshold": st.sampled_from([0, 0, 5, 20]),
     "watermark": st.sampled_from([0.0, 0.05]),

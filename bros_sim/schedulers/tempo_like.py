@@ -1,0 +1,145 @@
+"""The idea of Tempo: serve for service gain (arXiv 2504.20068v1; v3 is JITServe, NSDI '26).
+
+Known from the abstract, notes on the NSDI text and the authors' code (UIUC-MLSys/JITServe, 95fc1de,
+scheduler/policy.py); the paper itself was not at hand, hence ``_like``.
+
+After those: a request's gain is its prompt tokens plus 8 times its output tokens, less for what
+comes late, in proportion to the delay. Its priority is its gain density: gain over the time that it
+still takes, at the pace of the present batch. Output lengths are not known; a high quantile bounds
+them, and is refined as the request goes on. Priorities are renewed every 50 iterations. A running
+request gives way only where that gains more than recomputing it costs. Requests without SLO are
+best effort and get what is left.
+
+Gaps:
+- The quantile is that of finished requests of the same stream that were longer than this one is
+  already; the authors train a quantile regression forest on prompts.
+- A request is judged alone: no collective requests, no graphs of dependent calls.
+- The batch is filled by density alone; JITServe picks, among those with nearly the highest, some of
+  like length (for batches whose cost depends on the longest), and learns how near.
+- A victim is worth evicting if the difference of densities over one period exceeds the output that
+  its recompute displaces: the authors' "gain over loss", as we read it (inferred). No swapping.
+- "Just enough": who is ahead of its SLO is not paused; density alone shares the seats. Nobody is
+  dropped after a longest wait.
+- The pace is the policy's estimate; the authors take the mean of past iterations.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Ge, Gt, Le
+
+from bros_sim.job import JobView
+from bros_sim.latency.base import StepShape
+from bros_sim.request import Slo
+from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.schedulers.estimate import Estimate
+from bros_sim.schedulers.lengths_seen import LengthsSeen
+from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.service_gain import Outlook, ServiceGain
+
+
+@dataclass
+class TempoLikeScheduler(OrderedScheduler):
+    """After Tempo: the request that gains most for each second of service comes first."""
+
+    output_weight: Annotated[float, Ge(0), Doc("gain of an output token to a prompt token's")] = 8.0
+    decay: Annotated[float, Ge(0), Doc("power with which lateness takes gain away")] = 1.0
+    length_quantile: Annotated[
+        float, Gt(0), Le(1), Doc("quantile of finished outputs that bounds a length")
+    ] = 0.95
+    period: Annotated[int, Ge(1), Doc("iterations after which priorities are renewed")] = 50
+    _gain: ServiceGain = field(init=False)
+    _lengths: LengthsSeen = field(init=False)
+    _densities: dict[int, float] = field(init=False, default_factory=dict)
+    _unjudged: list[JobView] = field(init=False, default_factory=list)
+    """Who came to wait since the last plan."""
+    _iterations: int = field(init=False, default=0)
+    _pace_s: float = field(init=False, default=1.0)
+    """Seconds of an iteration of the present batch."""
+    _estimate: Estimate = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._gain = ServiceGain(self.output_weight, self.decay)
+        self._lengths = LengthsSeen(self.length_quantile)
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "the idea of Tempo / JITServe (arXiv 2504.20068), gaps in its docstring"
+
+    def rank(self, job: JobView, now: float) -> Rank:
+        """Who has an SLO, by density; then best effort, by density."""
+        return (float(_best_effort(job)), -self._density(job, now))
+
+    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:
+        """Whether a period of the taker gains more than the victim's recompute displaces."""
+        if not self.rank(taker, now) < self.rank(victim, now):
+            return False
+        kept = 0.0 if _best_effort(victim) else self._density(victim, now)
+        gained = (self._density(taker, now) - kept) * self.period * self._pace_s
+        lost_s = self._prompt_s(max(victim.num_computed, 1), 0)
+        return gained > self.output_weight * lost_s / self._pace_s
+
+    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+        """Densities order those who wait; while nobody does, nothing depends on them."""
+        return 1 if self._waiting else UNTIL_EVENT
+
+    def submit(self, job: JobView) -> None:
+        """It waits; its density is for `begin` to say."""
+        self._densities[job.id] = 0.0
+        self._unjudged.append(job)
+        super().submit(job)
+
+    def finished(self, job: JobView) -> None:
+        """See `Scheduler.finished`."""
+        self._lengths.add(job.stream, job.num_output)
+        self._densities.pop(job.id, None)
+        super().finished(job)
+
+    def begin(self, view: ReplicaView) -> None:
+        """The pace of the batch; densities anew when a period is over, else of who came to wait."""
+        self._estimate = view.estimate
+        jobs, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
+        self._pace_s = self._estimate.step_s(StepShape((), max(jobs, 1), max(kv_tokens, 1)))
+        periods = self._iterations // self.period
+        iterations = len(view.last_durations_s)
+        self._iterations = self._iterations + iterations if iterations else 0
+        if self._iterations // self.period != periods:
+            self._densities.clear()
+        for job in self._unjudged:
+            self._densities.pop(job.id, None)
+        if self._unjudged or not self._densities:
+            self.rerank(view.now)
+        self._unjudged.clear()
+
+    def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
+        """Who lost its KV takes longer now."""
+        self._unjudged += plan.evicted
+
+    def _density(self, job: JobView, now: float) -> float:
+        """As judged at the first time that it was asked for in this period."""
+        if job.id not in self._densities:
+            self._densities[job.id] = self._gain.density(job, self._outlook(job, now))
+        return self._densities[job.id]
+
+    def _outlook(self, job: JobView, now: float) -> Outlook:
+        bound = self._lengths.bound(job.stream, job.num_output, job.max_tokens)
+        output = max(bound, job.num_output + 1)
+        computed = job.num_computed if self.runs(job) else 0
+        lacking = job.num_tokens - computed
+        if lacking == 1:
+            return Outlook(now, output, 0.0, (output - job.num_output) * self._pace_s)
+        prompt_s = self._prompt_s(lacking, computed)
+        return Outlook(
+            now, output, prompt_s, prompt_s + (output - job.num_output - 1) * self._pace_s
+        )
+
+    def _prompt_s(self, tokens: int, context: int) -> float:
+        """Seconds that computing so many tokens takes by itself."""
+        return self._estimate.step_s(StepShape(((tokens, context),), 0, 0))
+
+
+def _best_effort(job: JobView) -> bool:
+    return job.slo == Slo()
