@@ -127,11 +127,10 @@ class TempoLikeScheduler(OrderedScheduler):
     def _outlook(self, job: JobView, now: float) -> Outlook:
         bound = self._lengths.bound(job.stream, job.num_output, job.max_tokens)
         output = max(bound, job.num_output + 1)
-        computed = job.num_computed if self.runs(job) else 0
-        lacking = job.num_tokens - computed
+        lacking = job.num_tokens - job.num_computed
         if lacking == 1:
             return Outlook(now, output, 0.0, (output - job.num_output) * self._pace_s)
-        prompt_s = self._prompt_s(lacking, computed)
+        prompt_s = self._prompt_s(lacking, job.num_computed)
         return Outlook(
             now, output, prompt_s, prompt_s + (output - job.num_output - 1) * self._pace_s
         )

@@ -4,7 +4,9 @@ import pytest
 from scripted import BE, ask, column, watch
 
 from bros_sim.job import Job
+from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.request import Slo
+from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.service_gain import Outlook, ServiceGain
 from bros_sim.schedulers.tempo_like import TempoLikeScheduler
 
@@ -37,6 +39,12 @@ def test_prompt_and_output_are_late_by_themselves():
 def test_density_is_gain_for_each_second():
     job = Job(0, ask(0, 10, 3, slo=LOOSE), 1.0)
     assert GAIN.density(job, Outlook(3.0, 3, 1.0, 4.0)) == (10 + 8 * 3) / 4
+
+
+def test_tokens_that_are_out_were_in_time():
+    job = Job(0, ask(0, 10, 3, slo=Slo(ttft_s=0.5, tpot_s=0.5)), 1.0)
+    job.emit(2.5)
+    assert GAIN.of(job, Outlook(3.0, 3, 0.0, 4.0)) == 10 + 8 * (1 + 2 * 1.5 / 6)
 
 
 def tempo(**policy):
@@ -91,3 +99,29 @@ def test_priorities_are_renewed_each_period():
     ]
     assert first_tokens(requests, period=50) == [1.0, 6.0, 7.0]
     assert first_tokens(requests, period=2) == [1.0, 7.0, 6.0]
+
+
+@pytest.mark.parametrize("longest_stretch", [1, 100])
+def test_periods_begin_anew_after_a_pause(longest_stretch):
+    requests = [
+        ask(0, 10, 4, slo=LOOSE),
+        ask(1, 500, 5, 10.0, slo=LOOSE),
+        ask(2, 12, 1, 10.5, slo=Slo(e2e_s=3.0)),
+        ask(3, 10, 1, 10.5, slo=Slo(e2e_s=100.0)),
+    ]
+    _, table = watch(tempo(period=6), requests, longest_stretch=longest_stretch)
+    assert column(table, "first_token_s") == [1.0, 11.0, 16.0, 17.0]  # renewed at 16 s
+
+
+def test_who_lost_its_kv_takes_longer():
+    # A prompt token is believed to take 10 ms. At 3 s: 0 (1000 + 20) / 17 s = 60,
+    # 1 (300 + 2) / 4 s = 75, 2 (100 + 2) / 2 s = 51. Without KV, 0 has 1020 / 26 s = 39.
+    requests = [
+        ask(0, 1000, 10, slo=LOOSE),
+        ask(1, 300, 1, 2.5, slo=LOOSE),
+        ask(2, 100, 1, 2.5, slo=LOOSE),
+    ]
+    believed = Estimate(Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=1000.0)))
+    _, table = watch(tempo(period=3, output_weight=1.0), requests, estimate=believed)
+    assert column(table, "num_preemptions") == [1, 0, 0]
+    assert column(table, "first_token_s") == [1.0, 4.0, 5.0]
