@@ -5,7 +5,7 @@ Checked against the authors' code (github.com/LLMServe/FastServe, 6da4b75, sched
 Exact: queue i has a quantum of ``base_quantum_s * quantum_ratio**i`` (the code's 10 ms and 2). A
 request joins, at the back, the highest queue whose quantum covers its first iteration alone as the
 estimate has it. Each iteration takes whole prompts and decodes together, from the first queue down,
-up to ``batch_cap`` jobs and ``max_num_batched_tokens`` prompt tokens. What an iteration takes
+up to so many jobs and prompt tokens. What an iteration takes
 counts for every member; beyond its quantum a member goes one queue down, to the front, and its
 count starts anew. Who is not in the batch keeps its KV. Where memory is short the last job of the
 lowest queue gives way. A job not served for ``starvation_s`` goes to the front of the first queue.
@@ -28,26 +28,27 @@ from itertools import chain, islice
 from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
-from annotated_types import Ge, Gt
+from annotated_types import Gt
 
 from bros_sim.job import JobView
 from bros_sim.latency.base import StepShape
 from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.schedulers.feedback import FeedbackQueues
 from bros_sim.schedulers.notes import BATCH_CAP, BUDGET, Note
-from bros_sim.schedulers.ordered import OrderedLoop
+from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.ordered_step import Step
 from bros_sim.schedulers.queues import Rank
 
 
 @dataclass
-class FastServeScheduler(OrderedLoop):
-    """FastServe: the queue of a job follows from its prompt and the service that it has had."""
+class FastServeScheduler(OrderedScheduler):
+    """FastServe: the queue of a job follows from its prompt and the service that it has had.
+
+    ``max_num_seqs`` bounds the jobs of an iteration, ``max_num_batched_tokens`` its prompts.
+    """
 
     base_quantum_s: Annotated[float, Gt(0), Doc("service in the first queue")] = 0.01
     quantum_ratio: Annotated[float, Gt(1), Doc("quantum of a queue to that of the one above")] = 2.0
-    batch_cap: Annotated[int, Ge(1), Doc("most jobs of an iteration")] = 256
-    max_num_batched_tokens: Annotated[int, Ge(1), Doc("prompt tokens of an iteration")] = 2048
     starvation_s: Annotated[float, Gt(0), Doc("without service for so long: to the front")] = 3.0
     cuts_prompts: ClassVar[bool] = False
     caches_prefixes: ClassVar[bool] = False
@@ -61,12 +62,9 @@ class FastServeScheduler(OrderedLoop):
     @property
     def mirrors(self) -> str:
         """What this policy follows."""
-        return "FastServe (arXiv 2305.05920v3; code of 6da4b75), preemption by recompute"
-
-    @property
-    def token_limit(self) -> int:
-        """Prompt tokens of an iteration."""
-        return self.max_num_batched_tokens
+        return (
+            "FastServe (arXiv 2305.05920v3; code of 6da4b75), simplified: preemption by recompute"
+        )
 
     def budget(self, view: ReplicaView) -> int:
         """Decodes do not count, those that paused included."""
@@ -82,14 +80,14 @@ class FastServeScheduler(OrderedLoop):
 
     def grant(self, job: JobView, tokens: int, step: Step) -> int:
         """All of them, if the batch has a place and the prompts in it leave room."""
-        full = step.decodes + len(step.chunks) >= self.batch_cap
+        full = step.decodes + len(step.chunks) >= self.max_num_seqs
         decodes = self.runs(job) and tokens == 1
         return 0 if full or not (decodes or tokens <= self._room(step)) else tokens
 
     def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
         """The batch is full, or the prompt too long for what is left."""
-        if step.decodes + len(step.chunks) >= self.batch_cap:
-            return Note(job, BATCH_CAP, limit=self.batch_cap)
+        if step.decodes + len(step.chunks) >= self.max_num_seqs:
+            return Note(job, BATCH_CAP, limit=self.max_num_seqs)
         return Note(job, BUDGET, None, tokens, self._room(step))
 
     def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:
@@ -101,14 +99,14 @@ class FastServeScheduler(OrderedLoop):
         return 1 if self._waiting or self._outside else UNTIL_EVENT
 
     def pauses(self, view: ReplicaView) -> Sequence[Note]:
-        """Running jobs for which the first ``batch_cap`` of all jobs leave no place."""
-        if len(self._running) + len(self._waiting) <= self.batch_cap:
+        """Running jobs for which the first ``max_num_seqs`` of all jobs leave no place."""
+        if len(self._running) + len(self._waiting) <= self.max_num_seqs:
             return ()
-        ahead = islice(self._waiting, self.batch_cap)
+        ahead = islice(self._waiting, self.max_num_seqs)
         jobs = [(self.rank(job, view.now), job.id) for job in chain(self._running.values(), ahead)]
-        batch = {job for _, job in heapq.nsmallest(self.batch_cap, jobs)}
+        batch = {job for _, job in heapq.nsmallest(self.max_num_seqs, jobs)}
         left = (job for job in self._running.values() if job.id not in batch)
-        return [Note(job, BATCH_CAP, limit=self.batch_cap) for job in left]
+        return [Note(job, BATCH_CAP, limit=self.max_num_seqs) for job in left]
 
     def submit(self, job: JobView) -> None:
         """It waits; the queue that it joins depends on the estimate, which `begin` has."""

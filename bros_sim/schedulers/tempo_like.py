@@ -104,8 +104,9 @@ class TempoLikeScheduler(OrderedScheduler):
         jobs, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
         self._pace_s = self._estimate.step_s(StepShape((), max(jobs, 1), max(kv_tokens, 1)))
         periods = self._iterations // self.period
-        iterations = len(view.last_durations_s)
-        self._iterations = self._iterations + iterations if iterations else 0
+        self._iterations += len(view.last_durations_s)
+        if not self._running:
+            self._iterations = 0
         if self._iterations // self.period != periods:
             self._densities.clear()
         for job in self._unjudged:

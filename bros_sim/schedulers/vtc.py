@@ -23,7 +23,7 @@ Simplified, and why:
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_doc import Doc
 from annotated_types import Ge
@@ -42,6 +42,7 @@ class VtcScheduler(OrderedScheduler):
     clients: Annotated[Literal["stream", "class"], Doc("who is a client")] = "stream"
     input_weight: Annotated[float, Ge(0), Doc("price of a prompt token")] = 1.0
     output_weight: Annotated[float, Ge(0), Doc("price of an output token")] = 2.0
+    finishes_prompts: ClassVar[bool] = True
     _waiting: FairQueue = field(init=False)
     _decoding: Counter[str] = field(init=False, default_factory=Counter)
     """Jobs of each client that get a token in every iteration of the last plan."""
@@ -55,7 +56,7 @@ class VtcScheduler(OrderedScheduler):
     @property
     def mirrors(self) -> str:
         """What this policy follows."""
-        return f"VTC (arXiv 2401.00588v2), clients by {self.clients}, chunked prefill"
+        return f"VTC (arXiv 2401.00588v2), clients by {self.clients}; simplified: chunked prefill"
 
     def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
         """Of those who run, the latest arrival gives way; who waits is in the `FairQueue`."""

@@ -1,7 +1,7 @@
 """The idea of Tempo, rule by rule; an iteration takes 1 s, and is believed to."""
 
 import pytest
-from scripted import BE, ask, column, watch
+from watched import BE, ask, column, watch
 
 from bros_sim.job import Job
 from bros_sim.latency.linear import DecodeLine, Linear

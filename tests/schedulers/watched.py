@@ -3,14 +3,15 @@
 import dataclasses
 from typing import Any
 
+from scripted import BE, RT, column
 from simulations import make_replica, make_request, run
 
 from bros_sim.kv.paged import PagedKV
-from bros_sim.log import RunLog, RunTables
+from bros_sim.log import RunLog
 from bros_sim.replica import Replica
-from bros_sim.request import Request, ServiceClass
+from bros_sim.request import Request
 
-RT, BE = ServiceClass.RT, ServiceClass.BE
+__all__ = ["BE", "RT", "ask", "column", "watch"]
 
 
 class Watched(Replica):
@@ -34,11 +35,6 @@ def watch(scheduler: Any, requests: list[Request], *, blocks: int = 1000, **part
     table = run(requests, replica)
     assert (table.requests["status"] == "completed").all()
     return replica.seen, table
-
-
-def column(table: RunTables, name: str) -> list[Any]:
-    """One value for each request, in order of arrival."""
-    return table.requests[name].tolist()
 
 
 def ask(index: int, prompt: int, output: int, at: float = 0.0, *, stream: str = "a", **more: Any):
