@@ -9,6 +9,7 @@ from bros_sim.schedulers.orca import OrcaScheduler
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
 from bros_sim.schedulers.sarathi import SarathiScheduler
 from bros_sim.schedulers.sjf import SjfScheduler
+from bros_sim.schedulers.slos_serve_like import SlosServeLikeScheduler
 from bros_sim.schedulers.srpf import SrpfScheduler
 from bros_sim.schedulers.static_priority import StaticPriorityScheduler
 from bros_sim.schedulers.tempo_like import TempoLikeScheduler
@@ -26,6 +27,7 @@ SCHEDULERS: dict[str, type[Scheduler]] = {
     "orca": OrcaScheduler,
     "sarathi": SarathiScheduler,
     "sjf": SjfScheduler,
+    "slos_serve_like": SlosServeLikeScheduler,
     "srpf": SrpfScheduler,
     "static_priority": StaticPriorityScheduler,
     "tempo_like": TempoLikeScheduler,

@@ -30,19 +30,22 @@ def most_in_time(
     decodes: int,
     free_blocks: int,
     prompt_rate: Callable[[int], float],
+    most_decodes: int,
 ) -> tuple[int, ...]:
     """Indices of as many new candidates as can be accepted, all of them and the promised in time.
 
     ``candidates`` come in order of ``due_s``. Between two instants at which one is due the engine
     computes ``prompt_rate(n)`` prompt tokens a second beside ``n`` decodes: the ``decodes`` now
     running and whoever was accepted and is due by then. The tokens computed by each instant must
-    cover the prompts due by it. Of all ways to accept so many only the one with most tokens to
-    spare can matter later, so there is one state for each count. Memory is asked of that one
-    state: the choice may fall short of the optimum where memory, not time, is what binds.
+    cover the prompts due by it, and no more than ``most_decodes`` may decode in the end. Of all
+    ways to accept so many only the one with most tokens to spare can matter later, so there is one
+    state for each count. Memory is asked of that one state: the choice may fall short of the
+    optimum where memory, not time, is what binds.
 
     Where the promised cannot all be in time any more, nobody new is accepted before them.
     """
     states, previous_s = {0: _State(0.0, free_blocks)}, 0.0
+    places = most_decodes - decodes - sum(candidate.promised for candidate in candidates)
     promised = decodes
     for index, candidate in enumerate(candidates):
         seconds, previous_s = candidate.due_s - previous_s, candidate.due_s
@@ -53,7 +56,7 @@ def most_in_time(
         if candidate.promised:
             states, promised = _keep(states, candidate), promised + 1
         else:
-            states = _offer(states, index, candidate)
+            states = _offer(states, index, candidate, places)
     return states[max(states)].chosen
 
 
@@ -68,13 +71,15 @@ def _keep(states: dict[int, _State], candidate: Candidate) -> dict[int, _State]:
     }
 
 
-def _offer(states: dict[int, _State], index: int, candidate: Candidate) -> dict[int, _State]:
+def _offer(
+    states: dict[int, _State], index: int, candidate: Candidate, places: int
+) -> dict[int, _State]:
     """Accept or decline, in each state; of two ways to the same count the better one stays."""
     after = dict(states)
     for new, state in states.items():
         surplus = state.surplus - candidate.tokens
         free = state.free_blocks - candidate.blocks
-        if surplus < 0 or free < 0:
+        if surplus < 0 or free < 0 or new >= places:
             continue
         rival = after.get(new + 1)
         if rival is None or (surplus, free) > (rival.surplus, rival.free_blocks):

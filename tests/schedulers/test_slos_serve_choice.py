@@ -2,7 +2,6 @@
 
 from itertools import combinations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +15,9 @@ def thousand_less_a_tenth_per_decode(decodes):
     return max(0.0, 1000.0 - 100.0 * decodes)
 
 
-def chosen(*candidates, decodes=0, free_blocks=LOTS):
-    return most_in_time(candidates, decodes, free_blocks, thousand_less_a_tenth_per_decode)
+def chosen(*candidates, decodes=0, free_blocks=LOTS, most_decodes=LOTS):
+    rate = thousand_less_a_tenth_per_decode
+    return most_in_time(candidates, decodes, free_blocks, rate, most_decodes)
 
 
 def new(due_s, tokens, blocks=1):
@@ -62,14 +62,18 @@ def test_memory_is_asked_too():
     assert chosen(new(1.0, 10, blocks=4), new(1.0, 10, blocks=4), free_blocks=8) == (0, 1)
 
 
-@pytest.mark.parametrize("free_blocks", [LOTS])
+def test_no_more_than_can_decode():
+    assert len(chosen(new(1.0, 10), new(1.0, 10), old(1.0, 10), decodes=1, most_decodes=3)) == 1
+    assert chosen(new(1.0, 10), old(1.0, 10), decodes=1, most_decodes=2) == ()
+
+
 @given(
     drawn=st.lists(
         st.tuples(st.integers(0, 12), st.integers(1, 400), st.booleans()), min_size=1, max_size=7
     ),
     decodes=st.integers(0, 4),
 )
-def test_no_subset_serves_more(drawn, decodes, free_blocks):
+def test_no_subset_serves_more(drawn, decodes):
     """Against all subsets, where memory does not bind and the promised can be in time."""
     candidates = sorted(
         Candidate(tenths / 10, tokens, 1, promised) for tenths, tokens, promised in drawn
@@ -77,7 +81,7 @@ def test_no_subset_serves_more(drawn, decodes, free_blocks):
     fresh = [i for i, candidate in enumerate(candidates) if not candidate.promised]
     subsets = [set(s) for n in range(len(fresh) + 1) for s in combinations(fresh, n)]
     possible = [s for s in subsets if _in_time(candidates, s, decodes)]
-    found = chosen(*candidates, decodes=decodes, free_blocks=free_blocks)
+    found = chosen(*candidates, decodes=decodes)
     if possible:
         assert set(found) in possible
         assert len(found) == max(map(len, possible))

@@ -1,0 +1,79 @@
+"""What best effort leaves in time: decodes that are promised, and prompts that are."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from bros_sim.job import JobView
+from bros_sim.latency.base import StepShape
+from bros_sim.schedulers.base import ReplicaView
+from bros_sim.schedulers.ordered_step import Step
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long the coming iteration may take, by the policy's own estimate."""
+
+    view: ReplicaView
+    bound_s: float
+    """The tightest TPOT of the promised that decode; infinite if nobody does."""
+    prompts: Sequence[tuple[int, int]] = ()
+    """What promised prompts lack, and what of them is computed."""
+    slack_s: float = math.inf
+    """Seconds until the first of them is due."""
+
+    def late(self) -> tuple[float, float]:
+        """Seconds of an iteration with the whole cohort, and the limit that they exceed or not."""
+        decodes = self.view.num_decodes, sum(self.view.decode_kv_by_class)
+        seconds = self._step_s((), *decodes) if decodes[0] else 0.0
+        if seconds > self.bound_s or not self.prompts:
+            return seconds, self.bound_s
+        return self._step_s(self.prompts, *decodes), self.slack_s
+
+    def too_many(self, givers: Sequence[JobView]) -> Sequence[JobView]:
+        """The first of these cohort members without whom everything promised is in time."""
+        jobs, kv_tokens = self.view.num_decodes, sum(self.view.decode_kv_by_class)
+        freed = [0, *accumulate(job.num_computed + 1 for job in givers)]
+
+        def in_time(gone: int) -> bool:
+            decodes = jobs - gone, kv_tokens - freed[gone]
+            return (not decodes[0] or self._step_s((), *decodes) <= self.bound_s) and (
+                not self.prompts or self._step_s(self.prompts, *decodes) <= self.slack_s
+            )
+
+        return givers[: bisect_right(range(len(givers)), False, key=in_time)]
+
+    def tokens_beside(self, step: Step, job: JobView, tokens: int, limit_s: float) -> int:
+        """How many of ``tokens`` the job can compute within ``limit_s``, beside the step so far."""
+        if math.isinf(limit_s):
+            return tokens
+        return bisect_right(range(1, tokens + 1), limit_s, key=lambda n: self.with_s(step, job, n))
+
+    def with_s(self, step: Step, job: JobView, tokens: int) -> float:
+        """Seconds of the step with so many tokens of a job; its cached prefix counts as absent."""
+        chunks = [(n, other.num_computed) for other, n in step.chunks]
+        chunks.append((tokens, job.num_computed))
+        out = [*step.paused, *(gone.job for gone in step.evictions if gone.job.decoding)]
+        kv_tokens = sum(self.view.decode_kv_by_class) - sum(x.num_computed + 1 for x in out)
+        return self._step_s(chunks, step.decodes, kv_tokens)
+
+    def prompt_rate(self, decodes: int, kv_tokens: int, limit: int) -> float:
+        """Prompt tokens a second beside so many decodes, in iterations of at most ``limit``."""
+
+        def seconds(tokens: int) -> float:
+            return self._step_s([(tokens, 0)], decodes, kv_tokens)
+
+        if not decodes:
+            return limit / seconds(limit)
+        room = range(1, limit - decodes + 1)
+        tokens = bisect_right(room, self.bound_s, key=seconds)
+        return tokens / seconds(tokens) if tokens else 0.0
+
+    def _step_s(self, chunks: Iterable[tuple[int, int]], decodes: int, kv_tokens: int) -> float:
+        """A chunk of one token is a decode to the engine's kernels."""
+        single = [context + 1 for tokens, context in chunks if tokens == 1]
+        prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
+        shape = StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
+        return self.view.estimate.step_s(shape)
