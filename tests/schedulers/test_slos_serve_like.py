@@ -60,10 +60,11 @@ def test_no_more_are_promised_than_can_decode_in_time():
 
 
 def test_a_promise_binds_whoever_comes_later():
-    # From 1 s on 300 tokens can be had by 4 s: 1 would fit, and 0 with 200 more by 5 s would not.
-    requests = [ask(0, 300, 1, slo=due(5.0)), ask(1, 250, 1, 0.5, slo=due(3.5))]
+    # 0 needs all but 10 of the tokens until 5.1 s; 1 and 2 could both be in time without it.
+    requests = [ask(0, 500, 1, slo=due(5.1))]
+    requests += [ask(i, 40, 1, 0.5, slo=due(3.5)) for i in (1, 2)]
     got = seen(requests, max_num_batched_tokens=100)
-    assert got[:4] == [{0: 100}, {0: 100}, {0: 100}, {1: 100}]
+    assert got == [*[{0: 100}] * 5, {1: 40, 2: 40}]
 
 
 def test_an_earlier_deadline_goes_first_where_both_can_be_kept():
@@ -109,8 +110,10 @@ def test_nobody_gives_up_a_seat_for_best_effort():
 
 
 def test_memory_is_kept_for_all_that_the_promised_may_generate():
-    # 16 + 16 tokens of each: 2 blocks, of 4. The third is best effort and gives way as they grow.
-    requests = [ask(i, 16, 8, slo=due(9.0)) for i in range(3)]
+    # 0 and 1 may need 8 + 24 tokens, 2 blocks each, of 4. 2 is best effort, its deadline be as
+    # early as it may: it runs in what they do not use yet, and gives way as they grow.
+    requests = [ask(i, 8, 12, slo=due(9.0)) for i in range(2)]
+    requests += [ask(2, 8, 12, 0.05, slo=due(5.0))]
     _, table = play(requests, blocks=4)
     assert column(table, "num_preemptions") == [0, 0, 1]
     assert column(play(requests, blocks=6)[1], "num_preemptions") == [0, 0, 0]
