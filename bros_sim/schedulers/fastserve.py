@@ -28,7 +28,7 @@ from itertools import chain, islice
 from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
-from annotated_types import Gt
+from annotated_types import Ge, Gt, Le
 
 from bros_sim.job import JobView
 from bros_sim.latency.base import StepShape
@@ -47,8 +47,10 @@ class FastServeScheduler(OrderedScheduler):
     ``max_num_seqs`` bounds the jobs of an iteration, ``max_num_batched_tokens`` its prompts.
     """
 
-    base_quantum_s: Annotated[float, Gt(0), Doc("service in the first queue")] = 0.01
-    quantum_ratio: Annotated[float, Gt(1), Doc("quantum of a queue to that of the one above")] = 2.0
+    base_quantum_s: Annotated[float, Ge(1e-6), Doc("service in the first queue")] = 0.01
+    quantum_ratio: Annotated[
+        float, Ge(1.1), Le(100), Doc("quantum of a queue to that of the one above")
+    ] = 2.0
     starvation_s: Annotated[float, Gt(0), Doc("without service for so long: to the front")] = 3.0
     cuts_prompts: ClassVar[bool] = False
     caches_prefixes: ClassVar[bool] = False

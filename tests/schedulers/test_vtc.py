@@ -43,6 +43,12 @@ def test_prompts_admitted_together_are_paid_one_by_one():
     assert got == [{0: 10, 1: 10, 3: 10, 4: 10}, {2: 10}]
 
 
+def test_a_prompt_under_way_is_finished_before_others_start():
+    requests = [ask(0, 10, 1), ask(1, 10, 1), ask(2, 40, 1, stream="b")]
+    got = seen(requests, max_num_seqs=8, max_num_batched_tokens=20)
+    assert got == [{0: 10, 2: 10}, {2: 20}, {1: 10, 2: 10}]
+
+
 def test_where_the_least_served_finds_no_room_nobody_starts():
     requests = [ask(0, 30, 4), ask(1, 40, 1, 0.5, stream="b"), ask(2, 10, 1, 0.5)]
     got, _ = watch(VtcScheduler(), requests, blocks=4)
