@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
 FORMATS = "trace formats that are read, told by their header (path: FILE)"
 
+SHORT_OF_EXACT = ("reconstructed", "simplified")
+"""Words with which a scheduler's ``mirrors`` says that it does not follow every rule."""
+
 
 class What(StrEnum):
     """What can be listed."""
@@ -129,9 +132,9 @@ def _component(kind: str, cls: type, supplied: "Mapping[str, str]") -> dict[str,
 
     entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
     found = parameters(cls)
-    version = next((p.default for p in found if p.name == "version"), None)
-    if version:
-        entry["mirrors"] = version
+    if hasattr(cls, "mirrors"):  # of a policy as its defaults make it
+        mirrors = cls().mirrors
+        entry |= {"mirrors": mirrors, "exactness": exactness(kind, mirrors)}
     entry["parameters"] = [
         {
             "name": p.name,
@@ -144,14 +147,22 @@ def _component(kind: str, cls: type, supplied: "Mapping[str, str]") -> dict[str,
     return entry
 
 
+def exactness(kind: str, mirrors: str) -> str:
+    """How far a policy follows what it mirrors: by its name, or as the text itself admits."""
+    if kind.endswith("_like"):
+        return "like"
+    return next((word for word in SHORT_OF_EXACT if word in mirrors), "exact")
+
+
 def _first_line(item: object) -> str:
     return (item.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
 
 
 def _print_entry(entry: "Mapping[str, object]") -> None:
-    mirrors = f" (mirrors {entry['mirrors']})" if "mirrors" in entry else ""
     help_text = entry.get("help")
-    sys.stdout.write(f"{entry['name']}{f': {help_text}' if help_text else ''}{mirrors}\n")
+    sys.stdout.write(f"{entry['name']}{f': {help_text}' if help_text else ''}\n")
+    if "mirrors" in entry:
+        sys.stdout.write(f"    mirrors {entry['mirrors']} [{entry['exactness']}]\n")
     for item in entry.get("parameters", []):  # type: ignore[attr-defined]
         default = "" if item["default"] == "required" else f" = {item['default']}"
         meaning = f"  {item['help']}" if item["help"] else ""

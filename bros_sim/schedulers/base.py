@@ -92,7 +92,11 @@ class Scheduler(Protocol):
 
     @property
     def mirrors(self) -> str:
-        """Engine and version whose decisions these are."""
+        """Engine or paper, and version, whose decisions these are.
+
+        The text says ``simplified`` or ``reconstructed`` where not every rule is followed; that of
+        a kind ``<name>_like`` need not. `bros-sim list schedulers` calls all others exact.
+        """
         ...
 
     @property

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bros_sim.cli.listing import What
+from bros_sim.cli.listing import What, exactness
 from bros_sim.resources import data_path
 
 SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
@@ -71,11 +71,21 @@ def test_twins_and_trace_formats_are_listed_apart(bros):
 def test_a_listed_parameter_tells_type_default_and_meaning(bros):
     text = bros("list", "schedulers").stdout
     assert "vllm: " in text
-    assert "(mirrors " in text
+    assert "    mirrors vLLM 0.33.0 V1 scheduler (fcfs) [exact]\n" in text
     assert "    max_num_seqs: int >= 1 = 256  most requests that run at a time\n" in text
     assert (
         "int >= 1 = 2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384  token" in text
     )
+
+
+def test_every_scheduler_says_what_it_mirrors_and_how_exactly(bros):
+    listed = json.loads(bros("list", "schedulers", "--format", "json").stdout)["schedulers"]
+    assert all(entry["mirrors"] for entry in listed)
+    said = {entry["name"]: entry["exactness"] for entry in listed}
+    assert {name: said[name] for name in ("bros", "tgi", "vllm", "vllm_v0")} == {
+        "bros": "reconstructed", "tgi": "exact", "vllm": "exact", "vllm_v0": "simplified",
+    }  # fmt: skip
+    assert exactness("orca_like", "the idea of Orca") == "like"
 
 
 def test_version(bros):
