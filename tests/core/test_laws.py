@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import groupby
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import UNEVEN, make_replica, make_request, run
 
+from bros_sim.config.components import load_class
 from bros_sim.decision_log import DecisionLog
 from bros_sim.errors import LawBroken
 from bros_sim.job import Job, JobView
@@ -36,11 +38,21 @@ def _goes_with(scheduler: type, kv: type) -> bool:
     return kv(num_gpu_blocks=9).reserves or not issubclass(scheduler, NEVER_PREEMPT)
 
 
-EVERY_PAIR = pytest.mark.parametrize(
-    ("scheduler", "kv"),
-    [(s, k) for s in SCHEDULERS for k in KV_MANAGERS if _goes_with(SCHEDULERS[s], KV_MANAGERS[k])],
-)
-laws = settings(max_examples=80)
+def _scheduler(kind: str) -> Any:
+    """The class of a kind, one of the user's own included."""
+    return SCHEDULERS.get(kind) or load_class(kind)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every law over all pairs of the tables, or over those of the scheduler that is asked for."""
+    if "scheduler" in metafunc.fixturenames:
+        kinds = metafunc.config.getoption("--scheduler") or SCHEDULERS
+        every = itertools.product(kinds, KV_MANAGERS)
+        pairs = [(s, k) for s, k in every if _goes_with(_scheduler(s), KV_MANAGERS[k])]
+        metafunc.parametrize(("scheduler", "kv"), pairs)
+
+
+laws = settings(max_examples=min(80, settings().max_examples))
 
 
 class LawfulReplica(Replica):
@@ -113,11 +125,10 @@ def _simulate(
 
 
 def pairs(scheduler: str, kv: str) -> st.SearchStrategy[tuple[Any, Any]]:
-    schedulers = any_component(SCHEDULERS[scheduler]).filter(_usable)
+    schedulers = any_component(_scheduler(scheduler)).filter(_usable)
     return st.tuples(schedulers, any_component(KV_MANAGERS[kv]))
 
 
-@EVERY_PAIR
 @given(data=st.data())
 @laws
 def test_conservation_causality_and_exact_kv(scheduler: str, kv: str, data: st.DataObject):
@@ -146,7 +157,6 @@ def test_the_laws_saw_plans_that_write():
     assert True in PLANS_SEEN
 
 
-@EVERY_PAIR
 @given(data=st.data())
 @laws
 def test_stretches_change_no_byte(scheduler: str, kv: str, data: st.DataObject):
@@ -165,7 +175,6 @@ def test_stretches_change_no_byte(scheduler: str, kv: str, data: st.DataObject):
     assert_same(at_once, one_by_one)
 
 
-@EVERY_PAIR
 @given(data=st.data())
 @laws
 def test_same_point_same_bytes(scheduler: str, kv: str, data: st.DataObject):
@@ -198,7 +207,6 @@ def decided_once_per_iteration(tables: RunTables) -> None:
     assert admitted.reindex(expected.index, fill_value=0).equals(expected)
 
 
-@EVERY_PAIR
 @given(data=st.data())
 @laws
 def test_policies_never_see_the_true_output_length(scheduler: str, kv: str, data: st.DataObject):

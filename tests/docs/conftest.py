@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 
 import pytest
 from doc_blocks import ROOT, blocks
@@ -42,7 +43,14 @@ def environment():
 
 
 @pytest.fixture
-def printed_scheduler() -> str:
-    """The Python of docs/recipes.md."""
+def own_scheduler(folder, monkeypatch):
+    """The scheduler of docs/recipes.md where its YAML expects it."""
     (block,) = (b for b in blocks(ROOT / "docs" / "recipes.md") if b.language == "python")
-    return block.text
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    package = folder / "my_pkg"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "my_module.py").write_text(block.text)
+    yield
+    for name in ("my_pkg.my_module", "my_pkg"):
+        sys.modules.pop(name, None)

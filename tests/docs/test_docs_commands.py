@@ -31,6 +31,7 @@ SHORTER = {
 """Verb -> what is added so that a test need not wait: shorter runs with one seed, nothing else."""
 BY_PIP = {
     "pip install .": "tests/packaging installs the wheel that this makes",
+    "pip install --no-deps --no-build-isolation ./my_project": "tests/core/test_recipe.py does it",
     "pip install '.[gpu]'": "tests/calibration/test_measure.py runs where it is installed",
 }
 NEEDS = {("profile", "measure"): "torch"}
@@ -78,7 +79,9 @@ def pytest_(command: Command, environment: dict) -> None:
     """Its folders exist and its own options are those of tests/conftest.py."""
     for word in command.words[1:]:
         if word.startswith("--"):
-            assert f'"{word}"' in (ROOT / "tests" / "conftest.py").read_text(), command
+            assert f'"{word.partition("=")[0]}"' in (ROOT / "tests" / "conftest.py").read_text(), (
+                command
+            )
         else:
             assert (ROOT / word).exists(), command
 
@@ -178,7 +181,7 @@ def save_experiments(document: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_commands_run(document, folder, environment):
+def test_the_commands_run(document, folder, environment, own_scheduler):
     save_experiments(document, folder)
     for command in commands(document):
         assert command.words[0] in RULES, f"no rule for {command}"

@@ -1,7 +1,5 @@
 """The YAML that documents show is without fault."""
 
-import sys
-
 import pytest
 from doc_blocks import DOCUMENTS, ROOT, blocks, inline_code
 
@@ -40,19 +38,6 @@ KINDS = [
     for line, code in inline_code(document)
     if code.startswith("{kind:")
 ]
-
-
-@pytest.fixture
-def own_scheduler(folder, printed_scheduler, monkeypatch):
-    """The scheduler of docs/recipes.md where its YAML expects it."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    package = folder / "my_package"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "my_module.py").write_text(printed_scheduler)
-    yield
-    for name in ("my_package.my_module", "my_package"):
-        sys.modules.pop(name, None)
 
 
 def check(text: str) -> None:
