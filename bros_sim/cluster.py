@@ -20,7 +20,7 @@ from bros_sim.kv.base import Direction
 from bros_sim.log import RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request
-from bros_sim.routers import Router
+from bros_sim.routers.base import HoldingRouter, Router
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 STEP_END = NORMAL + 1
@@ -86,6 +86,8 @@ class _Cluster:
     def __init__(self, replicas: Sequence[Replica], router: Router, duration_s: float) -> None:
         self.env = simpy.Environment(initial_time=0.0)
         self._router = router
+        self._holder = router if isinstance(router, HoldingRouter) else None
+        self._held: dict[int, tuple[Job, int]] = {}
         self._duration_s = duration_s
         self._replicas = replicas
         self._servers = [_Server(self, replica) for replica in replicas]
@@ -112,19 +114,39 @@ class _Cluster:
         self.env.run(until=until_s)
         for replica in self._replicas:
             replica.close(until_s)
+        for job, replica_index in self._held.values():
+            self._replicas[replica_index].log.add_request(job, replica_index, "unfinished")
 
     def arrive(self, request: Request) -> Job | None:
         """A request reaches the cluster now; None when its replica rejects it."""
         job = Job(self._arrived, request, self.env.now)
         self._arrived += 1
-        server = self._servers[self._router.route(request, self._replicas)]
-        return job if server.submit(job) else None
+        index = self._router.route(request, self._replicas)
+        if self._holder is None or not self._replicas[index].fits(request):
+            return job if self._servers[index].submit(job) else None
+        self._holder.hold(job, index)
+        self._held[job.id] = (job, index)
+        rejected = self.pull(index)
+        self.answer(rejected, served=False)
+        return None if job in rejected else job
 
-    def finished(self, jobs: Sequence[Job]) -> bool:
-        """Tell the clients of finished jobs; whether any is there to react."""
+    def pull(self, index: int) -> list[Job]:
+        """Hand over what the router has for a replica now; those of them that it rejects."""
+        rejected: list[Job] = []
+        if self._holder is None:
+            return rejected
+        replica, server = self._replicas[index], self._servers[index]
+        while (pulled := self._holder.pull(index, replica, self.env.now)) is not None:
+            job, _ = self._held.pop(pulled.id)
+            if not server.submit(job):
+                rejected.append(job)
+        return rejected
+
+    def answer(self, jobs: Sequence[Job], *, served: bool) -> bool:
+        """Tell the clients of jobs that finished or were rejected; whether any can react."""
         waiting = [event for job in jobs if (event := self._clients.pop(job.id, None))]
         for event in waiting:
-            event.succeed()
+            event.succeed(served)
         return bool(waiting)
 
     def _open_loop(self, requests: Iterator[Request]) -> Generator[Event, None, None]:
@@ -136,17 +158,18 @@ class _Cluster:
 
     def _client(
         self, requests: "_Numbered", size: int, think_s: float
-    ) -> Generator[Event, None, None]:
+    ) -> Generator[Event, bool, None]:
         """A client that keeps ``size`` requests out, all of them answered before the next."""
         while self.env.now < self._duration_s:
             jobs = [self.arrive(requests.next(self.env.now)) for _ in range(size)]
-            pause = think_s if all(jobs) else max(think_s, REJECTED_PAUSE_S)
-            answered = []
+            all_served, answers = all(jobs), []
             for job in filter(None, jobs):
                 self._clients[job.id] = event = self.env.event()
-                answered.append(event)
-            for event in answered:
-                yield event
+                answers.append(event)
+            for event in answers:
+                served = yield event
+                all_served = all_served and served
+            pause = think_s if all_served else max(think_s, REJECTED_PAUSE_S)
             if pause > 0:
                 yield self.env.timeout(pause)
 
@@ -217,7 +240,10 @@ class _Server:
 
     def _end_step(self) -> None:
         """Plan on, at once unless something else can still happen at this instant."""
-        reacting = self._cluster.finished(self._replica.finish_step(self._env.now))
+        done = self._replica.finish_step(self._env.now)
+        reacting = self._cluster.answer(done, served=True)
+        rejected = self._cluster.pull(self._replica.index)
+        reacting = self._cluster.answer(rejected, served=False) or reacting
         if reacting or self._env.peek() <= self._env.now:
             self._planned = True
             self._set_alarm(self._env.now, PLAN, self._start_step)

@@ -79,6 +79,11 @@ class Replica:
             self.longest_stretch = 1  # every iteration is decided on, and logged, by itself
 
     @property
+    def num_waiting(self) -> int:
+        """Requests that it has and does not run."""
+        return sum(self._waiting)
+
+    @property
     def num_decodes(self) -> int:
         """Members of the decode cohort."""
         return self._cohort.size

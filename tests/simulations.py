@@ -10,7 +10,7 @@ from bros_sim.latency.link import HostLink
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request, ServiceClass, Slo
-from bros_sim.routers import RoundRobin
+from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop

@@ -21,7 +21,7 @@ from bros_sim.experiment.build import draw_model, latency_model
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.misfits import misfits
-from bros_sim.experiment.schema import Experiment, PointSpec, Sweep
+from bros_sim.experiment.schema import Experiment, PointSpec, Sweep, System, router_of
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.experiment.truth import truth_of
 from bros_sim.latency.base import LatencyModel
@@ -189,10 +189,16 @@ def _same_draws(document: Document, specs: Specs) -> None:
 
 
 def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:
-    """What one system runs with one seed."""
+    """What one system runs with one seed; a router of its own becomes that of the cluster."""
     shared = {key: getattr(spec, key) for key in PointSpec.model_fields if key != "system"}
-    own = {"latency": truth_of(spec.latency).at_a_point(), "seed": seed}
-    return PointSpec.model_construct(**{**shared, **own, "system": spec.systems[system]})
+    chosen = spec.systems[system]
+    own = {
+        "latency": truth_of(spec.latency).at_a_point(),
+        "seed": seed,
+        "cluster": spec.cluster.model_copy(update={"router": router_of(spec, system)}),
+        "system": System.model_construct(**{k: getattr(chosen, k) for k in System.model_fields}),
+    }
+    return PointSpec.model_construct(**{**shared, **own})
 
 
 def _points(specs: Specs, inputs: Inputs) -> list[Point]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bros_sim.config import Data, Document, PathKey
 from bros_sim.errors import InputError
-from bros_sim.experiment.schema import Experiment
+from bros_sim.experiment.schema import Experiment, router_of
 from bros_sim.experiment.truth import truth_of
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
@@ -65,7 +65,7 @@ class Inputs:
     def contents(self, spec: Experiment, system: str) -> dict[str, str]:
         """File -> sha256 of every file that a run of ``system`` depends on."""
         chosen = spec.systems[system]
-        parts = [spec.cluster.router, truth_of(spec.latency).model, chosen.scheduler, chosen.kv]
+        parts = [router_of(spec, system), truth_of(spec.latency).model, chosen.scheduler, chosen.kv]
         parts.append(chosen.estimate.latency)
         files = [profile_path(spec.cluster.profile)]
         for stream in spec.workload.values():

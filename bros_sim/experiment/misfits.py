@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from bros_sim.config import Document, PathKey
 from bros_sim.errors import InputError
@@ -79,9 +80,12 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
         if system.kv.can_lend and profile.host is None:
             why = f"profile {profile.id} has no `host`: what copies to the CPU cost is not known"
             yield document.fault(("systems", name, "kv"), why)
-    why = spec.cluster.router.refuses(spec.cluster.replicas)
-    if why:
-        yield document.fault(("cluster", "router"), why)
+    routers: dict[PathKey, Any] = {("cluster", "router"): spec.cluster.router}
+    routers |= {("systems", name, "router"): system.router for name, system in spec.systems.items()}
+    for place, router in routers.items():
+        why = router.refuses(spec.cluster.replicas) if router is not None else None
+        if why:
+            yield document.fault(place, why)
 
 
 def _lacks(kv: KVManager, replicas: int) -> str | None:

@@ -18,7 +18,8 @@ from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.profile import DEFAULT_PROFILE
 from bros_sim.request import ServiceClass
-from bros_sim.routers import ROUTERS, Router
+from bros_sim.routers import ROUTERS
+from bros_sim.routers.base import Router
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.base import Scheduler
 from bros_sim.schedulers.ordered import OrderedScheduler
@@ -150,6 +151,14 @@ class System(Strict):
     )
 
 
+class Compared(System):
+    """A system as an experiment names it."""
+
+    router: Annotated[Any, Kinds("router", ROUTERS, Router)] | None = Field(
+        None, description="this system's own router; default: that of the cluster"
+    )
+
+
 class Sweep(Strict):
     """Points = systems x grid x zip x seeds."""
 
@@ -215,12 +224,19 @@ class Experiment(Run):
     """An experiment file."""
 
     name: Name = Field(description="results go to results/<name>")
-    systems: dict[Title, System] = Field(min_length=1, description="what is compared, by name")
+    systems: dict[Title, Compared] = Field(min_length=1, description="what is compared, by name")
     sweep: Sweep = Field(default_factory=lambda: Sweep.model_validate({}))
     outputs: Outputs = Field(default_factory=lambda: Outputs.model_validate({}))
     figures: list[Any] = Field(
         default_factory=list, description="figures to draw; `bros-sim list plots` says which"
     )
+
+
+def router_of(spec: Experiment, system: str) -> Router:
+    """The router of a system: its own, else that of the cluster."""
+    own = spec.systems[system].router
+    router: Router = spec.cluster.router if own is None else own
+    return router
 
 
 def json_schema(figure: type) -> dict[str, Any]:

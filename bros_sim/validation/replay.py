@@ -12,7 +12,7 @@ from bros_sim.latency.profile import Profile
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
 from bros_sim.request import Request, ServiceClass, Slo
-from bros_sim.routers import RoundRobin
+from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments

@@ -169,3 +169,16 @@ def test_a_scheduler_may_believe_in_a_latency_model_of_its_own():
 def test_a_belief_that_the_profile_lacks_is_a_fault_at_its_place():
     with pytest.raises(InputError, match=r"systems\.FCFS\.estimate\.latency\.kind: .*linear"):
         points(systems__FCFS__estimate="{latency: {kind: linear}}")
+
+
+def test_a_system_may_have_a_router_of_its_own():
+    changes = {"systems__Priority__router": "{kind: qlm_like}", "cluster__router": "{kind: random}"}
+    theirs, mine = (found[0] for found in (points(**changes), points(**changes)[::-1]))
+    assert theirs.plain["cluster"]["router"] == {"kind": "random"}
+    assert mine.plain["cluster"]["router"]["kind"] == "qlm_like"
+    assert "router" not in mine.plain["system"]
+
+
+def test_a_router_of_a_system_is_refused_where_it_stands():
+    with pytest.raises(InputError, match=r"systems\.FCFS\.router: rt_replicas 2 leaves none"):
+        points(systems__FCFS__router="{kind: dedicated_pools, rt_replicas: 2}")

@@ -8,7 +8,8 @@ from bros_sim.job import Job
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.log import RunLog
 from bros_sim.request import ServiceClass
-from bros_sim.routers import LeastLoaded, RandomRouter, RoundRobin
+from bros_sim.routers.qlm import QlmLike
+from bros_sim.routers.routing import LeastLoaded, RandomRouter, RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
@@ -80,7 +81,7 @@ def test_iterations_that_cost_nothing_still_take_time():
     assert (np.diff(table.iteration_end_s[0], prepend=0.0) == 2.0**-30).all()
 
 
-@pytest.mark.parametrize("kind", [RoundRobin, LeastLoaded, RandomRouter])
+@pytest.mark.parametrize("kind", [RoundRobin, LeastLoaded, RandomRouter, QlmLike])
 @pytest.mark.parametrize("count", [2, 3])
 def test_ties_between_replicas_do_not_depend_on_stretches(kind, count):
     """L11 where every step of every replica ends at the same instants, and clients react."""

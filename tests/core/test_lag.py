@@ -12,7 +12,7 @@ from bros_sim.latency.layers import Layers
 from bros_sim.latency.profile import load_profile
 from bros_sim.log import RunLog
 from bros_sim.replica import Replica
-from bros_sim.routers import RoundRobin
+from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import OpenLoop

@@ -1,54 +1,19 @@
-"""Routers: which replica takes a request."""
+"""Routers that hand every request over at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge
 
 from bros_sim.request import Request, ServiceClass
-
-
-class ReplicaLoad(Protocol):
-    """What a router may know of a replica."""
-
-    @property
-    def outstanding_tokens(self) -> int:
-        """Prompt and ``max_tokens`` of all its unfinished requests."""
-        ...
-
-
-class Router(Protocol):
-    """Chooses a replica for every arrival. One router serves one run."""
-
-    def refuses(self, replicas: int) -> str | None:
-        """Why so many replicas cannot be routed to; None when they can."""
-        ...
-
-    def seed(self, rng: np.random.Generator) -> None:
-        """Draw any randomness from ``rng``; called once before the run."""
-        ...
-
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
-        """Index of the replica that takes the request."""
-        ...
-
-
-class _AnyCluster:
-    """A router that takes any number of replicas and draws nothing at random."""
-
-    def refuses(self, replicas: int) -> str | None:  # noqa: ARG002
-        """See `Router.refuses`."""
-        return None
-
-    def seed(self, rng: np.random.Generator) -> None:
-        """See `Router.seed`."""
+from bros_sim.routers.base import AnyCluster, ReplicaLoad
 
 
 @dataclass
-class RoundRobin(_AnyCluster):
+class RoundRobin(AnyCluster):
     """Each replica in turn."""
 
     _next: int = field(init=False, default=0)
@@ -61,7 +26,7 @@ class RoundRobin(_AnyCluster):
 
 
 @dataclass
-class RandomRouter(_AnyCluster):
+class RandomRouter(AnyCluster):
     """Any replica, all equally likely."""
 
     _rng: np.random.Generator = field(init=False, default_factory=np.random.default_rng)
@@ -76,7 +41,7 @@ class RandomRouter(_AnyCluster):
 
 
 @dataclass
-class LeastLoaded(_AnyCluster):
+class LeastLoaded(AnyCluster):
     """The replica with the fewest outstanding tokens; the first of them on a tie."""
 
     def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:  # noqa: ARG002
@@ -85,7 +50,7 @@ class LeastLoaded(_AnyCluster):
 
 
 @dataclass
-class DedicatedPools(_AnyCluster):
+class DedicatedPools(AnyCluster):
     """The first ``rt_replicas`` serve real-time requests, the others best-effort ones.
 
     Within a pool the replica with the fewest outstanding tokens takes the request.
@@ -104,12 +69,3 @@ class DedicatedPools(_AnyCluster):
         real_time = request.service_class is ServiceClass.RT
         pool = range(self.rt_replicas) if real_time else range(self.rt_replicas, len(replicas))
         return min(pool, key=lambda i: replicas[i].outstanding_tokens)
-
-
-ROUTERS: dict[str, type[Router]] = {
-    "round_robin": RoundRobin,
-    "random": RandomRouter,
-    "least_loaded": LeastLoaded,
-    "dedicated_pools": DedicatedPools,
-}
-"""``kind`` in YAML -> class; a new router is one class and one line here."""

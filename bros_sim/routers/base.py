@@ -1,0 +1,68 @@
+"""Contract of the routers: which replica takes a request, and whether it takes it at once."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from bros_sim.job import JobView
+from bros_sim.request import Request
+
+
+class ReplicaLoad(Protocol):
+    """What a router may know of a replica."""
+
+    @property
+    def outstanding_tokens(self) -> int:
+        """Prompt and ``max_tokens`` of all its unfinished requests."""
+        ...
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that it has and does not run."""
+        ...
+
+
+class Router(Protocol):
+    """Chooses a replica for every arrival. One router serves one run."""
+
+    def refuses(self, replicas: int) -> str | None:
+        """Why so many replicas cannot be routed to; None when they can."""
+        ...
+
+    def seed(self, rng: np.random.Generator) -> None:
+        """Draw any randomness from ``rng``; called once before the run."""
+        ...
+
+    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
+        """Index of the replica that takes the request."""
+        ...
+
+
+@runtime_checkable
+class HoldingRouter(Router, Protocol):
+    """A router that keeps requests until their replica has room for them.
+
+    ``route`` says in whose queue a request waits. Asked are the queues of a replica when a request
+    joins them and when an iteration of that replica ends: what the answer depends on may change at
+    these instants alone, so that stretches of iterations change no result (law L11).
+    """
+
+    def hold(self, job: JobView, replica: int) -> None:
+        """Keep a request that was routed to ``replica``."""
+        ...
+
+    def pull(self, replica: int, load: ReplicaLoad, now: float) -> JobView | None:
+        """The request that ``replica`` takes now, which leaves its queue; None: no further one."""
+        ...
+
+
+class AnyCluster:
+    """A router that takes any number of replicas and draws nothing at random."""
+
+    def refuses(self, replicas: int) -> str | None:  # noqa: ARG002
+        """See `Router.refuses`."""
+        return None
+
+    def seed(self, rng: np.random.Generator) -> None:
+        """See `Router.seed`."""

@@ -1,0 +1,184 @@
+"""QLM at the router: groups, the estimated wait, virtual queues, pulling. One rule per test."""
+
+import pytest
+from simulations import make_replica, make_request, run
+
+from bros_sim.job import Job
+from bros_sim.kv.reserved import ReservedKV
+from bros_sim.log import RunLog
+from bros_sim.request import ServiceClass, Slo
+from bros_sim.routers.qlm import QlmLike
+from bros_sim.schedulers.tgi import TgiScheduler
+from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.workload.streams import ClosedLoop, OpenLoop
+
+SOON, LATE = Slo(ttft_s=4.0), Slo(ttft_s=60.0)
+
+
+class Load:
+    """A replica as a router sees it."""
+
+    def __init__(self, waiting: int = 0, tokens: int = 0) -> None:
+        self.num_waiting, self.outstanding_tokens = waiting, tokens
+
+
+def fill(router: QlmLike, *slos: Slo, replicas: int = 1) -> list[int]:
+    """Requests of these SLOs arrive at time 0; the replica of each."""
+    chosen = []
+    for i, slo in enumerate(slos):
+        request = make_request(i, slo=slo)
+        chosen.append(router.route(request, [Load() for _ in range(replicas)]))
+        router.hold(Job(i, request, 0.0), chosen[-1])
+    return chosen
+
+
+def pulled(router: QlmLike, now: float, replica: int = 0) -> list[int]:
+    """All that the replica can pull, in order."""
+    order = []
+    while (job := router.pull(replica, Load(), now)) is not None:
+        order.append(job.id)
+    return order
+
+
+def test_requests_of_one_slo_are_a_group_and_leave_in_order():
+    router = QlmLike(output_tokens=1.0, tokens_per_s=100.0)
+    fill(router, LATE, SOON, LATE, SOON)
+    assert pulled(router, 0.0) == [0, 2, 1, 3]
+
+
+def test_groups_stay_in_order_of_arrival_while_all_are_estimated_in_time():
+    router = QlmLike(output_tokens=1.0, tokens_per_s=1.0)  # a second for each request
+    fill(router, LATE, LATE, LATE, SOON)
+    assert pulled(router, 0.0) == [0, 1, 2, 3]
+
+
+def test_the_earliest_deadline_goes_first_once_a_wait_is_estimated_too_long():
+    router = QlmLike(output_tokens=1.0, tokens_per_s=1.0)
+    fill(router, LATE, LATE, LATE, LATE, SOON)  # 5 s > 4 s
+    assert pulled(router, 0.0) == [4, 0, 1, 2, 3]
+
+
+def test_time_that_passes_shortens_the_remaining_slo():
+    router = QlmLike(output_tokens=1.0, tokens_per_s=1.0)
+    fill(router, LATE, LATE, LATE, SOON)
+    assert pulled(router, 0.5) == [3, 0, 1, 2]
+
+
+def test_who_has_no_deadline_goes_last_and_a_last_token_counts_where_no_first_one_is_due():
+    router = QlmLike(output_tokens=1.0, tokens_per_s=0.01)
+    fill(router, Slo(), Slo(e2e_s=50.0), LATE, SOON)
+    assert pulled(router, 0.0) == [3, 1, 2, 0]
+
+
+def test_a_full_group_is_followed_by_a_new_one():
+    router = QlmLike(group_size=2, output_tokens=1.0, tokens_per_s=100.0)
+    fill(router, LATE, LATE, SOON, LATE)
+    assert pulled(router, 0.0) == [0, 1, 2, 3]
+    router = QlmLike(group_size=3, output_tokens=1.0, tokens_per_s=100.0)
+    fill(router, LATE, LATE, SOON, LATE)
+    assert pulled(router, 0.0) == [0, 1, 3, 2]
+
+
+def test_an_emptied_group_is_closed():
+    router = QlmLike()
+    assert fill(router, LATE) == [0]
+    assert pulled(router, 0.0) == [0]
+    assert fill(router, SOON, LATE, replicas=2) == [0, 1]
+
+
+def test_a_new_group_goes_where_the_estimated_wait_is_least():
+    router = QlmLike(group_size=2)
+    third = Slo(ttft_s=9.0)
+    assert fill(router, LATE, SOON, LATE, third, third, replicas=2) == [0, 1, 0, 1, 1]
+
+
+def test_equal_waits_are_decided_by_the_load_of_the_replicas():
+    assert QlmLike().route(make_request(), [Load(tokens=7), Load(tokens=3)]) == 1
+
+
+def test_nobody_is_pulled_while_enough_wait_in_the_replica():
+    router = QlmLike(pull_ahead=2)
+    fill(router, LATE)
+    assert router.pull(0, Load(waiting=2), 0.0) is None
+    assert router.pull(0, Load(waiting=1), 0.0).id == 0
+
+
+def one_at_a_time(**parts):
+    return make_replica(scheduler=VllmScheduler(max_num_seqs=1), **parts)
+
+
+def order(table) -> list[int]:
+    """Requests in the order in which they started."""
+    rows = table.requests.dropna(subset=["first_scheduled_s"])
+    return rows.sort_values("first_scheduled_s")["request_id"].str.split("-").str[1].tolist()
+
+
+def test_an_urgent_request_overtakes_those_that_still_wait_at_the_router():
+    batch = [make_request(i, output=2, slo=LATE) for i in range(5)]
+    chat = make_request(5, arrival_s=1.5, output=1, slo=Slo(ttft_s=2.0))
+    router = QlmLike(pull_ahead=1, output_tokens=1.0, tokens_per_s=1.0)
+    table = run([*batch, chat], one_at_a_time(), router=router)
+    assert order(table) == ["0", "1", "5", "2", "3", "4"]  # 1 waits in the replica already
+    assert set(table.requests["status"]) == {"completed"}
+
+
+def test_whoever_waits_at_the_router_to_the_end_is_unfinished():
+    requests = [make_request(i, output=4) for i in range(6)]
+    router = QlmLike(pull_ahead=1)
+    table = run(requests, one_at_a_time(), duration_s=1.0, drain_s=5.5, router=router)
+    assert list(table.requests["status"]) == ["completed", *["unfinished"] * 5]
+
+
+def test_what_can_never_fit_is_rejected_at_arrival():
+    table = run([make_request(prompt=99)], one_at_a_time(max_model_len=50), router=QlmLike())
+    assert list(table.requests["status"]) == ["rejected"]
+
+
+@pytest.mark.parametrize("whole_batch", [False, True])
+def test_clients_hear_of_rejections_after_the_wait(whole_batch):
+    """TGI refuses whoever comes while one is in the house; the clients pause and try again."""
+    clients = ClosedLoop(
+        4, 0.0, whole_batch, lambda i, t: make_request(i, arrival_s=t, prompt=4, output=3)
+    )
+    replica = make_replica(
+        scheduler=TgiScheduler(max_concurrent_requests=1), kv=ReservedKV(num_gpu_blocks=100)
+    )
+    table = run([clients], replica, duration_s=20.0, router=QlmLike(pull_ahead=1))
+    status = table.requests["status"]
+    assert set(status) == {"completed", "rejected"}
+    assert (status == "completed").sum() >= 4
+    last = table.requests["arrival_s"].max()
+    assert last > 15.0, "a client waits for ever"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_stretches_change_nothing(count):
+    """L11: the queues are asked at events alone."""
+
+    def tables(longest_stretch: int):
+        log = RunLog(count)
+        replicas = [
+            make_replica(
+                log, i, scheduler=VllmScheduler(max_num_seqs=2), longest_stretch=longest_stretch
+            )
+            for i in range(count)
+        ]
+        chat = [
+            make_request(i, arrival_s=0.7 * i, output=1 + i % 7, slo=SOON if i % 3 else LATE)
+            for i in range(60)
+        ]
+        batch = ClosedLoop(
+            6,
+            0.0,
+            False,
+            lambda i, t: make_request(
+                i, arrival_s=t, output=3 + 5 * i % 11, service_class=ServiceClass.BE
+            ),
+        )
+        router = QlmLike(pull_ahead=1, group_size=3, output_tokens=3.0, tokens_per_s=2.0)
+        return run([OpenLoop(chat), batch], *replicas, duration_s=60.0, router=router)
+
+    one_by_one, at_once = tables(1), tables(4096)
+    assert one_by_one.requests.equals(at_once.requests)
+    assert one_by_one.steps.equals(at_once.steps)
+    assert len(one_by_one.requests) > 65
