@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.paper.evidence import read, read_main, where
+from benchmarks.paired import read, where
+from benchmarks.paper.evidence import read_main
 from benchmarks.paper.figures import load_figure
 from benchmarks.paper.report import document
 from benchmarks.paper.stated import MODELS

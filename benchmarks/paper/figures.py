@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.paper.evidence import mean, values, where
+from benchmarks.paired import mean, values, where
 from benchmarks.paper.stated import DATA, SHOWN
 from bros_sim.plots.style import MARKERS, PAGE_IN, PALETTE, finish, new_figure
 

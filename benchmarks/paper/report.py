@@ -1,11 +1,11 @@
 """The document: docs/paper-reproduction.md from result folders."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.paper.evidence import Estimate, mean, ratio, values, verdicts, where
+from benchmarks.paired import Estimate, Row, markdown, mean, ratio, values, verdicts, where
 from benchmarks.paper.stated import (
     ABLATION,
     BASELINES,
@@ -25,7 +25,6 @@ from benchmarks.paper.stated import (
 SERVED = 0.9
 """Joint attainment from which a load counts as served."""
 TEMPLATE = Path(__file__).with_name("template.md")
-Row = Sequence[str]
 CLAIMS_HEAD = (
     "metric", "lengths", "against", "paper", "ours, largest", "reached at",
     "BROS / baseline there", "RT saturation there",
@@ -47,22 +46,17 @@ def document(main: pd.DataFrame, ablation: pd.DataFrame, pure_rt: pd.DataFrame) 
     parts = {
         "seeds": str(main["seed"].nunique()),
         "served_pct": f"{100 * SERVED:.0f}",
-        "claims": _markdown(CLAIMS_HEAD, _claims(main)),
-        "served": _markdown(_served_head(), _served(main)),
+        "claims": markdown(CLAIMS_HEAD, _claims(main)),
+        "served": markdown(_served_head(), _served(main)),
         "figures": "\n".join(f"![{t}](figures/paper-{m}.png)\n" for m, t in MODELS.items()),
         "ablation_stated": "TTFT attainment {:.2f}x, TPOT {:.2f}x".format(*ABLATION.values()),
-        "ablation": _markdown(ABLATION_HEAD, _ablation(ablation)),
-        "ablation_by_load": _markdown(BY_LOAD_HEAD, _ablation_by_load(main)),
+        "ablation": markdown(ABLATION_HEAD, _ablation(ablation)),
+        "ablation_by_load": markdown(BY_LOAD_HEAD, _ablation_by_load(main)),
         "pure_stated": f"latency {100 * (latency - 1):+.2f} %, throughput {throughput:.2f}x",
-        "pure_rt": _markdown(PURE_HEAD, _pure(pure_rt)),
+        "pure_rt": markdown(PURE_HEAD, _pure(pure_rt)),
         "all_points": "\n".join(_all_points(main)),
     }
     return TEMPLATE.read_text(encoding="utf-8").format(**parts)
-
-
-def _markdown(head: Row, rows: Iterable[Row]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 # -- the paper's table ---------------------------------------------------------------------------
@@ -235,7 +229,7 @@ def _all_points(main: pd.DataFrame) -> Iterator[str]:
     for model, title in MODELS.items():
         for data, name in DATA.items():
             yield f"### {title}, {name}\n"
-            yield _markdown(POINTS_HEAD, _points(where(main, model=model, data=data)))
+            yield markdown(POINTS_HEAD, _points(where(main, model=model, data=data)))
 
 
 def _points(table: pd.DataFrame) -> Iterator[Row]:
