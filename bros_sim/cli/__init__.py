@@ -18,6 +18,7 @@ from bros_sim.cli import (
     profile_derive,
     profile_fit,
     run,
+    timeline,
     trace,
     validate,
 )
@@ -59,6 +60,7 @@ app.command("run")(run.run)
 app.command("check")(run.check)
 app.command("explain")(explain.explain)
 app.command("plot")(plot.plot)
+app.command("timeline")(timeline.timeline)
 app.command("validate")(validate.validate)
 app.command("init")(init.init)
 app.command("list")(listing.list_kinds)

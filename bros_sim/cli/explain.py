@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bros_sim.cli.points import PointOption, choose_point, point_labels
 from bros_sim.cli.run import Format, FormatOption
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bros_sim.cli.story import Story
-    from bros_sim.results import PointResult, ResultSet
-
-CHOICES = 20
-"""How many points a message lists."""
+    from bros_sim.results import PointResult
 
 
 def explain(
@@ -25,9 +23,7 @@ def explain(
     request: Annotated[
         str, typer.Option(help="Id of the request: STREAM-NUMBER, as in requests.parquet.")
     ],
-    point: Annotated[
-        int | None, typer.Option(min=1, help="Number of the point, where there are several.")
-    ] = None,
+    point: PointOption = None,
     system: Annotated[str | None, typer.Option(help="Only points of this system.")] = None,
     seed: Annotated[int | None, typer.Option(help="Only points with this seed.")] = None,
     form: FormatOption = Format.TABLE,
@@ -40,7 +36,7 @@ def explain(
     from bros_sim.store import open_results
 
     found, _ = open_results(results)
-    chosen = _choose(found, point, {"system": system, "seed": seed})
+    chosen = choose_point(found, point, {"system": system, "seed": seed})
     requests, decisions = _read(chosen)
     story = Story(requests, decisions, _number(chosen, requests, request))
     if form is Format.JSON:
@@ -49,46 +45,14 @@ def explain(
         _print(chosen, story)
 
 
-def _choose(found: "ResultSet", number: int | None, wanted: dict[str, object]) -> "PointResult":
-    """The one point that is meant.
-
-    Raises:
-        InputError: None or several are; with the points there are.
-    """
-    from bros_sim.errors import InputError
-
-    points = dict(enumerate(found.points, 1))
-    fits = {
-        n: point
-        for n, point in points.items()
-        if number in {None, n}
-        and all(value in {None, point.labels[name]} for name, value in wanted.items())
-    }
-    if len(fits) == 1:
-        return next(iter(fits.values()))
-    listed = fits or points
-    lines = [f"  --point {n}: {_labels(point)}" for n, point in listed.items()][:CHOICES]
-    more = [f"  and {len(listed) - CHOICES} more"] if len(listed) > CHOICES else []
-    what = "which point? These fit" if fits else "no such point. There are"
-    raise InputError(f"{found.folder}: {what}:", *lines, *more)
-
-
-def _labels(point: "PointResult") -> str:
-    from bros_sim.labels import short_names
-    from bros_sim.results import show_label
-
-    names = short_names(point.labels)
-    return ", ".join(f"{names[name]}={show_label(v)}" for name, v in point.labels.items())
-
-
 def _read(point: "PointResult") -> "tuple[pd.DataFrame, pd.DataFrame]":
     from bros_sim.errors import InputError
 
     if point.error:
-        raise InputError(f"{_labels(point)}: this point failed: {point.error}")
+        raise InputError(f"{point_labels(point)}: this point failed: {point.error}")
     if not point.has_decisions:
         what = "no decisions were recorded; add this line to the experiment and run it again"
-        raise InputError(f"{_labels(point)}: {what}: `outputs: {{decisions: true}}`")
+        raise InputError(f"{point_labels(point)}: {what}: `outputs: {{decisions: true}}`")
     try:
         return point.requests(), point.decisions()
     except (OSError, ValueError) as error:
@@ -113,7 +77,7 @@ def _number(point: "PointResult", requests: "pd.DataFrame", request: str) -> int
     hint = nearest(stream, requests["stream"].unique()).replace("'?", "-...'?")
     if len(same):
         hint = f" (there are {same.iloc[0]} to {same.iloc[-1]})"
-    raise InputError(f"{_labels(point)}: there is no request '{request}'{hint}")
+    raise InputError(f"{point_labels(point)}: there is no request '{request}'{hint}")
 
 
 def _print(point: "PointResult", story: "Story") -> None:
@@ -121,7 +85,7 @@ def _print(point: "PointResult", story: "Story") -> None:
 
     row = story.request
     shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
-    sys.stdout.write(f"{row['request_id']} ({row['class']}), {shape}\n{_labels(point)}\n\n")
+    sys.stdout.write(f"{row['request_id']} ({row['class']}), {shape}\n{point_labels(point)}\n\n")
     rows = [
         [
             "" if event.at is None else f"{event.at:.3f}",
