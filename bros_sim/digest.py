@@ -1,0 +1,172 @@
+"""What results say in words and in the cells of a table, on a terminal and on a page alike."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bros_sim.intervals import band, shifted
+from bros_sim.labels import short_names
+from bros_sim.metric_table import METRICS
+from bros_sim.results import PointResult, ResultSet
+
+RETENTION = "be_retention"
+COLUMNS = {
+    "slo_attainment": "SLO met %",
+    "mean_ttft_ms": "TTFT mean ms",
+    "p50_ttft_ms": "p50",
+    "p99_ttft_ms": "p99",
+    "mean_tpot_ms": "TPOT mean ms",
+    "p99_tpot_ms": "p99",
+    "output_throughput_steady": "tokens/s",
+    RETENTION: "BE kept %",
+    "num_preemptions": "preempted",
+    "saturation": "load",
+}
+"""Metric -> heading of `run`'s table; a mean over the seeds."""
+BANDED = ("slo_attainment", "mean_ttft_ms", "mean_tpot_ms", "output_throughput_steady")
+"""Those of them that show a band, where there are draws."""
+BAND_NOTE = "(low to high): the middle 95 % over the draws of the latency model, about this mean"
+FATES = {
+    "rejected": "they could never fit, or the policy turned them away",
+    "dropped": "the policy gave them up",
+    "unfinished": "drain_s was over; they count as bad",
+}
+"""Ends of requests that a reader must know about, and why."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of a table as they are shown; ``note`` says what a reader must know of them."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+
+def results_table(results: ResultSet) -> Table:
+    """One row per system, grid point and class, means over the seeds."""
+    frame = results.table()
+    labels = [
+        name for name in (results.points[0].labels if results.points else ()) if name != "seed"
+    ]
+    good = frame[frame["error"] == ""]
+    columns = {key: heading for key, heading in COLUMNS.items() if key in frame or key != RETENTION}
+    bands = _bands(good, results.draws(), [*labels, "class"])
+    rows = []
+    for keys, group in good.groupby([*labels, "class"], sort=False, dropna=False):
+        if group["arrived"].sum() and keys[-1] != "all":
+            cell = tuple(map(text, keys))
+            rows.append(
+                [*cell, *(_cell(group, name) + bands.get((*cell, name), "") for name in columns)]
+            )
+    headings = [*short_names(labels).values(), "class", *columns.values()]
+    return Table(headings, rows, BAND_NOTE if bands else "")
+
+
+def capacity_table(table: pd.DataFrame) -> Table:
+    """The table of `capacities`: one row per system and point of the other axes."""
+    labels = list(table.columns[: table.columns.get_loc("capacity")])
+    rates = list(dict.fromkeys(table["capacity"]))
+    rows = [
+        [*map(text, keys), *(_rate(row) for _, row in group.iterrows())]
+        for keys, group in table.groupby(labels, sort=False, dropna=False)
+    ]
+    joint = any("BE@" in rate for rate in rates)
+    best_effort = " (BE@50: and BE half of its throughput alone)" if joint else ""
+    load = table["load"].iloc[0]
+    note = f"Requests/s ({load}) that keep 90 % and 99 % SLO met{best_effort}:"
+    return Table([*short_names(labels).values(), *rates], rows, note)
+
+
+def _bands(
+    nominal: pd.DataFrame, draws: pd.DataFrame, keys: list[str]
+) -> dict[tuple[str, ...], str]:
+    """Cell of the table (texts of ``keys``, metric) -> what the draws make of its mean."""
+    if draws.empty:
+        return {}
+    draws, found = draws[draws["error"] == ""], {}
+    for name in BANDED:
+        moved = shifted(nominal, draws, keys, name)
+        for cell, group in moved.groupby(keys, sort=False, dropna=False)[name]:
+            most = 1.0 if METRICS[name].unit == "share" else math.inf
+            ends = (min(max(end, 0.0), most) for end in band(group.to_numpy(float)))
+            found[(*map(text, cell), name)] = f" ({' to '.join(_value(e, name) for e in ends)})"
+    return found
+
+
+def _rate(row: "pd.Series[float]") -> str:
+    """The rate with its interval, or on which side of the grid it lies; the band over the draws."""
+    if "draws" not in row or math.isnan(row["draws"]):
+        return _nominal_rate(row)
+    low, high = row["low_rps"], row["high_rps"]
+    end = "or more" if math.isnan(high) else f"to {high:.3g}"
+    return f"{_nominal_rate(row)} ({low:.3g} {end})"
+
+
+def _nominal_rate(row: "pd.Series[float]") -> str:
+    if math.isnan(row["at_least_rps"]):
+        return f"below {row['below_rps']:g}"
+    if math.isnan(row["below_rps"]):
+        return f"at least {row['at_least_rps']:g}"
+    if row["seeds"] == 1:
+        return f"{row['rate_rps']:.3g}"
+    half = row["half_width_rps"]
+    return f"{row['rate_rps']:.3g} ± {'?' if math.isnan(half) else f'{half:.2g}'}"
+
+
+def _cell(group: pd.DataFrame, name: str) -> str:
+    if name == "saturation":
+        return ", ".join(dict.fromkeys(group[name]))
+    return _value(float(group[name].astype(float).mean()), name)
+
+
+def _value(value: float, name: str) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:.1f}" if METRICS[name].unit == "share" else _number(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def text(value: object) -> str:
+    """A label as a cell."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def notes(results: ResultSet) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    by_system: dict[str, list[PointResult]] = {}
+    for point in results.points:
+        if not point.error:
+            by_system.setdefault(str(point.labels["system"]), []).append(point)
+    mirrors = [f"{name} mirrors {points[0].facts['mirrors']}" for name, points in by_system.items()]
+    return mirrors + [
+        f"warning: {name}: {warning}"
+        for name, points in by_system.items()
+        for warning in _warnings(points)
+    ]
+
+
+def _warnings(points: Sequence[PointResult]) -> Iterator[str]:
+    """About the points of one system."""
+    total = {key: sum(_whole(point, key) for point in points) for key in ("arrived", *FATES)}
+    if not total["arrived"]:
+        yield "no request arrived after warmup_s"
+    for key, why in FATES.items():
+        if total[key]:
+            yield f"{total[key]:,.0f} of {total['arrived']:,.0f} requests {key}: {why}"
+    outside = max(_whole(point, "extrapolated_share") for point in points)
+    if outside > 0:
+        yield (
+            f"up to {100 * outside:.1f} % of the iterations of a point lie outside the range that"
+            " the latency model was fitted on"
+        )
+
+
+def _whole(point: PointResult, key: str) -> float:
+    """A number of the whole point, 0 where it is undefined."""
+    return float(point.summary["all"][key] or 0)
