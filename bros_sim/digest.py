@@ -11,7 +11,7 @@ from bros_sim.labels import short_names
 from bros_sim.metric_table import METRICS
 from bros_sim.results import PointResult, ResultSet
 
-RETENTION = "be_retention"
+RETENTION, VERDICT = "be_retention", "saturation"
 COLUMNS = {
     "slo_attainment": "SLO met %",
     "mean_ttft_ms": "TTFT mean ms",
@@ -22,7 +22,7 @@ COLUMNS = {
     "output_throughput_steady": "tokens/s",
     RETENTION: "BE kept %",
     "num_preemptions": "preempted",
-    "saturation": "load",
+    VERDICT: "load",
 }
 """Metric -> heading of `run`'s table; a mean over the seeds."""
 BANDED = ("slo_attainment", "mean_ttft_ms", "mean_tpot_ms", "output_throughput_steady")
@@ -53,14 +53,18 @@ def results_table(results: ResultSet) -> Table:
     ]
     good = frame[frame["error"] == ""]
     columns = {key: heading for key, heading in COLUMNS.items() if key in frame or key != RETENTION}
-    bands = _bands(good, results.draws(), [*labels, "class"])
+    keys = [*labels, "class"]
+    bands = _bands(good, results.draws(), keys)
+    shown = good[(good["class"] != "all") & (good["arrived"].astype(float) > 0)]
+    numbers = [name for name in columns if name != VERDICT]
+    groups = shown.astype(dict.fromkeys(numbers, float)).groupby(keys, sort=False, dropna=False)
+    verdicts = groups[VERDICT].agg(lambda found: ", ".join(dict.fromkeys(found)))
+    means = groups[numbers].mean().to_dict("index")
     rows = []
-    for keys, group in good.groupby([*labels, "class"], sort=False, dropna=False):
-        if group["arrived"].sum() and keys[-1] != "all":
-            cell = tuple(map(text, keys))
-            rows.append(
-                [*cell, *(_cell(group, name) + bands.get((*cell, name), "") for name in columns)]
-            )
+    for (at, mean), verdict in zip(means.items(), verdicts, strict=True):
+        cell = tuple(map(text, at if isinstance(at, tuple) else (at,)))
+        found = {name: _value(mean[name], name) + bands.get((*cell, name), "") for name in numbers}
+        rows.append([*cell, *((found | {VERDICT: verdict})[name] for name in columns)])
     headings = [*short_names(labels).values(), "class", *columns.values()]
     return Table(headings, rows, BAND_NOTE if bands else "")
 
@@ -114,12 +118,6 @@ def _nominal_rate(row: "pd.Series[float]") -> str:
         return f"{row['rate_rps']:.3g}"
     half = row["half_width_rps"]
     return f"{row['rate_rps']:.3g} ± {'?' if math.isnan(half) else f'{half:.2g}'}"
-
-
-def _cell(group: pd.DataFrame, name: str) -> str:
-    if name == "saturation":
-        return ", ".join(dict.fromkeys(group[name]))
-    return _value(float(group[name].astype(float).mean()), name)
 
 
 def _value(value: float, name: str) -> str:

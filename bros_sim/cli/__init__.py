@@ -17,6 +17,7 @@ from bros_sim.cli import (
     profile_check,
     profile_derive,
     profile_fit,
+    report,
     run,
     timeline,
     trace,
@@ -60,6 +61,7 @@ app.command("run")(run.run)
 app.command("check")(run.check)
 app.command("explain")(explain.explain)
 app.command("plot")(plot.plot)
+app.command("report")(report.report)
 app.command("timeline")(timeline.timeline)
 app.command("validate")(validate.validate)
 app.command("init")(init.init)

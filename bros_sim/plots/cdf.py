@@ -69,7 +69,7 @@ def _curves(
     total = 0
     for service_class in classes:
         mine = of_class(table, service_class)
-        values, arrived = _sample(mine, metric)
+        values, arrived = sample(mine, metric)
         total += len(mine)
         if not values.size:
             continue
@@ -83,7 +83,7 @@ def _curves(
     return total
 
 
-def _sample(table: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
+def sample(table: pd.DataFrame, metric: str) -> tuple[np.ndarray, int]:
     """Sorted latencies, and the requests that should have one (no TPOT for one token)."""
     values = table[f"{metric}_s"].to_numpy(float)
     missing = np.isnan(values)

@@ -128,7 +128,7 @@ def axes_of(points: Sequence[PointView]) -> Axes:
 def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     """The rows of summary.csv that have all these labels."""
     for name, value in values.items():
-        table = table[table[name] == value]
+        table = table[table[name].isna() if value is None else table[name] == value]
     return table
 
 

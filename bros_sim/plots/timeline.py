@@ -42,7 +42,7 @@ def timeline(spec: FigureSpec, results: Results) -> Figure:
     for column, (point, _, steps), (arrival_s, _) in zip(grid.T, runs, last_s, strict=True):
         column[0].set_title(str(point.labels["system"]))
         row = select(table, {n: label(v) for n, v in point.labels.items()} | {"class": "all"})
-        _draw(column, steps, _states(steps, row.iloc[0]), edges, classes)
+        _draw(column, steps, run_states(steps, row.iloc[0]), edges, classes)
         for panel in column:
             panel.axvline(arrival_s, color="#555555", linewidth=0.7, linestyle=":")
         column[-1].set_xlabel("Time (s)")
@@ -70,7 +70,7 @@ def _last(times: "pd.Series[float]") -> float:
     return float(times.max()) if len(times) else 0.0
 
 
-def _states(steps: pd.DataFrame, run: "pd.Series[float]") -> list[pd.DataFrame]:
+def run_states(steps: pd.DataFrame, run: "pd.Series[float]") -> list[pd.DataFrame]:
     """One frame for each of ROWS, a column for each class."""
     kv = _blocks_in_use(steps, float(run["kv_blocks"]), float(run["kv_slots"]))
     kv *= 100 / float(run["kv_blocks"]) / float(run["replicas"])
@@ -99,7 +99,7 @@ def _draw(
     for panel, state in zip(column, states, strict=True):
         low = np.zeros(BINS)
         for name in classes:
-            high = low + _means(steps, state[name], edges)
+            high = low + binned_means(steps, state[name], edges)
             _stack(panel, edges, low, high, name)
             low = high
 
@@ -111,7 +111,7 @@ def _stack(panel: Panel, edges: Floats, low: Floats, high: Floats, name: str) ->
     )  # fmt: skip
 
 
-def _means(steps: pd.DataFrame, values: "pd.Series[float]", edges: Floats) -> Floats:
+def binned_means(steps: pd.DataFrame, values: "pd.Series[float]", edges: Floats) -> Floats:
     """Mean of a state over each bin, summed over the replicas; 0 while a replica is idle."""
     total = np.zeros(edges.size - 1)
     for _, rows in steps.groupby("replica", sort=True):

@@ -125,7 +125,8 @@ def test_the_wheel_holds_the_package_and_its_data_alone(built):
         assert {f"bros_sim/_data/{path}" for path in here} == there
     sources = {path.relative_to(ROOT) for path in (ROOT / "bros_sim").rglob("*.py")}
     assert {str(path) for path in sources} == {name for name in names if name.endswith(".py")}
-    assert {"bros_sim/py.typed", "bros_sim/plots/paper.mplstyle"} <= set(names)
+    page = {f"bros_sim/report/page.{kind}" for kind in ("html.j2", "css", "js")}
+    assert {"bros_sim/py.typed", "bros_sim/plots/paper.mplstyle", *page} <= set(names)
 
 
 def test_the_sdist_holds_no_tests_and_no_caches(built):

@@ -1,0 +1,221 @@
+"""What the charts of the page show: plain rows, rounded to what a screen can tell apart."""
+
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bros_sim.intervals import band, half_width, shifted
+from bros_sim.metric_table import METRICS
+from bros_sim.plots.cdf import sample
+from bros_sim.plots.spec import CDF_METRICS, PointView, Results, label, matches, of_class, select
+from bros_sim.plots.style import shown
+from bros_sim.plots.timeline import binned_means, run_states
+from bros_sim.report.settings import MAX_RUNS, Layout, Setting
+
+Row = dict[str, Any]
+Floats = NDArray[np.float64]
+ATTAINMENT, SERVED, VERDICT = "slo_attainment", "output_throughput_steady", "saturation"
+SHOWN = (ATTAINMENT, SERVED, VERDICT)
+STEPS = 100
+"""Points of a latency CDF."""
+BINS = 150
+"""Points of a timeline."""
+SERIES = ("batch", "queue", "kv")
+
+
+def attainment_rows(
+    table: pd.DataFrame, draws: pd.DataFrame, layout: Layout, service_class: str
+) -> list[Row]:
+    """SLO attainment in per cent: its mean over seeds, the 95 % interval, the band over draws."""
+    groups = _groups(_class_rows(table, service_class), layout)
+    moved = _groups(_moved(table, draws, layout, service_class), layout)
+    rows = []
+    for setting, system, key in _places(layout, groups.keys()):
+        group = groups[key]
+        values = _known(group, ATTAINMENT) * 100
+        if not values.size:
+            continue
+        mean, half = float(values.mean()), half_width(values)
+        row = {
+            **_place(setting, system, layout), "y": _short(mean), "seeds": len(values),
+            "low": _short(max(0.0, mean - half)), "high": _short(min(100.0, mean + half)),
+            "load": _verdicts(group),
+        }  # fmt: skip
+        if key in moved:
+            drawn = moved[key][ATTAINMENT].to_numpy(float) * 100
+            row |= dict(zip(("least", "most"), map(_short, band(drawn)), strict=True))
+        rows.append(row)
+    return rows
+
+
+def _moved(
+    table: pd.DataFrame, draws: pd.DataFrame, layout: Layout, service_class: str
+) -> pd.DataFrame:
+    keys = ["system", *layout.others, *([layout.x] if layout.x else [])]
+    if draws.empty:
+        return pd.DataFrame(columns=[*keys, ATTAINMENT], dtype=object)
+    nominal, drawn = (_class_rows(rows, service_class) for rows in (table, draws))
+    return shifted(nominal, drawn, keys, ATTAINMENT)
+
+
+def pareto_rows(table: pd.DataFrame, layout: Layout) -> list[Row]:
+    """What RT and BE get at each setting; ``best`` where no system gives both more.
+
+    Mean SLO attainment of RT in per cent against mean best-effort tokens/s, over the seeds.
+    """
+    rt, be = (_groups(_class_rows(table, name), layout) for name in ("rt", "be"))
+    rows: list[Row] = []
+    for setting, system, key in _places(layout, rt.keys() & be.keys()):
+        good, served = _known(rt[key], ATTAINMENT) * 100, _known(be[key], SERVED)
+        if good.size and served.size and served.any():
+            place = _place(setting, system, layout)
+            y_half, x_half = half_width(served), half_width(good)
+            x_mean, y_mean = float(good.mean()), float(served.mean())
+            rows.append({
+                **place, "rt": _short(x_mean), "be": _short(y_mean), "at": place["x"],
+                "rt_low": _short(max(0.0, x_mean - x_half)), "be_low": _short(y_mean - y_half),
+                "rt_high": _short(min(100.0, x_mean + x_half)), "be_high": _short(y_mean + y_half),
+                "load": _verdicts(rt[key]),
+            })  # fmt: skip
+    rivals: dict[tuple[object, object], list[Row]] = {}
+    for row in rows:
+        rivals.setdefault((row["cell"], row["at"]), []).append(row)
+    for row in rows:
+        beside = rivals[row["cell"], row["at"]]
+        row["best"] = not any(_dominates(other, row) for other in beside)
+    return rows
+
+
+def _dominates(one: Row, other: Row) -> bool:
+    at_least = one["rt"] >= other["rt"] and one["be"] >= other["be"]
+    return bool(at_least and (one["rt"], one["be"]) != (other["rt"], other["be"]))
+
+
+def cdf_rows(results: Results, layout: Layout) -> list[Row]:
+    """Latency CDFs of the settings that the page holds, all seeds pooled; seconds, per cent."""
+    rows = []
+    for setting, system, points in _runs(results, layout):
+        table = pd.concat([point.requests() for point in points], ignore_index=True)
+        for service_class in ("rt", "be"):
+            mine = of_class(table, service_class)
+            for metric in CDF_METRICS:
+                values, arrived = sample(mine, metric)
+                if not values.size:
+                    continue
+                at = np.unique(np.linspace(0, values.size - 1, STEPS).round().astype(int))
+                slos = mine[f"{metric}_slo_s"].unique()
+                rows.append({
+                    **_run_place(setting, system), "class": service_class, "metric": metric,
+                    "v": [_short(v) for v in values[at]],
+                    "p": [_short(p) for p in 100 * (at + 1) / arrived],
+                    "slo": _short(slos[0]) if len(slos) == 1 else None,
+                })  # fmt: skip
+    return rows
+
+
+def timeline_rows(results: Results, table: pd.DataFrame, layout: Layout) -> list[Row]:
+    """Batch, queue and KV in use by class, means over 1/150 of the run; the first seed of each.
+
+    Summed over the replicas; KV in per cent of the blocks of all of them.
+    """
+    rows = []
+    for setting, system, points in _runs(results, layout):
+        point = points[0]
+        steps, arrived = point.steps(), point.requests()["arrival_s"]
+        if steps.empty:
+            continue
+        labels = {name: label(value) for name, value in point.labels.items()}
+        run = select(table, labels | {"class": "all"}).iloc[0]
+        edges = np.linspace(0.0, float(steps["end_s"].max()), BINS + 1)
+        row = {
+            **_run_place(setting, system), "seed": label(point.labels["seed"]),
+            "t": [_short(t) for t in edges[:-1]], "arrived": _short(arrived.max()),
+            "end": _short(edges[-1]),
+        }  # fmt: skip
+        for name, state in zip(SERIES, run_states(steps, run), strict=True):
+            for service_class in ("rt", "be"):
+                means = binned_means(steps, state[service_class], edges)
+                row[f"{name}_{service_class}"] = [_short(v) for v in means]
+        rows.append(row)
+    return rows
+
+
+def verdict_rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: how many points of each system and class are a steady state."""
+    table = table[(table["error"] == "") & (table["class"] != "all")]
+    table = table[table["arrived"].astype(float) > 0]
+    kinds = ["stable", "backlogged", "overloaded", "too short"]
+    rows = []
+    for (system, service_class), group in table.groupby(["system", "class"], sort=False):
+        counts = [str((group[VERDICT] == kind).sum()) for kind in kinds]
+        rows.append([str(system), str(service_class), *counts])
+    return ["system", "class", *kinds], rows
+
+
+# -- common ---------------------------------------------------------------------------------------
+
+
+def _class_rows(table: pd.DataFrame, service_class: str) -> pd.DataFrame:
+    """The rows of a class of points that did not fail; of the metrics those that curves show."""
+    unused = [name for name in table if name in METRICS and name not in SHOWN]
+    return table[(table["class"] == service_class) & (table["error"] == "")].drop(columns=unused)
+
+
+def _known(rows: pd.DataFrame, metric: str) -> Floats:
+    return np.asarray(rows[metric].astype(float).dropna(), np.float64)
+
+
+def _verdicts(group: pd.DataFrame) -> str:
+    return ", ".join(dict.fromkeys(str(verdict) for verdict in group[VERDICT]))
+
+
+def _groups(table: pd.DataFrame, layout: Layout) -> dict[tuple[str, ...], pd.DataFrame]:
+    """System and texts of the setting's labels -> the seeds (or draws) there."""
+    paths = [*layout.others, *([layout.x] if layout.x else [])]
+    keys = [table[name].map(shown) for name in ("system", *paths)]
+    return dict(iter(table.groupby(keys, sort=False)))  # type: ignore[arg-type]
+
+
+def _places(
+    layout: Layout, known: Set[tuple[str, ...]]
+) -> Iterator[tuple[Setting, str, tuple[str, ...]]]:
+    """Each setting that the curves can hold, of each system, with its key, if that is known."""
+    settings = list(layout.settings())[: layout.most_settings]
+    for system in layout.systems:
+        for setting in settings:
+            key = (system, *(shown(value) for value in setting.labels.values()))
+            if key in known:
+                yield setting, system, key
+
+
+def _runs(results: Results, layout: Layout) -> Iterator[tuple[Setting, str, Sequence[PointView]]]:
+    """The seeds that did not fail, of each system at each setting that the page holds."""
+    for setting in layout.runs():
+        for system in layout.systems[:MAX_RUNS]:
+            labels = {"system": system, **setting.labels}
+            points = [p for p in results.points if not p.error and matches(p, labels)]
+            if points:
+                yield setting, system, points
+
+
+def _place(setting: Setting, system: str, layout: Layout) -> Row:
+    value = layout.x_values[setting.x]
+    return {"system": system, "cell": setting.cell, "x": value if layout.numeric else str(value)}
+
+
+def _run_place(setting: Setting, system: str) -> Row:
+    return {"system": system, "cell": setting.cell, "at": setting.x}
+
+
+def _short(value: float) -> float | None:
+    """Four digits: a third of the bytes, and no eye sees the rest."""
+    return float(f"{value:.4g}") if np.isfinite(value) else None
+
+
+def has_attainment(table: pd.DataFrame, service_class: str) -> bool:
+    """Whether any point has an SLO attainment of the class."""
+    rows = _class_rows(table, service_class)
+    return ATTAINMENT in rows and bool(rows[ATTAINMENT].notna().any())

@@ -1,0 +1,90 @@
+"""The page: everything that is on it, and the template that puts it there."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bros_sim.plots.spec import axes_of
+from bros_sim.plots.style import CLASS_COLOURS
+from bros_sim.report import charts, texts
+from bros_sim.report.figures import Figures, figures_of
+from bros_sim.report.settings import Layout, layout_of
+from bros_sim.results import ResultSet
+
+MAX_BYTES = 3_000_000
+"""The page stays under this; what is left out is said on it."""
+
+
+def render_page(results: ResultSet, provenance: Mapping[str, Any], capacity: pd.DataFrame) -> bytes:
+    """The page as a file: it needs no other, and the same results give the same bytes.
+
+    Args:
+        results: What is shown.
+        provenance: provenance.json.
+        capacity: capacity.csv; empty if there is none.
+    """
+    environment = Environment(
+        loader=PackageLoader("bros_sim.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    layout = layout_of(axes_of(results.points))
+    table = results.table()
+    figures = figures_of(results, table, layout)
+    text = environment.get_template("page.html.j2").render(
+        **_controls(layout),
+        **_figures(figures, layout),
+        **texts.of_results(results, table, capacity),
+        **texts.of_provenance(results, provenance),
+        css=Markup(_resource("page.css")),
+        script=Markup(_resource("page.js")),
+        library=Markup(_library()) if figures.all else "",
+    )
+    return text.encode()
+
+
+def _controls(layout: Layout) -> dict[str, object]:
+    """What a reader chooses from."""
+    numbers = sorted({setting.x for setting in layout.runs()})
+    return {
+        "systems": list(zip(layout.systems, charts.colours(layout), strict=True)),
+        "choices": layout.choices,
+        "class_colours": CLASS_COLOURS,
+        "at_title": layout.x_title,
+        "at_values": [(n, texts.value(layout.x_values[n])) for n in numbers],
+        "left_out": texts.left_out(layout),
+    }
+
+
+def _figures(figures: Figures, layout: Layout) -> dict[str, object]:
+    """The charts, in groups and all together, and what page.js needs of them."""
+    return {
+        "charts": figures.all,
+        "curves": figures.curves,
+        "cdfs": figures.cdfs,
+        "timelines": figures.timelines,
+        "data": {
+            "data": figures.data,
+            "charts": [chart.plain() for chart in figures.all],
+            "systems": layout.systems,
+            "at": 0,
+        },
+    }
+
+
+def _resource(name: str) -> str:
+    return (files("bros_sim.report") / name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", r"<\/script")

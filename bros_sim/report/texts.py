@@ -1,0 +1,148 @@
+"""The words of the page: tables, warnings, provenance, and the experiment as YAML."""
+
+import io
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from bros_sim.digest import Table, capacity_table, notes, results_table
+from bros_sim.labels import short_names
+from bros_sim.plots.style import counted, shown
+from bros_sim.report import data
+from bros_sim.report.settings import MAX_RUNS, Layout
+from bros_sim.results import Labels, ResultSet, show_label
+from bros_sim.store import RESOLVED
+
+MAX_TABLE_ROWS = 400
+MAX_LINES = 40
+MAX_DOCUMENTS = 12
+MAX_LETTERS = 40_000
+"""Letters of a YAML document that are shown."""
+MAX_WORD = 400
+WARNING = "warning: "
+VERDICTS = ("stable", "backlogged", "overloaded", "too short")
+
+
+def of_results(
+    results: ResultSet, table: pd.DataFrame, capacity: pd.DataFrame
+) -> dict[str, object]:
+    """Head, warnings and tables."""
+    good = any(not point.error for point in results.points)
+    told = notes(results) if good else []
+    failed = [f"{_labels(p.labels)}: {p.error}" for p in results.points if p.error]
+    summary = _cut(results_table(results)) if good else Table([], [], "No point succeeded.")
+    return {
+        "name": results.name,
+        "lead": _lead(results, table),
+        "warnings": _first([line.removeprefix(WARNING) for line in told if WARNING in line[:9]]),
+        "mirrors": _first([line for line in told if not line.startswith(WARNING)]),
+        "failed": _first(failed),
+        "summary": summary,
+        "capacity": None if capacity.empty else _cut(capacity_table(capacity)),
+        "verdicts": _cut(Table(*data.verdict_rows(table))) if good else Table([], []),
+        "marked": VERDICTS,
+    }
+
+
+def of_provenance(results: ResultSet, provenance: Mapping[str, Any]) -> dict[str, object]:
+    """What made these results, and the experiment."""
+    return {
+        "provenance": [(key, value[:MAX_WORD]) for key, value in _facts(results, provenance)],
+        "documents": list(_documents(results, provenance)),
+    }
+
+
+def left_out(layout: Layout) -> str:
+    """What the charts do not hold, if anything."""
+    every, held = sum(1 for _ in layout.settings()), len(layout.runs())
+    lines = []
+    if layout.most_settings < every:
+        lines.append(f"Curves show the first {layout.most_settings:,} of {every:,} settings.")
+    if held < every:
+        lines.append(f"Latencies and timelines are of {held:,} of {every:,} settings.")
+    if len(layout.systems) > MAX_RUNS:
+        lines.append(f"They are of the first {MAX_RUNS} of {len(layout.systems):,} systems.")
+    return " ".join([*lines, "`bros-sim plot` draws any."] if lines else [])
+
+
+def value(label: object) -> str:
+    """A value of a sweep path."""
+    return shown(label)
+
+
+def _lead(results: ResultSet, table: pd.DataFrame) -> str:
+    """How much there is."""
+    seeds = table["seed"].nunique()
+    parts = [
+        counted(table["system"].nunique(), "system"),
+        counted(len(results.points), "point"),
+        f"{counted(seeds, 'seed')} ({', '.join(map(shown, table['seed'].unique()[:8]))}"
+        f"{', ...' if seeds > 8 else ''})",
+    ]
+    if "arrived" in table:
+        arrived = table.loc[table["class"] == "all", "arrived"].astype(float).sum()
+        parts.append(f"{counted(int(arrived), 'request')} after the warm-up")
+    if results.drawn:
+        parts.append(f"{len(results.drawn):,} points of draws of the latency model")
+    return ", ".join(parts) + "."
+
+
+def _labels(labels: Labels) -> str:
+    names = short_names(labels)
+    return ", ".join(f"{names[name]}={show_label(v)}" for name, v in labels.items())
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    more = [f"and {len(lines) - MAX_LINES:,} more"] if len(lines) > MAX_LINES else []
+    return [line[:MAX_WORD] for line in lines[:MAX_LINES]] + more
+
+
+def _cut(table: Table) -> Table:
+    if len(table.rows) <= MAX_TABLE_ROWS:
+        return table
+    note = f"The first {MAX_TABLE_ROWS} of {len(table.rows):,} rows; summary.csv has them all."
+    rows, lines = table.rows[:MAX_TABLE_ROWS], [table.note] * bool(table.note)
+    return Table(table.headings, rows, " ".join([*lines, note]))
+
+
+def _facts(results: ResultSet, provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "command", shlex.join(map(str, provenance.get("command", ())))
+    software = provenance.get("software", {})
+    yield "software", ", ".join(f"{name} {version}" for name, version in software.items())
+    yield "platform", str(provenance.get("platform", ""))
+    good = [point for point in results.points if not point.error]
+    for name in ("profile", "profile_label", "latency_model"):
+        found = dict.fromkeys(str(point.facts.get(name, "")) for point in good)
+        yield name.replace("_", " "), ", ".join(found)
+    inputs = list(provenance.get("inputs", {}).items())
+    for path, sha in inputs[:MAX_LINES]:
+        yield f"sha256 of {path}"[:MAX_WORD], str(sha)
+    if len(inputs) > MAX_LINES:
+        yield "further files", f"{len(inputs) - MAX_LINES:,}, in provenance.json"
+
+
+def _documents(results: ResultSet, provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The experiment as it was given, and the first point of each system with every default."""
+    yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(provenance["experiment"], text)
+    yield "as it was given", _whole(text.getvalue())
+    shown_systems: dict[object, str] = {}
+    for point in results.points:
+        system = point.labels["system"]
+        path = point.folder / RESOLVED
+        if system not in shown_systems and not point.error and path.is_file():
+            shown_systems[system] = _labels(point.labels)
+            if len(shown_systems) <= MAX_DOCUMENTS:
+                title = f"resolved, with every default: {shown_systems[system]}"
+                yield title, _whole(path.read_text(encoding="utf-8"))
+
+
+def _whole(text: str) -> str:
+    if len(text) <= MAX_LETTERS:
+        return text
+    return f"{text[:MAX_LETTERS]}\n... {len(text) - MAX_LETTERS:,} more letters: provenance.json\n"
