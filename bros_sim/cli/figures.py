@@ -1,5 +1,6 @@
 """Figures: what an experiment asks for, checked before it runs and drawn after."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Literal, Protocol
 from bros_sim.cli.faults import say
 from bros_sim.config import Document, decode
 from bros_sim.errors import InputError
+from bros_sim.labels import short_names
 from bros_sim.plots import (
     PLOTS,
+    Axes,
     FigureSpec,
     axes_of,
     draw,
     find_faults,
+    fixed,
     nothing_to_draw,
     render,
 )
@@ -59,17 +63,19 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
     return specs
 
 
-def draw_figures(specs: Sequence[FigureSpec], results: ResultSet) -> list[str]:
+def draw_figures(
+    specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool = False
+) -> list[str]:
     """Draw into ``figures/``, with a warning for what would be empty; the names of the files.
 
-    Figures of an earlier drawing that are not drawn now are removed.
+    Figures of an earlier drawing that are not drawn now are removed, unless told to ``keep`` them.
     """
     folder = results.folder / "figures"
     written = []
     used: Counter[str] = Counter()
     axes = axes_of(results.points)
     for spec in specs:
-        name = spec.stem(axes)
+        name = spec.stem(axes) + (_fixed(spec, axes) if keep else "")
         used[name] += 1
         stem = name if used[name] == 1 else f"{name}-{used[name]}"
         if why := nothing_to_draw(spec, results):
@@ -80,8 +86,15 @@ def draw_figures(specs: Sequence[FigureSpec], results: ResultSet) -> list[str]:
         for kind in KINDS:
             replace_file(folder / f"{stem}.{kind}", render(figure, kind))
             written.append(f"{stem}.{kind}")
-    _remove_others(folder, written)
+    if not keep:
+        _remove_others(folder, written)
     return written
+
+
+def _fixed(spec: FigureSpec, axes: Axes) -> str:
+    """The values that a figure fixes, as a part of its name: others may lie beside it."""
+    values = fixed(spec, short_names(axes)).items()
+    return "".join(f"-{re.sub(r'[^-.=a-zA-Z0-9_]+', '_', f'{n}={v}')}" for n, v in values)
 
 
 def _remove_others(folder: Path, written: Sequence[str]) -> None:

@@ -1,19 +1,34 @@
-"""``plot``: draw the figures of a finished run (again)."""
+"""``plot``: draw figures of a finished run: those of its experiment, or any other."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bros_sim.cli.faults import say
 
+if TYPE_CHECKING:
+    from bros_sim.plots import FigureSpec
+    from bros_sim.results import ResultSet
+
 
 def plot(
     results: Annotated[Path, typer.Argument(help="Folder of a finished run: results/NAME.")],
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="YAML",
+            help="Draw this instead, beside what is there; as an entry of `figures`, and often.",
+        ),
+    ] = None,
 ) -> None:
-    """Draw the figures of a finished run again, from its result files.
+    """Draw the figures of a finished run again, or any other figure, from its result files.
 
-    Example: `bros-sim plot results/quickstart`
+    What a figure may show: `bros-sim list plots`.
+
+    Examples: `bros-sim plot results/quickstart`
+
+    `bros-sim plot results/quickstart --figure "{plot: latency_cdf, metric: tpot}"`
     """
     import json
 
@@ -22,9 +37,33 @@ def plot(
     from bros_sim.store import open_results
 
     found, experiment = open_results(results)
-    document = parse(json.dumps(experiment), str(results / "provenance.json"))
-    written = draw_figures(read_figures(document, found.points), found)
-    for name in written:
+    if figure:
+        specs = _given(figure, found)
+    else:
+        document = parse(json.dumps(experiment), str(results / "provenance.json"))
+        specs = read_figures(document, found.points)
+    for name in draw_figures(specs, found, keep=bool(figure)):
         typer.echo(found.folder / "figures" / name)
-    if not document.get(("figures",)):
-        say(f"{results}: the experiment names no figures")
+    if not specs:
+        say(f"{results}: the experiment names no figures; draw one with --figure")
+
+
+def _given(figures: list[str], found: "ResultSet") -> "list[FigureSpec]":
+    """The figures of the command line.
+
+    Raises:
+        InputError: With every fault of every one.
+    """
+    from bros_sim.cli.figures import read_figures
+    from bros_sim.config import parse
+    from bros_sim.errors import InputError
+
+    specs, faults = [], []
+    for text in figures:
+        try:
+            specs += read_figures(parse(f"figures: [{text}]", "--figure"), found.points)
+        except InputError as error:
+            faults += list(error.faults)
+    if faults:
+        raise InputError(*faults)
+    return specs

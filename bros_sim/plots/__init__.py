@@ -15,6 +15,7 @@ from bros_sim.plots.spec import (
     Results,
     axes_of,
     find_faults,
+    fixed,
     has_values,
     matches,
     select,
@@ -38,6 +39,7 @@ __all__ = [
     "axes_of",
     "draw",
     "find_faults",
+    "fixed",
     "nothing_to_draw",
     "render",
 ]

@@ -15,6 +15,7 @@ from bros_sim.plots.spec import (
     FigureSpec,
     Results,
     axes_of,
+    fixed,
     has_values,
     matches,
     of_class,
@@ -22,11 +23,10 @@ from bros_sim.plots.spec import (
 )
 from bros_sim.plots.style import (
     CLASS_NAMES,
-    MARKERS,
-    PALETTE,
-    counted,
     finish,
+    held,
     label_axes,
+    look,
     panel_title,
     panels,
     spread,
@@ -57,8 +57,9 @@ def latency_cdf(spec: FigureSpec, results: Results) -> Figure:
                 requests += _curves(panel, table, metric, classes, (str(system), number))
                 _slo_line(panel, table, metric, classes)
     _dress(drawn, metric, classes)
-    note = f"{counted(len(axes['seed']), 'seed')} pooled, {counted(requests, 'request')} in all"
-    return finish(figure, spec.title, note)
+    seeds = [point.labels["seed"] for point in points]
+    note = held(seeds, len(points), requests, fixed(spec, names))
+    return finish(figure, spec.title, f"{note}; seeds pooled" if len(set(seeds)) > 1 else note)
 
 
 def _curves(
@@ -66,6 +67,7 @@ def _curves(
 ) -> int:
     """Draw the classes of one system; the number of requests they stand for."""
     name, number = system
+    colour, marker = look(number)
     total = 0
     for service_class in classes:
         mine = of_class(table, service_class)
@@ -76,9 +78,8 @@ def _curves(
         at = np.unique(np.linspace(0, values.size - 1, MAX_STEPS).astype(int))
         panel.step(
             values[at], 100 * (at + 1) / arrived, where="post",
-            color=PALETTE[number % len(PALETTE)], linestyle=LINE_STYLES[service_class],
-            marker=MARKERS[number % len(MARKERS)], markevery=(0.05 + 0.04 * number, 0.25),
-            label=name,
+            color=colour, linestyle=LINE_STYLES[service_class], marker=marker,
+            markevery=(0.05 + 0.04 * (number % 8), 0.25), label=name,
         )  # fmt: skip
     return total
 

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 from bros_sim.intervals import band, half_width, shifted
 from bros_sim.labels import short_names
 from bros_sim.metric_table import METRICS, metric_name
-from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, open_axes, select
+from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, fixed, open_axes, select
 from bros_sim.plots.style import (
     CLASS_NAMES,
     LETTER_IN,
-    MARKERS,
-    PALETTE,
     counted,
     finish,
+    held,
     label_axes,
+    look,
     panel_title,
     panel_width_in,
     panels,
@@ -46,17 +46,13 @@ LONGEST_LABEL = 32
 
 
 def attainment(spec: FigureSpec, results: Results) -> Figure:
-    """Attainment in per cent (``y``: any share) against ``x``, with the 90 % line."""
+    """Attainment in per cent (``y``: any share) against ``x``."""
     spec = replace(spec, y=spec.y or "slo_attainment")
     figure, axes = _lines(spec, results)
     for panel in axes:
         panel.set_ylim(0, 104)
         panel.set_yticks(range(0, 101, 20))
-        panel.axhline(TARGET, color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
-    axes[-1].annotate(
-        "90 %", (1, TARGET), xycoords=("axes fraction", "data"), xytext=(2, 0),
-        textcoords="offset points", ha="left", va="center", fontsize=6, color="#555555",
-    )  # fmt: skip
+    _ninety(axes, spec)
     return figure
 
 
@@ -72,7 +68,20 @@ def line(spec: FigureSpec, results: Results) -> Figure:
         else:
             panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
             panel.yaxis.set_major_formatter(FuncFormatter(thousands))
+    _ninety(axes, spec)
     return figure
+
+
+def _ninety(drawn: Sequence[Panel], spec: FigureSpec) -> None:
+    """The line that an attainment is held against; other shares have none."""
+    if "attainment" not in str(spec.y):
+        return
+    for panel in drawn:
+        panel.axhline(TARGET, color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
+    drawn[-1].annotate(
+        "90 %", (1, TARGET), xycoords=("axes fraction", "data"), xytext=(2, 0),
+        textcoords="offset points", ha="left", va="center", fontsize=6, color="#555555",
+    )  # fmt: skip
 
 
 def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
@@ -96,7 +105,7 @@ def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
     for panel in drawn:
         _ticks(panel, axes[x], panel_width_in(panel))
     label_axes(drawn, path_label(x), _y_label(y, service_class))
-    finish(figure, spec.title, _note(table, draws, axes))
+    finish(figure, spec.title, _note(table, draws, fixed(spec, names)))
     return figure, drawn
 
 
@@ -119,9 +128,9 @@ def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: 
         at = np.array([positions[v] for v in known])
         mean = np.array([grouped[v].mean() for v in known])
         half = np.array([half_width(grouped[v]) for v in known])
-        colour = PALETTE[n % len(PALETTE)]
+        colour, marker = look(n)
         panel.plot(
-            at, mean, color=colour, marker=MARKERS[n % len(MARKERS)], label=_name(by, value, axes),
+            at, mean, color=colour, marker=marker, label=_name(by, value, axes),
             clip_on=False, zorder=3 + n / 100,
         )  # fmt: skip
         low, high = _band(mean, half, METRICS[y].unit == "share")
@@ -144,7 +153,7 @@ def _dashes(
         at = [positions[v] for v in known]
         for edge in np.array([ends[v] for v in known]).reshape(-1, 2).T:
             panel.plot(
-                at, np.clip(edge, 0.0, 100.0) if share else edge, color=PALETTE[n % len(PALETTE)],
+                at, np.clip(edge, 0.0, 100.0) if share else edge, color=look(n)[0],
                 linewidth=0.8, linestyle=(0, (2, 1.5)), marker="", clip_on=False, zorder=2.5,
             )  # fmt: skip
 
@@ -207,12 +216,11 @@ def _y_label(y: str, service_class: str) -> str:
     return one_line if len(one_line) <= LONGEST_LABEL else f"{METRICS[y].label}\n{who}"
 
 
-def _note(table: pd.DataFrame, draws: pd.DataFrame, axes: Axes) -> str:
-    """How much data the figure rests on."""
-    seeds = counted(table["seed"].nunique(), "seed")
-    interval = "; band: 95 % t interval" if len(axes["seed"]) > 1 else ""
-    requests = counted(int(table["arrived"].sum()), "request")
-    note = f"{seeds} per point, {requests} in all{interval}"
+def _note(table: pd.DataFrame, draws: pd.DataFrame, where: Mapping[str, object]) -> str:
+    """What the figure rests on (a point has one row of the class) and what is shaded."""
+    note = held(table["seed"], len(table), int(table["arrived"].sum()), where)
+    if table["seed"].nunique() > 1:
+        note += "; band: 95 % t interval"
     if draws.empty:
         return note
     count = counted(draws["draw"].nunique(), "draw")

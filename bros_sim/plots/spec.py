@@ -132,6 +132,11 @@ def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     return table
 
 
+def fixed(spec: FigureSpec, names: Mapping[str, str]) -> dict[str, object]:
+    """The values that a figure fixes, by the short names of their paths."""
+    return {names[path]: value for path, value in spec.where.items() if path != "seed"}
+
+
 def open_axes(spec: FigureSpec, axes: Axes, *taken: str) -> list[str]:
     """Labels with several values that the figure neither shows nor fixes (seeds are pooled)."""
     closed = {"seed", *taken, *spec.where}

@@ -3,7 +3,7 @@
 import io
 import math
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,9 @@ TITLE_LETTERS = 38
 """Letters that fit above a panel when three stand side by side."""
 LINE_IN, LETTER_IN = 0.12, 0.052
 """Height of a line and width of a letter in the small sizes of a figure."""
+SEEDS = 8
+"""Seeds that a note lists one by one."""
+NOTE_LETTERS_PER_IN = 26
 NOTE = {"fontsize": 5.5, "color": "#777777"}
 
 _METADATA = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
@@ -115,6 +118,8 @@ def finish(figure: Figure, title: str | None, note: str) -> Figure:
         )
     elif title:
         figure.suptitle(title)
+    width = int(NOTE_LETTERS_PER_IN * figure.get_figwidth())
+    note = "\n".join(textwrap.fill(line, width) for line in note.splitlines())
     figure.supxlabel(note, x=0.995, ha="right", **NOTE)
     return figure
 
@@ -144,6 +149,26 @@ def shown(value: object) -> str:
 def counted(number: int, what: str) -> str:
     """``1 seed``, ``12,345 requests``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def look(number: int) -> tuple[str, str]:
+    """Colour and marker of the n-th line; beyond the palette colours return with other markers."""
+    size = len(PALETTE)
+    marker = MARKERS[(number + number // size) % len(MARKERS)]
+    return PALETTE[number % size], marker
+
+
+def held(seeds: Iterable[object], points: int, requests: int, fixed: Mapping[str, object]) -> str:
+    """What a figure rests on: its seeds, points and requests, and the values that it fixes."""
+    known = list(dict.fromkeys(seeds))
+    numbers = sorted(n for n in known if isinstance(n, int))
+    if len(numbers) == len(known) > 2 and numbers[-1] - numbers[0] == len(known) - 1:
+        which = f"{numbers[0]} to {numbers[-1]}"
+    else:
+        which = ", ".join(map(str, known[:SEEDS])) + (", ..." if len(known) > SEEDS else "")
+    parts = [f"seed{'' if len(known) == 1 else 's'} {which}", counted(points, "point")]
+    values = [f"{path} = {shown(value)}" for path, value in fixed.items()]
+    return ", ".join([*parts, counted(requests, "request"), *values])
 
 
 def thousands(value: float, _position: int | None = None) -> str:

@@ -9,14 +9,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from bros_sim.plots.spec import FigureSpec, PointView, Results, axes_of, label, matches, select
+from bros_sim.labels import short_names
+from bros_sim.plots.spec import (
+    FigureSpec,
+    PointView,
+    Results,
+    axes_of,
+    fixed,
+    label,
+    matches,
+    select,
+)
 from bros_sim.plots.style import (
     CLASS_COLOURS,
     CLASS_NAMES,
     COLUMN_IN,
     PAGE_IN,
-    counted,
     finish,
+    held,
     new_figure,
     thousands,
 )
@@ -29,7 +39,6 @@ ROWS = ("Batch\n(requests)", "Queue\n(requests)", "KV in use\n(% of blocks)")
 
 def timeline(spec: FigureSpec, results: Results) -> Figure:
     """Means over 1/240 of the run, summed over the replicas; the first seed of every system."""
-    axes = axes_of(results.points)
     points = _first_of_each_system(results.points, dict(spec.where))
     figure = new_figure(COLUMN_IN if len(points) == 1 else PAGE_IN, HEIGHT_IN)
     grid = figure.subplots(3, len(points), sharex=True, sharey="row", squeeze=False)
@@ -54,8 +63,9 @@ def timeline(spec: FigureSpec, results: Results) -> Figure:
         panel.yaxis.set_major_formatter(FuncFormatter(thousands))
     figure.align_ylabels(list(grid[:, 0]))
     requests = sum(len(requests) for _, requests, _ in runs)
-    note = f"seed {axes['seed'][0]}, {counted(requests, 'request')} in all; dotted: last arrival"
-    return finish(figure, spec.title, note)
+    seeds = [point.labels["seed"] for point in points]
+    note = held(seeds, len(points), requests, fixed(spec, short_names(axes_of(results.points))))
+    return finish(figure, spec.title, f"{note}; dotted: last arrival")
 
 
 def _first_of_each_system(points: Sequence[PointView], where: dict[str, object]) -> list[PointView]:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from bros_sim import plots
 from bros_sim.errors import InputError
-from bros_sim.plots import FigureSpec
+from bros_sim.plots import FigureSpec, style
 from bros_sim.plots.spec import KEYS
 
 RATE, SLO = made_up.RATE, made_up.SLO
@@ -81,7 +81,8 @@ def test_attainment_shows_means_bands_and_the_ninety_line(results):
         assert edges.max() == pytest.approx(min(100, sample.mean() + half))
         assert edges.min() == pytest.approx(max(1e-3 * sample.mean(), sample.mean() - half))
     told = int(table.loc[(table["class"] == "rt") & (table[SLO] == 0.4), "arrived"].sum())
-    assert f"2 seeds per point, {told:,} requests in all" in texts(figure)
+    held = f"seeds 0, 1, 8 points, {told:,} requests, ttft_s = 0.4; band: 95 % t interval"
+    assert held in texts(figure)
     assert "workload.chat.arrivals.rate_rps (req/s)" in texts(figure)
     assert "SLO attainment, real-time (%)" in texts(figure)
 
@@ -108,6 +109,33 @@ def test_the_band_over_draws_is_dashed_about_the_mean(results):
             np.testing.assert_allclose(edge.get_ydata(), expected)
     assert "dashed: middle 95 % of 4 draws" in texts(figure)
     assert "dashed" not in texts(plots.draw(one_slo(plot="attainment", x=RATE), results))
+
+
+@pytest.mark.parametrize(
+    ("plot", "y", "drawn"),
+    [("line", "ttft_attainment", True), ("attainment", "mean_kv_usage", False),
+     ("line", "mean_ttft_ms", False)],
+)  # fmt: skip
+def test_the_ninety_line_stands_where_there_is_an_attainment(plot, y, drawn, results):
+    figure = plots.draw(one_slo(plot=plot, x=RATE, y=y), results)
+    ninety = [art for art in figure.axes[0].lines if set(art.get_ydata()) == {90.0}]
+    assert bool(ninety) == drawn
+    assert ("90 %" in texts(figure)) == drawn
+
+
+def test_the_note_says_which_seeds_points_and_values(results):
+    cdf = texts(plots.draw(one_slo(plot="latency_cdf", where={SLO: 0.4, RATE: 6}), results))
+    assert "seeds 0, 1, 4 points, " in cdf
+    assert "ttft_s = 0.4, rate_rps = 6; seeds pooled" in cdf
+    where = {"seed": 1, SLO: 0.4, RATE: 6}
+    timeline = texts(plots.draw(one_slo(plot="timeline", where=where), results))
+    assert "seed 1, 2 points, " in timeline
+    assert style.held([3, 5, 4], 9, 1234, {}) == "seeds 3 to 5, 9 points, 1,234 requests"
+    assert style.held(range(0, 20, 2), 1, 1, {}).startswith("seeds 0, 2, 4, 6, 8, 10, 12, 14, ...,")
+
+
+def test_as_many_lines_as_markers_and_colours_allow_look_different():
+    assert len({style.look(n) for n in range(64)}) == 64
 
 
 def test_an_open_sweep_path_becomes_panels(results):
@@ -247,7 +275,7 @@ def test_file_names_say_which_stream():
 def test_one_system_without_seeds_still_draws():
     alone = made_up.experiment(systems=["vLLM"], rates=[2], seeds=1)
     text = texts(plots.draw(FigureSpec("attainment", x=RATE), alone))
-    assert "1 seed per point" in text
+    assert "seed 0, 1 point, " in text
     assert "t interval" not in text
 
 
