@@ -30,6 +30,8 @@ def collect(loaded: Loaded, store: Store, errors: Mapping[str, str]) -> tuple[Re
     results = ResultSet(loaded.spec.name, store.folder, points, drawn)
     capacity = _capacity(loaded, results)
     store.write_summary(results)
+    if loaded.spec.outputs.tables == "csv":
+        store.write_tables_as_csv(results)
     store.write_capacity(capacity.rates)
     streams = [asdict(tried) for tried in loaded.tried]
     store.write_provenance(loaded.source, results, loaded.contents, streams)

@@ -181,6 +181,20 @@ class Store:
         text = results.summary().to_csv(index=False, lineterminator="\n")
         replace_file(self.folder / "summary.csv", text.encode())
 
+    def write_tables_as_csv(self, results: ResultSet) -> None:
+        """Write the tables of each point that did not fail as CSV beside them, each only once.
+
+        Numbers are written in full, so that they read back as they were.
+        """
+        for point in [*results.points, *results.drawn]:
+            files = point.facts.get("files", ()) if not point.error else ()
+            for name in sorted({REQUESTS, STEPS, DECISIONS}.intersection(files)):  # type: ignore[arg-type]
+                path = point.folder / name
+                target = path.with_suffix(".csv")
+                if not target.exists():
+                    text = pd.read_parquet(path).to_csv(index=False, lineterminator="\n")
+                    replace_file(target, text.encode())
+
     def write_capacity(self, table: pd.DataFrame) -> None:
         """Write capacity.csv; without rows remove that of an earlier sweep."""
         path = self.folder / "capacity.csv"

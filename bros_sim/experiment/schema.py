@@ -1,7 +1,7 @@
 """What an experiment file may hold: the YAML's shape, checked strictly, and its JSON schema."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Len
 from pydantic import Field, create_model, model_validator
@@ -182,6 +182,9 @@ class Outputs(Strict):
 
     decisions: bool = Field(
         False, description="log who ran and who did not, and why, for `bros-sim explain`"
+    )
+    tables: Literal["parquet", "csv"] = Field(
+        "parquet", description="csv: write the tables of each point as CSV beside the Parquet files"
     )
     be_retention: bool = Field(
         False, description="run each point's best-effort streams alone as well, to compare with"

@@ -33,6 +33,7 @@ BY_PIP = {
     "pip install .": "tests/packaging installs the wheel that this makes",
     "pip install --no-deps --no-build-isolation ./my_project": "tests/core/test_recipe.py does it",
     "pip install '.[report]'": "the development environment has it; tests/report runs it",
+    "pip install duckdb": "test_results_sql.py runs what it is for",
     "pip install '.[gpu]'": "tests/calibration/test_measure.py runs where it is installed",
 }
 NEEDS = {("profile", "measure"): "torch"}
