@@ -30,7 +30,6 @@ class OrcaScheduler(OrderedLoop):
     max_num_seqs: Annotated[int, Ge(1), Doc("most requests of an iteration (Orca's max_bs)")] = 256
 
     caches_prefixes: ClassVar[bool] = False
-    cuts_prompts: ClassVar[bool] = False
 
     @property
     def mirrors(self) -> str:
@@ -39,7 +38,7 @@ class OrcaScheduler(OrderedLoop):
 
     @property
     def token_limit(self) -> int:
-        """None."""
+        """None: no prompt is ever cut."""
         return sys.maxsize
 
     def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002

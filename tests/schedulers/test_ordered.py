@@ -56,6 +56,17 @@ def test_a_policy_may_finish_prompts_first():
     assert firsts(table) == [3.0, 5.0]
 
 
+def test_a_policy_may_leave_prompts_whole():
+    class Whole(Lifo):
+        cuts_prompts = False
+
+    policy = Whole(max_num_batched_tokens=60, max_num_seqs=4)
+    table = play(policy, ask(20), ask(40, 3), ask(30, 3))
+    assert iterations(table)[:3] == [(30, 0), (40, 1), (20, 2)]
+    assert "below the model length 99" in policy.refuses(99)
+    assert policy.refuses(60) is None
+
+
 def test_the_head_starts_or_nobody():
     table = play(Lifo(), ask(40, 4), ask(16, 2, 0.5), ask(60, 1, 0.5), blocks=6)
     assert firsts(table) == [1.0, 5.0, 5.0]

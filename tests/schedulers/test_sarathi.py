@@ -56,6 +56,11 @@ def test_a_request_alone_needs_no_watermark():
     assert column(table, "status") == ["completed"]
 
 
+def test_a_request_alone_is_not_preempted_for_a_block_it_does_not_need():
+    table = play(policy(), ask(17, 16), blocks=2)
+    assert column(table, "num_preemptions") == [0]
+
+
 def test_the_latest_arrival_is_recomputed_and_waits_at_the_head():
     arrivals = ask(16, 3), ask(32, 4), ask(16, 1, 0.5)
     table = play(policy(chunk_size=99), *arrivals, blocks=4)
