@@ -1,5 +1,7 @@
 """The idea of SLOs-Serve, rule by rule. A prompt token takes 10 ms, decodes 100 ms together."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from watched import BE, ask, column, watch
 
 from bros_sim.latency.linear import DecodeLine, Linear
@@ -117,3 +119,34 @@ def test_memory_is_kept_for_all_that_the_promised_may_generate():
     _, table = play(requests, blocks=4)
     assert column(table, "num_preemptions") == [0, 0, 1]
     assert column(play(requests, blocks=6)[1], "num_preemptions") == [0, 0, 0]
+
+
+@given(
+    shapes=st.lists(
+        st.tuples(st.integers(0, 60), st.integers(1, 60), st.integers(1, 20), st.integers(2, 40)),
+        min_size=5,
+        max_size=30,
+    )
+)
+@settings(max_examples=40)
+def test_promises_are_kept_to_within_an_iteration(shapes):
+    """Where the estimate is right, and whatever best effort there is."""
+    promised = set()
+
+    class Watching(SlosServeLikeScheduler):
+        def begin(self, view):
+            super().begin(view)
+            promised.update(self._promised)
+
+    tenths = sorted(shapes)
+    requests = [
+        ask(i, prompt, output, at / 10, slo=due(ttft / 10, 0.25) if i % 3 else None)
+        for i, (at, prompt, output, ttft) in enumerate(tenths)
+    ]
+    _, table = watch(Watching(max_num_seqs=64), requests, latency=TIMES)
+    rows = table.requests.loc[sorted(promised)]
+    late = rows["first_token_s"] - rows["arrival_s"] - rows["ttft_slo_s"]
+    assert promised
+    assert late.max() <= 0.25
+    after_first = rows["last_token_s"] - rows["first_token_s"]
+    assert (after_first <= 0.25 * (rows["generated_tokens"] - 1) + 1e-9).all()

@@ -1,8 +1,12 @@
 """VTC, rule by rule; every iteration takes 1 s. Counters: 1 a prompt token, 2 an output token."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulations import make_replica, run
 from watched import BE, RT, ask, column, watch
 
+from bros_sim.kv.reserved import ReservedKV
 from bros_sim.schedulers.vtc import VtcScheduler
 
 
@@ -103,3 +107,28 @@ def test_the_last_tokens_before_a_pause_are_paid_too(longest_stretch):
     watch(policy, requests, longest_stretch=longest_stretch)
     counters = [policy._waiting.counter(name) for name in "abc"]
     assert counters == [10 + 2 * 7, 10 + 2 * 30, 70 + 10 + 2 * 2]  # c is lifted to b, the last
+
+
+@given(
+    prompts=st.lists(st.tuples(st.integers(10, 60), st.integers(5, 40)), min_size=60, max_size=60),
+    share=st.integers(1, 5),
+)
+@settings(max_examples=20)
+def test_backlogged_clients_differ_by_no_more_than_the_paper_proves(prompts, share):
+    """The counters' difference while both wait: max(w_p * longest prompt, w_q * memory)."""
+    gaps = []
+
+    class Watching(VtcScheduler):
+        def begin(self, view):
+            super().begin(view)
+            if self._waiting.clients_waiting == 2:
+                gaps.append(abs(self._waiting.counter("a") - self._waiting.counter("b")))
+
+    requests = [
+        ask(i, prompt, output, stream="a" if i % (share + 1) else "b")
+        for i, (prompt, output) in enumerate(prompts)
+    ]
+    kv = ReservedKV(num_gpu_blocks=321, block_size=1)
+    run(requests, make_replica(scheduler=Watching(), kv=kv))
+    assert len(gaps) > 10
+    assert max(gaps) <= max(1.0 * max(prompt for prompt, _ in prompts), 2.0 * 320)
