@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-gpu test-all lint bench paper related validate kernel-fits clean
+.PHONY: help setup demo test test-gpu test-all lint bench paper related rivals validate kernel-fits clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -47,6 +47,9 @@ related: setup  ## Run RelayAttention, REFRAG and kunserve_like, write docs/rela
 	for name in relay_attention refrag kunserve_like; do \
 	  $(BIN)/bros-sim run experiments/$$name.yaml --format json > /dev/null || exit 1; done
 	$(BIN)/python -m benchmarks.related results docs/related.md
+
+rivals: setup  ## Run every policy on the same arrivals, write docs/rivals.md and its figures
+	$(BIN)/python -m benchmarks.rivals results docs/rivals.md
 
 validate: setup  ## Replay a real run, write docs/validation.md (needs ../shared)
 	$(BIN)/python -m benchmarks.validation ../shared docs/validation.md

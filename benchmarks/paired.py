@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from bros_sim.intervals import half_width
 from bros_sim.store import open_results
 
 Row = Sequence[str]
@@ -59,7 +59,7 @@ def mean(sample: pd.Series) -> Estimate:
     known = sample.dropna().to_numpy()
     if known.size < 2:
         return Estimate(float(known.mean()) if known.size else np.nan)
-    half = stats.t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
+    half = half_width(known)
     return Estimate(float(known.mean()), float(known.mean() - half), float(known.mean() + half))
 
 
@@ -77,8 +77,7 @@ def ratio(ours: pd.Series, theirs: pd.Series) -> Estimate:
 
 def difference(ours: pd.Series, theirs: pd.Series) -> Estimate:
     """Mean of ours - theirs by seed and its t interval; seeds in which one has no value are out."""
-    both = pd.concat([ours, theirs], axis=1, join="inner")
-    return mean(both.iloc[:, 0] - both.iloc[:, 1])
+    return mean(ours - theirs)
 
 
 def verdicts(table: pd.DataFrame) -> str:

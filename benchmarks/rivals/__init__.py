@@ -1,0 +1,1 @@
+"""Every policy on the same arrivals: `make rivals` runs them and writes docs/rivals.md."""
