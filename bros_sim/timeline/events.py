@@ -47,7 +47,6 @@ def slices(steps: pd.DataFrame, each: pd.DataFrame) -> Iterator[Event]:
     first = per_replica.to_numpy(np.int64).tolist()
     for step, nth, start_s, end_s, count in each.itertuples(index=False, name=None):
         replica, prefill, decodes, decodes_rt, kv_tokens = rows[step]
-        prefill = prefill if nth == 0 else 0
         args = {
             "iteration": first[step] + nth,
             "prefill_tokens": prefill,

@@ -79,6 +79,18 @@ def test_every_iteration_ends_when_it_ended(run, spec):
     assert (each["count"] == 1).mean() > 0.9
 
 
+def test_scattered_iterations_too():
+    """The noise of an iteration goes by its number in the replica."""
+    noisy = EXPERIMENT.replace("duration_s: 6", "duration_s: 2") + "latency: {noise: true}\n"
+    (point,) = load(parse(noisy, "lanes.yaml")).points
+    spec = read_point(point.resolved)
+    tables = run_point(spec)
+    each = iterations(tables.steps, timing_of(spec))
+    joined = (tables.steps["repeat"] > 1) & (tables.steps["tokens_to_cpu"] == 0)
+    assert joined.sum() > 10
+    assert (each.loc[each["step"].isin(np.flatnonzero(joined)), "count"] == 1).mean() > 0.9
+
+
 def test_a_stretch_that_cannot_be_timed_again_is_one_slice(run):
     tables, requests = run
     each = iterations(tables.steps, None)
@@ -96,8 +108,11 @@ def test_slices_say_what_was_computed(run, events):
     mine = of(events, "X", tid=1)
     assert {e["name"].partition(",")[0] for e in mine} >= {"prefill", "decode", "mixed"}
     assert sum(e["args"]["prefill_tokens"] for e in mine) == tables.steps["prefill_tokens"].sum()
-    counted = sum(e["args"].get("iterations", 1) for e in mine)
-    assert counted == tables.steps["repeat"].sum()
+    for replica, ends in enumerate(tables.iteration_end_s):
+        said = [e["args"] for e in mine if e["pid"] == replica]
+        next_number = [args["iteration"] + args.get("iterations", 1) for args in said]
+        assert [args["iteration"] for args in said] == [0, *next_number[:-1]]
+        assert next_number[-1] == ends.size
     for e in mine:
         kind = {(True, True): "mixed", (True, False): "prefill", (False, True): "decode"}
         decodes = e["args"]["decodes_rt"] + e["args"]["decodes_be"]
@@ -125,7 +140,8 @@ def test_counters_give_back_the_steps(run, events):
     for column, key in (("waiting_rt", "rt"), ("waiting_be", "be")):
         values = np.array([e["args"][key] for e in mine])
         np.testing.assert_array_equal(values[at], steps[column])
-    assert mine[-1]["args"] == {"rt": 0, "be": 0}
+    for name in ("running requests", "waiting requests", "KV tokens"):
+        assert of(events, "C", pid=1, name=name)[-1]["args"] == {"rt": 0, "be": 0}
 
 
 def test_requests_are_spans_with_phases(run, events):
@@ -198,6 +214,7 @@ def test_the_same_run_gives_the_same_bytes(run, spec):
     tables, requests = run
     first, second = (chrome_trace(requests, tables.steps, timing_of(spec)) for _ in range(2))
     assert first.content == second.content
+    assert first.content[4:8] == bytes(4)  # no time of writing in the head of the gzip file
 
 
 @pytest.fixture(scope="module")
