@@ -46,7 +46,8 @@ def attainment_rows(
         }  # fmt: skip
         if key in moved:
             drawn = moved[key][ATTAINMENT].to_numpy(float) * 100
-            row |= dict(zip(("least", "most"), map(_short, band(drawn)), strict=True))
+            ends = (_short(min(max(end, 0.0), 100.0)) for end in band(drawn))
+            row |= dict(zip(("least", "most"), ends, strict=True))
         rows.append(row)
     return rows
 

@@ -87,6 +87,13 @@ def test_the_mouse_shows_values(shown):
     shown.wait_for(f"{tip} && {tip}.textContent.includes('95 % interval')")
 
 
+def test_it_fits_a_phone(shown):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    shown.do("Emulation.setDeviceMetricsOverride", **size)
+    shown.wait_for("document.documentElement.scrollWidth <= 390")
+    shown.do("Emulation.clearDeviceMetricsOverride")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_in_light_and_dark(shown, scheme):
     features = [{"name": "prefers-color-scheme", "value": scheme}]

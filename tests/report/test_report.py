@@ -17,7 +17,7 @@ from bros_sim.cli import app
 from bros_sim.intervals import half_width
 from bros_sim.plots.spec import axes_of
 from bros_sim.report import MAX_BYTES, page, render_page
-from bros_sim.report.data import pareto_rows
+from bros_sim.report.data import attainment_rows, pareto_rows
 from bros_sim.report.settings import layout_of
 from bros_sim.results import ResultSet
 from bros_sim.store import open_results
@@ -71,6 +71,20 @@ def test_the_attainment_curve_is_that_of_the_summary(text, finished):
     assert row["seeds"] == 2
     assert row["high"] == pytest.approx(min(100, sample.mean() + half_width(sample)), rel=1e-3)
     assert row["low"] == pytest.approx(max(0, sample.mean() - half_width(sample)), rel=1e-3)
+
+
+def test_the_band_over_draws_stays_between_0_and_100():
+    rows = [("A", 0, 0, 0.95), ("A", 1, 0, 0.85), ("A", 0, 1, 1.0), ("A", 1, 2, 0.35)]
+    table = pd.DataFrame(rows, columns=["system", "seed", "draw", "slo_attainment"], dtype=object)
+    table = table.assign(**{"class": "rt", "error": "", "saturation": "stable"})
+    nominal, draws = table[table["draw"] == 0], table[table["draw"] > 0]
+    layout = layout_of({"system": ["A"], "seed": [0, 1]})
+    (row,) = attainment_rows(nominal, draws, layout, "rt")
+    assert row["y"] == 90
+    assert (row["least"], row["most"]) == (40, 95)
+    draws = draws.assign(slo_attainment=[1.2, -0.8])
+    (row,) = attainment_rows(nominal, draws, layout, "rt")
+    assert (row["least"], row["most"]) == (0, 100)
 
 
 def test_the_pareto_marks_what_nobody_beats(text):
