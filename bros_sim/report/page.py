@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from bros_sim.plots.spec import axes_of
 from bros_sim.plots.style import CLASS_COLOURS
-from bros_sim.report import charts, texts
+from bros_sim.report import grammar, texts
 from bros_sim.report.figures import Figures, figures_of
 from bros_sim.report.settings import Layout, layout_of
 from bros_sim.results import ResultSet
@@ -54,7 +54,7 @@ def _controls(layout: Layout) -> dict[str, object]:
     """What a reader chooses from."""
     numbers = sorted({setting.x for setting in layout.runs()})
     return {
-        "systems": list(zip(layout.systems, charts.colours(layout), strict=True)),
+        "systems": list(zip(layout.systems, grammar.colours(layout), strict=True)),
         "choices": layout.choices,
         "class_colours": CLASS_COLOURS,
         "at_title": layout.x_title,
