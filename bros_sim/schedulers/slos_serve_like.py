@@ -8,8 +8,8 @@ promise their SLO: as many as the prompt tokens can be computed for by each dead
 decodes promised, in iterations no longer than the tightest TPOT. Who was promised stays so. Who
 cannot be is best effort for good, as are requests without TTFT. An iteration gives promised decodes
 their token, then prompts of the promised by deadline, as many tokens as fit into the tightest TPOT
-of the promised that decode. Best effort gets what that leaves: it pauses for time, and loses its KV
-for seats and memory.
+of the promised that decode and into the time until the first of the prompts is due. Best effort
+gets what that leaves: it pauses for time, and loses its KV for seats and memory.
 
 Gaps:
 - One pace for all, the tightest TPOT; the paper's programme counts requests of each TPOT tier, and
@@ -45,6 +45,8 @@ class SlosServeLikeScheduler(OrderedScheduler):
     _arrived: list[JobView] = field(init=False, default_factory=list)
     _lacking: list[JobView] = field(init=False, default_factory=list)
     """The promised without a token."""
+    _first: JobView | None = field(init=False, default=None)
+    """The one of them that is due first."""
     _bounds: Counter[float] = field(init=False, default_factory=Counter)
     """TPOT of the promised that decode."""
     _bounding: dict[int, float] = field(init=False, default_factory=dict)
@@ -75,13 +77,14 @@ class SlosServeLikeScheduler(OrderedScheduler):
 
     def grant(self, job: JobView, tokens: int, step: Step) -> int:
         """As many as keep the iteration in time for those who are served before."""
-        return self._pace.tokens_beside(step, job, tokens, self._limit_s(job))
+        return self._pace.tokens_beside(step, job, tokens, self._limit_s(job, step))
 
     def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
         """No tokens are left, or no time."""
         if step.budget <= 0:
             return step.lacks_budget(job, tokens)
-        return Note(job, DEADLINE, None, self._pace.with_s(step, job, 1), self._limit_s(job))
+        limit_s = self._limit_s(job, step)
+        return Note(job, DEADLINE, None, self._pace.with_s(step, job, 1), limit_s)
 
     def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
         """Time binds nobody while only the promised compute, or nothing is promised."""
@@ -89,10 +92,13 @@ class SlosServeLikeScheduler(OrderedScheduler):
         others = self._waiting or self._outside or len(self._running) > len(self._bounding)
         return 1 if bound and others else UNTIL_EVENT
 
-    def _limit_s(self, job: JobView) -> float:
-        """Best effort must not make promised prompts late, nor decodes."""
+    def _limit_s(self, job: JobView, step: Step) -> float:
+        """Nobody must make decodes late, nor the prompt that is due first, if it is in time yet."""
         pace = self._pace
-        return pace.bound_s if job.id in self._promised else min(pace.bound_s, pace.slack_s)
+        in_vain = job.id in self._promised and pace.so_far_s(step) > pace.slack_s
+        if job is self._first or in_vain:
+            return pace.bound_s
+        return min(pace.bound_s, pace.slack_s)
 
     def submit(self, job: JobView) -> None:
         """Best effort until `begin` has found out what can be promised."""
@@ -117,8 +123,9 @@ class SlosServeLikeScheduler(OrderedScheduler):
         self._lacking = [job for job in self._lacking if not job.num_output]
         prompts = [(job.num_tokens - job.num_computed, job.num_computed) for job in self._lacking]
         bound_s = min((tpot for tpot, jobs in self._bounds.items() if jobs), default=math.inf)
-        due = min(map(due_s, self._lacking), default=math.inf)
-        self._pace = Pace(view, bound_s, prompts, due - view.now)
+        self._first = min(self._lacking, key=lambda job: (due_s(job), job.id), default=None)
+        slack_s = due_s(self._first) - view.now if self._first else math.inf
+        self._pace = Pace(view, bound_s, prompts, slack_s)
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
         """Who decodes from now on, and whose TPOT binds for it."""

@@ -53,11 +53,17 @@ class Pace:
 
     def with_s(self, step: Step, job: JobView, tokens: int) -> float:
         """Seconds of the step with so many tokens of a job; its cached prefix counts as absent."""
-        chunks = [(n, other.num_computed) for other, n in step.chunks]
-        chunks.append((tokens, job.num_computed))
+        return self._so_far_s(step, [(tokens, job.num_computed)])
+
+    def so_far_s(self, step: Step) -> float:
+        """Seconds of the step as it is."""
+        return self._so_far_s(step, []) if step.decodes or step.chunks else 0.0
+
+    def _so_far_s(self, step: Step, more: Sequence[tuple[int, int]]) -> float:
+        chunks = [(tokens, job.num_computed) for job, tokens in step.chunks]
         out = [*step.paused, *(gone.job for gone in step.evictions if gone.job.decoding)]
         kv_tokens = sum(self.view.decode_kv_by_class) - sum(x.num_computed + 1 for x in out)
-        return self._step_s(chunks, step.decodes, kv_tokens)
+        return self._step_s([*chunks, *more], step.decodes, kv_tokens)
 
     def prompt_rate(self, decodes: int, kv_tokens: int, limit: int) -> float:
         """Prompt tokens a second beside so many decodes, in iterations of at most ``limit``."""

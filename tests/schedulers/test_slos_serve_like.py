@@ -6,6 +6,7 @@ from watched import BE, ask, column, watch
 
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.request import Slo
+from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.slos_serve_like import SlosServeLikeScheduler
 
 TIMES = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0))
@@ -13,9 +14,10 @@ CROWDED = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0, pe
 """Each decode makes the iteration longer."""
 
 
-def play(requests, *, latency=TIMES, blocks=1000, **policy):
+def play(requests, *, latency=TIMES, blocks=1000, estimate=None, **policy):
     policy = SlosServeLikeScheduler(**({"max_num_seqs": 8} | policy))
-    return watch(policy, requests, latency=latency, blocks=blocks)
+    estimate = estimate or Estimate(latency)
+    return watch(policy, requests, latency=latency, blocks=blocks, estimate=estimate)
 
 
 def seen(requests, **parts):
@@ -47,6 +49,19 @@ def test_an_iteration_ends_within_the_tightest_tpot():
 def test_prompts_of_the_promised_are_cut_to_it_too():
     requests = [ask(0, 10, 9, slo=due(1.0, 0.205)), ask(1, 25, 1, 0.05, slo=due(9.0, 0.5))]
     assert seen(requests)[:4] == [{0: 10}, {0: 1, 1: 10}, {0: 1, 1: 10}, {0: 1, 1: 5}]
+
+
+def test_no_prompt_makes_late_the_one_that_is_due_first():
+    requests = [ask(0, 23, 1, slo=due(0.505)), ask(1, 56, 1, slo=due(1.3))]
+    assert seen(requests) == [{0: 23, 1: 27}, {1: 29}]
+
+
+def test_a_prompt_that_is_late_anyway_holds_nobody_up():
+    # Tokens are believed to take half of what they do. At 0.6 s 0 has 0.15 s left and asks for 0.2.
+    requests = [ask(0, 100, 1, slo=due(0.75)), ask(1, 100, 1, slo=due(2.0))]
+    believed = Estimate(Linear(prefill_per_token_ms=5.0, decode=DecodeLine(const_ms=50.0)))
+    got = seen(requests, max_num_batched_tokens=60, latency=TIMES, estimate=believed)
+    assert got == [{0: 60}, {0: 40, 1: 20}, {1: 60}, {1: 20}]
 
 
 def test_who_could_not_hold_its_tpot_even_alone_is_best_effort():
