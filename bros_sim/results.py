@@ -39,9 +39,11 @@ class PointResult:
     error: str = ""
     be_alone: str = ""
 
-    def requests(self) -> pd.DataFrame:
+    def requests(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One row per arrived request as ``metrics.request_metrics`` makes it."""
-        return pd.read_parquet(self.folder / REQUESTS).astype({"slo_met": "boolean"})
+        wanted = None if columns is None else list(columns)
+        table = pd.read_parquet(self.folder / REQUESTS, columns=wanted)
+        return table.astype({"slo_met": "boolean"}) if "slo_met" in table else table
 
     def steps(self) -> pd.DataFrame:
         """One row per stretch of like iterations."""

@@ -154,8 +154,14 @@ def _imported(stdout: str, command: Command) -> None:
         assert all(f"`{column}`" in documented for column in header.split(","))
 
 
+def _compared(stdout: str, command: Command) -> None:
+    assert "Mean TTFT, real-time (ms, lower is better):" in stdout
+    assert "Against vLLM, over the same seed:" in stdout  # of the shortened run
+
+
 PROMISES = {
     "bros-sim check": lambda stdout, command: stdout.index("no faults"),
+    "bros-sim compare": _compared,
     "bros-sim conformance vllm": _identical,
     "bros-sim explain": _told,
     "bros-sim init demo": _init,

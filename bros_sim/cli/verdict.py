@@ -1,0 +1,117 @@
+"""A comparison in words: no more than its intervals support."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bros_sim.labels import short_names
+from bros_sim.measures import WORDS, Measure
+from bros_sim.metrics.paired import EQUAL, HIGHER, LOWER, ONE_SEED, UNDECIDED
+
+NAMED = 3
+"""Up to so many points are named, more are counted."""
+CHANCE = 20
+"""Of so many intervals that hold nothing, one excludes 0 at 95 %."""
+Row = Mapping[str, Any]
+
+
+def records(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a table."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+def signed(row: Row) -> str:
+    """One row's sign in words: which way, and whether that is good."""
+    if row["verdict"] in {HIGHER, LOWER}:
+        better = _of(row).meaning.better
+        good = "better" if better == row["verdict"] else "worse"
+        return f"{row['verdict']}, {good}" if better else str(row["verdict"])
+    if row["verdict"] == ONE_SEED:
+        return "one seed: no interval"
+    return f"undecided: {row['why']}" if row["why"] else str(row["verdict"])
+
+
+def verdict(rows: pd.DataFrame, by: Sequence[str], baseline: str) -> str:
+    """One paragraph about the rows of `paired`."""
+    if rows.empty:
+        return "There is nothing that both systems measured."
+    said = [_seeds(rows, baseline)]
+    for system, group in rows.groupby("system", sort=False):
+        clauses = (_measure(mine, by) for _, mine in group.groupby(["metric", "class"], sort=False))
+        said.append(f"{system}: {'; '.join(clauses)}.")
+    return " ".join([*said, *_caveats(rows)])
+
+
+def _seeds(rows: pd.DataFrame, baseline: str) -> str:
+    least, most = int(rows["seeds"].min()), int(rows["seeds"].max())
+    many = f"{least}" if least == most else f"{least} to {most}"
+    return f"Against {baseline}, over the same {'seed' if most == 1 else f'{many} seeds'}:"
+
+
+def _of(row: Row) -> Measure:
+    return Measure(row["metric"], row["class"])
+
+
+def _measure(rows: pd.DataFrame, by: Sequence[str]) -> str:
+    """What one measure does at all points: ``TTFT (real-time) is higher at ..., undecided at``."""
+    points = records(rows)
+    measure = _of(points[0])
+    parts = []
+    for what in (HIGHER, LOWER, EQUAL, UNDECIDED, ONE_SEED):
+        mine = [row for row in points if row["verdict"] == what]
+        if mine:
+            where = _where(mine, len(points), by)
+            parts.append(f"{_claim(what, mine, measure)}{where}")
+    return f"{measure.meaning.label} ({WORDS[measure.service_class]}) is {', '.join(parts)}"
+
+
+def _claim(what: str, rows: Sequence[Row], measure: Measure) -> str:
+    if what == ONE_SEED:
+        return "not judged"
+    if what in {EQUAL, UNDECIDED}:
+        return what
+    ends = [abs(row[end]) for row in rows for end in ("low", "high")]
+    least, most = (amount(measure, end) for end in (min(ends), max(ends)))
+    return f"{what} by {least} to {most} {unit(measure)}"
+
+
+def unit(measure: Measure) -> str:
+    """Of a difference: shares differ by points of per cent."""
+    return "points" if measure.is_share else measure.meaning.unit
+
+
+def amount(measure: Measure, value: float) -> str:
+    """A number of this measure, shares in per cent."""
+    value = 100 * value if measure.is_share else value
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _where(rows: Sequence[Row], points: int, by: Sequence[str]) -> str:
+    """Nothing where it holds at all points; else at which or at how many."""
+    if len(rows) == points:
+        return "" if points == 1 else " everywhere"
+    if len(rows) > NAMED:
+        return f" at {len(rows)} of {points} points"
+    return f" at {' and '.join(_point(row, by) for row in rows)}"
+
+
+def _point(row: Row, by: Sequence[str]) -> str:
+    names = short_names(by)
+    return ", ".join(f"{names[name]} = {row[name]}" for name in by)
+
+
+def _caveats(rows: pd.DataFrame) -> Iterator[str]:
+    tests = int((rows["seeds"] > 1).sum())
+    if not tests:
+        yield "One seed says nothing about chance: set sweep.seeds to 5 or more."
+        return
+    if tests >= CHANCE:
+        yield (
+            f"Each interval is 95 % by itself: of {tests} about {tests / CHANCE:.0f} would exclude"
+            " 0 by chance alone."
+        )
+    loads = {word for text in rows["load"] for word in text.replace(",", " /").split(" / ")}
+    if wrong := sorted(loads - {"", "stable"}):
+        words = " or ".join(wrong)
+        yield f"Where a run is {words}, its numbers depend on duration_s and are no steady state."

@@ -1,0 +1,99 @@
+"""``METRIC[CLASS]``: a number of the summary as users name it, alone or with a limit."""
+
+import re
+from dataclasses import dataclass
+from typing import Self
+
+from bros_sim.config.messages import nearest
+from bros_sim.errors import InputError
+from bros_sim.metric_table import METRICS, Metric, metric_name
+
+CLASSES = ("rt", "be", "all")
+WORDS = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
+DEFAULT_CLASS = {"be_retention": "be"}
+"""Metrics that only one class has; of the others `Measure.parse` takes the default."""
+NAME = re.compile(r"\s*(?P<metric>\w+)\s*(\[\s*(?P<of>\w*)\s*\])?\s*")
+LIMIT = re.compile(r"(?P<measure>[^<>=]*)(?P<sign>[<>=]+)\s*(?P<value>\S*)\s*")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric of one class of requests: ``p99_ttft_ms[rt]``."""
+
+    metric: str
+    service_class: str
+
+    def __str__(self) -> str:
+        return f"{self.metric}[{self.service_class}]"
+
+    @property
+    def meaning(self) -> Metric:
+        """Unit, words, and which direction is good."""
+        return METRICS[self.metric]
+
+    @property
+    def is_share(self) -> bool:
+        """A number from 0 to 1, which people read in per cent."""
+        return self.meaning.unit == "share"
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Self:
+        """Read one; without a class it is that of real-time requests.
+
+        Args:
+            text: ``METRIC`` or ``METRIC[CLASS]``.
+            option: What error lines start with, as in ``--metric``.
+
+        Raises:
+            InputError: There is no such metric or class, or it is not a number.
+        """
+        found = NAME.fullmatch(text)
+        if not found:
+            raise InputError(f"{option} {text}: write METRIC[CLASS], as in mean_ttft_ms[rt]")
+        metric = metric_name(found["metric"])
+        if metric not in METRICS:
+            hint = nearest(metric, METRICS)
+            hint = hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
+            raise InputError(f"{option} {text}: there is no metric '{found['metric']}'{hint}")
+        if metric == "saturation":
+            raise InputError(f"{option} {text}: it is a word, not a number")
+        of = found["of"] if found["of"] is not None else DEFAULT_CLASS.get(metric, "rt")
+        if of not in CLASSES:
+            raise InputError(f"{option} {text}: there is no class '{of}'{nearest(of, CLASSES)}")
+        if DEFAULT_CLASS.get(metric, of) != of:
+            raise InputError(f"{option} {text}: {metric} is of class {DEFAULT_CLASS[metric]}")
+        return cls(metric, of)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A measure with a limit that it has to keep: ``slo_attainment[rt] >= 0.99``."""
+
+    measure: Measure
+    at_least: bool
+    value: float
+
+    def __str__(self) -> str:
+        return f"{self.measure} {'>=' if self.at_least else '<='} {self.value:g}"
+
+    @classmethod
+    def parse(cls, text: str, option: str) -> Self:
+        """Read one.
+
+        Raises:
+            InputError: It is not ``METRIC[CLASS] >= NUMBER`` or ``<=``.
+        """
+        found = LIMIT.fullmatch(text)
+        if not found or found["sign"] not in {">=", "<="}:
+            what = "write METRIC[CLASS] >= NUMBER or <=, as in 'slo_attainment[rt] >= 0.99'"
+            raise InputError(f"{option} {text}: {what}")
+        measure = Measure.parse(found["measure"], option)
+        try:
+            value = float(found["value"])
+        except ValueError:
+            value = float("nan")
+        if not abs(value) < float("inf"):
+            raise InputError(f"{option} {text}: '{found['value']}' is not a number")
+        if measure.is_share and not 0 <= value <= 1 and measure.metric != "be_retention":
+            raise InputError(f"{option} {text}: {measure.metric} is a share, from 0 to 1")
+        return cls(measure, found["sign"] == ">=", value)

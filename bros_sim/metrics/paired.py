@@ -1,0 +1,149 @@
+"""Paired differences between systems: the same seeds mean the same arrivals, so chance cancels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtr
+from scipy.stats import wilcoxon
+
+from bros_sim.intervals import CONFIDENCE, half_width, shifted
+from bros_sim.measures import Measure
+from bros_sim.metrics.undecided import AGREEING
+
+HIGHER, LOWER, EQUAL, UNDECIDED, ONE_SEED = "higher", "lower", "equal", "undecided", "one seed"
+LEAST_PAIRS = 6
+"""With fewer pairs no outcome of a Wilcoxon test has a chance of 5 % or less."""
+MEASURED = (
+    "class", "metric", "baseline", "mean", "difference", "low", "high", "p_t", "p_wilcoxon",
+    "seeds", "agreeing", "draws", "verdict", "why", "load",
+)  # fmt: skip
+
+
+def paired(
+    table: pd.DataFrame,
+    draws: pd.DataFrame,
+    by: Sequence[str],
+    baseline: str,
+    measures: Sequence[Measure],
+) -> pd.DataFrame:
+    """How every other system differs from ``baseline``, point by point of the grid.
+
+    Args:
+        table: The nominal rows of summary.csv.
+        draws: Those of the draws; may be empty.
+        by: The sweep paths.
+        baseline: A value of the column ``system``.
+        measures: What is compared; those that no point has are left out.
+
+    Returns:
+        ``system``, ``by`` and MEASURED, a row for each measure that some seed has under both.
+        ``difference`` is the mean over seeds of system - baseline, ``low`` and ``high`` its 95 % t
+        interval (NaN with one seed), ``p_t`` and ``p_wilcoxon`` the two-sided chances. ``agreeing``
+        of the ``draws`` have a difference of the same sign. ``verdict`` is HIGHER or LOWER where
+        the interval, the Wilcoxon test (from LEAST_PAIRS pairs) and the draws agree on it, EQUAL
+        without any difference, else UNDECIDED with the reason in ``why``; ONE_SEED decides nothing.
+        ``load`` holds the saturation verdicts of the baseline / of the system, if not all stable.
+    """
+    names = list(by)
+    good, drawn = (t[t["error"] == ""] if len(t) else t for t in (table, draws))
+    systems = [name for name in good["system"].unique() if name != baseline]
+    rows = []
+    for measure in measures:
+        if measure.metric not in good:
+            continue
+        mine = _of_class(good, measure)
+        for system in systems:
+            rows += [
+                [system, *cell, *row]
+                for cell, row in _system(mine, _of_class(drawn, measure), names, baseline, system)
+            ]
+    return pd.DataFrame(rows, columns=["system", *names, *MEASURED])
+
+
+def _of_class(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """The rows of the class, with the metric as ``value``."""
+    if table.empty:
+        return table
+    mine = table[table["class"] == measure.service_class]
+    return mine.assign(metric=measure.metric, value=mine[measure.metric].astype(float))
+
+
+def _system(
+    table: pd.DataFrame, draws: pd.DataFrame, by: list[str], baseline: str, system: str
+) -> Iterator[tuple[tuple[object, ...], list[object]]]:
+    pairs = _pairs(table, [*by, "seed"], baseline, system)
+    moved = pd.DataFrame()
+    if not draws.empty:
+        drawn = _pairs(draws, [*by, "seed", "draw"], baseline, system)
+        moved = shifted(pairs.assign(every=0), drawn.assign(every=0), [*by, "every"], "difference")
+    for cell, group in pairs.groupby(by, sort=False, dropna=False) if by else [((), pairs)]:
+        keys = cell if isinstance(cell, tuple) else (cell,)
+        if len(group):
+            here = _same(moved, dict(zip(by, keys, strict=True)))
+            yield keys, [*_row(group, here)]
+
+
+def _pairs(table: pd.DataFrame, keys: list[str], baseline: str, system: str) -> pd.DataFrame:
+    """Both values side by side where both are known."""
+    first, second = (table[table["system"] == name] for name in (baseline, system))
+    kept = [*keys, "class", "metric", "value", "saturation"]
+    both = first[kept].merge(second[[*keys, "value", "saturation"]], on=keys)
+    both = both.dropna(subset=["value_x", "value_y"])
+    return both.assign(difference=both["value_y"] - both["value_x"])
+
+
+def _same(moved: pd.DataFrame, cell: Mapping[str, object]) -> NDArray[np.float64]:
+    if moved.empty:
+        return np.empty(0)
+    for name, value in cell.items():
+        moved = moved[moved[name] == value]
+    return moved["difference"].to_numpy(np.float64)
+
+
+def _row(pairs: pd.DataFrame, drawn: NDArray[np.float64]) -> Iterator[object]:
+    """The cells of MEASURED."""
+    change = pairs["difference"].to_numpy(np.float64)
+    mean, half = float(change.mean()), half_width(change) if change.size > 1 else np.nan
+    p_t, p_wilcoxon = _chances(change)
+    agreeing = int((np.sign(drawn) == np.sign(mean)).sum())
+    yield from (pairs["class"].iloc[0], pairs["metric"].iloc[0])
+    yield from (float(pairs["value_x"].mean()), float(pairs["value_y"].mean()))
+    yield from (mean, mean - half, mean + half, p_t, p_wilcoxon, change.size, agreeing, drawn.size)
+    yield from _verdict(change, half, p_wilcoxon, agreeing, drawn.size)
+    yield _load(pairs)
+
+
+def _chances(change: NDArray[np.float64]) -> tuple[float, float]:
+    """Of a mean, and of signs and ranks, as far from 0 as these if there were no difference."""
+    if change.size < 2:
+        return np.nan, np.nan
+    if not change.any():
+        return 1.0, 1.0
+    error = float(change.std(ddof=1)) / np.sqrt(change.size)
+    t = abs(float(change.mean())) / error if error else np.inf
+    return 2 * float(stdtr(change.size - 1, -t)), float(wilcoxon(change).pvalue)
+
+
+def _verdict(
+    change: NDArray[np.float64], half: float, p_wilcoxon: float, agreeing: int, draws: int
+) -> tuple[str, str]:
+    """What may be said, and why no more."""
+    mean = float(change.mean())
+    if change.size < 2:
+        return ONE_SEED, ""
+    if not change.any() and agreeing == draws:
+        return EQUAL, ""
+    if abs(mean) <= half:
+        return UNDECIDED, "the interval holds 0"
+    if change.size >= LEAST_PAIRS and p_wilcoxon > 1 - CONFIDENCE:
+        return UNDECIDED, "the Wilcoxon test does not see it"
+    if agreeing < AGREEING * draws:
+        return UNDECIDED, f"only {agreeing} of {draws} draws have this sign"
+    return (HIGHER if mean > 0 else LOWER), ""
+
+
+def _load(pairs: pd.DataFrame) -> str:
+    sides = [", ".join(dict.fromkeys(pairs[name])) for name in ("saturation_x", "saturation_y")]
+    return "" if sides == ["stable", "stable"] else " / ".join(sides)
