@@ -125,7 +125,7 @@ class Store:
             _write_bytes(partial / RESOLVED, content.resolved.encode())
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
             summary = {**content.facts, "summary": content.summary, "files": files}
-            _write_bytes(partial / SUMMARY, _json(summary))
+            _write_bytes(partial / SUMMARY, as_json(summary))
             self._move_in(partial, key)
             self._failure(key).unlink(missing_ok=True)
         finally:
@@ -156,7 +156,7 @@ class Store:
     def write_failure(self, key: str, failure: Failure) -> None:
         """Note that a point failed, so that it does not run again unasked."""
         self._failed.mkdir(exist_ok=True)
-        replace_file(self._failure(key), _json(asdict(failure)))
+        replace_file(self._failure(key), as_json(asdict(failure)))
 
     def failure(self, key: str) -> Failure | None:
         """What `write_failure` noted; None if nothing readable was."""
@@ -216,15 +216,13 @@ class Store:
             for point in [*results.points, *results.drawn]
         ]
         content = {
-            "command": sys.argv,
-            "software": _software(),
-            "platform": platform.platform(),
+            **made_by(),
             "inputs": inputs,
             "streams": streams,
             "experiment": experiment,
             "points": points,
         }
-        replace_file(self.folder / "provenance.json", _json(content))
+        replace_file(self.folder / "provenance.json", as_json(content))
 
 
 def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
@@ -313,6 +311,11 @@ def _abandoned(name: str) -> bool:
     return False
 
 
+def made_by() -> dict[str, object]:
+    """The command line, the software and the machine: what provenance files begin with."""
+    return {"command": sys.argv, "software": _software(), "platform": platform.platform()}
+
+
 def _software() -> dict[str, str]:
     names = ("bros-sim", "simpy", "numpy", "pandas", "scipy", "pyarrow", "pydantic", "matplotlib")
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
@@ -325,7 +328,8 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _json(content: object) -> bytes:
+def as_json(content: object) -> bytes:
+    """JSON text; what is undefined is ``null``."""
     return (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode()
 
 

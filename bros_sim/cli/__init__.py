@@ -7,6 +7,7 @@ import typer
 
 from bros_sim import __version__
 from bros_sim.cli import (
+    capacity,
     compare,
     conformance,
     doctor,
@@ -60,6 +61,7 @@ def _root(
 
 app.command("run")(run.run)
 app.command("check")(run.check)
+app.command("capacity")(capacity.capacity)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("plot")(plot.plot)

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,10 +15,11 @@ from bros_sim.errors import InputError
 
 if TYPE_CHECKING:
     from bros_sim.collect import Capacity
-    from bros_sim.experiment import Loaded
+    from bros_sim.config import Document
+    from bros_sim.experiment import Loaded, Point
     from bros_sim.plots import FigureSpec
     from bros_sim.results import ResultSet
-    from bros_sim.runner import Engine, Pending
+    from bros_sim.runner import Engine
     from bros_sim.store import Store
 
 
@@ -37,6 +39,23 @@ Overrides = Annotated[
         help="Change a value of the experiment, e.g. `--set workload.chat.slo.ttft_s=0.5`.",
     ),
 ]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=1024, help="Processes; 1 runs in this one. Default: one for each core."
+    ),
+]
+DaskOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Run on the Dask cluster whose scheduler is there, e.g. `tcp://10.0.0.7:8786`;"
+        " needs `pip install 'bros-sim[cluster]'`.",
+    ),
+]
+RetryOption = Annotated[
+    bool, typer.Option("--retry-failed", help="Run points again that failed before.")
+]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the results.")]
 
 
@@ -55,20 +74,8 @@ def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
 def run(
     experiment: ExperimentFile,
     overrides: Overrides = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=1024, help="Processes; 1 runs in this one. Default: one for each core."
-        ),
-    ] = None,
-    dask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Run on the Dask cluster whose scheduler is there, e.g. `tcp://10.0.0.7:8786`;"
-            " needs `pip install 'bros-sim[cluster]'`.",
-        ),
-    ] = None,
+    workers: WorkersOption = None,
+    dask: DaskOption = None,
     out: Annotated[
         Path, typer.Option(help="Results go to OUT/NAME, by the name in the file.")
     ] = Path("results"),
@@ -82,9 +89,7 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Run points again that are already there.")
     ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Run points again that failed before.")
-    ] = False,
+    retry_failed: RetryOption = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Run every point of an experiment (systems x grid x seeds) and print what came out.
@@ -100,7 +105,6 @@ def run(
     """
     from bros_sim.cli.figures import draw_figures
     from bros_sim.collect import collect
-    from bros_sim.runner import pending
     from bros_sim.store import Store
 
     loaded, figures = _load(experiment, overrides or [])
@@ -112,9 +116,10 @@ def run(
     if overwrite:
         for point in loaded.all_points:
             store.remove(point.key)
-    engine = _engine(workers, dask, store)
-    there = pending(loaded.all_points, store, retry_failed=retry_failed or overwrite)
-    errors = there.failed | _run_missing(there, store, engine, experiment)
+    again = f"bros-sim run {experiment}"
+    runner = engine(workers, dask, store)
+    retry = retry_failed or overwrite
+    errors = run_missing(loaded.all_points, store, runner, again, retry_failed=retry)
     results, capacity = collect(loaded, store, errors)
     draw_figures(figures, results)
     _print(loaded, results, capacity, errors, form)
@@ -124,17 +129,28 @@ def run(
 
 def _load(path: Path, overrides: list[str]) -> "tuple[Loaded, list[FigureSpec]]":
     from bros_sim.cli.figures import read_figures
-    from bros_sim.config import override, read_yaml
     from bros_sim.experiment import load
 
-    document = read_yaml(path)
-    for assignment in overrides:
-        document = override(document, assignment)
+    document = read_experiment(path, overrides)
     loaded = load(document)
     figures = read_figures(document, loaded.points)
     for line in loaded.warnings:
         say(f"warning: {line}")
     return loaded, figures
+
+
+def read_experiment(path: Path, overrides: list[str]) -> "Document":
+    """The file with what ``--set`` changes.
+
+    Raises:
+        InputError: It cannot be read, or an assignment names nothing.
+    """
+    from bros_sim.config import override, read_yaml
+
+    document = read_yaml(path)
+    for assignment in overrides:
+        document = override(document, assignment)
+    return document
 
 
 def _cores() -> int:
@@ -170,7 +186,7 @@ def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:
     print_rows([{**row, "key": str(row["key"])[:12]} for row in rows])
 
 
-def _engine(workers: int | None, dask: str | None, store: "Store") -> "Engine":
+def engine(workers: int | None, dask: str | None, store: "Store") -> "Engine":
     """Who runs the points: local processes, or the workers of a Dask cluster."""
     from bros_sim.runner import LocalWorkers
 
@@ -185,13 +201,22 @@ def _engine(workers: int | None, dask: str | None, store: "Store") -> "Engine":
     return DaskCluster(dask, store.folder.resolve())
 
 
-def _run_missing(
-    there: "Pending", store: "Store", engine: "Engine", experiment: Path
+def run_missing(
+    points: "Sequence[Point]",
+    store: "Store",
+    engine: "Engine",
+    again: str,
+    *,
+    retry_failed: bool = False,
 ) -> dict[str, str]:
-    """Run what is missing; key -> error of the points that failed."""
-    from bros_sim.cli.progress import Progress
-    from bros_sim.runner import run_points
+    """Run what is missing; key -> error of the points that failed, now or before.
 
+    ``again`` is the command that resumes.
+    """
+    from bros_sim.cli.progress import Progress
+    from bros_sim.runner import pending, run_points
+
+    there = pending(points, store, retry_failed=retry_failed)
     for line in there.damaged:
         say(line)
     if there.complete:
@@ -202,9 +227,10 @@ def _run_missing(
         with Progress(len(there.todo)) as progress:
             outcomes = run_points(there.todo, store, engine, progress.advance)
     except KeyboardInterrupt:
-        say(f"interrupted; the points that ended are kept, resume with: bros-sim run {experiment}")
+        say(f"interrupted; the points that ended are kept, resume with: {again}")
         raise typer.Exit(INTERRUPTED) from None
-    return {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
+    failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
+    return there.failed | failed
 
 
 def _print(

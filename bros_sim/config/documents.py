@@ -105,6 +105,21 @@ class Document:
         assert isinstance(data, dict)
         return replace(self, data=data, places=keep | moved, key_places=keys)
 
+    def without(self, path: PathKey) -> "Document":
+        """A copy without that key of a mapping; the same where there is none."""
+        owner = self.get(path[:-1])
+        if not isinstance(owner, dict):
+            return self
+        size = len(path)
+        left = {key: value for key, value in owner.items() if key != path[-1]}
+        data = _put(self.data, path[:-1], left)
+        assert isinstance(data, dict)
+        keep, keys = (
+            {p: where for p, where in places.items() if p[:size] != path}
+            for places in (self.places, self.key_places)
+        )
+        return replace(self, data=data, places=keep, key_places=keys)
+
 
 def _joined(here: Data, parts: list[str]) -> bool:
     return isinstance(here, dict) and ".".join(parts) in here

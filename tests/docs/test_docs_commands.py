@@ -27,8 +27,12 @@ SHORTER = {
         *("--set", "duration_s=4", "--set", "warmup_s=0", "--set", "drain_s=60"),
         *("--set", "sweep.seeds=1"),
     ],
+    "capacity": [
+        *("--set", "duration_s=4", "--set", "warmup_s=0", "--set", "drain_s=60"),
+        *("--seeds", "3", "--precision", "1"),
+    ],
 }
-"""Verb -> what is added so that a test need not wait: shorter runs with one seed, nothing else."""
+"""Verb -> what is added so that a test need not wait: shorter runs with few seeds, nothing else."""
 BY_PIP = {
     "pip install .": "tests/packaging installs the wheel that this makes",
     "pip install --no-deps --no-build-isolation ./my_project": "tests/core/test_recipe.py does it",
@@ -160,6 +164,9 @@ def _compared(stdout: str, command: Command) -> None:
 
 
 PROMISES = {
+    "bros-sim capacity": lambda stdout, command: stdout.index(
+        " that keeps slo_attainment[rt] >= 0.9"
+    ),
     "bros-sim check": lambda stdout, command: stdout.index("no faults"),
     "bros-sim compare": _compared,
     "bros-sim conformance vllm": _identical,

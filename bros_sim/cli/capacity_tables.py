@@ -1,0 +1,116 @@
+"""What ``capacity`` writes and prints."""
+
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bros_sim.capacity import Cell, Question, Variants, answers, evaluations
+from bros_sim.cli.faults import say
+from bros_sim.cli.tables import print_table
+from bros_sim.cli.verdict import amount, records
+from bros_sim.experiment.build import profile_of
+from bros_sim.intervals import half_width
+from bros_sim.labels import short_names
+from bros_sim.metrics.search import rows
+from bros_sim.plots.capacity import draw_capacity
+from bros_sim.plots.style import render
+from bros_sim.store import Store, as_json, made_by, replace_file
+
+SEARCHES = "capacity"
+"""Folder of the searches beside ``points``."""
+LONGEST_NAME = 150
+"""Letters of the name of a search's folder."""
+Row = Mapping[str, Any]
+
+
+def evaluated(cell: Cell, value: float, vary: str) -> str:
+    """One line about a value that was just run."""
+    known = rows(cell.found[value])
+    said = []
+    for column, target in zip(known.T, cell.goal.targets, strict=True):
+        number = amount(target.measure, float(column.mean())) if len(column) else "-"
+        unit = "%" if target.measure.is_share else target.measure.meaning.unit
+        half = f" ± {amount(target.measure, half_width(column))}" if len(column) > 1 else ""
+        said.append(f"{target.measure} {number}{half} {unit}")
+    who = ", ".join(str(value) for value in cell.labels.values())
+    seeds = f"{len(cell.found[value])} seeds"
+    return f"{who}: {vary} = {value:g}, {seeds}: {', '.join(said)}: {cell.status(value)}"
+
+
+def write(cells: Sequence[Cell], variants: Variants, store: Store) -> tuple[Path, pd.DataFrame]:
+    """Write what was found beside the points; the folder and the table of the answers."""
+    question, loaded = variants.question, variants.at(variants.start)
+    folder = store.folder / SEARCHES / _name(question)
+    folder.mkdir(parents=True, exist_ok=True)
+    found = answers(cells, question, profile_of(loaded.spec).tp)
+    run = evaluations(cells)
+    for name, table in (("capacity", found), ("evaluations", run)):
+        text = table.to_csv(index=False, lineterminator="\n")
+        replace_file(folder / f"{name}.csv", text.encode())
+    points = [
+        {"labels": dict(point.labels), "value": value, "key": point.key, "be_alone": point.be_alone}
+        for cell in cells
+        for value, runs in cell.points.items()
+        for point in runs.values()
+    ]
+    asked = {**vars(question), "targets": [*map(str, question.targets)]}
+    content = {**made_by(), "asked": asked, "experiment": loaded.source, "points": points}
+    replace_file(folder / "provenance.json", as_json(content))
+    if len(run):
+        figure = draw_capacity(found, run, question.targets, list(cells[0].labels))
+        replace_file(folder / "capacity.png", render(figure, "png"))
+        replace_file(folder / "capacity.svg", render(figure, "svg"))
+    return folder, found
+
+
+def _name(question: Question) -> str:
+    """A folder name that says what was asked."""
+    text = " ".join([question.vary, *map(str, question.targets)])
+    text = text.replace(">=", "min").replace("<=", "max")
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")[:LONGEST_NAME]
+
+
+def print_answers(found: pd.DataFrame, question: Question) -> None:
+    """A row for each system and point of the other axes, then what to keep in mind."""
+    by = list(found.columns[: found.columns.get_loc("vary")])
+    which = "Least" if question.least else "Highest"
+    limits = " and ".join(map(str, question.targets))
+    sys.stdout.write(f"{which} {question.vary} that keeps {limits}:\n")
+    value = short_names([*by, question.vary])[question.vary]
+    gpus = ["GPUs"] if "gpus" in found else []
+    headings = [*short_names(by).values(), value, "95 % interval", *gpus]
+    headings += ["kept", "missed", "binds", "seeds", "load"]
+    cells = ([*(str(row[n]) for n in by), *_cells(row, question)] for row in records(found))
+    print_table(headings, cells)
+    for row in records(found):
+        who = ", ".join(str(row[name]) for name in by)
+        if row["error"]:
+            say(f"failed: {who}: {row['error']}")
+        elif row["load"] not in {"", "stable"}:
+            what = f"the runs at {row['kept']:g} that keep it are {row['load']}"
+            sys.stdout.write(f"warning: {who}: {what}: the answer depends on duration_s\n")
+
+
+def _cells(row: Row, question: Question) -> list[str]:
+    if row["error"]:
+        return ["failed", *[""] * (7 if "gpus" in row else 6)]
+    known = not math.isnan(row["value"])
+    interval = f"{row['low']:.4g} to {row['high']:.4g}" if known else "-"
+    gpus = [f"{row['gpus']:g}" if known else "-"] if "gpus" in row else []
+    ends = ["-" if math.isnan(row[end]) else f"{row[end]:.4g}" for end in ("kept", "missed")]
+    value = f"{row['value']:.4g}" if known else _bound(row, question)
+    return [value, interval, *gpus, *ends, row["binds"] or "-", f"{row['seeds']}", row["load"]]
+
+
+def _bound(row: Row, question: Question) -> str:
+    """On which side of what was run it lies."""
+    if not math.isnan(row["kept"]):
+        return f"{'at most' if question.least else 'at least'} {row['kept']:.4g}"
+    if not math.isnan(row["missed"]):
+        return f"{'above' if question.least else 'below'} {row['missed']:.4g}"
+    return "undecided"

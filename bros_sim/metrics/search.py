@@ -1,0 +1,161 @@
+"""Which value to run next to find a capacity: bracket, bisect, and more seeds where in doubt.
+
+Stateless: `next_asks` answers from what was measured so far, so that a search which was interrupted
+goes on where it stopped. A capacity lies between a value that surely keeps the targets and the next
+that surely misses one; in between are those that even ``max_seeds`` leave undecided.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bros_sim.intervals import half_width
+from bros_sim.measures import Target
+from bros_sim.metrics.capacity import ROUNDING
+
+KEPT, MISSED, UNDECIDED, NOTHING = "kept", "missed", "undecided", "nothing to judge"
+FACTOR = 2.0
+"""Of the geometric bracket."""
+FARTHEST = 1024.0
+"""The bracket looks so many times above and below the value that it starts from, no farther."""
+DIGITS = 4
+"""Of the values between others: nobody reads more."""
+FINEST = 0.005
+"""Precision that these digits allow."""
+Floats = NDArray[np.float64]
+Sample = Mapping[int, Sequence[float]]
+"""Seed -> what each target's measure came to."""
+Found = Mapping[float, Sample]
+"""Value that was run -> its sample."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is looked for: the highest value that keeps every target, or the least.
+
+    Attributes:
+        least: The targets are harder to keep at smaller values (replicas), not at larger ones.
+        whole: Only whole numbers can be run.
+        start: The value that is run first, above 0.
+        precision: Two values no farther apart than this share are not split.
+        seeds: So many decide at first; undecided values get twice as many, up to ``max_seeds``.
+        refused: Values that cannot be run at all; nothing beyond them is tried.
+    """
+
+    targets: Sequence[Target]
+    start: float
+    least: bool = False
+    whole: bool = False
+    precision: float = 0.05
+    seeds: int = 5
+    max_seeds: int = 20
+    refused: frozenset[float] = frozenset()
+
+    def hardness(self, value: float) -> float:
+        """A number that rises as the targets get harder to keep."""
+        return -value if self.least else value
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Run ``value`` until it has ``seeds`` seeds."""
+
+    value: float
+    seeds: int
+
+
+def rows(sample: Sample) -> Floats:
+    """A row for each seed that has all measures, a column for each target."""
+    table = np.array([sample[seed] for seed in sorted(sample)], np.float64)
+    return table[~np.isnan(table).any(axis=1)]
+
+
+def status(sample: Sample, targets: Sequence[Target]) -> str:
+    """KEPT if every target's 95 % t interval is on its good side, MISSED if one's is not at all."""
+    known = rows(sample)
+    if len(known) < 2:
+        return NOTHING
+    kept = True
+    for column, target in zip(known.T, targets, strict=True):
+        sign = 1.0 if target.at_least else -1.0
+        margin = sign * (float(column.mean()) - target.value)
+        half = half_width(column)
+        if margin + half < -ROUNDING:
+            return MISSED
+        kept &= margin - half >= -ROUNDING
+    return KEPT if kept else UNDECIDED
+
+
+def region(found: Found, goal: Goal) -> list[float]:
+    """The values from the hardest that is surely kept to the easiest that is surely missed.
+
+    In order of hardness. An end is missing where the search did not find it: then the region goes
+    as far as values were judged.
+    """
+    states = {value: status(sample, goal.targets) for value, sample in found.items()}
+    order = sorted((v for v in states if states[v] != NOTHING), key=goal.hardness)
+    missed = [n for n, value in enumerate(order) if states[value] == MISSED]
+    order = order[: missed[0] + 1] if missed else order
+    kept = [n for n, value in enumerate(order) if states[value] == KEPT]
+    return order[kept[-1] :] if kept else order
+
+
+def next_asks(found: Found, goal: Goal) -> list[Ask]:
+    """What to run next; nothing once the region is as narrow as chance and precision allow."""
+    if not found:
+        return [Ask(goal.start, goal.seeds)]
+    states = {value: status(sample, goal.targets) for value, sample in found.items()}
+    doubtful = [v for v in states if states[v] == UNDECIDED and len(found[v]) < goal.max_seeds]
+    if doubtful:
+        return [Ask(v, min(2 * len(found[v]), goal.max_seeds)) for v in doubtful]
+    inside = region(found, goal)
+    ends = _ends(states, inside, goal)
+    if ends:
+        return [Ask(value, goal.seeds) for value in ends]
+    middle = _middle(inside, goal)
+    if middle is not None:
+        return [Ask(middle, goal.seeds)]
+    return [Ask(v, goal.max_seeds) for v in inside if len(found[v]) < goal.max_seeds]
+
+
+def _ends(states: Mapping[float, str], inside: Sequence[float], goal: Goal) -> list[float]:
+    """Values beyond the ends of the region that are not yet decided."""
+    tried = sorted(states, key=goal.hardness)
+    wanted = []
+    if not inside or states[inside[0]] != KEPT:
+        wanted.append(_beyond(tried[0], states, goal, harder=False))
+    if inside and states[inside[-1]] != MISSED:
+        wanted.append(_beyond(tried[-1], states, goal, harder=True))
+    return [value for value in wanted if value is not None]
+
+
+def _beyond(value: float, states: Mapping[float, str], goal: Goal, *, harder: bool) -> float | None:
+    """The next value out from ``value``; none where there is none, or none was judged."""
+    if states[value] == NOTHING:
+        return None
+    up = harder != goal.least
+    after = value * FACTOR if up else value / FACTOR
+    if goal.whole:
+        after = float(math.ceil(after) if up else math.floor(after))
+    far = max(after / goal.start, goal.start / after) > FARTHEST if after > 0 else True
+    return None if far or after in goal.refused or after in states else after
+
+
+def _middle(inside: Sequence[float], goal: Goal) -> float | None:
+    """The middle of the widest gap that is wider than the precision."""
+    gaps = [
+        (max(a, b) / min(a, b), min(a, b), max(a, b))
+        for a, b in pairwise(inside)
+        if not goal.whole or abs(a - b) > 1
+    ]
+    ratio, low, high = max(gaps, default=(1.0, 0.0, 0.0))
+    if ratio <= 1 + goal.precision:
+        return None
+    middle = math.sqrt(low * high)
+    if goal.whole:
+        return float(min(max(round(middle), low + 1), high - 1))
+    return float(f"{middle:.{DIGITS}g}")
