@@ -24,6 +24,8 @@ TOKENS, SEQS = "max_num_batched_tokens", "max_num_seqs"
 """Keys of schedulers whose defaults vLLM takes from the GPU and the model."""
 ANY_SIZE = 2
 """Stands in for a KV size that cannot be known, so that the fault behind it is reported alone."""
+USE_THE_CPU = ("bidirectional", "eager_checkpoint")
+"""KV managers whose room on the CPU is the profile's unless the YAML says otherwise."""
 
 
 class Inputs:
@@ -113,7 +115,7 @@ def _with_kv_sizes(document: Document, profile: Profile | None) -> Document:
             document = _supply(document, (*path, "num_gpu_blocks"), blocks)
         if profile and isinstance(kv, dict) and kv.get("kind") == "kunserve_like":
             document = _supply(document, (*path, "extra_blocks"), _dropped_blocks(kv, profile))
-        if profile and profile.host and isinstance(kv, dict) and kv.get("kind") == "bidirectional":
+        if profile and profile.host and isinstance(kv, dict) and kv.get("kind") in USE_THE_CPU:
             blocks = _cpu_blocks(kv, profile.host.kv_gib, profile.kv_bytes_per_token)
             document = _supply(document, (*path, "cpu_blocks"), blocks)
     return document

@@ -10,6 +10,7 @@ from bros_sim.experiment.build import draw_model, latency_model, noise_of
 from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import Model, truth_of
 from bros_sim.kv.base import KVManager
+from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.base import LatencyModel, StepShape
@@ -77,7 +78,8 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
             yield document.fault(("systems", name, "kv"), why)
         if why := _lacks(system.kv, spec.cluster.replicas):
             yield document.fault(("systems", name, "kv"), why)
-        if system.kv.can_lend and profile.host is None:
+        copies = system.kv.can_lend or isinstance(system.kv, EagerCheckpointKV)
+        if copies and profile.host is None:
             why = f"profile {profile.id} has no `host`: what copies to the CPU cost is not known"
             yield document.fault(("systems", name, "kv"), why)
     routers: dict[PathKey, Any] = {("cluster", "router"): spec.cluster.router}

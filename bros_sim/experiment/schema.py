@@ -14,6 +14,7 @@ from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.base import KVManager
 from bros_sim.kv.bidirectional import BidirectionalKV
+from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.profile import DEFAULT_PROFILE
@@ -42,6 +43,7 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 """Every table of components, by the name that `bros-sim list` knows it by."""
 
 KV_SIZE = {"num_gpu_blocks": "that of the cluster or its profile"}
+CPU_SIZE = {"cpu_blocks": "the CPU memory of the profile (host.kv_gib)"}
 V1_LIMITS = {
     "max_num_batched_tokens": "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384",
     "max_num_seqs": "256 on an A100 or below 70 GiB, else 1024",
@@ -49,7 +51,8 @@ V1_LIMITS = {
 """vLLM's own choice by the GPU, and for every `OrderedScheduler`, to compare like with like."""
 SUPPLIED: Mapping[type, Mapping[str, str]] = {
     **dict.fromkeys(KV_MANAGERS.values(), KV_SIZE),
-    BidirectionalKV: {**KV_SIZE, "cpu_blocks": "the CPU memory of the profile (host.kv_gib)"},
+    BidirectionalKV: KV_SIZE | CPU_SIZE,
+    EagerCheckpointKV: KV_SIZE | CPU_SIZE,
     KunserveLikeKV: {**KV_SIZE, "extra_blocks": "the parameters' share beyond 1 / group"},
     VllmScheduler: V1_LIMITS,
     **{cls: V1_LIMITS for cls in SCHEDULERS.values() if issubclass(cls, OrderedScheduler)},

@@ -122,7 +122,7 @@ class PagedKV:
 
     # -- what a policy writes into a draft ------------------------------------------------------
 
-    def lookup(self, job: JobView) -> Sequence[Block]:
+    def lookup(self, job: JobView) -> Sequence[object]:
         """The longest run of cached blocks that the job's known tokens begin with.
 
         vLLM leaves at least the last token to compute. Content that only the job itself knows

@@ -148,9 +148,10 @@ def test_kv_size_comes_from_the_system_then_the_cluster_then_the_profile():
     assert own[0].spec.system.kv.num_gpu_blocks == 77
 
 
-def test_the_cpu_holds_what_the_profiles_host_has_room_for():
+@pytest.mark.parametrize("kind", ["bidirectional", "eager_checkpoint"])
+def test_the_cpu_holds_what_the_profiles_host_has_room_for(kind):
     """OPT-13B: 819,200 bytes a token; the profile's 128 GiB, unless the YAML says how many."""
-    text = EXPERIMENT.replace("kind: paged", "kind: bidirectional")
+    text = EXPERIMENT.replace("kind: paged", f"kind: {kind}")
     opt = {"cluster__profile": "a100-40gb/opt-13b-tp2"}
     assert points(text, **opt)[0].spec.system.kv.cpu_blocks == 128 * 2**30 // (16 * 819_200)
     own = points(text, systems__FCFS__kv__cpu_blocks=5, **opt)

@@ -1,0 +1,213 @@
+"""ConServe's KV cache (arXiv 2410.01228v2): best-effort KV is saved to the CPU while it is made.
+
+KV is only ever appended to, so each iteration saves no more than what the last one added, in the
+background; whoever is preempted later loses its GPU blocks at once and is prefetched when it comes
+back, instead of recomputed. Read in digests of the paper, whose code is not public.
+
+Exact: only best-effort KV is saved; each token is saved once, with the iteration after the one that
+computed it; a preemption moves nothing; what was saved stays valid until the request has finished,
+so that it can be preempted again at no cost.
+
+Simplified:
+- A block is saved when it is full, not token by token: the same bytes in larger portions. The last,
+  partly filled block (and a block that filled in the very iteration before the preemption) is
+  recomputed. So whole blocks come back, as they do from the prefix cache, and every scheduler that
+  looks up what is cached (`KVManager.lookup`) can use them; one that does not recomputes all.
+- The prefetch is part of the iteration that admits the request again (it overlaps with its forward
+  pass, and the step waits for the later of the two); the paper starts it some iterations before.
+- Gathering scattered KV into a buffer costs nothing (the paper: below 0.5 ms).
+- When the CPU is full, later blocks wait until there is room (inferred: the paper's host has 2 TB).
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, NamedTuple
+
+from annotated_doc import Doc
+from annotated_types import Ge
+
+from bros_sim.errors import LawBroken
+from bros_sim.job import JobView
+from bros_sim.kv.base import Copy, Direction
+from bros_sim.kv.paged import PagedKV
+from bros_sim.request import ServiceClass
+
+
+class SavedBlock(NamedTuple):
+    """A block of a preempted request's tokens that lies on the CPU: a handle of `lookup`."""
+
+    key: tuple[str, int, int]
+
+
+@dataclass
+class EagerCheckpointKV(PagedKV):
+    """`PagedKV` in which preempted best-effort jobs get back from the CPU what the GPU lost.
+
+    What the prefix cache on the GPU still holds is hit there; it is the rest that is copied back.
+    Real-time jobs are preempted as in `PagedKV`. Nothing is swapped: a preemption is cheaper.
+    """
+
+    cpu_blocks: Annotated[
+        int, Ge(0), Doc("blocks' worth of KV slots on the CPU for checkpoints; 0 = none are made")
+    ] = 8192
+    _saved: dict[int, int] = field(init=False, default_factory=dict)
+    """Leading blocks on the CPU, by best-effort job, whether it runs or waits."""
+    _room: int = field(init=False)
+    _copies: list[Copy] = field(init=False, default_factory=list)
+    _granted: dict[int, JobView] = field(init=False, default_factory=dict)
+    """Best-effort jobs outside the cohort that compute in the coming iteration."""
+    _unsaved: dict[int, JobView] = field(init=False, default_factory=dict)
+    """Those that did in the last one, and those for whom the CPU had no room."""
+    _filling: list[dict[int, JobView]] = field(init=False)
+    """Best-effort members of the cohort by phase (`Crossings.add`): one phase fills at a time."""
+    _copying: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._room = self.cpu_blocks
+        self._filling = [{} for _ in range(self.block_size)]
+
+    # -- coming back ----------------------------------------------------------------------------
+
+    def lookup(self, job: JobView) -> Sequence[object]:
+        """What the GPU still holds, then what was saved beyond it: never the last token."""
+        hit: list[object] = list(super().lookup(job))
+        beyond = range(len(hit), self._saved.get(job.id, 0))
+        hit += [SavedBlock(("saved", job.id, i)) for i in beyond]
+        return hit
+
+    def admit(
+        self,
+        job: JobView,
+        num_tokens: int,
+        hit: Sequence[object],
+        *,
+        must_fit: int,
+        spare: int,
+        lenders: Sequence[JobView] = (),
+    ) -> bool:
+        """See `KVManager.admit`; saved blocks of ``hit`` need a free block each, and a copy."""
+        if not super().admit(job, num_tokens, hit, must_fit=must_fit, spare=spare, lenders=lenders):
+            return False
+        back = sum(isinstance(block, SavedBlock) for block in hit)
+        if back:
+            self._copies.append(Copy(Direction.TO_GPU, back * self.block_size, job))
+            self._journal.on_undo(self._copies.pop)
+        self._grant(job)
+        return True
+
+    # -- saving ---------------------------------------------------------------------------------
+
+    def extend(self, job: JobView, num_tokens: int, *, lenders: Sequence[JobView] = ()) -> bool:
+        """See `KVManager.extend`."""
+        fits = super().extend(job, num_tokens, lenders=lenders)
+        if fits:
+            self._grant(job)
+        return fits
+
+    def _grant(self, job: JobView) -> None:
+        """Look at a job outside the cohort again when it has computed."""
+        if _is_saved(job) and not job.decoding and job.id not in self._granted:
+            self._journal.put(self._granted, job.id, job)
+
+    def take_copies(self) -> Sequence[Copy]:
+        """See `KVManager.take_copies`; the blocks that the last iteration filled go to the CPU."""
+        self._unsaved |= self._filling[self._crossings.next]
+        if self._room:
+            for number in sorted(self._unsaved):
+                self._save(self._unsaved.pop(number))
+        self._unsaved |= self._granted
+        self._granted.clear()
+        copies, self._copies = self._copies, []
+        self._copying = bool(copies)
+        return copies
+
+    def _save(self, job: JobView) -> None:
+        saved = self._saved.get(job.id, 0)
+        full = job.num_computed // self.block_size - saved
+        new = min(full, self._room)
+        if new > 0:
+            self._saved[job.id] = saved + new
+            self._room -= new
+            self._copies.append(Copy(Direction.TO_CPU, new * self.block_size, job))
+        if new < full:
+            self._unsaved[job.id] = job
+
+    def swap_out(self, job: JobView) -> bool:  # noqa: ARG002
+        """Nothing is swapped."""
+        return False
+
+    def release(self, job: JobView, *, resumable: bool) -> None:
+        """See `KVManager.release`; a resumable job keeps what it has on the CPU."""
+        super().release(job, resumable=resumable)
+        if not _is_saved(job):
+            return
+        filling = [self._filling[self._phase(job)]] if job.decoding else []
+        for table in (self._unsaved, *filling):
+            if job.id in table:
+                self._journal.pop(table, job.id)
+        if any(copy.job.id == job.id for copy in self._copies):
+            self._journal.set(self, "_copies", [x for x in self._copies if x.job.id != job.id])
+        if not resumable and job.id in self._saved:
+            self._journal.set(self, "_room", self._room + self._saved[job.id])
+            self._journal.pop(self._saved, job.id)
+
+    # -- the decode cohort ----------------------------------------------------------------------
+
+    def join(self, job: JobView) -> None:
+        """See `KVManager.join`."""
+        super().join(job)
+        if _is_saved(job):
+            self._filling[self._phase(job)][job.id] = job
+
+    def leave(self, job: JobView) -> None:
+        """See `KVManager.leave`."""
+        super().leave(job)
+        if _is_saved(job):
+            del self._filling[self._phase(job)][job.id]
+
+    def _phase(self, job: JobView) -> int:
+        return (job.num_computed + self._crossings.next) % self.block_size
+
+    def spare_iterations(self) -> int:
+        """See `KVManager.spare_iterations`: an iteration with copies is planned by itself."""
+        if self._copying:
+            return 0
+        return min(super().spare_iterations(), self._until_a_block_fills() - 1)
+
+    def _until_a_block_fills(self) -> int:
+        """Iterations of the cohort until one of them fills a block that is to be saved."""
+        if not self.cpu_blocks:
+            return sys.maxsize
+        ahead = range(1, self.block_size + 1)
+        due = self._crossings.next
+        return next((i for i in ahead if self._filling[due - i]), sys.maxsize)
+
+    # -- laws -----------------------------------------------------------------------------------
+
+    def check(self, jobs: Iterable[JobView]) -> None:
+        """As `PagedKV.check`, for the CPU's room as well.
+
+        Raises:
+            LawBroken: Blocks are lost or held twice, or more is on the CPU than was ever known.
+        """
+        running = list(jobs)
+        super().check(running)
+        if self._room < 0 or self._room + sum(self._saved.values()) != self.cpu_blocks:
+            raise LawBroken(
+                f"L4: room for {self._room} + {sum(self._saved.values())} saved"
+                f" != {self.cpu_blocks} blocks on the CPU"
+            )
+        saved = [job for job in running if _is_saved(job)]
+        for job in saved:
+            if self._saved.get(job.id, 0) * self.block_size >= job.num_tokens:
+                raise LawBroken(f"L4: job {job.id} has more on the CPU than it ever computed")
+        phases = {i: p for p, members in enumerate(self._filling) for i in members}
+        expected = {job.id: self._phase(job) for job in saved if job.decoding}
+        if phases != expected:
+            raise LawBroken(f"L4: blocks filling by phase {phases}, members {expected}")
+
+
+def _is_saved(job: JobView) -> bool:
+    return job.service_class is ServiceClass.BE

@@ -1,0 +1,439 @@
+"""Eager checkpoints: against a model with every slot written out, then rule by rule."""
+
+from collections import Counter
+from random import Random
+from types import SimpleNamespace
+
+import pytest
+from checkpoint_model import CheckpointModel
+from simulations import UNEVEN, make_replica, make_request, run
+
+from bros_sim.errors import LawBroken
+from bros_sim.job import Job
+from bros_sim.kv.base import Direction
+from bros_sim.kv.eager_checkpoint import EagerCheckpointKV, SavedBlock
+from bros_sim.kv.paged import PagedKV
+from bros_sim.request import ServiceClass
+from bros_sim.schedulers.vllm import VllmScheduler
+
+RT, BE = ServiceClass.RT, ServiceClass.BE
+OUT, IN = Direction.TO_CPU, Direction.TO_GPU
+
+
+class Campaign:
+    """Random drafts, commits and iterations, done to the manager and to the model alike.
+
+    It plays replica and policy within their contracts. Without a prefix cache on the GPU, so that
+    all that comes back comes from the CPU; `PagedKV`'s own cache is compared with vLLM elsewhere.
+    """
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.random = Random(f"{seed} {size}")
+        blocks = self.random.randint(4, 14) * (4 if size == 1 else 2 if size == 2 else 1)
+        cpu_blocks = self.random.choice([0, 2, blocks // 2, 8 * blocks])
+        self.kv = EagerCheckpointKV(
+            blocks + 1, size, enable_prefix_caching=False, cpu_blocks=cpu_blocks
+        )
+        self.model = CheckpointModel(blocks, size, cpu_blocks)
+        self.clock = SimpleNamespace(iteration=0, last_end_s=0.0)
+        self.running: dict[int, Job] = {}
+        self.waiting: dict[int, Job] = {}
+        self.last_id = 0
+        self.operations = 0
+        self.seen: Counter[str] = Counter()
+
+    # -- one iteration --------------------------------------------------------------------------
+
+    def iteration(self) -> None:
+        self.begin_draft()
+        if self.random.random() < 0.1:
+            self.a_draft_that_is_rolled_back()
+        self.draft()
+        self.kv.commit()
+        copying = self.compare_copies()
+        self.apply()
+        self.compute(copying)
+        for job in list(self.running.values()):
+            if self.random.random() < 0.05:
+                self.finish(job)
+        self.kv.commit()
+        self.compare()
+
+    def begin_draft(self) -> None:
+        self.evicted: dict[int, Job] = {}
+        self.admitted: dict[int, int] = {}
+        self.chunks: dict[int, int] = {}
+        self.decoding: list[Job] = []
+
+    def draft(self) -> None:
+        for _ in range(self.random.randint(0, 3)):
+            self.any_change()
+        self.stalls = self.random.random() < 0.1
+        if not self.stalls and not self.extend_decodes():
+            self.one_by_one()
+        for _ in range(self.random.randint(0, 2)):
+            self.admit()
+
+    def any_change(self) -> None:
+        job = self.random.choice([*self.running.values(), None, None])
+        if job is None:
+            self.admit()
+        elif self.random.random() < 0.25:
+            self.evict(job)
+        elif not job.decoding and job.id not in self.chunks:
+            self.extend(job)
+
+    def one_by_one(self) -> None:
+        for job in self.members():
+            if self.random.random() < 0.8 and self.extend(job):
+                self.decoding.append(job)
+
+    def a_draft_that_is_rolled_back(self) -> None:
+        before, running, waiting = self.model.copy(), dict(self.running), dict(self.waiting)
+        mark = self.kv.mark()
+        self.draft()
+        if self.running:
+            self.finish(self.random.choice(list(self.running.values())), leaves=False)
+        self.kv.rollback(mark)
+        self.model.become(before)
+        self.running, self.waiting = running, waiting
+        self.begin_draft()
+        self.operations += 1
+        self.compare()
+
+    def apply(self) -> None:
+        """What a replica does with a plan."""
+        for job in self.evicted.values():
+            job.leave()
+            job.drop_kv()
+        if not self.stalls:
+            for job in self.members():
+                if job not in self.decoding:
+                    self.kv.leave(job)
+                    job.leave()
+                    self.seen["paused"] += 1
+        for number, back in self.admitted.items():
+            self.running[number].hit(back)
+
+    def compute(self, copying: bool) -> None:
+        if not self.stalls:
+            spare = 0 if self.chunks else self.compare_spare(copying)
+            iterations = 1 + min(spare, self.random.choice([0, 1, 3, 40]))
+            for _ in range(iterations - 1):
+                assert self.model.extend_decodes([job.id for job in self.members()])
+            self.clock.iteration += iterations
+            self.kv.advance(iterations)
+        for number, tokens in self.chunks.items():
+            job = self.running[number]
+            if job.run(tokens, 0.0):
+                self.kv.join(job)
+                job.join(self.clock)
+        self.operations += 1
+        self.compare()
+
+    # -- operations, each done twice -------------------------------------------------------------
+
+    def admit(self) -> None:
+        """A new job, or one that was evicted before this draft."""
+        again = [job for job in self.waiting.values() if job.id not in self.evicted]
+        job = self.random.choice([*again, *again, None]) or self.new_job()
+        hit = self.kv.lookup(job)
+        back = len(hit) * self.kv.block_size
+        assert back == self.model.lookup(job.id, job.num_tokens)
+        tokens = self.random.choice([job.num_tokens, self.random.randint(back + 1, job.num_tokens)])
+        must_fit = self.random.choice([0, job.num_tokens])
+        spare = self.random.choice([0, 0, 0, 1, 3])
+        mark = self.kv.mark()
+        fits = self.kv.admit(job, tokens, hit, must_fit=must_fit, spare=spare)
+        expected = self.model.admit(job.id, tokens, back, must_fit, spare)
+        if fits:
+            self.waiting.pop(job.id, None)
+            self.running[job.id] = job
+            self.admitted[job.id] = back
+            self.chunks[job.id] = tokens - back
+            self.seen["comes back"] += back > 0
+        self.done("admit", fits, expected, mark)
+
+    def new_job(self) -> Job:
+        self.last_id += 1
+        longest = self.random.choice([1, 2, 4]) * self.model.size + 2
+        service_class = self.random.choice([RT, BE, BE])
+        self.model.be[self.last_id] = service_class is BE
+        prompt = self.random.randint(1, longest)
+        request = make_request(prompt=prompt, output=10**6, service_class=service_class)
+        return Job(self.last_id, request, 0.0)
+
+    def extend(self, job: Job) -> bool:
+        tokens = 1 if job.decoding else self.random.randint(1, job.num_tokens - job.num_computed)
+        mark = self.kv.mark()
+        fits = self.kv.extend(job, job.num_computed + tokens)
+        expected = self.model.extend(job.id, job.num_computed + tokens)
+        if fits and not job.decoding:
+            self.chunks[job.id] = tokens
+        self.done("extend", fits, expected, mark)
+        return fits
+
+    def extend_decodes(self) -> bool:
+        members = self.members()
+        mark = self.kv.mark()
+        fits = self.kv.extend_decodes()
+        self.done("extend_decodes", fits, self.model.extend_decodes([x.id for x in members]), mark)
+        if fits:
+            self.decoding = members
+        return fits
+
+    def evict(self, job: Job) -> None:
+        self.kv.release(job, resumable=True)
+        self.model.release(job.id, for_good=False)
+        del self.running[job.id]
+        self.chunks.pop(job.id, None)
+        self.waiting[job.id] = job
+        if not self.admitted.pop(job.id, None) and job.num_computed:
+            self.evicted[job.id] = job
+        self.operations += 1
+        self.compare()
+
+    def finish(self, job: Job, *, leaves: bool = True) -> None:
+        self.kv.release(job, resumable=False)
+        self.model.release(job.id, for_good=True)
+        if leaves:
+            job.leave()
+        del self.running[job.id]
+        self.operations += 1
+
+    # -- comparing ------------------------------------------------------------------------------
+
+    def done(self, what: str, fits: bool, expected: bool, mark: int) -> None:
+        assert fits == expected, what
+        assert fits or self.kv.mark() == mark, "what failed changed something"
+        self.seen[f"{what} {fits}"] += 1
+        self.operations += 1
+        self.compare()
+
+    def compare(self) -> None:
+        self.model.check()
+        assert self.kv.free_blocks == len(self.model.free)
+        for job in self.waiting.values():
+            back = len(self.kv.lookup(job)) * self.kv.block_size
+            assert back == self.model.lookup(job.id, job.num_tokens)
+        if not self.kv.mark():
+            self.kv.check(self.running.values())
+
+    def compare_copies(self) -> bool:
+        full = len(self.model.cpu) == self.model.cpu_slots
+        self.model.save({i: job.num_computed for i, job in self.running.items()})
+        copies = self.kv.take_copies()
+        tokens: Counter[tuple[str, int]] = Counter()
+        for copy in copies:
+            tokens[copy.direction.value, copy.job.id] += copy.tokens
+            assert copy.tokens > 0
+            assert not copy.blocks
+        assert tokens == self.model.copies
+        self.model.copies.clear()
+        self.seen.update(direction for direction, _ in tokens)
+        self.seen["the CPU is full"] += full
+        return bool(copies)
+
+    def compare_spare(self, copying: bool) -> int:
+        """The manager's answer is exactly how far the model can go on before a copy is due."""
+        spare, members = self.kv.spare_iterations(), self.members()
+        twin, steps = self.model.copy(), 0
+        while members and not copying and steps <= min(spare, 60):
+            fills = [x for x in members if x.service_class is BE]
+            if any((x.num_computed + 1 + steps) % twin.size == 0 for x in fills) and twin.cpu_slots:
+                self.seen["a block fills"] += 1
+                break
+            if not twin.extend_decodes([job.id for job in members]):
+                break
+            steps += 1
+        assert min(spare, 61) == steps
+        return spare
+
+    def members(self) -> list[Job]:
+        return [job for job in self.running.values() if job.decoding]
+
+
+EVENTS = {
+    *(f"{verb} {fits}" for verb in ("admit", "extend", "extend_decodes") for fits in (True, False)),
+    *("to_cpu", "to_gpu", "comes back", "paused", "the CPU is full", "a block fills"),
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 16])
+def test_manager_agrees_with_every_slot_written_out(size):
+    seen, operations, seed = Counter[str](), 8_000, 0
+    while operations > 0:
+        campaign = Campaign(seed, size)
+        for _ in range(60):
+            campaign.iteration()
+        operations -= campaign.operations
+        seen += campaign.seen
+        seed += 1
+    assert seen.keys() >= EVENTS
+
+
+# -- rule by rule ---------------------------------------------------------------------------------
+
+
+def cache(*, blocks: int = 8, cpu_blocks: int = 8, caching: bool = False) -> EagerCheckpointKV:
+    return EagerCheckpointKV(blocks + 1, 4, enable_prefix_caching=caching, cpu_blocks=cpu_blocks)
+
+
+def computes(kv: EagerCheckpointKV, tokens: int, service_class: ServiceClass = BE) -> Job:
+    """A new job that computed so many tokens of a longer prompt in an iteration of its own."""
+    request = make_request(prompt=30, output=9, service_class=service_class)
+    job = Job(1 + len(kv._tables), request, 0.0)
+    assert kv.admit(job, tokens, (), must_fit=0, spare=0)
+    assert plan(kv) == []
+    job.run(tokens, 0.0)
+    return job
+
+
+def plan(kv: EagerCheckpointKV) -> list[tuple[Direction, int, int]]:
+    """What a plan without further changes copies."""
+    kv.commit()
+    return [(copy.direction, copy.job.id, copy.tokens) for copy in kv.take_copies()]
+
+
+def evict(kv: EagerCheckpointKV, job: Job) -> None:
+    kv.release(job, resumable=True)
+    job.drop_kv()
+
+
+def test_full_blocks_are_saved_with_the_next_iteration_and_only_once():
+    kv = cache()
+    job = computes(kv, 10)
+    assert plan(kv) == [(OUT, job.id, 8)]
+    assert plan(kv) == []
+    assert kv.extend(job, 13)
+    assert plan(kv) == []  # those three are computed in that iteration
+    job.run(3, 0.0)
+    assert plan(kv) == [(OUT, job.id, 4)]
+
+
+def test_real_time_jobs_are_not_saved():
+    kv = cache()
+    job = computes(kv, 10, RT)
+    assert plan(kv) == []
+    evict(kv, job)
+    assert list(kv.lookup(job)) == []
+
+
+def test_a_preemption_moves_nothing_and_what_was_saved_comes_back():
+    kv = cache()
+    job = computes(kv, 10)
+    plan(kv)
+    evict(kv, job)
+    assert plan(kv) == []
+    assert kv.free_blocks == 8
+    hit = kv.lookup(job)
+    assert len(hit) == 2  # the third block was not full
+    assert kv.admit(job, 10, hit, must_fit=0, spare=0)
+    assert kv.free_blocks == 5
+    assert plan(kv) == [(IN, job.id, 8)]
+    job.hit(8)
+    job.run(2, 0.0)
+    assert plan(kv) == []  # it is on the CPU still
+    evict(kv, job)
+    assert len(kv.lookup(job)) == 2
+
+
+def test_a_block_that_filled_just_before_the_preemption_is_lost():
+    kv = cache()
+    job = computes(kv, 10)
+    evict(kv, job)
+    assert plan(kv) == []
+    assert list(kv.lookup(job)) == []
+
+
+def test_saved_blocks_need_room_on_the_gpu_and_a_refused_admission_copies_nothing():
+    kv = cache(blocks=4)
+    job = computes(kv, 12)
+    plan(kv)
+    evict(kv, job)
+    computes(kv, 8, RT)
+    assert not kv.admit(job, 13, kv.lookup(job), must_fit=0, spare=0)
+    assert plan(kv) == []
+
+
+def test_what_the_gpu_still_holds_is_hit_there():
+    kv = cache(blocks=6, caching=True)
+    job = computes(kv, 20)
+    plan(kv)
+    evict(kv, job)
+    other = Job(9, make_request(prompt=30, service_class=RT), 0.0)
+    assert kv.admit(other, 14, (), must_fit=0, spare=0)  # 4 of 6 blocks, the last 3 of the job
+    hit = kv.lookup(job)
+    assert [isinstance(block, SavedBlock) for block in hit] == [False] * 2 + [True] * 3
+    kv.release(other, resumable=False)
+    assert kv.admit(job, 20, hit, must_fit=0, spare=0)
+    assert plan(kv) == [(IN, job.id, 12)]
+
+
+def test_who_finds_no_room_on_the_cpu_is_saved_as_soon_as_there_is_some():
+    kv = cache(cpu_blocks=2)
+    first = computes(kv, 8)
+    assert plan(kv) == [(OUT, first.id, 8)]
+    second = computes(kv, 4)
+    assert plan(kv) == []
+    kv.release(first, resumable=False)
+    assert plan(kv) == [(OUT, second.id, 4)]
+
+
+def test_a_finished_job_leaves_nothing_on_the_cpu():
+    kv = cache()
+    job = computes(kv, 8)
+    plan(kv)
+    kv.release(job, resumable=False)
+    assert kv._room == 8
+
+
+def mixed_run(kv: PagedKV, **policy: object):
+    """RT that push BE out of a small memory, again and again."""
+    be = [make_request(i, prompt=24, output=40, service_class=BE) for i in range(6)]
+    rt = [make_request(6 + i, arrival_s=0.1 * i, prompt=10, output=30) for i in range(12)]
+    scheduler = VllmScheduler(policy="priority", **policy)
+    replica = make_replica(scheduler=scheduler, kv=kv, latency=UNEVEN)
+    return run(sorted([*be, *rt], key=lambda request: request.arrival_s), replica)
+
+
+def test_without_room_on_the_cpu_it_is_the_paged_cache():
+    plain = mixed_run(PagedKV(41, 4))
+    eager = mixed_run(EagerCheckpointKV(41, 4, cpu_blocks=0))
+    assert plain.requests.equals(eager.requests)
+    assert plain.steps.equals(eager.steps)
+    assert plain.requests["num_preemptions"].sum() > 3
+
+
+def test_preempted_best_effort_recomputes_no_more_than_the_last_blocks():
+    caching = {"enable_prefix_caching": False}
+    plain = mixed_run(PagedKV(41, 4, **caching)).requests
+    table = mixed_run(EagerCheckpointKV(41, 4, **caching))
+    preempted = table.requests["num_preemptions"]
+    assert preempted.sum() > 3
+    assert (table.requests["recomputed_tokens"] <= 8 * preempted).all()
+    assert table.requests["recomputed_tokens"].sum() < plain["recomputed_tokens"].sum() / 2
+    assert table.steps["tokens_to_gpu"].sum() > 0
+    saved = table.requests["checkpointed_slots"]
+    assert (saved == (24 + 40 - 2) // 4 * 4)[table.requests["class"] == "be"].all()
+    assert (saved == 0)[table.requests["class"] == "rt"].all()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda kv, job: setattr(kv, "_room", kv._room - 1),
+        lambda kv, job: kv._saved.update({job.id: 9}),
+        lambda kv, job: kv._filling[0].update({job.id: job}),
+    ],
+)
+def test_the_check_sees_a_broken_checkpoint(fault):
+    kv = cache(cpu_blocks=9)
+    job = computes(kv, 8)
+    plan(kv)
+    kv.check([job])
+    fault(kv, job)
+    if kv._saved[job.id] == 9:
+        kv._room = 0
+    with pytest.raises(LawBroken, match="L4"):
+        kv.check([job])
