@@ -2,9 +2,12 @@
 
 from bros_sim.schedulers.base import Scheduler
 from bros_sim.schedulers.bros import BrosScheduler
+from bros_sim.schedulers.conserve_like import ConserveLikeScheduler
 from bros_sim.schedulers.edf import EdfScheduler
 from bros_sim.schedulers.fastserve import FastServeScheduler
+from bros_sim.schedulers.hygen import HygenScheduler
 from bros_sim.schedulers.least_slack import LeastSlackScheduler
+from bros_sim.schedulers.niyama import NiyamaScheduler
 from bros_sim.schedulers.orca import OrcaScheduler
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
 from bros_sim.schedulers.sarathi import SarathiScheduler
@@ -21,9 +24,12 @@ from bros_sim.schedulers.vtc import VtcScheduler
 SCHEDULERS: dict[str, type[Scheduler]] = {
     "bros": BrosScheduler,
     "bros_rr": RoundRobinScheduler,
+    "conserve_like": ConserveLikeScheduler,
     "edf": EdfScheduler,
     "fastserve": FastServeScheduler,
+    "hygen": HygenScheduler,
     "least_slack": LeastSlackScheduler,
+    "niyama": NiyamaScheduler,
     "orca": OrcaScheduler,
     "sarathi": SarathiScheduler,
     "sjf": SjfScheduler,

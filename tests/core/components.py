@@ -32,6 +32,11 @@ SMALL: dict[str, st.SearchStrategy[Any]] = {
     "period": st.sampled_from([1, 5, 50]),
     "starvation_s": st.sampled_from([0.05, 3.0]),
     "long_prefill_token_threshold": st.sampled_from([0, 0, 5, 20]),
+    "latency_budget_s": st.sampled_from([None, 0.015, 0.03]),
+    "fairness": st.sampled_from([0.0, 0.3, 1.0]),
+    "offline_ttft_share": st.sampled_from([0.05, 0.5]),
+    "alpha_s": st.sampled_from([0.0, 0.008]),
+    "batch_tpot_s": st.sampled_from([0.01, 0.4]),
     "watermark": st.sampled_from([0.0, 0.05]),
 }
 
@@ -77,7 +82,7 @@ def _request(draw: st.DrawFn, index: int, arrival_s: float) -> Request:
         prompt_tokens=prompt,
         output_tokens=output,
         max_tokens=2 * output,
-        slo=Slo(0.4, 0.2),
+        slo=draw(st.sampled_from([Slo(0.4, 0.2), Slo(0.1, 0.02), Slo(e2e_s=1.0), Slo()])),
         prefix_hashes=tuple(100 * group + i for i in range(shared)),
         hash_block_tokens=4,
         system_prompt_tokens=min(system_prompt, 4 * shared, prompt),

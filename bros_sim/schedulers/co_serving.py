@@ -1,0 +1,159 @@
+"""Online first, offline into what is left: the loop that HyGen and ConServe share.
+
+An iteration has two phases. Real-time (online) jobs come first, in order of arrival: all their
+decodes, then their prompts, cut to the token budget. Best-effort (offline) jobs get what is left of
+the tokens and of the time that the iteration may take by the policy's own estimate: decodes that
+have no room keep their KV and pause, prompts are cut. An online job that lacks a seat or memory
+evicts offline ones.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, islice, takewhile
+from typing import ClassVar
+
+from bros_sim.job import JobView
+from bros_sim.latency.base import StepShape
+from bros_sim.request import ServiceClass
+from bros_sim.schedulers.base import UNTIL_EVENT, ReplicaView
+from bros_sim.schedulers.notes import BUDGET, DEADLINE, Note
+from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.queues import Rank
+
+RT = ServiceClass.RT
+LONGEST_LOOKAHEAD = 4096
+"""Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
+
+Chunk = tuple[int, int]
+"""Tokens of a prompt computed in the iteration, and tokens of it that are in the cache."""
+
+
+def shape_of(chunks: Iterable[Chunk], decodes: int, kv_tokens: int) -> StepShape:
+    """An iteration's shape; a chunk of one token is a decode to the engine's kernels."""
+    chunks = tuple(chunks)
+    single = [context + 1 for tokens, context in chunks if tokens == 1]
+    prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
+    return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
+
+
+@dataclass
+class CoServingScheduler(OrderedScheduler):
+    """The two phases; a policy says how long an iteration may take (`bound_s`)."""
+
+    timeless: ClassVar[bool] = False
+    _bound_s: float = field(init=False, default=math.inf)
+    _online: tuple[Chunk, ...] = field(init=False, default=())
+    """What online prompts compute in the coming iteration."""
+
+    def bound_s(self) -> float:
+        """Seconds that an iteration with offline jobs may take; changes only with events."""
+        raise NotImplementedError
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """Online before offline; of each those that run before those that wait, by arrival."""
+        return (job.priority, not self.runs(job))
+
+    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
+        """Offline jobs give way to online ones."""
+        return victim.priority > taker.priority
+
+    # -- the online phase -----------------------------------------------------------------------
+
+    def begin(self, view: ReplicaView) -> None:
+        """See `OrderedLoop.begin`: what the online phase leaves."""
+        self._bound_s = self.bound_s()
+        self._online = tuple(self._online_chunks(view))
+
+    def _online_chunks(self, view: ReplicaView) -> Iterator[Chunk]:
+        left = self.token_limit - view.decodes_by_class[0]
+        for job in self._online_prompts():
+            if left <= 0:
+                return
+            context = self._context(job, view)
+            tokens = min(job.num_tokens - context, left)
+            yield tokens, context
+            left -= tokens
+
+    def _online_prompts(self) -> Iterator[JobView]:
+        """Prompts under way, then those that wait and for whom there is a seat."""
+        under_way = (job for job in self._outside.values() if job.service_class is RT)
+        yield from sorted(under_way, key=lambda job: job.id)
+        waiting = takewhile(lambda job: job.service_class is RT, self._waiting)
+        yield from islice(waiting, max(self.max_num_seqs - self._seats[0], 0))
+
+    def _context(self, job: JobView, view: ReplicaView) -> int:
+        """Tokens of a job that are, or would be found, in the cache."""
+        if self.runs(job):
+            return job.num_computed
+        return len(view.kv.lookup(job)) * view.kv.block_size
+
+    # -- the offline phase ----------------------------------------------------------------------
+
+    def pauses(self, view: ReplicaView) -> Sequence[Note]:
+        """Offline decodes that have no room beside the online phase, the last in order."""
+        jobs, kv_tokens = view.decodes_by_class[1], view.decode_kv_by_class[1]
+        room = self.token_limit - view.decodes_by_class[0] - sum(n for n, _ in self._online)
+        if not jobs or (jobs <= room and self._seconds(view, jobs, kv_tokens) <= self._bound_s):
+            return ()
+        offline = [x for x in self._running.values() if x.decoding and x.service_class is not RT]
+        offline.sort(key=lambda job: (self.rank(job, view.now), job.id))
+        totals = list(accumulate(job.num_computed + 1 for job in offline))
+        fit = bisect_right(
+            range(min(jobs, max(room, 0))),
+            self._bound_s,
+            key=lambda i: self._seconds(view, i + 1, totals[i]),
+        )
+        if fit >= room:
+            return [Note(job, BUDGET, None, 1, 0) for job in offline[fit:]]
+        late = self._seconds(view, fit + 1, totals[fit])
+        return [Note(job, DEADLINE, None, late, self._bound_s) for job in offline[fit:]]
+
+    def _seconds(self, view: ReplicaView, jobs: int, kv_tokens: int) -> float:
+        """Predicted time of the online phase and so many offline decodes."""
+        online, online_kv = view.decodes_by_class[0], view.decode_kv_by_class[0]
+        return view.estimate.step_s(shape_of(self._online, online + jobs, online_kv + kv_tokens))
+
+    def grant(self, job: JobView, tokens: int, step: Step) -> int:
+        """An online prompt gets all that the budget allows, an offline one what is in time."""
+        if job.service_class is RT or math.isinf(self._bound_s):
+            return tokens
+        return bisect_right(range(1, tokens + 1), self._bound_s, key=self._with(job, step))
+
+    def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
+        """The iteration has no tokens left, or no time."""
+        if job.service_class is RT or step.budget <= 0:
+            return step.lacks_budget(job, tokens)
+        return Note(job, DEADLINE, None, self._with(job, step)(1), self._bound_s)
+
+    def _with(self, job: JobView, step: Step) -> Callable[[int], float]:
+        """Predicted seconds of the step with so many tokens of a job outside the cohort."""
+        view, cached = step.view, dict(step.admitted)
+        chunks = [(n, cached.get(x, x.num_computed)) for x, n in step.chunks]
+        context = self._context(job, view)
+        left = [*step.paused, *(gone.job for gone in step.evictions if gone.job.decoding)]
+        kv_tokens = sum(view.decode_kv_by_class) - sum(x.num_computed + 1 for x in left)
+
+        def seconds(tokens: int) -> float:
+            shape = shape_of([*chunks, (tokens, context)], step.decodes, kv_tokens)
+            return view.estimate.step_s(shape)
+
+        return seconds
+
+    # -- stretches ------------------------------------------------------------------------------
+
+    def lasts(self, view: ReplicaView) -> int:
+        """Until the decodes, whose KV grows, take too long: who is left out stays out."""
+        if view.estimate.noise:
+            return 1
+        if math.isinf(self._bound_s) or not view.decodes_by_class[1]:
+            return UNTIL_EVENT
+        decodes, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
+        ahead = bisect_right(
+            range(LONGEST_LOOKAHEAD),
+            self._bound_s,
+            key=lambda i: view.estimate.step_s(StepShape((), decodes, kv_tokens + i * decodes)),
+        )
+        return max(ahead, 1)

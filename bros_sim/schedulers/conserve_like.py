@@ -1,0 +1,80 @@
+"""ConServe (arXiv 2410.01228v2, ICML 2026), as far as iterations that cannot be cut allow.
+
+Read in digests of the paper; its code (on vLLM 0.8.4) is not public. Goes with the KV manager
+``eager_checkpoint``, which saves and prefetches offline KV as ConServe does.
+
+Exact as far as the digests go: online requests are batched first; offline tokens, decodes or parts
+of prompts, are added while the iteration's predicted time, which knows the tokens computed and the
+context they attend to, stays within the online TBT (TPOT) target; without online requests batches
+are made for throughput; online requests that lack memory take it from offline ones, which wait,
+and go on from what was saved.
+
+Gaps, hence ``conserve_like``:
+- No safepoints. ConServe checks every few layers whether an online arrival would miss its TTFT, and
+  then drops the rest of an offline batch within some 13 ms. Here an iteration cannot be cut: its KV
+  is committed when it starts. Instead an iteration without online requests takes at most
+  ``offline_ttft_share`` of the tightest TTFT target seen so far, so that who arrives in it can
+  still be in time; that costs some throughput that the paper keeps, and wastes no work as it does.
+- The TBT target is the tightest TPOT target of the online requests at hand, the same for all.
+- The predictor is `ReplicaView.estimate`, not the paper's polynomial; the prefetch is not in it.
+- Offline requests in order of arrival, the last one preempted first (inferred).
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Gt, Le
+
+from bros_sim.job import JobView
+from bros_sim.request import ServiceClass
+from bros_sim.schedulers.co_serving import CoServingScheduler
+
+
+@dataclass
+class ConserveLikeScheduler(CoServingScheduler):
+    """ConServe without layer-wise preemption: offline tokens within the online TBT target."""
+
+    offline_ttft_share: Annotated[
+        float,
+        Gt(0),
+        Le(1),
+        Doc("longest iteration without online requests, in tightest TTFT targets (inferred)"),
+    ] = 0.5
+    _targets: Counter[float] = field(init=False, default_factory=Counter)
+    """TPOT targets of the online requests that wait or run, and of how many."""
+    _tightest_ttft_s: float = field(init=False, default=math.inf)
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "ConServe (arXiv 2410.01228v2), from digests, without layer-wise preemption"
+
+    def bound_s(self) -> float:
+        """The online TBT target, or what an online request that arrives in the meantime bears."""
+        if self._targets:
+            return min(self._targets)
+        return self.offline_ttft_share * self._tightest_ttft_s
+
+    def submit(self, job: JobView) -> bool | None:
+        """See `Scheduler.submit`."""
+        if job.service_class is ServiceClass.RT:
+            self._targets[_tpot_s(job)] += 1
+            if job.slo.ttft_s is not None:
+                self._tightest_ttft_s = min(self._tightest_ttft_s, job.slo.ttft_s)
+        return super().submit(job)
+
+    def finished(self, job: JobView) -> None:
+        """See `Scheduler.finished`."""
+        super().finished(job)
+        if job.service_class is ServiceClass.RT:
+            target = _tpot_s(job)
+            self._targets[target] -= 1
+            if not self._targets[target]:
+                del self._targets[target]
+
+
+def _tpot_s(job: JobView) -> float:
+    return math.inf if job.slo.tpot_s is None else job.slo.tpot_s

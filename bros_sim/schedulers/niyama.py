@@ -1,0 +1,148 @@
+"""Niyama (arXiv 2503.22562, ASPLOS 2026 as QoServe): chunks from slack, EDF mixed with SRPF.
+
+Rules read in its code, microsoft/sarathi-serve at 72339db (deadline_scheduler.py, sequence.py).
+
+Exact:
+- Every decode goes on in every iteration. That gets the most tokens of a fixed grid that by their
+  predicted time, times ``safety``, are within the slack of the tightest decode, or the least if
+  none are; at most 512 while KV for fewer than 32,000 tokens is free. The context of the first
+  prompt counts.
+- Prompts are served in order of first-token deadline plus ``alpha_s`` for each of their remaining
+  tokens; who is overtaken keeps its chunks. A request with an end-to-end target has its deadline so
+  long before that that its expected output fits in at ``batch_tpot_s``.
+- Eager relegation: who has not started and could not finish its prompt in time, at the moving
+  average of prompt throughput, is served after all others, once and for all.
+
+Simplified, and why:
+- The second output token is due a TPOT after the first, as in the paper and in `Slo.deadline` (the
+  code allows one TPOT more); after a late first token the others count from it, as in the code.
+- Predicted times are `ReplicaView.estimate`, not the two regressions in the code, and the moving
+  average starts at its throughput for a full iteration (in the code: 8500 tokens/s).
+- The expected output is ``max_tokens`` unless ``lengths: oracle`` (in the code it is given, or a
+  constant). Best effort without any target comes last. No hints of importance.
+- A request starts when its whole prompt fits; if decodes run short of memory, the request last in
+  order is recomputed (the code asserts that memory suffices).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import merge
+from typing import Annotated, ClassVar
+
+from annotated_doc import Doc
+from annotated_types import Ge, Gt
+
+from bros_sim.job import JobView
+from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.schedulers.niyama_chunks import PromptThroughput, largest_chunk
+from bros_sim.schedulers.niyama_slack import DecodeSlack
+from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.prediction import LengthPrediction
+from bros_sim.schedulers.queues import Rank
+
+
+@dataclass
+class NiyamaScheduler(LengthPrediction, OrderedScheduler):
+    """Niyama: dynamic chunks from decode slack, hybrid EDF/SRPF order, eager relegation."""
+
+    max_num_batched_tokens: Annotated[int, Ge(1), Doc("bound on chunk sizes, up to 2552")] = 2552
+    alpha_s: Annotated[float, Ge(0), Doc("delay in order per remaining token; 0 = EDF")] = 0.008
+    safety: Annotated[float, Gt(0), Doc("factor on predicted times against the slack")] = 1.2
+    batch_tpot_s: Annotated[
+        float, Gt(0), Doc("time per output token of requests with an end-to-end target")
+    ] = 0.4
+    timeless: ClassVar[bool] = False
+    _relegated: set[int] = field(init=False, default_factory=set)
+    _slack: DecodeSlack = field(init=False, default_factory=DecodeSlack)
+    _tokens: int = field(init=False, default=0)
+    _throughput: PromptThroughput = field(init=False, default_factory=PromptThroughput)
+
+    @property
+    def mirrors(self) -> str:
+        """What this policy follows."""
+        return "Niyama / QoServe (arXiv 2503.22562), sarathi-serve 72339db, simplified"
+
+    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+        """Relegated ones last; else by deadline and remaining work."""
+        due_s, tokens = self._first_due_s(job), job.num_tokens - self._computed(job)
+        return (job.id in self._relegated or math.isinf(due_s), due_s + self.alpha_s * tokens)
+
+    def _computed(self, job: JobView) -> int:
+        return job.num_computed if self.runs(job) else 0
+
+    def _first_due_s(self, job: JobView) -> float:
+        """When the first output token is due."""
+        if job.slo.ttft_s is None and job.slo.e2e_s is not None:
+            return job.arrival_s + job.slo.e2e_s - self.output_tokens(job) * self.batch_tpot_s
+        return job.slo.deadline(job.arrival_s, 1)
+
+    def _tpot_s(self, job: JobView) -> float:
+        other = math.inf if job.slo.e2e_s is None else self.batch_tpot_s
+        return other if job.slo.tpot_s is None else job.slo.tpot_s
+
+    def begin(self, view: ReplicaView) -> None:
+        """See `OrderedLoop.begin`: throughput, slack, the chunk size, and who is relegated."""
+        self._throughput.learn(view, self.token_limit)
+        self._slack.join(self._first_due_s, self._tpot_s)
+        first = next(self._in_line(view.now), None)
+        if first is None:
+            return
+        self._tokens = largest_chunk(
+            view,
+            limit=self.token_limit,
+            context=self._computed(first),
+            slack_s=self._slack.due_s() - view.now,
+            safety=self.safety,
+        )
+        if doomed := self._doomed(view):
+            self._relegated |= doomed
+            self.rerank(view.now)
+
+    def _doomed(self, view: ReplicaView) -> set[int]:
+        """Those in line for the coming iteration that could not be in time."""
+        left, doomed = self._tokens - view.num_decodes, set[int]()
+        for job in self._in_line(view.now):
+            if self._comes_late(job, view.now):
+                doomed.add(job.id)
+            elif left <= 0:
+                break
+            else:
+                left -= job.num_tokens - self._computed(job)
+        return doomed
+
+    def _comes_late(self, job: JobView, now: float) -> bool:
+        """Whether a request that has not started would not have its first token in time."""
+        started = self.runs(job) or job.num_output or job.id in self._relegated
+        first_s = now + job.num_tokens / self._throughput.tokens_s
+        return not started and first_s > self._first_due_s(job)
+
+    def _in_line(self, now: float) -> Iterator[JobView]:
+        """Prompts under way and waiting, in order."""
+
+        def order(job: JobView) -> tuple[Rank, int]:
+            return self.rank(job, now), job.id
+
+        return merge(sorted(self._outside.values(), key=order), self._waiting, key=order)
+
+    def budget(self, view: ReplicaView) -> int:  # noqa: ARG002
+        """The tokens that `begin` chose."""
+        return self._tokens
+
+    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+        """Decodes alone go on alike; who waits is asked again, for slack comes and goes."""
+        return 1 if len(self._waiting) or self._outside else UNTIL_EVENT
+
+    def settle(self, plan: Plan, view: ReplicaView) -> None:
+        """See `OrderedLoop.settle`."""
+        self._throughput.planned(view.now, sum(tokens for _, tokens in plan.chunks))
+        for job in plan.evicted:
+            self._slack.leave(job)
+        self._slack.starts = [job for job, _ in plan.chunks if job.id not in self._outside]
+
+    def finished(self, job: JobView) -> None:
+        """See `Scheduler.finished`."""
+        super().finished(job)
+        self.forget(job)
+        self._relegated.discard(job.id)
+        self._slack.forget(job)

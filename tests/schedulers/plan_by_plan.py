@@ -1,0 +1,63 @@
+"""A replica plan by plan: who computes how many tokens, who decodes, who had to leave or wait."""
+
+from types import SimpleNamespace
+
+from simulations import make_replica, make_request
+
+from bros_sim.decision_log import DecisionLog
+from bros_sim.job import Job
+from bros_sim.kv.paged import PagedKV
+from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.log import RunLog
+from bros_sim.replica import Replica
+from bros_sim.request import ServiceClass, Slo
+
+RT, BE = ServiceClass.RT, ServiceClass.BE
+PER_TOKEN = Linear(
+    prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0, per_seq_ms=1.0, per_kv_token_ms=0.0)
+)
+"""A prompt token costs 1 ms; n decodes cost 10 + n ms."""
+
+
+class Scripted:
+    """A scheduler on a replica; every job is known by a number."""
+
+    def __init__(self, scheduler, *, kv=None, blocks=4000, **parts) -> None:
+        kv = kv or PagedKV(num_gpu_blocks=blocks + 1, enable_prefix_caching=False)
+        log = RunLog(1, decisions=DecisionLog())  # every iteration is planned
+        parts = {"latency": PER_TOKEN, "max_model_len": 40_000} | parts
+        self.replica: Replica = make_replica(log, scheduler=scheduler, kv=kv, **parts)
+        self.scheduler, self.kv, self.now = scheduler, kv, 0.0
+
+    def submit(self, number, prompt, output=50, *, cls=RT, at=None, prefix=(), **slo) -> Job:
+        at = self.now if at is None else at
+        request = make_request(
+            number,
+            arrival_s=at,
+            prompt=prompt,
+            output=output,
+            service_class=cls,
+            slo=Slo(**slo),
+            prefix=prefix,
+        )
+        job = Job(number, request, at)
+        assert self.replica.submit(job)
+        return job
+
+    def plan(self, at=None) -> SimpleNamespace:
+        """The next iteration: tokens of each chunk, who decodes, who left, and its seconds."""
+        self.now = self.now if at is None else at
+        end_s = self.replica.start_step(self.now)
+        made = self.replica.plan
+        decodes = sorted(job.id for job in self.replica.running_jobs() if job.decoding)
+        self.replica.finish_step()
+        took, self.now = end_s - self.now, end_s
+        return SimpleNamespace(
+            chunks={job.id: tokens for job, tokens in made.chunks},
+            cached={job.id: tokens for job, tokens in made.admitted},
+            decodes=decodes,
+            evicted=[job.id for job in made.evicted],
+            paused=sorted(job.id for job in made.paused),
+            why={note.job.id: note.reason for note in made.notes},
+            seconds=round(took, 6),
+        )
