@@ -128,7 +128,7 @@ def test_copies_have_lanes_of_their_own(run, events, spec):
     link, size = timing_of(spec).link, timing_of(spec).token_bytes
     expected = link.to_cpu_s(first["args"]["tokens"] * size)
     assert "iterations" not in first["args"]
-    assert first["dur"] == pytest.approx(1e6 * expected, abs=0.002)
+    assert first["dur"] == pytest.approx(1e6 * expected, abs=1)
 
 
 def test_counters_give_back_the_steps(run, events):
@@ -136,7 +136,7 @@ def test_counters_give_back_the_steps(run, events):
     steps = tables.steps[tables.steps["replica"] == 1]
     mine = of(events, "C", pid=1, name="waiting requests")
     times = np.array([e["ts"] for e in mine])
-    at = np.searchsorted(times, 1e6 * steps["start_s"].to_numpy() + 0.001, side="right") - 1
+    at = np.searchsorted(times, np.round(1e6 * steps["start_s"].to_numpy()), side="right") - 1
     for column, key in (("waiting_rt", "rt"), ("waiting_be", "be")):
         values = np.array([e["args"][key] for e in mine])
         np.testing.assert_array_equal(values[at], steps[column])
@@ -150,10 +150,10 @@ def test_requests_are_spans_with_phases(run, events):
     begins = [e for e in of(events, "b") if e["args"]["request"] == row["request_id"]]
     times = {e["name"]: e["ts"] / 1e6 for e in begins}
     assert times == {
-        f"{row['class']} request": pytest.approx(row["arrival_s"], abs=1e-8),
-        "queue": pytest.approx(row["arrival_s"], abs=1e-8),
-        "prefill": pytest.approx(row["first_scheduled_s"], abs=1e-8),
-        "decode": pytest.approx(row["first_token_s"], abs=1e-8),
+        f"{row['class']} request": pytest.approx(row["arrival_s"], abs=1e-6),
+        "queue": pytest.approx(row["arrival_s"], abs=1e-6),
+        "prefill": pytest.approx(row["first_scheduled_s"], abs=1e-6),
+        "decode": pytest.approx(row["first_token_s"], abs=1e-6),
     }
     assert len(of(events, "b", name="rt request")) == (requests["class"] == "rt").sum()
 
@@ -207,7 +207,7 @@ def test_a_file_that_would_be_too_large_ends_early(run, spec):
     assert whole.cut_s is None
     assert 200 < cut.shown < 1400 < whole.shown
     events = read(cut.content)
-    assert max(e["ts"] for e in events if e["ph"] in "be") <= 1e6 * cut.cut_s + 0.001
+    assert max(e["ts"] for e in events if e["ph"] in "be") <= 1e6 * cut.cut_s + 1
 
 
 def test_the_same_run_gives_the_same_bytes(run, spec):
