@@ -1,4 +1,4 @@
-"""VTC: fair shares by virtual token counters (arXiv 2401.00588v2, section 4.1; OSDI '24).
+"""VTC: fair shares by virtual token counters (arXiv 2401.00588v2, section 4; OSDI '24).
 
 Checked against the authors' code (github.com/Ying1123/VTC-artifact, 14c19b7, vtc_req_queue.py).
 
@@ -18,7 +18,7 @@ Simplified, and why:
   only what fits with all of max_tokens and never preempts: the KV manager `reserved` does that.
 - The first output token is paid as the others are; the code counts those of decode steps only.
 - Arrivals are looked at between iterations. Ties go to the earlier request.
-- Equal clients: no weighted shares, no predicted lengths, no profiled cost (section 4.4, appendix).
+- No weighted shares (section 4.3), predicted lengths (4.4) or profiled cost (appendix B.2).
 """
 
 from collections import Counter

@@ -115,7 +115,7 @@ def test_the_last_tokens_before_a_pause_are_paid_too(longest_stretch):
 )
 @settings(max_examples=20)
 def test_backlogged_clients_differ_by_no_more_than_the_paper_proves(prompts, share):
-    """The counters' difference while both wait: max(w_p * longest prompt, w_q * memory)."""
+    """Lemma 4.3, the counters of clients that wait: max(w_p * longest prompt, w_q * memory)."""
     gaps = []
 
     class Watching(VtcScheduler):
