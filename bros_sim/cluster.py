@@ -126,12 +126,12 @@ class _Cluster:
             return job if self._servers[index].submit(job) else None
         self._holder.hold(job, index)
         self._held[job.id] = (job, index)
-        rejected = self.pull(index)
+        rejected = [] if self._servers[index].hurry() else self.pull(index)
         self.answer(rejected, served=False)
         return None if job in rejected else job
 
     def pull(self, index: int) -> list[Job]:
-        """Hand over what the router has for a replica now; those of them that it rejects."""
+        """Hand over what the router has for a replica that computes nothing; whom it rejects."""
         rejected: list[Job] = []
         if self._holder is None:
             return rejected
@@ -204,13 +204,18 @@ class _Server:
         """Hand a job over; False when the replica rejects it."""
         if not self._replica.submit(job):
             return False
-        if self._replica.busy:
-            end_s = self._replica.cut(self._env.now)
-            if end_s is not None:
-                self._set_alarm(end_s, self._step_end, self._end_forward)
-        elif not self._planned:
+        if not self.hurry() and not self._planned:
             self._set_alarm(self._env.now, PLAN, self._start_step)
             self._planned = True
+        return True
+
+    def hurry(self) -> bool:
+        """End with the iteration under way, as somebody arrived; False if none is."""
+        if not self._replica.busy:
+            return False
+        end_s = self._replica.cut(self._env.now)
+        if end_s is not None:
+            self._set_alarm(end_s, self._step_end, self._end_forward)
         return True
 
     def _start_step(self) -> None:

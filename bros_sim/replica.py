@@ -55,6 +55,8 @@ class Replica:
     now: float = field(init=False, default=0.0)
     outstanding_tokens: int = field(init=False, default=0)
     """Prompt and ``max_tokens`` of all unfinished requests: the load that a router can know."""
+    waiting_tokens: int = field(init=False, default=0)
+    """Known tokens of the jobs that wait."""
     _cohort: DecodeCohort = field(init=False, default_factory=DecodeCohort)
     _jobs: dict[int, Job] = field(init=False, default_factory=dict)
     _outside: dict[int, Job] = field(init=False, default_factory=dict)
@@ -79,9 +81,9 @@ class Replica:
             self.longest_stretch = 1  # every iteration is decided on, and logged, by itself
 
     @property
-    def num_waiting(self) -> int:
-        """Requests that it has and does not run."""
-        return sum(self._waiting)
+    def free_tokens(self) -> int:
+        """KV slots that nobody holds; what a stretch under way takes is not yet counted."""
+        return self.kv.free_blocks * self.kv.block_size
 
     @property
     def num_decodes(self) -> int:
@@ -148,7 +150,7 @@ class Replica:
             return False
         job.target_output = min(job.target_output, self.max_model_len - job.prompt_tokens)
         self._jobs[job.id] = job
-        self._waiting[job.priority] += 1
+        self._count(job, running=0, waiting=1)
         self.outstanding_tokens += job.prompt_tokens + job.max_tokens
         return True
 
@@ -295,6 +297,7 @@ class Replica:
     def _count(self, job: Job, *, running: int, waiting: int) -> None:
         self._running[job.priority] += running
         self._waiting[job.priority] += waiting
+        self.waiting_tokens += waiting * job.num_tokens
 
     # -- what the step costs --------------------------------------------------------------------
 

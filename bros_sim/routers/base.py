@@ -18,8 +18,13 @@ class ReplicaLoad(Protocol):
         ...
 
     @property
-    def num_waiting(self) -> int:
-        """Requests that it has and does not run."""
+    def waiting_tokens(self) -> int:
+        """Known tokens of the requests that it has and does not run; not in a stretch's middle."""
+        ...
+
+    @property
+    def free_tokens(self) -> int:
+        """KV slots that nobody holds; not to be read in the middle of a stretch."""
         ...
 
 
@@ -43,9 +48,10 @@ class Router(Protocol):
 class HoldingRouter(Router, Protocol):
     """A router that keeps requests until their replica has room for them.
 
-    ``route`` says in whose queue a request waits. Asked are the queues of a replica when a request
-    joins them and when an iteration of that replica ends: what the answer depends on may change at
-    these instants alone, so that stretches of iterations change no result (law L11).
+    ``route`` says in whose queue a request waits. A replica pulls when one of its iterations ends,
+    and when a request joins the queue of a replica that computes nothing. Iterations may pass in
+    stretches: as long as nobody arrives or finishes, the answer to `pull` may turn from a request
+    to None, never from None to a request (law L11).
     """
 
     def hold(self, job: JobView, replica: int) -> None:

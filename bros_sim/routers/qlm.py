@@ -39,20 +39,23 @@ class QlmLike(AnyCluster):
 
     After QLM (arXiv 2407.00047, SoCC 2024) and its released code: a request joins the open group of
     its SLO, or a new one at the end of a replica's virtual queue. A replica pulls from the head of
-    its queue while few requests wait in it. Before a pull the estimator adds up, group by group,
-    requests x ``output_tokens`` / ``tokens_per_s``; if a group would wait past its deadline, the
-    queue is sorted by deadline, else it stays as it is.
+    its queue while it has room: the prompt and all that waits in the engine fit into its free KV
+    slots, and no more than ``pull_tokens`` wait. When a request joins, and before a pull, the
+    estimator adds up, group by group, requests x ``output_tokens`` / ``tokens_per_s``; if a group
+    would be done past its deadline, the queue is sorted by deadline, else it stays as it is.
 
-    Exact, by reading the code: the estimate, the check, the sort, pulling against a bound on what
-    waits in the engine. Simplified or inferred: a new group goes to the replica with the shortest
-    estimated wait (the code draws one at random; the paper solves a linear program, which is left
-    out); SLOs are grouped by equality instead of by steps of 100 s; ``group_size`` and the meaning
-    of the bound (`max_batch_size`, 10, in the code) are ours. Left out: eviction of running
+    As the code has it: the estimate, the check, the sort, and that requests are pulled, not pushed.
+    Simplified or inferred: a new group goes to the replica with the shortest estimated wait (the
+    code draws one at random; the paper solves a linear program, which is left out); SLOs are
+    grouped by equality instead of by steps of 100 s; ``group_size``; what room is (the paper fills
+    the running batch, the code bounds the requests of a worker). Left out: eviction of running
     requests for a more urgent group, swaps of models (a cluster serves one), groups that move.
     """
 
     group_size: Annotated[int, Ge(1), Doc("most requests of a group; then a new one opens")] = 16
-    pull_ahead: Annotated[int, Ge(1), Doc("most requests that wait inside a replica")] = 10
+    pull_tokens: Annotated[
+        int, Ge(1), Doc("prompt tokens waiting inside a replica from which it pulls no more")
+    ] = 2048
     output_tokens: Annotated[float, Gt(0), Doc("tokens that a request is believed to generate")] = (
         100.0
     )
@@ -84,14 +87,25 @@ class QlmLike(AnyCluster):
         group.joined += 1
         if group.joined == self.group_size:
             del self._open[job.slo]
+        self._reorder(replica, job.arrival_s)
 
     def pull(self, replica: int, load: ReplicaLoad, now: float) -> JobView | None:
         """See `HoldingRouter.pull`: the oldest request of the group at the head."""
+        if not self._has_room(replica, load):
+            return None  # nor is the queue looked at: in a stretch nothing may change
+        self._reorder(replica, now)
+        return self._pop(replica) if self._has_room(replica, load) else None
+
+    def _has_room(self, replica: int, load: ReplicaLoad) -> bool:
+        """Whether there is a request at the head of the queue and room for it."""
         queue = self._queues[replica]
-        if not queue or load.num_waiting >= self.pull_ahead:
-            return None
-        if self._in_danger(queue, now):
-            queue = self._queues[replica] = deque(sorted(queue, key=lambda g: g.deadline_s))
+        if not queue or load.waiting_tokens >= self.pull_tokens:
+            return False
+        return load.waiting_tokens + queue[0].jobs[0].prompt_tokens <= load.free_tokens
+
+    def _pop(self, replica: int) -> JobView:
+        """Take the oldest request of the group at the head; a group without any is closed."""
+        queue = self._queues[replica]
         group = queue[0]
         job = group.jobs.popleft()
         if not group.jobs:
@@ -99,6 +113,12 @@ class QlmLike(AnyCluster):
             if self._open.get(group.slo) is group:
                 del self._open[group.slo]
         return job
+
+    def _reorder(self, replica: int, now: float) -> None:
+        """Earliest deadline first, if some group is in danger."""
+        queue = self._queues[replica]
+        if self._in_danger(queue, now):
+            self._queues[replica] = deque(sorted(queue, key=lambda group: group.deadline_s))
 
     def _in_danger(self, queue: Sequence[_Group], now: float) -> bool:
         """Whether some group of the queue is estimated to be served after its deadline."""

@@ -4,6 +4,7 @@ import pytest
 from simulations import make_replica, make_request, run
 
 from bros_sim.job import Job
+from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.log import RunLog
 from bros_sim.request import ServiceClass, Slo
@@ -18,8 +19,9 @@ SOON, LATE = Slo(ttft_s=4.0), Slo(ttft_s=60.0)
 class Load:
     """A replica as a router sees it."""
 
-    def __init__(self, waiting: int = 0, tokens: int = 0) -> None:
-        self.num_waiting, self.outstanding_tokens = waiting, tokens
+    def __init__(self, waiting: int = 0, free: int = 1000, outstanding: int = 0) -> None:
+        self.waiting_tokens, self.free_tokens = waiting, free
+        self.outstanding_tokens = outstanding
 
 
 def fill(router: QlmLike, *slos: Slo, replicas: int = 1) -> list[int]:
@@ -93,14 +95,29 @@ def test_a_new_group_goes_where_the_estimated_wait_is_least():
 
 
 def test_equal_waits_are_decided_by_the_load_of_the_replicas():
-    assert QlmLike().route(make_request(), [Load(tokens=7), Load(tokens=3)]) == 1
+    assert QlmLike().route(make_request(), [Load(outstanding=7), Load(outstanding=3)]) == 1
 
 
 def test_nobody_is_pulled_while_enough_wait_in_the_replica():
-    router = QlmLike(pull_ahead=2)
+    router = QlmLike(pull_tokens=20)
     fill(router, LATE)
-    assert router.pull(0, Load(waiting=2), 0.0) is None
-    assert router.pull(0, Load(waiting=1), 0.0).id == 0
+    assert router.pull(0, Load(waiting=20), 0.0) is None
+    assert router.pull(0, Load(waiting=19), 0.0).id == 0
+
+
+def test_nobody_is_pulled_for_whom_there_is_no_memory():
+    router = QlmLike()
+    fill(router, LATE)
+    assert router.pull(0, Load(waiting=5, free=14), 0.0) is None
+    assert router.pull(0, Load(waiting=5, free=15), 0.0).id == 0
+
+
+def test_a_queue_whose_head_has_no_room_is_left_as_it_is():
+    """Else the answer could change in the middle of a stretch."""
+    router = QlmLike(output_tokens=1.0, tokens_per_s=1.0)
+    fill(router, LATE, LATE, LATE, SOON)
+    assert router.pull(0, Load(free=9), 30.0) is None
+    assert pulled(router, 0.0) == [0, 1, 2, 3]
 
 
 def one_at_a_time(**parts):
@@ -116,7 +133,7 @@ def order(table) -> list[int]:
 def test_an_urgent_request_overtakes_those_that_still_wait_at_the_router():
     batch = [make_request(i, output=2, slo=LATE) for i in range(5)]
     chat = make_request(5, arrival_s=1.5, output=1, slo=Slo(ttft_s=2.0))
-    router = QlmLike(pull_ahead=1, output_tokens=1.0, tokens_per_s=1.0)
+    router = QlmLike(pull_tokens=1, output_tokens=1.0, tokens_per_s=1.0)
     table = run([*batch, chat], one_at_a_time(), router=router)
     assert order(table) == ["0", "1", "5", "2", "3", "4"]  # 1 waits in the replica already
     assert set(table.requests["status"]) == {"completed"}
@@ -124,7 +141,7 @@ def test_an_urgent_request_overtakes_those_that_still_wait_at_the_router():
 
 def test_whoever_waits_at_the_router_to_the_end_is_unfinished():
     requests = [make_request(i, output=4) for i in range(6)]
-    router = QlmLike(pull_ahead=1)
+    router = QlmLike(pull_tokens=1)
     table = run(requests, one_at_a_time(), duration_s=1.0, drain_s=5.5, router=router)
     assert list(table.requests["status"]) == ["completed", *["unfinished"] * 5]
 
@@ -134,7 +151,7 @@ def test_what_can_never_fit_is_rejected_at_arrival_and_not_when_its_turn_comes()
     big = make_request(3, arrival_s=1.0, prompt=99)
     replica = one_at_a_time(max_model_len=60)
     table = run(
-        [*requests, big], replica, drain_s=0.0, duration_s=9.0, router=QlmLike(pull_ahead=1)
+        [*requests, big], replica, drain_s=0.0, duration_s=9.0, router=QlmLike(pull_tokens=1)
     )
     assert list(table.requests["status"]) == [*["unfinished"] * 3, "rejected"]
 
@@ -148,7 +165,7 @@ def test_clients_hear_of_rejections_after_the_wait(whole_batch):
     replica = make_replica(
         scheduler=TgiScheduler(max_concurrent_requests=1), kv=ReservedKV(num_gpu_blocks=100)
     )
-    table = run([clients], replica, duration_s=20.0, router=QlmLike(pull_ahead=1))
+    table = run([clients], replica, duration_s=20.0, router=QlmLike(pull_tokens=1))
     status = table.requests["status"]
     assert set(status) == {"completed", "rejected"}
     assert (status == "completed").sum() >= 4
@@ -156,14 +173,19 @@ def test_clients_hear_of_rejections_after_the_wait(whole_batch):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_stretches_change_nothing(count):
-    """L11: the queues are asked at events alone."""
+@pytest.mark.parametrize("blocks", [12, 1000])
+def test_stretches_change_nothing(count, blocks):
+    """L11, with memory that binds and without."""
 
     def tables(longest_stretch: int):
         log = RunLog(count)
         replicas = [
             make_replica(
-                log, i, scheduler=VllmScheduler(max_num_seqs=2), longest_stretch=longest_stretch
+                log,
+                i,
+                scheduler=VllmScheduler(max_num_seqs=2 if blocks > 12 else 64),
+                kv=PagedKV(num_gpu_blocks=blocks, block_size=4),
+                longest_stretch=longest_stretch,
             )
             for i in range(count)
         ]
@@ -179,7 +201,7 @@ def test_stretches_change_nothing(count):
                 i, arrival_s=t, output=3 + 5 * i % 11, service_class=ServiceClass.BE
             ),
         )
-        router = QlmLike(pull_ahead=1, group_size=3, output_tokens=3.0, tokens_per_s=2.0)
+        router = QlmLike(pull_tokens=1, group_size=3, output_tokens=3.0, tokens_per_s=2.0)
         return run([OpenLoop(chat), batch], *replicas, duration_s=60.0, router=router)
 
     one_by_one, at_once = tables(1), tables(4096)
