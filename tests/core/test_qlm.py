@@ -120,6 +120,23 @@ def test_a_queue_whose_head_has_no_room_is_left_as_it_is():
     assert pulled(router, 0.0) == [0, 1, 2, 3]
 
 
+def held(router: QlmLike, *requests) -> None:
+    for i, request in enumerate(requests):
+        router.hold(Job(i, request, request.arrival_s), router.route(request, [Load()]))
+
+
+def test_an_urgent_request_passes_a_head_without_room_when_it_joins():
+    router = QlmLike(output_tokens=1.0, tokens_per_s=0.1)
+    held(router, make_request(0, prompt=50, slo=LATE), make_request(1, prompt=5, slo=SOON))
+    assert router.pull(0, Load(free=9), 0.0).id == 1
+
+
+def test_who_comes_first_after_sorting_needs_room_as_well():
+    router = QlmLike(output_tokens=1.0, tokens_per_s=1.0)
+    held(router, make_request(0, prompt=5, slo=LATE), make_request(1, prompt=50, slo=SOON))
+    assert router.pull(0, Load(free=9), 30.0) is None
+
+
 def one_at_a_time(**parts):
     return make_replica(scheduler=VllmScheduler(max_num_seqs=1), **parts)
 
@@ -137,6 +154,17 @@ def test_an_urgent_request_overtakes_those_that_still_wait_at_the_router():
     table = run([*batch, chat], one_at_a_time(), router=router)
     assert order(table) == ["0", "1", "5", "2", "3", "4"]  # 1 waits in the replica already
     assert set(table.requests["status"]) == {"completed"}
+
+
+def test_nobody_is_pulled_in_the_middle_of_an_iteration():
+    """The later of two that arrive in one is the more urgent: it goes first."""
+    requests = [
+        make_request(0, output=5),
+        make_request(1, arrival_s=1.2, slo=LATE),
+        make_request(2, arrival_s=1.6, slo=Slo(ttft_s=2.0)),
+    ]
+    router = QlmLike(pull_tokens=1, output_tokens=1.0, tokens_per_s=1.0)
+    assert order(run(requests, one_at_a_time(), router=router)) == ["0", "2", "1"]
 
 
 def test_whoever_waits_at_the_router_to_the_end_is_unfinished():
@@ -170,6 +198,15 @@ def test_clients_hear_of_rejections_after_the_wait(whole_batch):
     assert set(status) == {"completed", "rejected"}
     assert (status == "completed").sum() >= 4
     assert (table.requests["arrival_s"] > 15.0).sum() >= 4, "a client waits for ever"
+
+
+def test_a_client_whom_an_idle_replica_turns_away_tries_again():
+    clients = ClosedLoop(1, 0.0, False, lambda i, t: make_request(i, arrival_s=t, prompt=9))
+    policy, kv = TgiScheduler(max_input_tokens=5), ReservedKV(num_gpu_blocks=100)
+    replica = make_replica(scheduler=policy, kv=kv)
+    table = run([clients], replica, duration_s=3.5, router=QlmLike())
+    assert table.requests["arrival_s"].tolist() == [0.0, 1.0, 2.0, 3.0]
+    assert set(table.requests["status"]) == {"rejected"}
 
 
 @pytest.mark.parametrize("count", [1, 3])
