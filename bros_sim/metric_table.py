@@ -150,6 +150,7 @@ METRICS: dict[str, Metric] = {
         "higher",
     ),
     "makespan_s": Metric("s", "Makespan", "first arrival to last token of the run", "lower"),
+    "warmup_s": Metric("s", "Warm-up", "start of the window that metrics look at (run)", None),
 }
 """Summary key -> its meaning, in the order of the summary's columns."""
 

@@ -69,8 +69,8 @@ def capacity(
     everything else for the most.
 
     Examples:
-    `bros-sim capacity exp.yaml --vary workload.chat.arrivals.rate_rps --target "slo_attainment[rt]
-    >= 0.99" --and "be_retention >= 0.5"`
+    `bros-sim capacity exp.yaml --vary workload.chat.arrivals.rate_rps
+    --target "slo_attainment[rt] >= 0.99" --and "be_retention >= 0.5"`
 
     `bros-sim capacity exp.yaml --vary cluster.replicas --target "p99_ttft_ms[rt] <= 800"`
     """

@@ -118,6 +118,7 @@ def request_tables(found: ResultSet, baseline: str) -> tuple[pd.DataFrame, pd.Da
         if point.labels["system"] == baseline or partner is None or partner.error or point.error:
             continue
         both = same_requests(_requests(partner), _requests(point))
+        both = both[both["arrival_s"] >= max(_warmup_s(partner), _warmup_s(point))]
         labels: dict[str, Any] = {n: show_label(value) for n, value in point.labels.items()}
         turns.append({**labels, **slo_turns(both)})
         mine = changed.setdefault(str(labels["system"]), [])
@@ -138,6 +139,11 @@ def _summed(turns: pd.DataFrame) -> pd.DataFrame:
 def _place(point: PointResult) -> str:
     """The point of the grid and the seed, whatever the system."""
     return repr([value for name, value in point.labels.items() if name != "system"])
+
+
+def _warmup_s(point: PointResult) -> float:
+    """Results of older versions do not say."""
+    return float(point.summary["all"].get("warmup_s") or 0.0)
 
 
 def _requests(point: PointResult) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, Len
+from annotated_types import Ge, Gt, Len
 from pydantic import Field, create_model, model_validator
 
 from bros_sim.clock import HORIZON_S
@@ -199,7 +199,9 @@ class Run(Strict):
 
     seed: int = Field(0, ge=0, lt=2**63)
     duration_s: float = Field(ge=1e-6, lt=HORIZON_S, description="requests arrive for so long")
-    warmup_s: float = Field(0.0, ge=0, description="start of the window that metrics look at")
+    warmup_s: Annotated[float, Ge(0)] | Literal["mser5"] = Field(
+        0.0, description="start of the window that metrics look at; mser5: found by that rule"
+    )
     drain_s: float = Field(600.0, ge=0, description="longest time to finish what arrived")
     cluster: Cluster = Field(default_factory=lambda: Cluster.model_validate({}))
     latency: TruthField | None = Field(
@@ -211,7 +213,7 @@ class Run(Strict):
 
     @model_validator(mode="after")
     def _times(self) -> "Run":
-        if self.warmup_s >= self.duration_s:
+        if isinstance(self.warmup_s, float) and self.warmup_s >= self.duration_s:
             raise ValueError("warmup_s should be less than duration_s")
         if self.duration_s + self.drain_s >= HORIZON_S:
             raise ValueError(

@@ -32,14 +32,24 @@ def backlog_verdict(
 
     A dropped request leaves with its last token, or at once if it has none: nobody waits for it.
     """
-    status, arrival = requests["status"], floats(requests, "arrival_s")
-    queued = members & (status != "rejected").to_numpy(np.bool_)
-    gone = status.isin(["completed", "dropped"]).to_numpy(np.bool_)
+    arrival, departure = stays(requests)
+    queued = members & (requests["status"] != "rejected").to_numpy(np.bool_)
     last = floats(requests, "last_token_s")
-    departure = np.where(gone, np.where(np.isnan(last), arrival, last), np.nan)
     served = members & completed(requests) & (arrival >= window[0])
     service = last - floats(requests, "first_scheduled_s")
     return saturation(arrival[queued], departure[queued], service[served], window)
+
+
+def stays(requests: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Arrival and departure of each request; NaN for those that never left."""
+    arrival, last = floats(requests, "arrival_s"), floats(requests, "last_token_s")
+    gone = requests["status"].isin(["completed", "dropped"]).to_numpy(np.bool_)
+    return arrival, np.where(gone, np.where(np.isnan(last), arrival, last), np.nan)
+
+
+def backlog(arrival_s: Floats, departure_s: Floats, times: Floats) -> Floats:
+    """Requests in the system at each time: arrived, last token not out."""
+    return _count(arrival_s, times) - _count(departure_s, times)
 
 
 def saturation(
@@ -71,10 +81,10 @@ def saturation(
     if end <= start:
         return "too short", np.nan
     times = np.linspace((start + end) / 2, end, SAMPLES)
-    backlog = _count(arrival_s, times) - _count(departure_s, times)
+    line = backlog(arrival_s, departure_s, times)
     half = times[-1] - times[0]
     centred = times - times.mean()
-    slope = float((centred * backlog).sum() / (centred**2).sum())
+    slope = float((centred * line).sum() / (centred**2).sum())
     count = float(np.count_nonzero((arrival_s > times[0]) & (arrival_s <= end)))
     filling = service_s.size > 0 and float(service_s.mean()) > LONGEST_SERVICE * (end - start)
     verdict = _verdict(slope * half, count)

@@ -29,6 +29,7 @@ from bros_sim.metrics.tokens import (
     token_rows,
 )
 from bros_sim.metrics.usage import extrapolated_share, kv_usage
+from bros_sim.metrics.warmup import WarmUp, left_out
 
 Value = float | str
 Summary = dict[str, Value]
@@ -43,6 +44,7 @@ class _Run:
     tables: RunTables
     requests: pd.DataFrame
     warmup_s: float
+    settled: bool
     generated: Ints
     generated_steady: Ints
     gaps_on_time: Ints
@@ -52,7 +54,7 @@ class _Run:
 
 
 def summarise(
-    tables: RunTables, requests: pd.DataFrame, *, warmup_s: float = 0.0
+    tables: RunTables, requests: pd.DataFrame, *, warmup_s: WarmUp = 0.0
 ) -> dict[str, Summary]:
     """All metrics of a run by class: ``rt``, ``be`` and ``all``.
 
@@ -64,17 +66,20 @@ def summarise(
     Args:
         tables: The run.
         requests: What ``request_metrics`` made of it.
-        warmup_s: Seconds from the start to leave out.
+        warmup_s: Seconds from the start to leave out; ``mser5``: as many as that rule says
+            (`left_out`). In a run that it finds never settled a class is not ``stable``, but
+            ``too short``.
 
     Returns:
         For each class the keys of METRICS, ``p999_`` only from 10,000 requests; NaN where there is
         nothing to measure.
     """
     run = _prepare(tables, requests, warmup_s)
-    usage = kv_usage(tables, warmup_s)
+    usage = kv_usage(tables, run.warmup_s)
     shared: Summary = {
         "extrapolated_share": extrapolated_share(tables.steps),
         "makespan_s": run.makespan_s,
+        "warmup_s": run.warmup_s,
         "replicas": len(tables.iteration_end_s),
         "kv_blocks": tables.usable_blocks,
         "kv_slots": tables.usable_blocks * tables.block_size,
@@ -95,7 +100,8 @@ def _plain(value: Value) -> Value:
     return value if isinstance(value, str | int) else float(value)
 
 
-def _prepare(tables: RunTables, requests: pd.DataFrame, warmup_s: float) -> _Run:
+def _prepare(tables: RunTables, requests: pd.DataFrame, wanted: float | Literal["mser5"]) -> _Run:
+    warmup_s, settled = left_out(wanted, requests, tables.duration_s)
     rows, starts, size = token_rows(tables), clock_starts(tables), len(requests)
     requests = requests.drop(columns=["request_id", "stream"]).astype(
         {"class": "category", "status": "category"}  # selecting rows of text is slow
@@ -108,6 +114,7 @@ def _prepare(tables: RunTables, requests: pd.DataFrame, warmup_s: float) -> _Run
         tables=tables,
         requests=requests,
         warmup_s=warmup_s,
+        settled=settled,
         generated=rows.sum_by_request(rows.tokens, size),
         generated_steady=rows.sum_by_request(np.maximum(steady, 0), size),
         gaps_on_time=gaps_on_time(rows, tpot_slo_s(requests)),
@@ -137,9 +144,9 @@ def _of_class(run: _Run, members: Bools) -> Iterator[tuple[str, Value]]:
     yield "max_itl_ms", 1e3 * _max(floats(table, "max_itl_s"))
     yield "longest_wait_ms", 1e3 * _max(_waits(table, run.end_s))
     steady = (run.warmup_s, run.tables.duration_s)
-    yield from zip(
-        ("saturation", "backlog_slope"), backlog_verdict(run.requests, members, steady), strict=True
-    )
+    verdict, slope = backlog_verdict(run.requests, members, steady)
+    yield "saturation", "too short" if verdict == "stable" and not run.settled else verdict
+    yield "backlog_slope", slope
 
 
 def _attainments(run: _Run, window: Bools) -> Iterator[tuple[str, Value]]:

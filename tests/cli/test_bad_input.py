@@ -142,6 +142,12 @@ EDITS = {
         "warmup_s: 5",
         "1:1: warmup_s should be less than duration_s",
     ),
+    "warm-up by a rule that there is not": (
+        "drain_s: 60",
+        "warmup_s: mser",
+        '4:11: warmup_s: should be a valid number (got "mser") or should be \'mser5\' (got "mser";'
+        " did you mean 'mser5'?)",
+    ),
     "run and drain beyond the clock": (
         "drain_s: 60",
         "drain_s: 4194303",

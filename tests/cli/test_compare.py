@@ -22,7 +22,7 @@ def made(tmp_path_factory):
     """FCFS with tiny steps is slow beyond any doubt."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "tiny.yaml").write_text(EXPERIMENT)
-    options = ("--set", "sweep.seeds=4", "--set", f"{STEPS}=16", "--set", "figures=[]")
+    options = ("--set", "sweep.seeds=4", "--set", f"{STEPS}=16", "--set", "warmup_s=1")
     line = ["run", str(folder / "tiny.yaml"), *options, "--out", str(folder), "--workers", "1"]
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
