@@ -5,14 +5,14 @@ Checked against the authors' code (github.com/LLMServe/FastServe, 6da4b75, sched
 Exact: queue i has a quantum of ``base_quantum_s * quantum_ratio**i`` (the code's 10 ms and 2). A
 request joins, at the back, the highest queue whose quantum covers its first iteration alone as the
 estimate has it. Each iteration takes whole prompts and decodes together, from the first queue down,
-up to so many jobs and prompt tokens. What an iteration takes
-counts for every member; beyond its quantum a member goes one queue down, to the front, and its
-count starts anew. Who is not in the batch keeps its KV. Where memory is short the last job of the
-lowest queue gives way. A job not served for ``starvation_s`` goes to the front of the first queue.
+up to so many jobs and prompt tokens. What an iteration takes counts for every member; beyond its
+quantum a member goes one queue down, to the front, and its count starts anew. Who is not in the
+batch keeps its KV. Where memory is short the last job of the lowest queue gives way. A job not
+served for ``starvation_s`` goes to the front of the first queue.
 
 Simplified, and why:
 - Who gives way is recomputed; FastServe moves its KV to the host, ahead of need, while others
-  compute. Its authors measured recompute to be 2.7 times as slow: this is a lower bound.
+  compute. Where memory is short it does worse here than there (notes on the paper: up to 2.7 times).
 - A prompt that finds no room for its tokens or its KV lets the decodes behind it go on (the code
   ends the batch there), and nobody is admitted in an iteration that took memory from the running.
 - Starving jobs are looked for before every iteration; the code looks every 1,000 iterations and
