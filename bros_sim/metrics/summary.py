@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -68,8 +67,7 @@ def summarise(
         tables: The run.
         requests: What ``request_metrics`` made of it.
         warmup_s: Seconds from the start to leave out; ``mser5``: as many as that rule says
-            (`left_out`). In a run that it finds never settled a class is not ``stable``, but
-            ``too short``.
+            (`left_out`); a class of a run that never settled is ``too short``, not ``stable``.
 
     Returns:
         For each class the keys of METRICS, ``p999_`` only from 10,000 requests; NaN where there is
@@ -101,7 +99,7 @@ def _plain(value: Value) -> Value:
     return value if isinstance(value, str | int) else float(value)
 
 
-def _prepare(tables: RunTables, requests: pd.DataFrame, wanted: float | Literal["mser5"]) -> _Run:
+def _prepare(tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> _Run:
     warmup_s, settled = left_out(wanted, requests, tables.duration_s)
     rows, starts, size = token_rows(tables), clock_starts(tables), len(requests)
     requests = requests.drop(columns=["request_id", "stream"]).astype(
