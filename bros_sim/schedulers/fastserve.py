@@ -12,7 +12,7 @@ served for ``starvation_s`` goes to the front of the first queue.
 
 Simplified, and why:
 - Who gives way is recomputed; FastServe moves its KV to the host, ahead of need, while others
-  compute. Where memory is short it does worse here (up to 2.7 times, say notes on the paper).
+  compute. Where memory is short it does worse here than there (2.7 times, notes on the paper say).
 - A prompt that finds no room for its tokens or its KV lets the decodes behind it go on (the code
   ends the batch there), and nobody is admitted in an iteration that took memory from the running.
 - Starving jobs are looked for before every iteration; the code looks every 1,000 iterations and
