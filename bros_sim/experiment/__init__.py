@@ -5,17 +5,15 @@ of the contents of every file that it reads.
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from bros_sim.config import Data, Document, decode, show_path
 from bros_sim.config.messages import MISSING
+from bros_sim.config.yaml_write import yaml_text
 from bros_sim.errors import InputError
 from bros_sim.experiment.build import draw_model, latency_model
 from bros_sim.experiment.grid import variants
@@ -50,11 +48,7 @@ class Point:
     @cached_property
     def resolved(self) -> str:
         """The same as YAML."""
-        yaml, text = YAML(typ="safe", pure=True), io.StringIO()
-        yaml.default_flow_style = False
-        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-        yaml.dump(self.plain, text)
-        return text.getvalue()
+        return yaml_text(self.plain)
 
     @cached_property
     def key(self) -> str:
