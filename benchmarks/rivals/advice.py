@@ -9,6 +9,8 @@ import pandas as pd
 from benchmarks.rivals.evidence import ATTAINMENT, CLASSES, RETENTION, Comparison
 
 LIGHT, BOTH = "light", "both"
+USEFUL = 0.5
+"""Share of RT in time from which leading in it means something."""
 
 
 @dataclass
@@ -19,7 +21,10 @@ class Standing:
     front: Counter[str] = field(default_factory=Counter)
     """Load -> cases in which nobody beats it."""
     leads: Counter[str] = field(default_factory=Counter)
-    """Measure -> hard cases in which it is on the front and leads in that measure; also BOTH."""
+    """Measure -> hard cases in which it is on the front and leads there; also BOTH.
+
+    In RT only where at least half of it is in time.
+    """
     beaten: Counter[str] = field(default_factory=Counter)
     """Other policy -> cases in which that one beats it."""
 
@@ -37,6 +42,8 @@ def standings(table: pd.DataFrame) -> dict[str, Standing]:
             found[system].front[str(load)] += not winners
         if load != LIGHT:
             first = {measure: set(comparison.leaders(measure, front)) for measure in CLASSES}
+            served = part.groupby("system")[ATTAINMENT].mean()
+            first[ATTAINMENT] &= set(served.index[served >= USEFUL])
             first[BOTH] = set.intersection(*first.values())
             for measure, leaders in first.items():
                 for system in leaders:

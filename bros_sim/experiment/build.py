@@ -171,8 +171,9 @@ def facts(spec: schema.PointSpec) -> dict[str, str]:
     """What a result says about itself: the engine that is mirrored, and where times come from."""
     profile = profile_of(spec)
     model = latency_model(truth_of(spec.latency).model, profile)
+    scheduler, router = spec.system.scheduler.mirrors, getattr(spec.cluster.router, "mirrors", "")
     return {
-        "mirrors": str(spec.system.scheduler.mirrors),
+        "mirrors": f"{router}, over {scheduler}" if router else str(scheduler),
         "profile": profile.id,
         "profile_label": profile.label,
         "latency_model": type(model).__name__.lower(),

@@ -5,7 +5,7 @@ import pytest
 from bros_sim.config import override, parse
 from bros_sim.errors import InputError
 from bros_sim.experiment import load
-from bros_sim.experiment.build import estimate_of, latency_model, profile_of, read_point
+from bros_sim.experiment.build import estimate_of, facts, latency_model, profile_of, read_point
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.roofline import Roofline
 from tests.cli.conftest import EXPERIMENT
@@ -183,3 +183,10 @@ def test_a_system_may_have_a_router_of_its_own():
 def test_a_router_of_a_system_is_refused_where_it_stands():
     with pytest.raises(InputError, match=r"systems\.FCFS\.router: rt_replicas 2 leaves none"):
         points(systems__FCFS__router="{kind: dedicated_pools, rt_replicas: 2}")
+
+
+def test_a_result_says_what_router_and_scheduler_mirror():
+    priority = points(systems__Priority__router="{kind: qlm_like}")[-1]
+    assert facts(priority.spec)["mirrors"].startswith("QLM (arXiv 2407.00047")
+    assert facts(priority.spec)["mirrors"].endswith(", over vLLM 0.33.0 V1 scheduler (priority)")
+    assert facts(points()[0].spec)["mirrors"] == "vLLM 0.33.0 V1 scheduler (fcfs)"

@@ -124,6 +124,11 @@ def test_who_leads_in_both_classes_is_to_be_chosen_and_light_load_decides_nothin
     assert said["easy"].startswith("No reason to choose it")
 
 
+def test_leading_in_rt_counts_only_where_half_of_it_is_in_time():
+    said = sentences(less=(0.3, 0.1), more=(0.4, 0.1), batch=(0.2, 0.8))
+    assert said["more"].startswith("A compromise: unbeaten in 4 of 4 hard cases, seldom first")
+
+
 def test_retention_has_one_yardstick():
     """BE tokens/s over those of vLLM FCFS alone, whatever a system does alone itself."""
     rows = []
