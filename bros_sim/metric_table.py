@@ -123,7 +123,7 @@ METRICS: dict[str, Metric] = {
     "checkpointed_slots": Metric(
         "tokens",
         "Checkpointed slots",
-        "best-effort tokens saved before they were overwritten",
+        "best-effort tokens saved before they were lost",
         "lower",
     ),
     "cached_tokens": Metric("tokens", "Cached tokens", "prompt tokens from the prefix cache", None),
