@@ -1,6 +1,7 @@
 """RT attainment against BE retention, a panel for each place; the front stands out."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from benchmarks.rivals.places import Place
 from bros_sim.plots.style import NOTE, PAGE_IN, new_figure
 
 FRONT, BEATEN = "#0072B2", "#b0b0b0"
+NEAR = 6.0
+"""Points of per cent, in both directions, within which one label serves."""
 
 
 def front_figure(table: pd.DataFrame, places: Sequence[Place], title: str) -> Figure:
@@ -35,7 +38,7 @@ def front_figure(table: pd.DataFrame, places: Sequence[Place], title: str) -> Fi
     lines = ["     ".join(names[i : i + 5]) for i in range(0, len(names), 5)]
     figure.suptitle("\n".join([title, *lines]), fontsize=7, fontweight="normal")
     seeds = table["seed"].nunique()
-    note = f"{seeds} seeds; whiskers: 95 % t interval; blue: nobody beats it"
+    note = f"{seeds} seeds; whiskers: 95 % t interval; blue: nobody beats it, others near it unnamed"
     figure.supxlabel(note, x=0.995, ha="right", **NOTE)
     return figure
 
@@ -43,16 +46,61 @@ def front_figure(table: pd.DataFrame, places: Sequence[Place], title: str) -> Fi
 def _panel(axes: Axes, table: pd.DataFrame, systems: list[str]) -> None:
     beaten = Comparison(table).beaten_by()
     axes.set_xlim(-4, 108)
+    dots = []
     for number, system in enumerate(systems, 1):
         rt, be = (mean(100 * values(table, m, system=system)) for m in (ATTAINMENT, RETENTION))
         front = not beaten[system]
-        colour = FRONT if front else BEATEN
         axes.errorbar(
-            rt.mean, be.mean, xerr=rt.half, yerr=be.half, color=colour, linewidth=0.6,
-            marker="o", markersize=7 if front else 5.5, zorder=3 + front,
+            rt.mean, be.mean, xerr=rt.half, yerr=be.half, color=FRONT if front else BEATEN,
+            linewidth=0.6, marker="o", markersize=4.5 if front else 3, zorder=3 + front,
         )  # fmt: skip
-        axes.annotate(
-            str(number), (rt.mean, be.mean), ha="center", va="center_baseline", color="white",
-            fontsize=5 if front else 4, zorder=5 + front,
-        )  # fmt: skip
+        dots.append(Dot(rt.mean, be.mean, number, front))
+    for group in _groups(dots):
+        _name(axes, group)
     axes.set_ylim(bottom=0)
+
+
+class Dot(NamedTuple):
+    """A system's place in a panel."""
+
+    rt: float
+    be: float
+    number: int
+    front: bool
+
+
+def _groups(dots: Sequence[Dot]) -> list[list[Dot]]:
+    """Dots that one label serves: those near the first of a group, the front first of all."""
+    groups: list[list[Dot]] = []
+    for dot in sorted(dots, key=lambda dot: not dot.front):
+        near = (g for g in groups if abs(g[0].rt - dot.rt) < NEAR and abs(g[0].be - dot.be) < NEAR)
+        group = next(near, None)
+        if group is None:
+            groups.append([dot])
+        else:
+            group.append(dot)
+    return groups
+
+
+def _name(axes: Axes, group: Sequence[Dot]) -> None:
+    """The numbers of a group beside it: of the front, or of all where nobody is on it."""
+    front = [dot for dot in group if dot.front]
+    text = _numbers(sorted(dot.number for dot in front or group))
+    first, left = group[0], group[0].rt > 60
+    axes.annotate(
+        text, (first.rt, first.be), xytext=(-4 if left else 4, 3), textcoords="offset points",
+        ha="right" if left else "left", color=FRONT if front else "#767676",
+        fontsize=6 if front else 4.5, zorder=6,
+    )  # fmt: skip
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """``2 9-12``: runs of three and more are drawn together."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts = (f"{run[0]}-{run[-1]}" if len(run) > 2 else " ".join(map(str, run)) for run in runs)
+    return " ".join(texts)
