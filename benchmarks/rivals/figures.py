@@ -38,7 +38,7 @@ def front_figure(table: pd.DataFrame, places: Sequence[Place], title: str) -> Fi
     lines = ["     ".join(names[i : i + 5]) for i in range(0, len(names), 5)]
     figure.suptitle("\n".join([title, *lines]), fontsize=7, fontweight="normal")
     seeds = table["seed"].nunique()
-    note = f"{seeds} seeds; whiskers: 95 % t interval; blue: nobody beats it, others near it unnamed"
+    note = f"{seeds} seeds; whiskers: 95 % t interval; blue: unbeaten, its neighbours unnamed"
     figure.supxlabel(note, x=0.995, ha="right", **NOTE)
     return figure
 
