@@ -23,7 +23,7 @@ lint: setup  ## Lint, format, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint  ## Lint and test (a few minutes on two cores)
+test: lint  ## Lint, test and run the notebooks (about ten minutes on two cores)
 	$(BIN)/pytest -n 2 -m "not long"
 	$(BIN)/pytest -n 2 --nbmake notebooks
 
