@@ -64,11 +64,12 @@ HALF = {"duration_s": "60"}
 
 PLACES = (
     Place("a100-chat", A100, A100_PROFILE, CHAT, (6, 14, 22)),
-    Place("h100-chat", H100, H100_PROFILE, CHAT, (24, 48, 56), HALF),
+    Place("h100-chat", H100, H100_PROFILE, CHAT, (24, 52, 56), HALF),
     Place("opt-chat", OPT, OPT_PROFILE, CHAT, (1, 4, 8)),
     Place("a100-summaries", A100, A100_PROFILE, SUMMARIES, (2, 6, 9), LONG),
     Place("h100-summaries", H100, H100_PROFILE, SUMMARIES, (8, 16, 22), LONG),
     Place("opt-summaries", OPT, OPT_PROFILE, SUMMARIES, (0.5, 2, 4), SHORT),
 )
-"""Loads by trial: at the light one `vllm` with priorities serves all RT in time, near saturation
-about as many as not, and in overload RT alone is more than the machine can serve."""
+"""Loads by trial: at the light one vLLM with priorities serves nearly all RT in time; near
+saturation it still serves most, where vLLM FCFS loses many; in overload it loses many itself.
+"""
