@@ -140,6 +140,7 @@ def run_points(
                 store.write_failure(task.key, Failure(outcome.error, outcome.details))
             outcomes[task.key] = outcome
             done(by_key[task.key], outcome)
+    store.tidy()
     return outcomes
 
 

@@ -74,7 +74,7 @@ class Store:
         self.decisions = decisions
 
     def open(self) -> None:
-        """Make the folder and remove what a killed run left half-written.
+        """Make the folder, and `tidy` it.
 
         Raises:
             InputError: It cannot be a folder or cannot be written to.
@@ -87,6 +87,10 @@ class Store:
         except OSError as error:
             what = error.strerror or str(error)
             raise InputError(f"{self.folder}: results cannot be written here: {what}") from None
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove what processes that are gone left half-written."""
         for path in self.points.glob(f"{PARTIAL}*"):
             if _abandoned(path.name):
                 shutil.rmtree(path, ignore_errors=True)
