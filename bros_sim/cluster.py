@@ -47,7 +47,7 @@ def simulate(
     blocks = first.kv.usable_blocks  # a KV manager may have more, or fewer, in the end
     cluster = _Cluster(replicas, router, on_grid(duration_s))
     cluster.serve(sources)
-    with _without_cyclic_gc():
+    with without_cyclic_gc():
         cluster.run(on_grid(duration_s + drain_s))
     return first.log.tables(
         duration_s=duration_s, usable_blocks=blocks, block_size=first.kv.block_size
@@ -55,7 +55,7 @@ def simulate(
 
 
 @contextmanager
-def _without_cyclic_gc() -> Iterator[None]:
+def without_cyclic_gc() -> Iterator[None]:
     """Nothing that a run lets go of is cyclic; looking for cycles can take most of its time."""
     enabled = gc.isenabled()
     gc.disable()

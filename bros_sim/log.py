@@ -6,7 +6,7 @@ with tokens times requests.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,7 +106,7 @@ class RunLog:
         requests = pd.DataFrame.from_records(rows, columns=list(REQUEST_COLUMNS))
         return RunTables(
             requests.astype(dict.fromkeys(_OPTIONAL_TIMES, np.float64)),
-            _merge_stretches(_frame(self.steps, STEP_COLUMNS, _STEP_TIMES)),
+            _steps(self.steps),
             pd.DataFrame(
                 np.array(self.residency).reshape(-1, len(RESIDENCY_COLUMNS)),
                 columns=list(RESIDENCY_COLUMNS),
@@ -135,38 +135,41 @@ def _decision_frame(log: DecisionLog) -> pd.DataFrame:
     return frame.astype({**times, **dict.fromkeys(numbers, "int64"), "other": "Int64"})
 
 
-def _frame(
-    rows: Sequence[tuple[float, ...]], columns: tuple[str, ...], times: tuple[str, ...]
-) -> pd.DataFrame:
-    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns))
-    frame = pd.DataFrame(values, columns=list(columns))
-    return frame.astype({name: np.int64 for name in columns if name not in times})
+def _steps(rows: Sequence[tuple[float, ...]]) -> pd.DataFrame:
+    """The steps table, rows that continue the row before joined (law L11).
 
-
-def _merge_stretches(steps: pd.DataFrame) -> pd.DataFrame:
-    """Join rows that continue the row before, however the simulator grouped them (law L11).
-
-    A row continues the one before it on its replica when it starts where that ended, both hold
-    nothing but the same decodes, and no request came or went between.
+    How the simulator grouped iterations into stretches then leaves no trace.
     """
-    steps = steps.sort_values(["replica", "start_s"], kind="stable", ignore_index=True)
-    before = steps.shift(1)
-    same = [
-        "replica",
-        "decode_jobs",
-        "decode_jobs_rt",
-        "running_rt",
-        "running_be",
-        "waiting_rt",
-        "waiting_be",
-    ]
-    continues = (steps["start_s"] == before["end_s"]) & (steps["prefill_tokens"] == 0)
-    for name in same:
-        continues &= steps[name] == before[name]
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(STEP_COLUMNS))
+    columns = dict(zip(STEP_COLUMNS, values.T, strict=True))
+    order = np.lexsort((columns["start_s"], columns["replica"]))
+    columns = {name: column[order] for name, column in columns.items()}
+    starts = np.flatnonzero(~_continues(columns))
+    joined = {name: column[starts] for name, column in columns.items()}
+    joined["end_s"] = columns["end_s"][np.append(starts[1:], len(rows))[: starts.size] - 1]
+    for name in ("repeat", "tokens_to_cpu", "tokens_to_gpu", "extrapolated"):
+        joined[name] = np.add.reduceat(columns[name], starts) if rows else columns[name]
+    whole = {name: np.int64 for name in STEP_COLUMNS if name not in _STEP_TIMES}
+    return pd.DataFrame({n: column.astype(whole.get(n)) for n, column in joined.items()})
+
+
+def _continues(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """Which rows go on where the row before ended.
+
+    Both are on one replica, hold nothing but the same decodes, and no request came or went between.
+    """
+    before = {name: column[:-1] for name, column in columns.items()}
+    after = {name: column[1:] for name, column in columns.items()}
+    same = (after["start_s"] == before["end_s"]) & (after["prefill_tokens"] == 0)
+    for name in _STEADY:
+        same &= after[name] == before[name]
     grown = before["kv_tokens"] + before["decode_jobs"] * before["repeat"]
-    continues &= steps["kv_tokens"] == grown
-    group = (~continues).cumsum()
-    how = dict.fromkeys(steps.columns, "first")
-    how |= {"end_s": "last"}
-    how |= dict.fromkeys(("repeat", "tokens_to_cpu", "tokens_to_gpu", "extrapolated"), "sum")
-    return steps.groupby(group).agg(how).reset_index(drop=True)
+    same &= after["kv_tokens"] == grown
+    return np.append(np.zeros(min(1, len(columns["start_s"])), np.bool_), same)
+
+
+_STEADY = (
+    "replica", "decode_jobs", "decode_jobs_rt", "running_rt", "running_be", "waiting_rt",
+    "waiting_be",
+)  # fmt: skip
+"""What does not change while the same decodes go on."""

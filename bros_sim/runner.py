@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bros_sim.cluster import without_cyclic_gc
 from bros_sim.errors import InputError, RunStopped
 from bros_sim.experiment import Point
 from bros_sim.experiment.build import facts, read_point, run_point
@@ -146,6 +147,11 @@ def run_points(
 
 def execute(task: Task) -> Outcome:
     """Simulate one point, measure it and store it."""
+    with without_cyclic_gc():
+        return _executed(task)
+
+
+def _executed(task: Task) -> Outcome:
     try:
         spec = read_point(task.resolved)
         tables = run_point(spec, decisions=task.decisions)

@@ -1,5 +1,8 @@
 """The request table: one row per arrived request, with the client's view of its latency."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -21,25 +24,42 @@ SLO_DIMENSIONS = ("ttft", "tpot", "e2e")
 """Dimension d of an SLO: ``d_s`` was measured, ``d_slo_s`` is the objective."""
 
 
-def floats(frame: pd.DataFrame, column: str) -> Floats:
+class Columns:
+    """Columns of a table as arrays: selecting rows of them costs a tenth of what pandas takes."""
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        """One column."""
+        return self._arrays[name]
+
+    def where(self, rows: Bools) -> "Columns":
+        """The same columns for some of the rows."""
+        return Columns({name: array[rows] for name, array in self._arrays.items()})
+
+
+Table = pd.DataFrame | Columns
+
+
+def floats(table: Table, column: str) -> Floats:
     """A column as floats, missing = NaN."""
-    values: NDArray[np.float64] = frame[column].to_numpy(np.float64, na_value=np.nan)
-    return values
+    return np.asarray(table[column], dtype=np.float64)
 
 
-def completed(frame: pd.DataFrame) -> Bools:
+def completed(table: Table) -> Bools:
     """Which requests got all their tokens."""
-    return (frame["status"] == "completed").to_numpy(np.bool_)
+    return np.asarray(table["status"] == "completed", dtype=np.bool_)
 
 
-def _deadlines(log: pd.DataFrame) -> tuple[Floats, Floats]:
+def _deadlines(log: Table) -> tuple[Floats, Floats]:
     """First deadline and time between deadlines, as ``Slo.deadline``; infinity where free."""
     ttft = floats(log, "ttft_slo_s")
     due = np.where(np.isnan(ttft), np.inf, floats(log, "arrival_s") + ttft)
     return due, tpot_slo_s(log)
 
 
-def tpot_slo_s(log: pd.DataFrame) -> Floats:
+def tpot_slo_s(log: Table) -> Floats:
     """The TPOT SLO; infinity without one."""
     tpot = floats(log, "tpot_slo_s")
     return np.where(np.isnan(tpot), np.inf, tpot)
@@ -69,24 +89,24 @@ def request_metrics(tables: RunTables) -> pd.DataFrame:
     return table.assign(slo_met=met)[list(REQUEST_TABLE_COLUMNS)]
 
 
-def has_any_slo(table: pd.DataFrame) -> Bools:
+def has_any_slo(table: Table) -> Bools:
     """Which requests have an objective in any dimension."""
     found: Bools = np.any([has_slo(table, name) for name in SLO_DIMENSIONS], axis=0)
     return found
 
 
-def has_slo(table: pd.DataFrame, dimension: str) -> Bools:
+def has_slo(table: Table, dimension: str) -> Bools:
     """Which requests have an objective in a dimension."""
     return ~np.isnan(floats(table, f"{dimension}_slo_s"))
 
 
-def slo_met(table: pd.DataFrame) -> Bools:
+def slo_met(table: Table) -> Bools:
     """Which requests completed and met every SLO that they have."""
     met: Bools = np.all([slo_met_in(table, name) for name in SLO_DIMENSIONS], axis=0)
     return met
 
 
-def slo_met_in(table: pd.DataFrame, dimension: str) -> Bools:
+def slo_met_in(table: Table, dimension: str) -> Bools:
     """Completed within the SLO of a dimension; without SLO, or TPOT for n = 1, it is met."""
     late = floats(table, f"{dimension}_s") > floats(table, f"{dimension}_slo_s")
     return completed(table) & ~late

@@ -3,9 +3,8 @@
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
-from bros_sim.metrics.requests import completed, floats
+from bros_sim.metrics.requests import Table, completed, floats
 from bros_sim.metrics.tokens import Bools, Floats
 
 Verdict = Literal["stable", "backlogged", "overloaded", "too short"]
@@ -26,24 +25,24 @@ LONGEST_SERVICE = 0.25
 
 
 def backlog_verdict(
-    requests: pd.DataFrame, members: Bools, window: tuple[float, float]
+    requests: Table, members: Bools, window: tuple[float, float]
 ) -> tuple[Verdict, float]:
     """``saturation`` of the members of a class; who arrived in the warm-up is in the backlog.
 
     A dropped request leaves with its last token, or at once if it has none: nobody waits for it.
     """
     arrival, departure = stays(requests)
-    queued = members & (requests["status"] != "rejected").to_numpy(np.bool_)
+    queued = members & np.asarray(requests["status"] != "rejected", dtype=np.bool_)
     last = floats(requests, "last_token_s")
     served = members & completed(requests) & (arrival >= window[0])
     service = last - floats(requests, "first_scheduled_s")
     return saturation(arrival[queued], departure[queued], service[served], window)
 
 
-def stays(requests: pd.DataFrame) -> tuple[Floats, Floats]:
+def stays(requests: Table) -> tuple[Floats, Floats]:
     """Arrival and departure of each request; NaN for those that never left."""
     arrival, last = floats(requests, "arrival_s"), floats(requests, "last_token_s")
-    gone = requests["status"].isin(["completed", "dropped"]).to_numpy(np.bool_)
+    gone = completed(requests) | np.asarray(requests["status"] == "dropped", dtype=np.bool_)
     return arrival, np.where(gone, np.where(np.isnan(last), arrival, last), np.nan)
 
 

@@ -11,6 +11,7 @@ from bros_sim.metric_table import LATENCIES, METRICS, P999_FROM, STATISTICS
 from bros_sim.metrics.gaps import GapPool
 from bros_sim.metrics.requests import (
     SLO_DIMENSIONS,
+    Columns,
     completed,
     floats,
     has_any_slo,
@@ -42,7 +43,7 @@ class _Run:
     """What all three summaries are taken from; arrays have one element per request."""
 
     tables: RunTables
-    requests: pd.DataFrame
+    requests: Columns
     warmup_s: float
     settled: bool
     generated: Ints
@@ -102,25 +103,32 @@ def _plain(value: Value) -> Value:
 def _prepare(tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> _Run:
     warmup_s, settled = left_out(wanted, requests, tables.duration_s)
     rows, starts, size = token_rows(tables), clock_starts(tables), len(requests)
-    requests = requests.drop(columns=["request_id", "stream"]).astype(
-        {"class": "category", "status": "category"}  # selecting rows of text is slow
-    )
+    columns = _columns(requests)
     before_window = np.nextafter(warmup_s, -np.inf)
     steady = rows.count_until(tables.duration_s, starts) - rows.count_until(before_window, starts)
-    first_arrival = floats(requests, "arrival_s").min() if size else np.nan
+    first_arrival = floats(columns, "arrival_s").min() if size else np.nan
     last_token = rows.end_s[rows.first + rows.tokens - 1].max() if rows.request.size else np.nan
     return _Run(
         tables=tables,
-        requests=requests,
+        requests=columns,
         warmup_s=warmup_s,
         settled=settled,
         generated=rows.sum_by_request(rows.tokens, size),
         generated_steady=rows.sum_by_request(np.maximum(steady, 0), size),
-        gaps_on_time=gaps_on_time(rows, tpot_slo_s(requests)),
+        gaps_on_time=gaps_on_time(rows, tpot_slo_s(columns)),
         gaps=GapPool(rows),
         makespan_s=float(last_token - first_arrival),
         end_s=max([tables.duration_s, *(float(e[-1]) for e in tables.iteration_end_s if e.size)]),
     )
+
+
+def _columns(requests: pd.DataFrame) -> Columns:
+    """What the metrics look at; whether an SLO was met is False where there is none."""
+    met = requests["slo_met"].to_numpy(np.bool_, na_value=False)
+    status = requests["status"].to_numpy(np.str_)
+    names = [n for n in requests if n not in {"request_id", "stream", "class", "status", "slo_met"}]
+    arrays = {name: requests[name].to_numpy() for name in names}
+    return Columns(arrays | {"status": status, "slo_met": met})
 
 
 SUMS = (
@@ -131,8 +139,8 @@ SUMS = (
 def _of_class(run: _Run, members: Bools) -> Iterator[tuple[str, Value]]:
     """Every metric of one class; the order is that of METRICS in the end."""
     window = members & (floats(run.requests, "arrival_s") >= run.warmup_s)
-    table = run.requests[window]
-    yield "arrived", len(table)
+    table = run.requests.where(window)
+    yield "arrived", int(window.sum())
     for status in STATUSES:
         yield status, int((table["status"] == status).sum())
     for column in SUMS:
@@ -151,16 +159,14 @@ def _of_class(run: _Run, members: Bools) -> Iterator[tuple[str, Value]]:
 def _attainments(run: _Run, window: Bools) -> Iterator[tuple[str, Value]]:
     """Shares of requests and of tokens; NaN where no request has that SLO."""
     judged = window & has_any_slo(run.requests)
-    table = run.requests[judged]
-    yield "slo_attainment", _share(slo_met(table).sum(), len(table))
+    table, number = run.requests.where(judged), int(judged.sum())
+    yield "slo_attainment", _share(slo_met(table).sum(), number)
     for name in SLO_DIMENSIONS:
-        owing = len(table) if has_slo(table, name).any() else 0
+        owing = number if has_slo(table, name).any() else 0
         yield f"{name}_attainment", _share(slo_met_in(table, name).sum(), owing)
     has_ttft, has_tpot = has_slo(table, "ttft"), has_slo(table, "tpot")
-    owed = np.where(
-        completed(table), run.generated[judged], table["output_tokens"].to_numpy(np.int64)
-    )
-    on_time = table["tokens_on_time"].to_numpy(np.int64)
+    owed = np.where(completed(table), run.generated[judged], table["output_tokens"])
+    on_time = table["tokens_on_time"]
     yield "token_slo_attainment_deadline", _share(on_time[has_ttft].sum(), owed[has_ttft].sum())
     gaps_on_time, gaps_owed = run.gaps_on_time[judged], np.maximum(owed - 1, 0)
     yield (
@@ -179,10 +185,8 @@ def _rates(run: _Run, members: Bools) -> Iterator[tuple[str, Value]]:
     The former take the tokens of completed requests, the latter every token at its own time and a
     prompt at that of the first token.
     """
-    table = run.requests[members]
-    done = completed(table)
-    good = (table["slo_met"] == True).fillna(False).to_numpy(np.bool_)  # noqa: E712 - missing is not good
-    prompt = table["prompt_tokens"].to_numpy(np.int64)
+    table = run.requests.where(members)
+    done, good, prompt = completed(table), table["slo_met"], table["prompt_tokens"]
     output = run.generated[members][done].sum()
     span = _positive(run.makespan_s)
     yield "goodput", good.sum() / span
@@ -210,7 +214,7 @@ def _inside(run: _Run, time_s: Floats) -> Bools:
 
 
 def _latencies(run: _Run, window: Bools) -> Iterator[tuple[str, Value]]:
-    table, generated = run.requests[window], run.generated[window]
+    table, generated = run.requests.where(window), run.generated[window]
     e2e = floats(table, "e2e_s")
     samples = {
         "ttft": floats(table, "ttft_s"),
@@ -219,7 +223,7 @@ def _latencies(run: _Run, window: Bools) -> Iterator[tuple[str, Value]]:
         "normalized_latency": e2e / np.maximum(generated, 1),
         "queue_time": floats(table, "first_scheduled_s") - floats(table, "arrival_s"),
     }
-    given = {k: q for k, q in STATISTICS.items() if k != "p999" or len(table) >= P999_FROM}
+    given = {k: q for k, q in STATISTICS.items() if k != "p999" or len(e2e) >= P999_FROM}
     percentiles = [q for q in given.values() if q is not None]
     for name in LATENCIES:
         mean, points = (
@@ -244,8 +248,8 @@ def _max(sample: Floats) -> float:
     return float(known.max()) if known.size else np.nan
 
 
-def _waits(table: pd.DataFrame, end_s: float) -> Floats:
+def _waits(table: Columns, end_s: float) -> Floats:
     """Time to first scheduled; up to the end of the run for those that still wait."""
     scheduled = floats(table, "first_scheduled_s")
-    waiting = np.isnan(scheduled) & (table["status"] == "unfinished").to_numpy(np.bool_)
+    waiting = np.isnan(scheduled) & (table["status"] == "unfinished")
     return np.where(waiting, end_s, scheduled) - floats(table, "arrival_s")
