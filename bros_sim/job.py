@@ -1,7 +1,7 @@
 """One request's progress inside a replica, and the part of it that a policy may see."""
 
 from collections.abc import Hashable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bros_sim.request import Request, ServiceClass, Slo
 
@@ -9,8 +9,15 @@ from bros_sim.request import Request, ServiceClass, Slo
 class Cohort(Protocol):
     """The clock of the decode cohort: what a job needs to derive its own progress lazily."""
 
-    iteration: int
-    last_end_s: float
+    @property
+    def iteration(self) -> int:
+        """Iterations so far."""
+        ...
+
+    @property
+    def last_end_s(self) -> float:
+        """When the last of them ended."""
+        ...
 
 
 class JobView(Protocol):
@@ -96,6 +103,16 @@ class JobView(Protocol):
         ...
 
 
+class _NoCohort(NamedTuple):
+    """What the clock of a job says that is in no cohort."""
+
+    iteration: int = 0
+    last_end_s: float = 0.0
+
+
+NO_COHORT = _NoCohort()
+
+
 class Job:
     """Progress of one request in a replica; owned and changed by the replica alone.
 
@@ -163,26 +180,22 @@ class Job:
         self.logged_output = 0
         self._base_computed = 0
         self._base_output = 0
+        """Both counters less the iteration number of the cohort, to be added when asked."""
         self._most_computed = 0
         self._last_token_s: float | None = None
-        self._cohort: Cohort | None = None
+        self._cohort: Cohort = NO_COHORT
         self._joined = 0
         self._block_keys: tuple[Hashable, ...] | None = None
 
     @property
     def num_computed(self) -> int:
         """Tokens whose KV is in the cache."""
-        cohort = self._cohort
-        if cohort is None:
-            return self._base_computed
-        return self._base_computed + cohort.iteration - self._joined
+        return self._base_computed + self._cohort.iteration
 
     @property
     def num_output(self) -> int:
         """Tokens generated so far."""
-        if self._cohort is None:
-            return self._base_output
-        return self._base_output + self._cohort.iteration - self._joined
+        return self._base_output + self._cohort.iteration
 
     @property
     def num_tokens(self) -> int:
@@ -192,7 +205,7 @@ class Job:
     @property
     def last_token_s(self) -> float | None:
         """When the last token was generated; ``None`` before the first."""
-        if self._cohort is None or self._cohort.iteration == self._joined:
+        if self._cohort.iteration == self._joined:
             return self._last_token_s
         return self._cohort.last_end_s
 
@@ -231,14 +244,15 @@ class Job:
     def join(self, cohort: Cohort) -> None:
         """Decode one token in every iteration from now on."""
         self._cohort, self._joined, self.decoding = cohort, cohort.iteration, True
+        self._base_computed -= cohort.iteration
+        self._base_output -= cohort.iteration
 
     def leave(self) -> int:
         """Write the derived counters down and stop decoding; the known tokens."""
-        if self._cohort is not None and (tokens := self._cohort.iteration - self._joined):
-            self._base_computed += tokens
-            self._base_output += tokens
-            self._last_token_s = self._cohort.last_end_s
-        self._cohort, self.decoding = None, False
+        self._last_token_s = self.last_token_s
+        self._base_computed += self._cohort.iteration
+        self._base_output += self._cohort.iteration
+        self._cohort, self._joined, self.decoding = NO_COHORT, 0, False
         return self.prompt_tokens + self._base_output
 
     def drop_kv(self) -> None:
