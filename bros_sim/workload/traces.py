@@ -12,8 +12,10 @@ The policy, in this order:
 The format is told by header or keys, never by the file's name.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +113,8 @@ def read_trace(
 ) -> Trace:
     """Read a trace of any format in ``TRACES``, plain, gzip or Parquet.
 
+    A process reads a file once, as long as it stays as it is: the points of a sweep share it.
+
     Args:
         path: The file.
         start_s: Seconds of the trace's clock at which to begin.
@@ -124,7 +128,30 @@ def read_trace(
     Raises:
         InputError: The file or a row of it is wrong, or no row is left.
     """
+    policy = _Policy(
+        start_s, end_s, dequantise, zero_tokens, max_prompt_tokens, max_output_tokens, seed
+    )
     source = Source(Path(path))
+    return _read(source, source.state, policy)
+
+
+class _Policy(NamedTuple):
+    """The arguments of `read_trace` beside the path."""
+
+    start_s: float
+    end_s: float
+    dequantise: Dequantise
+    zero_tokens: ZeroTokens
+    max_prompt_tokens: int | None
+    max_output_tokens: int | None
+    seed: int
+
+
+@lru_cache(maxsize=4)
+def _read(source: Source, state: tuple[int, ...], policy: _Policy) -> Trace:
+    """``state`` tells a file that has changed from the one that was read."""
+    del state
+    start_s, end_s, dequantise, zero_tokens, most_prompt, most_output, seed = policy
     reader = find_reader(source)
     rows = reader.read(source, Window(start_s, end_s, seed))
     notes = dict(rows.notes, rows_read=len(rows.lines))
@@ -134,9 +161,9 @@ def read_trace(
         rows = replace(rows, arrival_s=dequantised(rows.arrival_s, np.random.default_rng(seed)))
     rows = counted_zeros(rows, zero_tokens, notes)
     if not len(rows.lines):
-        raise InputError(f"{path}: every row has a length of zero")
-    rows = clipped(rows, max_prompt_tokens, max_output_tokens, notes)
-    return _trace(reader.name, str(path), cut_hashes(rows, notes), notes)
+        raise InputError(f"{source.path}: every row has a length of zero")
+    rows = clipped(rows, most_prompt, most_output, notes)
+    return _trace(reader.name, str(source.path), cut_hashes(rows, notes), notes)
 
 
 def find_reader(source: Source) -> Reader:
@@ -199,7 +226,8 @@ def _check_rows(source: Source, rows: Rows) -> None:
 
 
 def _trace(name: str, source: str, rows: Rows, notes: dict[str, int]) -> Trace:
-    return Trace(
+    """Read-only: the points of a sweep share it."""
+    trace = Trace(
         format=name,
         source=source,
         arrival_s=rows.arrival_s,
@@ -214,3 +242,7 @@ def _trace(name: str, source: str, rows: Rows, notes: dict[str, int]) -> Trace:
         prefix_hashes=rows.prefix_hashes,
         hash_block_tokens=rows.hash_block_tokens or 16,
     )
+    for each in fields(trace):
+        if isinstance(column := getattr(trace, each.name), np.ndarray):
+            column.setflags(write=False)
+    return trace

@@ -52,6 +52,15 @@ class Source:
             what = getattr(error, "strerror", None) or str(error)
             raise InputError(f"{self.path}: cannot be read: {what}") from None
 
+    @property
+    def state(self) -> tuple[int, ...]:
+        """Another one once the file has changed; () for one that is not there."""
+        try:
+            found = self.path.stat()
+        except (OSError, ValueError):
+            return ()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
     def fault(self, line: int, what: str) -> InputError:
         """The error for one line."""
         return InputError(f"{self.path}:{line}: {what}")
