@@ -46,3 +46,14 @@ def test_stopping_early_ends_the_workers():
     for worker in workers:
         worker.join(10)
         assert not worker.is_alive()
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return time.perf_counter()
+
+
+def test_handing_out_tasks_costs_little():
+    """40 tasks of 0.1 s on 2 workers within 1.3 times of half their time, once both have begun."""
+    ends = sorted(end for _, end in on_workers(nap, [0.1] * 40, 2))
+    assert ends[-1] - ends[1] <= 1.3 * 0.1 * 38 / 2
