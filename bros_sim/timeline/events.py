@@ -136,7 +136,7 @@ def requests(table: pd.DataFrame, span_s: tuple[float, float]) -> Iterator[Event
             "request": request_id, "status": status, "prompt_tokens": prompt,
             "output_tokens": output, "preemptions": preempted, "arrival_s": stamps[0],
         }  # fmt: skip
-        frame = {"cat": service_class, "pid": replica, "tid": 0, "id": f"{number:#x}"}
+        frame = {"cat": service_class, "pid": replica, "tid": 0, "id2": {"local": f"{number:#x}"}}
         known = [at for at in stamps[:3] if not np.isnan(at)]
         whole, *ends = _span(frame, f"{service_class} request", (known[0], until), span_s, args)
         yield whole

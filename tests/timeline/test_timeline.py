@@ -177,7 +177,7 @@ def test_fates_other_than_completion():
     spans = {}
     for event in of(events, "b") + of(events, "e"):
         if event["name"].endswith("request"):
-            spans.setdefault(event["id"], []).append(event["ts"] / 1e6)
+            spans.setdefault(event["id2"]["local"], []).append(event["ts"] / 1e6)
     assert list(spans.values()) == [[1.0, 1.0], [2.0, 8.0], [2.0, 5.0]]
 
 

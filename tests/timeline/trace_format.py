@@ -8,8 +8,8 @@ NEEDED = {
     "M": {"name", "pid", "tid", "args"},
     "X": {"name", "pid", "tid", "ts", "dur", "cat"},
     "C": {"name", "pid", "ts", "args"},
-    "b": {"name", "pid", "tid", "ts", "cat", "id"},
-    "e": {"name", "pid", "tid", "ts", "cat", "id"},
+    "b": {"name", "pid", "tid", "ts", "cat", "id2"},
+    "e": {"name", "pid", "tid", "ts", "cat", "id2"},
 }
 """Phase -> the keys that its events must have."""
 NAMES = {"process_name", "process_sort_index", "thread_name", "thread_sort_index"}
@@ -53,7 +53,7 @@ def _spans_nest(events: list[dict]) -> None:
     """An end closes what was opened last with its category and id."""
     stacks: dict[tuple, list[str]] = defaultdict(list)
     for event in events:
-        stack = stacks[event["pid"], event.get("cat"), event.get("id")]
+        stack = stacks[event["pid"], event.get("cat"), str(event.get("id2"))]
         if event["ph"] == "b":
             stack.append(event["name"])
         elif event["ph"] == "e":
