@@ -187,9 +187,9 @@ def _attend(q: Tensor, keys: Tensor, values: Tensor, part: Part) -> Tensor:
     """Attention of equal requests: (rows, heads, head_dim) -> (rows, heads * head_dim)."""
     count, tokens = part.group.count, part.group.tokens
     length = part.group.context + tokens
-    gathered = [kv[part.tables].flatten(1, 2)[:, :length].transpose(1, 2) for kv in (keys, values)]
+    k, v = (kv[part.tables].flatten(1, 2)[:, :length].transpose(1, 2) for kv in (keys, values))
     mask = None if tokens == 1 else causal_lower_right(tokens, length)
     out = F.scaled_dot_product_attention(
-        q.unflatten(0, (count, tokens)).transpose(1, 2), *gathered, attn_mask=mask, enable_gqa=True
+        q.unflatten(0, (count, tokens)).transpose(1, 2), k, v, attn_mask=mask, enable_gqa=True
     )
     return out.transpose(1, 2).flatten(2).flatten(0, 1)
