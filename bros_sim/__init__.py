@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Run,
         load,
         loads,
+        means,
         read_results,
         run,
         sweep,
@@ -24,7 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Experiment", "InputError", "Point", "Results", "Run",
-    "load", "loads", "read_results", "run", "sweep",
+    "load", "loads", "means", "read_results", "run", "sweep",
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,15 @@ from bros_sim.experiment import Point
 from bros_sim.experiment import load as _load
 from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
+from bros_sim.metrics.means import means as _means
 from bros_sim.results import ResultSet as Results
 from bros_sim.runner import LocalWorkers, Outcome, pending, run_points
+from bros_sim.sequential import add_seeds
 from bros_sim.store import Store, open_results
 
 __all__ = [
     "Experiment", "InputError", "Point", "Results", "Run",
-    "load", "loads", "read_results", "run", "sweep",
+    "load", "loads", "means", "read_results", "run", "sweep",
 ]  # fmt: skip
 
 
@@ -69,6 +71,11 @@ def _checked(document: Document, changes: Mapping[str, object] | None) -> Experi
     return _load(document)
 
 
+def means(results: Results) -> pd.DataFrame:
+    """Every metric's mean over the seeds of its cell, with its 95 % t interval, as means.csv."""
+    return _means(results.table(), results.cells)
+
+
 def run(point: Point | Experiment) -> Run:
     """Simulate one point here and now; nothing is written.
 
@@ -96,7 +103,7 @@ def sweep(
     retry_failed: bool = False,
     progress: Callable[[Point, Outcome], None] | None = None,
 ) -> Results:
-    """Run every point that is not stored yet, and give back all of them.
+    """Run every point that is not stored yet, and more seeds where ``sweep.until`` asks for them.
 
     Args:
         experiment: What `load` or `loads` made.
@@ -108,14 +115,22 @@ def sweep(
     Raises:
         InputError: Results cannot be written there.
         RunStopped: The disk is full.
+
+    Returns:
+        All of them.
     """
     store = Store(Path(out) / experiment.spec.name, decisions=experiment.spec.outputs.decisions)
     store.open()
-    there = pending(experiment.all_points, store, retry_failed=retry_failed)
     engine = LocalWorkers(workers or len(os.sched_getaffinity(0)))
-    outcomes = run_points(there.todo, store, engine, progress or (lambda *_: None))
-    errors = {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
-    return collect(experiment, store, there.failed | errors)[0]
+
+    def run_them(points: Sequence[Point]) -> dict[str, str]:
+        there = pending(points, store, retry_failed=retry_failed)
+        outcomes = run_points(there.todo, store, engine, progress or (lambda *_: None))
+        errors = {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
+        return there.failed | errors
+
+    loaded, errors = add_seeds(experiment, store, run_them)
+    return collect(loaded, store, errors)[0]
 
 
 def read_results(folder: str | Path) -> Results:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bros_sim.experiment import Loaded, Point
 from bros_sim.metrics.capacity import capacities
+from bros_sim.metrics.means import means
 from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 from bros_sim.results import PointResult, ResultSet
 from bros_sim.store import Store
@@ -30,9 +31,10 @@ def collect(loaded: Loaded, store: Store, errors: Mapping[str, str]) -> tuple[Re
     results = ResultSet(loaded.spec.name, store.folder, points, drawn)
     capacity = _capacity(loaded, results)
     store.write_summary(results)
+    store.write_table("means.csv", means(results.table(), results.cells))
     if loaded.spec.outputs.tables == "csv":
         store.write_tables_as_csv(results)
-    store.write_capacity(capacity.rates)
+    store.write_table("capacity.csv", capacity.rates)
     streams = [asdict(tried) for tried in loaded.tried]
     store.write_provenance(loaded.source, results, loaded.contents, streams)
     return results, capacity
@@ -46,12 +48,22 @@ def _read(point: Point, loaded: Loaded, store: Store, errors: Mapping[str, str])
     return result.beside(store.read(alone.labels, alone.key, errors.get(alone.key, "")))
 
 
+def _shared_seeds(results: ResultSet) -> set[object]:
+    """The seeds of all points of the grid: ``sweep.until`` may give some of them more."""
+    seeds: dict[str, set[object]] = {}
+    for point in results.points:
+        place = {name: value for name, value in point.labels.items() if name != "seed"}
+        seeds.setdefault(repr(place), set()).add(point.labels["seed"])
+    return set.intersection(*seeds.values())
+
+
 def _capacity(loaded: Loaded, results: ResultSet) -> Capacity:
     """No rows unless the sweep is over one real-time load and there is an attainment."""
     loads, table = loaded.loads, results.table()
     if len(loads) != 1 or table[loads[0]].nunique() < 2 or "slo_attainment" not in table:
         return Capacity(pd.DataFrame(), pd.DataFrame())
     by = [name for name in loaded.points[0].labels if name not in {loads[0], "seed"}]
+    table = table[table["seed"].isin(_shared_seeds(results))]
     rates = capacities(table, loads[0], by)
     if not results.drawn:
         return Capacity(rates, pd.DataFrame())

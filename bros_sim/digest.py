@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bros_sim.intervals import band, shifted
+from bros_sim.intervals import band, half_widths, shifted
 from bros_sim.labels import short_names
 from bros_sim.metric_table import METRICS
 from bros_sim.results import PointResult, ResultSet
@@ -27,6 +27,12 @@ COLUMNS = {
 """Metric -> heading of `run`'s table; a mean over the seeds."""
 BANDED = ("slo_attainment", "mean_ttft_ms", "mean_tpot_ms", "output_throughput_steady")
 """Those of them that show a band, where there are draws."""
+SPREAD = (*BANDED, RETENTION)
+"""Those that show their interval, where there are seeds."""
+SPREAD_NOTE = (
+    "means over {seeds} seeds, ± half of the 95 % interval; p50 and p99 are means of the seeds'"
+    " percentiles; all columns: means.csv"
+)
 BAND_NOTE = "(low to high): the middle 95 % over the draws of the latency model, about this mean"
 FATES = {
     "rejected": "they could never fit, or the policy turned them away",
@@ -38,7 +44,7 @@ FATES = {
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of a table as they are shown; ``note`` says what a reader must know of them."""
+    """Cells of a table as they are shown; ``note``: what a reader must know, in lines."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -48,9 +54,7 @@ class Table:
 def results_table(results: ResultSet) -> Table:
     """One row per system, grid point and class, means over the seeds."""
     frame = results.table()
-    labels = [
-        name for name in (results.points[0].labels if results.points else ()) if name != "seed"
-    ]
+    labels = results.cells
     good = frame[frame["error"] == ""]
     columns = {key: heading for key, heading in COLUMNS.items() if key in frame or key != RETENTION}
     keys = [*labels, "class"]
@@ -60,19 +64,42 @@ def results_table(results: ResultSet) -> Table:
     groups = shown.astype(dict.fromkeys(numbers, float)).groupby(keys, sort=False, dropna=False)
     verdicts = groups[VERDICT].agg(lambda found: ", ".join(dict.fromkeys(found)))
     means = groups[numbers].mean().to_dict("index")
+    halves = half_widths(groups[[n for n in numbers if n in SPREAD]]).to_dict("index")
     rows = []
-    for (at, mean), verdict in zip(means.items(), verdicts, strict=True):
+    for (at, mean), half, verdict in zip(means.items(), halves.values(), verdicts, strict=True):
         cell = tuple(map(text, at if isinstance(at, tuple) else (at,)))
-        found = {name: _value(mean[name], name) + bands.get((*cell, name), "") for name in numbers}
+        found = {
+            name: _mean(mean[name], half.get(name, math.nan), name) + bands.get((*cell, name), "")
+            for name in numbers
+        }
         rows.append([*cell, *((found | {VERDICT: verdict})[name] for name in columns)])
     headings = [*short_names(labels).values(), "class", *columns.values()]
-    return Table(headings, rows, BAND_NOTE if bands else "")
+    return Table(headings, rows, "\n".join([*_spread_note(good), *[BAND_NOTE] * bool(bands)]))
+
+
+def _spread_note(good: pd.DataFrame) -> Iterator[str]:
+    """How many seeds the means are over, where any is over several."""
+    labels = [*good.columns[: good.columns.get_loc("class")].drop("seed")]
+    counts = good.groupby(labels, dropna=False)["seed"].nunique()
+    least, most = int(counts.min()), int(counts.max())
+    if most > 1:
+        yield SPREAD_NOTE.format(seeds=most if least == most else f"{least} to {most}")
+
+
+def _mean(mean: float, half_width: float, name: str) -> str:
+    """A mean with its interval, if it has one."""
+    half = "" if math.isnan(half_width) else f" ± {_value(half_width, name)}"
+    return _value(mean, name) + half
 
 
 def capacity_table(table: pd.DataFrame) -> Table:
-    """The table of `capacities`: one row per system and point of the other axes."""
+    """The table of `capacities`: one row per system and point of the other axes.
+
+    The first line of its note is its title.
+    """
     labels = list(table.columns[: table.columns.get_loc("capacity")])
     rates = list(dict.fromkeys(table["capacity"]))
+    table = table.assign(unsteady=_unsteady(table))
     rows = [
         [*map(text, keys), *(_rate(row) for _, row in group.iterrows())]
         for keys, group in table.groupby(labels, sort=False, dropna=False)
@@ -80,8 +107,17 @@ def capacity_table(table: pd.DataFrame) -> Table:
     joint = any("BE@" in rate for rate in rates)
     best_effort = " (BE@50: and BE half of its throughput alone)" if joint else ""
     load = table["load"].iloc[0]
-    note = f"Requests/s ({load}) that keep 90 % and 99 % SLO met{best_effort}:"
-    return Table([*short_names(labels).values(), *rates], rows, note)
+    told = [f"Requests/s ({load}) that keep 90 % and 99 % SLO met{best_effort}:"]
+    words = sorted({word for at in table["unsteady"] for word in at.split(", ") if word})
+    if words:
+        what = f"a run at the loads around it is {' or '.join(words)}"
+        told.append(f"* {what}: the answer depends on duration_s")
+    return Table([*short_names(labels).values(), *rates], rows, "\n".join(told))
+
+
+def _unsteady(table: pd.DataFrame) -> list[str]:
+    """The verdicts beside each rate that are not ``stable``; none in results of old."""
+    return [*table["saturation"].fillna("")] if "saturation" in table else [""] * len(table)
 
 
 def _bands(
@@ -101,7 +137,11 @@ def _bands(
 
 
 def _rate(row: "pd.Series[float]") -> str:
-    """The rate with its interval, or on which side of the grid it lies; the band over the draws."""
+    """The rate with its interval and the band over the draws; a star where no steady state is."""
+    return _banded_rate(row) + ("*" if row["unsteady"] else "")
+
+
+def _banded_rate(row: "pd.Series[float]") -> str:
     if "draws" not in row or math.isnan(row["draws"]):
         return _nominal_rate(row)
     low, high = row["low_rps"], row["high_rps"]
@@ -110,6 +150,7 @@ def _rate(row: "pd.Series[float]") -> str:
 
 
 def _nominal_rate(row: "pd.Series[float]") -> str:
+    """The rate, or on which side of the grid it lies."""
     if math.isnan(row["at_least_rps"]):
         return f"below {row['below_rps']:g}"
     if math.isnan(row["below_rps"]):

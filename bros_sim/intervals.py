@@ -1,10 +1,12 @@
 """Confidence intervals over seeds, and bands over draws of an uncertain latency model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.core.groupby import DataFrameGroupBy
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
@@ -16,6 +18,13 @@ def half_width(sample: NDArray[np.float64]) -> float:
         return 0.0
     quantile = stdtrit(sample.size - 1, (1 + CONFIDENCE) / 2)
     return float(quantile * sample.std(ddof=1) / np.sqrt(sample.size))
+
+
+def half_widths(groups: "DataFrameGroupBy[Any, Any]") -> pd.DataFrame:
+    """`half_width` of every column in each group; NaN where fewer than two seeds have a value."""
+    count = groups.count()
+    quantile = stdtrit(count.where(count > 1) - 1, (1 + CONFIDENCE) / 2)
+    return groups.std().div(np.sqrt(count)).mul(quantile)
 
 
 def band(sample: NDArray[np.float64]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ WORDS = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
 DEFAULT_CLASS = {"be_retention": "be"}
 """Metrics that only one class has; of the others `Measure.parse` takes the default."""
 NAME = re.compile(r"\s*(?P<metric>\w+)\s*(\[\s*(?P<of>\w*)\s*\])?\s*")
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 LIMIT = re.compile(r"(?P<measure>[^<>=]*)(?P<sign>[<>=]+)\s*(?P<value>\S*)\s*")
 
 
@@ -37,31 +38,31 @@ class Measure:
         return self.meaning.unit == "share"
 
     @classmethod
-    def parse(cls, text: str, option: str) -> Self:
+    def parse(cls, text: str, option: str = "") -> Self:
         """Read one; without a class it is that of real-time requests.
 
         Args:
             text: ``METRIC`` or ``METRIC[CLASS]``.
-            option: What error lines start with, as in ``--metric``.
+            option: Where it stands, for error lines: ``--metric``; none if that is known.
 
         Raises:
             InputError: There is no such metric or class, or it is not a number.
         """
-        found = NAME.fullmatch(text)
+        found, place = NAME.fullmatch(text), f"{option} {text}: " if option else ""
         if not found:
-            raise InputError(f"{option} {text}: write METRIC[CLASS], as in mean_ttft_ms[rt]")
+            raise InputError(f"{place}write METRIC[CLASS], as in mean_ttft_ms[rt]")
         metric = metric_name(found["metric"])
         if metric not in METRICS:
             hint = nearest(metric, METRICS)
             hint = hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
-            raise InputError(f"{option} {text}: there is no metric '{found['metric']}'{hint}")
+            raise InputError(f"{place}there is no metric '{found['metric']}'{hint}")
         if metric == "saturation":
-            raise InputError(f"{option} {text}: it is a word, not a number")
+            raise InputError(f"{place}it is a word, not a number")
         of = found["of"] if found["of"] is not None else DEFAULT_CLASS.get(metric, "rt")
         if of not in CLASSES:
-            raise InputError(f"{option} {text}: there is no class '{of}'{nearest(of, CLASSES)}")
+            raise InputError(f"{place}there is no class '{of}'{nearest(of, CLASSES)}")
         if DEFAULT_CLASS.get(metric, of) != of:
-            raise InputError(f"{option} {text}: {metric} is of class {DEFAULT_CLASS[metric]}")
+            raise InputError(f"{place}{metric} is of class {DEFAULT_CLASS[metric]}")
         return cls(metric, of)
 
 
@@ -97,3 +98,33 @@ class Target:
         if measure.is_share and not 0 <= value <= 1 and measure.metric != "be_retention":
             raise InputError(f"{option} {text}: {measure.metric} is a share, from 0 to 1")
         return cls(measure, found["sign"] == ">=", value)
+
+
+@dataclass(frozen=True)
+class Width:
+    """Half of a 95 % interval that will do: in the measure's unit, or as a share of its mean."""
+
+    measure: Measure
+    value: float
+    relative: bool = False
+
+    def __str__(self) -> str:
+        return f"{100 * self.value:g} %" if self.relative else f"{self.value:g}"
+
+    @classmethod
+    def parse(cls, measure: Measure, written: float | str) -> Self:
+        """Read a number, or a text like ``5 %``.
+
+        Raises:
+            InputError: It is neither, or not above 0.
+        """
+        share = PERCENT.fullmatch(written) if isinstance(written, str) else None
+        value = float(share[1]) / 100 if share else written
+        if isinstance(value, str) or not 0 < value < float("inf"):
+            raise InputError(f"write a number above 0 ({measure.meaning.unit}), or as in '5 %'")
+        return cls(measure, value, share is not None)
+
+    def excess(self, mean: float, half_width: float) -> float:
+        """How many times too wide an interval is; up to 1 it will do."""
+        enough = self.value * abs(mean) if self.relative else self.value
+        return half_width / enough if half_width else 0.0

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from bros_sim.labels import short_names
+
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
 SERVED = "output_throughput_steady"
@@ -86,6 +88,11 @@ class ResultSet:
         """One row per point and class."""
         return _table(self.points)
 
+    @property
+    def cells(self) -> list[str]:
+        """The columns over whose seeds means are taken: ``system`` and the sweep paths."""
+        return [name for name in (self.points[0].labels if self.points else ()) if name != "seed"]
+
     def draws(self) -> pd.DataFrame:
         """The same of the draws, with a column ``draw``; empty without any."""
         return _table(self.drawn)
@@ -113,6 +120,12 @@ def _rows(point: PointResult) -> list[dict[str, object]]:
     return [
         {**labels, "class": name, **metrics, "error": ""} for name, metrics in point.summary.items()
     ]
+
+
+def label_words(labels: Labels) -> str:
+    """``system=BROS, rate_rps=4, seed=0``."""
+    names = short_names(labels)
+    return ", ".join(f"{names[name]}={show_label(value)}" for name, value in labels.items())
 
 
 def show_label(value: object) -> object:

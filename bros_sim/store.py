@@ -199,9 +199,9 @@ class Store:
                     text = pd.read_parquet(path).to_csv(index=False, lineterminator="\n")
                     replace_file(target, text.encode())
 
-    def write_capacity(self, table: pd.DataFrame) -> None:
-        """Write capacity.csv; without rows remove that of an earlier sweep."""
-        path = self.folder / "capacity.csv"
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write one more table, as ``capacity.csv``; without rows remove that of an earlier run."""
+        path = self.folder / name
         if table.empty:
             path.unlink(missing_ok=True)
         else:

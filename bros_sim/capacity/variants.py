@@ -62,9 +62,9 @@ class Variants:
         self.at(self.start)
 
     def _prepared(self, document: Document) -> Document:
-        """One seed, no axis of its own, and be_retention where a target is about it."""
+        """One seed (a search adds its own), no axis, be_retention where a target is about it."""
         document = document.without(("sweep", "grid", self.question.vary))
-        document = document.without(("sweep", "seeds"))
+        document = document.without(("sweep", "seeds")).without(("sweep", "until"))
         if any(target.measure.metric == "be_retention" for target in self.question.targets):
             document = document.put(("outputs", "be_retention"), True, {(): "--target"})
         return document

@@ -82,10 +82,16 @@ def capacity(
     targets = [Target.parse(target, "--target")]
     targets += [Target.parse(text, "--and") for text in also or []]
     question = Question(vary, tuple(targets), seeds, precision)
-    variants = Variants(read_experiment(experiment, overrides or []), question)
+    document = read_experiment(experiment, overrides or [])
+    variants = Variants(document, question)
     loaded = variants.at(variants.start)
-    no_draws = ["the draws of the latency model are not run"] if loaded.drawn else []
-    for line in [*loaded.warnings, *no_draws]:
+    left_out = {
+        "the draws of the latency model are not run": loaded.drawn,
+        "sweep.until is left aside: a search adds seeds by its own rule": document.get(
+            ("sweep", "until")
+        ),
+    }
+    for line in [*loaded.warnings, *(what for what, there in left_out.items() if there)]:
         say(f"warning: {line}")
     store = Store(out / loaded.spec.name)
     store.open()

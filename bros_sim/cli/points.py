@@ -45,11 +45,9 @@ def choose_point(
 
 def point_labels(point: "PointResult") -> str:
     """``system=BROS, rate_rps=4, seed=0``."""
-    from bros_sim.labels import short_names
-    from bros_sim.results import show_label
+    from bros_sim.results import label_words
 
-    names = short_names(point.labels)
-    return ", ".join(f"{names[name]}={show_label(v)}" for name, v in point.labels.items())
+    return label_words(point.labels)
 
 
 def need_tables(point: "PointResult") -> None:

@@ -68,6 +68,8 @@ def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:
     points = _count(len(loaded.points), "point")
     if loaded.drawn:
         points += f" and {len(loaded.drawn)} of draws"
+    if until := loaded.spec.sweep.until:
+        points += f", more seeds where intervals are wide, up to {until.max_seeds}"
     sys.stdout.write(f"{experiment}: {loaded.spec.name}: {points}, no faults\n")
 
 
@@ -105,6 +107,7 @@ def run(
     """
     from bros_sim.cli.figures import draw_figures
     from bros_sim.collect import collect
+    from bros_sim.sequential import add_seeds, too_wide
     from bros_sim.store import Store
 
     loaded, figures = _load(experiment, overrides or [])
@@ -113,13 +116,17 @@ def run(
         _list_points(loaded, store, form)
         return
     store.open()
-    if overwrite:
-        for point in loaded.all_points:
-            store.remove(point.key)
-    again = f"bros-sim run {experiment}"
     runner = engine(workers, dask, store)
-    retry = retry_failed or overwrite
-    errors = run_missing(loaded.all_points, store, runner, again, retry_failed=retry)
+
+    def run_them(points: "Sequence[Point]") -> dict[str, str]:
+        for point in points if overwrite else ():
+            store.remove(point.key)
+        again, retry = f"bros-sim run {experiment}", retry_failed or overwrite
+        return run_missing(points, store, runner, again, retry_failed=retry)
+
+    loaded, errors = add_seeds(loaded, store, run_them, _say_more)
+    for interval in too_wide(loaded, store, errors):
+        say(f"warning: {interval.words}")
     results, capacity = collect(loaded, store, errors)
     draw_figures(figures, results)
     _print(loaded, results, capacity, errors, form)
@@ -159,6 +166,11 @@ def _cores() -> int:
 
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _say_more(places: int, runs: int) -> None:
+    where = _count(places, "point") + " of the grid"
+    say(f"wider than sweep.until asks at {where}: {_count(runs, 'run')} with more seeds")
 
 
 def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:

@@ -34,8 +34,11 @@ def print_capacity(table: "pd.DataFrame") -> None:
 
     if not table.empty:
         made = capacity_table(table)
-        sys.stdout.write(f"\n{made.note}\n")
+        title, *rest = made.note.splitlines()
+        sys.stdout.write(f"\n{title}\n")
         print_table(made.headings, made.rows)
+        for line in rest:
+            sys.stdout.write(f"{line}\n")
 
 
 def print_orders(table: "pd.DataFrame") -> None:

@@ -72,8 +72,9 @@ def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFram
         ``by``, ``capacity`` (key of TARGETS, with JOINT in the joint form), ``load`` (the column's
         name), ``rate_rps`` of the mean curve, ``half_width_rps`` of the 95 % t interval over the
         seeds' own curves (NaN with one seed or where one does not cross inside the grid),
-        ``at_least_rps`` and ``below_rps`` as in `Crossing`, ``seeds``. Only loads count at which
-        every seed has an attainment; a group without any has no rows.
+        ``at_least_rps`` and ``below_rps`` as in `Crossing`, ``seeds``, and ``saturation``: the
+        verdicts of RT at these two loads, empty if all are stable. Only loads count at which every
+        seed has an attainment; a group without any has no rows.
     """
     good = real_time(table)
     if RETENTION in table:
@@ -85,7 +86,7 @@ def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFram
         for keys, group in good.groupby(list(by), sort=False, dropna=False)
         for row in _of_group(group, load)
     ]
-    measured = ["rate_rps", "half_width_rps", "at_least_rps", "below_rps", "seeds"]
+    measured = ["rate_rps", "half_width_rps", "at_least_rps", "below_rps", "seeds", "saturation"]
     return pd.DataFrame(rows, columns=[*by, "capacity", "load", *measured])
 
 
@@ -110,11 +111,19 @@ def _of_group(group: pd.DataFrame, load: str) -> Iterator[dict[str, object]]:
     if curves.empty:
         return
     for name, target in TARGETS.items():
-        yield _capacity(name, load, [(curves, target)])
+        yield _with_words(_capacity(name, load, [(curves, target)]), group, load)
     kept = curves_of(group, load, RETENTION) if RETENTION in group else pd.DataFrame()
     if not kept.empty:
         for name, target in TARGETS.items():
-            yield _capacity(name + JOINT, load, [(curves, target), (kept, BE_KEPT)])
+            found = _capacity(name + JOINT, load, [(curves, target), (kept, BE_KEPT)])
+            yield _with_words(found, group, load)
+
+
+def _with_words(row: dict[str, object], group: pd.DataFrame, load: str) -> dict[str, object]:
+    """What is no steady state at the loads around the rate."""
+    around = group[load].isin([row["at_least_rps"], row["below_rps"]])
+    words = sorted(set(group.loc[around, "saturation"]) - {"stable"})
+    return {**row, "saturation": ", ".join(words)}
 
 
 def _capacity(

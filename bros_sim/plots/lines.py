@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bros_sim.intervals import band, half_width, shifted
 from bros_sim.labels import short_names
-from bros_sim.metric_table import METRICS, metric_name
+from bros_sim.metric_table import METRICS, STATISTICS, metric_name
 from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, fixed, open_axes, select
 from bros_sim.plots.style import (
     CLASS_NAMES,
@@ -41,6 +41,7 @@ TARGET = 90.0
 """The attainment that a service is usually asked for, in per cent."""
 WIDE_X = 8.0
 """Largest / smallest value from which the x axis is logarithmic."""
+STEADY = "stable"
 LONGEST_LABEL = 32
 """Letters that fit along the y axis."""
 
@@ -102,10 +103,12 @@ def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
         _panel(panel, select(table, choice), (x, by, y), axes)
         if not draws.empty:
             _dashes(panel, select(table, choice), select(draws, choice), (x, by, y), axes)
+    for panel, choice in zip(drawn, choices, strict=True):
+        _open_markers(panel, select(table, choice), (x, by, y), axes)
     for panel in drawn:
         _ticks(panel, axes[x], panel_width_in(panel))
     label_axes(drawn, path_label(x), _y_label(y, service_class))
-    finish(figure, spec.title, _note(table, draws, fixed(spec, names)))
+    finish(figure, spec.title, _note(table, draws, fixed(spec, names), y))
     return figure, drawn
 
 
@@ -135,6 +138,24 @@ def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: 
         )  # fmt: skip
         low, high = _band(mean, half, METRICS[y].unit == "share")
         panel.fill_between(at, low, high, color=colour, alpha=0.14, linewidth=0, zorder=2)
+
+
+def _open_markers(
+    panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: Axes
+) -> None:
+    """Open where a run is no steady state that one can tell: see ``saturation``."""
+    x, by, y = keys
+    positions = _positions(axes[x])
+    for n, value in enumerate(axes[by]):
+        series = table[table[by] == value]
+        unsure = series.assign(unsure=series["saturation"] != STEADY).groupby(x, sort=False)
+        found = unsure.agg(mean=(y, "mean"), unsure=("unsure", "any"))
+        found = found[found["unsure"]]
+        colour, marker = look(n)
+        panel.scatter(
+            [positions[v] for v in found.index], found["mean"].astype(float), s=9, linewidth=0.8,
+            marker=marker, facecolor="white", edgecolor=colour, clip_on=False, zorder=4 + n / 100,
+        )  # fmt: skip
 
 
 def _dashes(
@@ -216,11 +237,16 @@ def _y_label(y: str, service_class: str) -> str:
     return one_line if len(one_line) <= LONGEST_LABEL else f"{METRICS[y].label}\n{who}"
 
 
-def _note(table: pd.DataFrame, draws: pd.DataFrame, where: Mapping[str, object]) -> str:
-    """What the figure rests on (a point has one row of the class) and what is shaded."""
+def _note(table: pd.DataFrame, draws: pd.DataFrame, where: Mapping[str, object], y: str) -> str:
+    """What the figure rests on (a point has one row of the class) and what is shaded and open."""
     note = held(table["seed"], len(table), int(table["arrived"].sum()), where)
     if table["seed"].nunique() > 1:
         note += "; band: 95 % t interval"
+        statistic = y.partition("_")[0]
+        note += f"; means of the seeds' {statistic}" if STATISTICS.get(statistic) else ""
+    words = sorted(set(table["saturation"]) - {STEADY})
+    if words:
+        note += f"\nopen: a run is {' or '.join(words)}"
     if draws.empty:
         return note
     count = counted(draws["draw"].nunique(), "draw")

@@ -15,6 +15,7 @@ from bros_sim.report.grammar import (
     HEIGHT,
     Spec,
     colour_of,
+    filled_where,
     ninety,
     ninety_word,
     shape_of,
@@ -67,7 +68,8 @@ def attainment(layout: Layout, service_class: str, home: tuple[float, float], lo
         *edges,
         {"mark": {"type": "line", "clip": True}, "encoding": line},
         {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 1, "clip": True},
-         "encoding": {**line, "shape": shape_of(layout), "tooltip": tooltip_of(
+         "encoding": {**line, "shape": shape_of(layout), "stroke": line["color"],
+                      "fillOpacity": filled_where("datum.load === 'stable'"), "tooltip": tooltip_of(
              system="system", x=layout.x_title or "setting", y="SLO attainment %",
              low="95 % interval from", high="to", seeds="seeds", load="load")}},
     ]  # fmt: skip
@@ -75,7 +77,7 @@ def attainment(layout: Layout, service_class: str, home: tuple[float, float], lo
     return Chart(
         "attainment", f"SLO attainment of {who} requests",
         "Mean over the seeds; shaded: its 95 % t interval; dashed, where there are draws: the"
-        " middle 95 % of them; grey: 90 %.",
+        " middle 95 % of them; grey: 90 %. Open: a run there is no steady state, or too short.",
         spec_of(f"SLO attainment of {who} requests", layers, IN_VIEW, "attainment"),
         home if layout.numeric else None, log,
     )  # fmt: skip
@@ -97,7 +99,7 @@ def pareto(layout: Layout, home: tuple[float, float], top: float) -> Chart:
         {"mark": {"type": "point", "size": 80, "opacity": 1, "filled": True, "clip": True},
          "encoding": {
              "x": x, "y": y, "color": colour, "shape": shape_of(layout), "stroke": colour,
-             "fillOpacity": {"condition": {"test": "datum.best", "value": 1}, "value": 0},
+             "fillOpacity": filled_where("datum.best"),
              "tooltip": tooltip_of(system="system", at=layout.x_title or "setting", rt=rt, be=be,
                               best="no system gives both more", load="RT load"),
          }},

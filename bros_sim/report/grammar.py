@@ -93,6 +93,11 @@ def shape_of(layout: Layout) -> Spec:
     }  # fmt: skip
 
 
+def filled_where(test: str) -> Spec:
+    """Marks are filled where the test on their row holds, else open."""
+    return {"condition": {"test": test, "value": 1}, "value": 0}
+
+
 def tooltip_of(**titles: str) -> list[Spec]:
     """What the mouse shows: field -> title."""
     return [{"field": field, "title": title} for field, title in titles.items()]

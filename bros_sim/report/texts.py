@@ -9,11 +9,10 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from bros_sim.digest import Table, capacity_table, notes, results_table
-from bros_sim.labels import short_names
 from bros_sim.plots.style import counted, shown
 from bros_sim.report import data
 from bros_sim.report.settings import MAX_RUNS, Layout
-from bros_sim.results import Labels, ResultSet, show_label
+from bros_sim.results import ResultSet, label_words
 from bros_sim.store import RESOLVED
 
 MAX_TABLE_ROWS = 400
@@ -32,7 +31,7 @@ def of_results(
     """Head, warnings and tables."""
     good = any(not point.error for point in results.points)
     told = notes(results) if good else []
-    failed = [f"{_labels(p.labels)}: {p.error}" for p in results.points if p.error]
+    failed = [f"{label_words(p.labels)}: {p.error}" for p in results.points if p.error]
     summary = _cut(results_table(results)) if good else Table([], [], "No point succeeded.")
     return {
         "name": results.name,
@@ -90,11 +89,6 @@ def _lead(results: ResultSet, table: pd.DataFrame) -> str:
     return ", ".join(parts) + "."
 
 
-def _labels(labels: Labels) -> str:
-    names = short_names(labels)
-    return ", ".join(f"{names[name]}={show_label(v)}" for name, v in labels.items())
-
-
 def _first(lines: Sequence[str]) -> list[str]:
     more = [f"and {len(lines) - MAX_LINES:,} more"] if len(lines) > MAX_LINES else []
     return [line[:MAX_WORD] for line in lines[:MAX_LINES]] + more
@@ -105,7 +99,7 @@ def _cut(table: Table) -> Table:
         return table
     note = f"The first {MAX_TABLE_ROWS} of {len(table.rows):,} rows; summary.csv has them all."
     rows, lines = table.rows[:MAX_TABLE_ROWS], [table.note] * bool(table.note)
-    return Table(table.headings, rows, " ".join([*lines, note]))
+    return Table(table.headings, rows, "\n".join([*lines, note]))
 
 
 def _facts(results: ResultSet, provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -136,7 +130,7 @@ def _documents(results: ResultSet, provenance: Mapping[str, Any]) -> Iterator[tu
         system = point.labels["system"]
         path = point.folder / RESOLVED
         if system not in shown_systems and not point.error and path.is_file():
-            shown_systems[system] = _labels(point.labels)
+            shown_systems[system] = label_words(point.labels)
             if len(shown_systems) <= MAX_DOCUMENTS:
                 title = f"resolved, with every default: {shown_systems[system]}"
                 yield title, _whole(path.read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import bros_sim as bs
 from tests.cli.conftest import EXPERIMENT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-MODULES = re.compile(r"(bros_sim|pathlib|collections\.abc)(\.[a-z_]\w*)*\.")
+MODULES = re.compile(r"(bros_sim|pathlib|pandas|collections\.abc)(\.[a-z_]\w*)*\.")
 PLAIN = EXPERIMENT[: EXPERIMENT.index("figures:")]
 RATE = "workload.chat.arrivals.rate_rps"
 ALIASES = {"Loaded": "Experiment", "ResultSet": "Results"}

@@ -28,6 +28,11 @@ class Deadly(VllmScheduler):
 """
 
 
+def found_from(folder):
+    """PYTHONPATH with the folder, and what is on it here."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Address of a scheduler with two workers; their Python finds modules in `folder`."""
@@ -38,7 +43,7 @@ def cluster(tmp_path_factory):
         port = probe.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     settings = {
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": found_from(folder),
         "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "2",
         "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
     }
@@ -58,7 +63,7 @@ def run(folder, text, *arguments):
     (folder / "tiny.yaml").write_text(text)
     shutil.rmtree(folder / "results", ignore_errors=True)
     command = [*BROS, "run", "tiny.yaml", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(folder)}
+    environment = os.environ | {"PYTHONPATH": found_from(folder)}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -86,10 +91,13 @@ def wait_for_workers(folder, address, count):
 def test_on_a_cluster_as_here(cluster):
     address, folder = cluster
     wait_for_workers(folder, address, 2)
-    result = run(folder, PLAIN, "--dask", address)
+    width = "until: {half_width: {'mean_ttft_ms[rt]': 0.01 %}, max_seeds: 6}"
+    asked = ("--set", f"sweep={{seeds: 5, {width}}}")
+    result = run(folder, PLAIN, *asked, "--dask", address)
     assert result.returncode == 0, result.stderr
     there = stored(folder)
-    assert run(folder, PLAIN, "--workers", "1").returncode == 0
+    assert len({path.parts[3] for path in there}) == 2 * 6
+    assert run(folder, PLAIN, *asked, "--workers", "1").returncode == 0
     assert there == stored(folder)
 
 

@@ -11,6 +11,7 @@ import time
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bros_sim.schedulers.vllm import VllmScheduler
 from tests.cli.conftest import EXPERIMENT
@@ -58,7 +59,7 @@ def test_a_run_writes_the_layout_and_prints_a_table(bros, tiny, tmp_path):
     assert "Priority mirrors vLLM" in result.stdout
     folder = tmp_path / "results" / "tiny"
     assert sorted(path.name for path in folder.iterdir()) == [
-        "capacity.csv", "figures", "points", "provenance.json", "summary.csv",
+        "capacity.csv", "figures", "means.csv", "points", "provenance.json", "summary.csv",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "figures").iterdir()) == [
         "attainment-rate_rps.png", "attainment-rate_rps.svg",
@@ -76,6 +77,24 @@ def test_summary_is_tidy(bros, tiny, tmp_path):
     assert list(table["system"]) == ["FCFS"] * 6 + ["Priority"] * 6
     assert table["slo_attainment"].dropna().between(0, 1).all()
     assert table["error"].isna().all()
+
+
+def test_means_have_intervals_over_the_seeds(bros, tiny, tmp_path):
+    assert "±" not in bros("run", tiny).stdout.partition("Requests/s")[0]
+    result = bros("run", tiny, "--set", "sweep.seeds=3")
+    folder = tmp_path / "results" / "tiny"
+    cell = "system == 'FCFS' and `class` == 'rt' and `workload.chat.arrivals.rate_rps` == 4"
+    sample = pd.read_csv(folder / "summary.csv").query(cell)["mean_ttft_ms"]
+    (row,) = (
+        pd.read_csv(folder / "means.csv")
+        .query(f"{cell} and metric == 'mean_ttft_ms'")
+        .to_dict("records")
+    )
+    half = stats.t.ppf(0.975, 2) * stats.sem(sample)
+    assert (row["mean"], row["half_width"], row["seeds"]) == pytest.approx((sample.mean(), half, 3))
+    assert f"{sample.mean():.3g} ± {half:.3g}" in result.stdout
+    assert "means over 3 seeds, ± half of the 95 % interval" in result.stdout
+    assert "* a run at the loads around it is too short" in result.stdout
 
 
 def test_provenance_names_software_inputs_and_points(bros, tiny, tmp_path):

@@ -19,7 +19,7 @@ def table(curves, loads=LOADS, **labels):
         for load, share in zip(loads, curve, strict=True)
         for name in ("rt", "be", "all")
     ]
-    frame = pd.DataFrame(rows).assign(error="")
+    frame = pd.DataFrame(rows).assign(error="", saturation="stable")
     frame.loc[frame["class"] != "rt", "slo_attainment"] = 0.123
     return frame.astype(object)
 
@@ -117,3 +117,13 @@ def test_each_seed_has_a_joint_rate_of_its_own():
     own = np.array([4.5, 5.0])
     half = stats.t.ppf(0.975, 1) * own.std(ddof=1) / np.sqrt(2)
     assert found["half_width_rps"] == pytest.approx(half)
+
+
+@pytest.mark.parametrize(
+    ("loads", "words"), [([2], ""), ([4], "too short"), ([4, 8], "overloaded, too short")]
+)
+def test_a_rate_between_loads_that_are_no_steady_state_says_so(loads, words):
+    frame = table([[1.0, 0.95, 0.75], [1.0, 0.95, 0.75]])
+    for load, word in zip(loads, ("too short", "overloaded"), strict=False):
+        frame.loc[(frame[RATE] == load) & (frame["seed"] == 1), "saturation"] = word
+    assert capacities(frame, RATE, ["system"])["saturation"].iloc[0] == words

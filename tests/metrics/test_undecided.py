@@ -23,6 +23,7 @@ def rows(system, curve, **labels):
             **labels,
             "class": "rt",
             "error": "",
+            "saturation": "stable",
             "slo_attainment": curve,
         }
     ).astype(object)

@@ -87,6 +87,29 @@ def test_attainment_shows_means_bands_and_the_ninety_line(results):
     assert "SLO attainment, real-time (%)" in texts(figure)
 
 
+def test_runs_that_are_no_steady_state_have_open_markers(results):
+    figure = plots.draw(one_slo(plot="attainment", x=RATE), results)
+    table = results.table()
+    table = table[(table["class"] == "rt") & (table[SLO] == 0.4)]
+    for n, system in enumerate(("vLLM", "BROS")):
+        mine = table[table["system"] == system]
+        unsure = sorted(set(mine.loc[mine["saturation"] != "stable", RATE]))
+        markers = figure.axes[0].collections[2 + n]
+        assert markers.get_offsets()[:, 0].tolist() == unsure
+        means = [100 * mine.loc[mine[RATE] == v, "slo_attainment"].mean() for v in unsure]
+        assert markers.get_offsets()[:, 1].tolist() == pytest.approx(means)
+    words = " or ".join(sorted(set(table["saturation"]) - {"stable"}))
+    assert "too short" in words
+    assert f"open: a run is {words}" in texts(figure)
+
+
+def test_a_mean_of_percentiles_says_so(results):
+    shown = one_slo(plot="line", x=RATE, y="p99_ttft_ms")
+    assert "; band: 95 % t interval; means of the seeds' p99" in texts(plots.draw(shown, results))
+    shown = one_slo(plot="line", x=RATE, y="mean_ttft_ms")
+    assert "means of" not in texts(plots.draw(shown, results))
+
+
 def test_the_band_over_draws_is_dashed_about_the_mean(results):
     table = results.table()
     draws = [

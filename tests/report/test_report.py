@@ -71,6 +71,17 @@ def test_the_attainment_curve_is_that_of_the_summary(text, finished):
     assert row["seeds"] == 2
     assert row["high"] == pytest.approx(min(100, sample.mean() + half_width(sample)), rel=1e-3)
     assert row["low"] == pytest.approx(max(0, sample.mean() - half_width(sample)), rel=1e-3)
+    half = f"{sample.mean():.1f} ± {half_width(sample):.1f}"
+    assert f"<td>{half}</td>" in text
+    assert "means over 2 seeds, ± half of the 95 % interval" in text
+
+
+def test_marks_are_open_where_a_run_is_no_steady_state(text):
+    charts = {chart["name"]: chart["spec"] for chart in data_of(text)["charts"]}
+    (marks,) = (one for one in charts["attainment"]["layer"] if one["mark"]["type"] == "point")
+    test = "datum.load === 'stable'"
+    assert marks["encoding"]["fillOpacity"] == {"condition": {"test": test, "value": 1}, "value": 0}
+    assert {row["load"] for row in data_of(text)["data"]["attainment"]} - {"stable"}
 
 
 def test_the_band_over_draws_stays_between_0_and_100():

@@ -1,0 +1,55 @@
+"""Mean and 95 % interval over the seeds, for every column of the summary."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.intervals import half_widths
+from bros_sim.metric_table import METRICS, STATISTICS
+
+MEASURED = ("metric", "unit", "of", "mean", "half_width", "low", "high", "seeds", "load")
+WORD = "saturation"
+
+
+def means(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """One row for each cell, class and metric.
+
+    Args:
+        table: The nominal rows of summary.csv; failed points do not count.
+        by: The columns that name a cell: system and sweep paths.
+
+    Returns:
+        ``by``, ``class`` and MEASURED. ``of`` says what was averaged: a percentile is the mean of
+        the seeds' percentiles, not a percentile of all requests. ``half_width`` is half of the
+        95 % t interval from ``low`` to ``high``, missing with one seed. ``seeds`` counts those that
+        have the metric; without any there is no row. ``load``: the saturation verdicts of the
+        class, so that no number stands without them.
+    """
+    good = table[table["error"] == ""] if len(table) else table
+    names = [name for name in METRICS if name in good and name != WORD]
+    keys = [*by, "class"]
+    if good.empty or not names:
+        return pd.DataFrame(columns=[*keys, *MEASURED])
+    numeric = good.astype(dict.fromkeys(names, float))
+    groups = numeric.groupby(keys, sort=False, dropna=False)
+    mean, count = groups[names].mean(), groups[names].count()
+    half = half_widths(groups[names]).to_numpy().ravel()
+    loads = groups[WORD].agg(lambda found: ", ".join(dict.fromkeys(found)))
+    cells = mean.index.to_frame(index=False).loc[np.repeat(np.arange(len(mean)), len(names))]
+    middle = mean.to_numpy().ravel()
+    made = cells.reset_index(drop=True).assign(
+        metric=names * len(mean),
+        unit=[METRICS[name].unit for name in names] * len(mean),
+        of=[averaged(name) for name in names] * len(mean),
+        mean=middle, half_width=half, low=middle - half, high=middle + half,
+        seeds=count.to_numpy().ravel(),
+        load=np.repeat(loads.to_numpy(), len(names)),
+    )  # fmt: skip
+    return made[made["seeds"] > 0].reset_index(drop=True)
+
+
+def averaged(name: str) -> str:
+    """What the mean of a metric over seeds is the mean of."""
+    statistic = name.partition("_")[0]
+    return f"{statistic} of each seed" if STATISTICS.get(statistic) else "value of each seed"
