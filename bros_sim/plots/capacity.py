@@ -38,7 +38,7 @@ def draw_capacity(
         by: The columns that name a cell: a colour each.
     """
     with paper_style():
-        figure, drawn = panels(["" for _ in targets], HEIGHT_IN)
+        figure, drawn = panels(["" for _ in targets], HEIGHT_IN, sharey=False)
         for panel, target in zip(drawn, targets, strict=True):
             mine = evaluations[evaluations["target"] == str(target)]
             _panel(panel, mine, answers, target, by)
@@ -47,7 +47,6 @@ def draw_capacity(
         label_axes(drawn, path_label(str(answers["vary"].iloc[0])), _y_label(targets[0]))
         for panel, target in zip(drawn[1:], targets[1:], strict=True):
             panel.set_ylabel(_y_label(target))
-            panel.tick_params(labelleft=True)
         return finish(figure, None, NOTE)
 
 

@@ -66,15 +66,20 @@ def panel_title(choice: Mapping[str, object], names: Mapping[str, str]) -> str:
     return "\n".join(textwrap.fill(line, TITLE_LETTERS, subsequent_indent="  ") for line in lines)
 
 
-def panels(titles: Sequence[str], height_in: float) -> tuple[Figure, list[Axes]]:
-    """One axes for each title, side by side with shared scales; one column wide if alone."""
+def panels(
+    titles: Sequence[str], height_in: float, *, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """One axes for each title, side by side with shared scales (of y if ``sharey``).
+
+    One column wide if alone.
+    """
     count = len(titles)
     columns = min(count, 3 if count != 4 else 2)
     rows = math.ceil(count / columns)
     height = height_in if count == 1 else 0.35 + (height_in - 0.35) * 0.85 * rows
     height += LINE_IN * rows * max(title.count("\n") for title in titles)
     figure = new_figure(COLUMN_IN if count == 1 else PAGE_IN, height)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)
     for spare in grid.flat[count:]:
         spare.set_axis_off()
     for axes, title in zip(grid.flat, titles, strict=False):
