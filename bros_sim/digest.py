@@ -52,10 +52,12 @@ class Table:
 
 
 def results_table(results: ResultSet) -> Table:
-    """One row per system, grid point and class, means over the seeds."""
+    """One row per system, grid point and class: means over seeds; none if no point succeeded."""
     frame = results.table()
     labels = results.cells
     good = frame[frame["error"] == ""]
+    if good.empty:
+        return Table([], [], "No point succeeded.")
     columns = {key: heading for key, heading in COLUMNS.items() if key in frame or key != RETENTION}
     keys = [*labels, "class"]
     bands = _bands(good, results.draws(), keys)

@@ -23,8 +23,9 @@ def print_results(results: "ResultSet") -> None:
     from bros_sim.digest import notes, results_table
 
     table = results_table(results)
-    print_table(table.headings, table.rows)
-    for line in [table.note] * bool(table.note) + notes(results):
+    if table.headings:
+        print_table(table.headings, table.rows)
+    for line in [*table.note.splitlines(), *notes(results)]:
         sys.stdout.write(f"{line}\n")
 
 

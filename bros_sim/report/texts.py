@@ -30,16 +30,15 @@ def of_results(
 ) -> dict[str, object]:
     """Head, warnings and tables."""
     good = any(not point.error for point in results.points)
-    told = notes(results) if good else []
+    told = notes(results)
     failed = [f"{label_words(p.labels)}: {p.error}" for p in results.points if p.error]
-    summary = _cut(results_table(results)) if good else Table([], [], "No point succeeded.")
     return {
         "name": results.name,
         "lead": _lead(results, table),
         "warnings": _first([line.removeprefix(WARNING) for line in told if WARNING in line[:9]]),
         "mirrors": _first([line for line in told if not line.startswith(WARNING)]),
         "failed": _first(failed),
-        "summary": summary,
+        "summary": _cut(results_table(results)),
         "capacity": None if capacity.empty else _cut(capacity_table(capacity)),
         "verdicts": _cut(Table(*data.verdict_rows(table))) if good else Table([], []),
         "marked": VERDICTS,
