@@ -11,16 +11,14 @@ from bros_sim.config import Data
 from bros_sim.errors import InputError
 from bros_sim.experiment import Loaded, Point
 from bros_sim.experiment.seeds import alone_with_seed, with_seed
-from bros_sim.measures import Measure
 from bros_sim.metrics.answer import Answer, answer
 from bros_sim.metrics.search import NOTHING, Ask, Goal, next_asks, region, status
 from bros_sim.results import PointResult
 from bros_sim.store import Store
+from bros_sim.variation import Pair, Run, measured, value_of
 
 DECIDING = 5
 """Seeds that judge a value at first; the experiment's own number where it is larger."""
-Run = Callable[[Sequence[Point]], Mapping[str, str]]
-"""Runs what the store does not hold; key -> error of the points that failed."""
 Told = Callable[["Cell", float], None]
 """Called for each value of a cell that was run."""
 
@@ -42,7 +40,7 @@ class Cell:
         """What the measures of the targets came to, by value and seed."""
         measures = [target.measure for target in self.goal.targets]
         return {
-            value: {seed: [_value(point, m) for m in measures] for seed, point in runs.items()}
+            value: {seed: [value_of(point, m) for m in measures] for seed, point in runs.items()}
             for value, runs in self.points.items()
         }
 
@@ -64,11 +62,6 @@ class Cell:
         of = self.goal.targets[0].measure.service_class
         runs = self.points[inside[0]].values() if inside else ()
         return ", ".join(dict.fromkeys(str(run.summary[of]["saturation"]) for run in runs))
-
-
-def _value(point: PointResult, measure: Measure) -> float:
-    value = point.summary[measure.service_class].get(measure.metric)
-    return float(value) if isinstance(value, int | float) else np.nan
 
 
 def find(variants: Variants, store: Store, run: Run, told: Told) -> list[Cell]:
@@ -119,24 +112,18 @@ def _runs(variants: Variants, value: float) -> bool:
 def _round(wanted: Sequence[tuple[Cell, Ask]], variants: Variants, store: Store, run: Run) -> None:
     """Run what is wanted, all of it together, and give each cell its results."""
     runs = [
-        (cell, ask.value, seed, *pair)
+        (cell, ask.value, seed, pair)
         for cell, ask in wanted
         for seed, pair in _pairs(cell, ask, variants.at(ask.value)).items()
     ]
-    points = [one for *_, point, alone in runs for one in (point, alone) if one is not None]
-    errors = run(points)
-    for cell, value, seed, point, alone in runs:
-        result = store.read(point.labels, point.key, errors.get(point.key, ""))
-        if alone is not None:
-            error = errors.get(alone.key, "")
-            cell.error = cell.error or error
-            result = result.beside(store.read(alone.labels, alone.key, error))
+    results = measured([pair for *_, pair in runs], store, run)
+    for (cell, value, seed, _), result in zip(runs, results, strict=True):
         cell.error = cell.error or result.error
         if not result.error:
             cell.points.setdefault(value, {})[seed] = result
 
 
-def _pairs(cell: Cell, ask: Ask, loaded: Loaded) -> dict[int, tuple[Point, Point | None]]:
+def _pairs(cell: Cell, ask: Ask, loaded: Loaded) -> dict[int, Pair]:
     """Seed -> the point and what it is compared with, for the seeds that are not there yet."""
     own = json.dumps(dict(cell.labels), sort_keys=True)
     point = next(p for p in loaded.points if _cell_of(p) == own)

@@ -1,7 +1,6 @@
 """What ``capacity`` writes and prints."""
 
 import math
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,20 +10,17 @@ import pandas as pd
 
 from bros_sim.capacity import Cell, Question, Variants, answers, evaluations
 from bros_sim.cli.faults import say
+from bros_sim.cli.searches import estimate, search_folder, write_figure, write_table
 from bros_sim.cli.tables import print_table
-from bros_sim.cli.verdict import amount, records
+from bros_sim.cli.verdict import records
 from bros_sim.experiment.build import profile_of
-from bros_sim.intervals import half_width
 from bros_sim.labels import short_names
 from bros_sim.metrics.search import rows
 from bros_sim.plots.capacity import draw_capacity
-from bros_sim.plots.style import render
 from bros_sim.store import Store, as_json, made_by, replace_file
 
 SEARCHES = "capacity"
 """Folder of the searches beside ``points``."""
-LONGEST_NAME = 150
-"""Letters of the name of a search's folder."""
 Row = Mapping[str, Any]
 
 
@@ -32,11 +28,8 @@ def evaluated(cell: Cell, value: float, vary: str) -> str:
     """One line about a value that was just run."""
     known = rows(cell.found[value])
     said = []
-    for column, target in zip(known.T, cell.goal.targets, strict=True):
-        number = amount(target.measure, float(column.mean())) if len(column) else "-"
-        unit = "%" if target.measure.is_share else target.measure.meaning.unit
-        half = f" ± {amount(target.measure, half_width(column))}" if len(column) > 1 else ""
-        said.append(f"{target.measure} {number}{half} {unit}")
+    for number, target in enumerate(cell.goal.targets):
+        said.append(f"{target.measure} {estimate(target.measure, known[:, number])}")
     who = ", ".join(str(value) for value in cell.labels.values())
     seeds = f"{len(cell.found[value])} seeds"
     return f"{who}: {vary} = {value:g}, {seeds}: {', '.join(said)}: {cell.status(value)}"
@@ -45,13 +38,12 @@ def evaluated(cell: Cell, value: float, vary: str) -> str:
 def write(cells: Sequence[Cell], variants: Variants, store: Store) -> tuple[Path, pd.DataFrame]:
     """Write what was found beside the points; the folder and the table of the answers."""
     question, loaded = variants.question, variants.at(variants.start)
-    folder = store.folder / SEARCHES / _name(question)
-    folder.mkdir(parents=True, exist_ok=True)
+    words = " ".join([question.vary, *map(str, question.targets)])
+    folder = search_folder(store, SEARCHES, words)
     found = answers(cells, question, profile_of(loaded.spec).tp)
     run = evaluations(cells)
-    for name, table in (("capacity", found), ("evaluations", run)):
-        text = table.to_csv(index=False, lineterminator="\n")
-        replace_file(folder / f"{name}.csv", text.encode())
+    write_table(folder / "capacity.csv", found)
+    write_table(folder / "evaluations.csv", run)
     points = [
         {"labels": dict(point.labels), "value": value, "key": point.key, "be_alone": point.be_alone}
         for cell in cells
@@ -63,16 +55,8 @@ def write(cells: Sequence[Cell], variants: Variants, store: Store) -> tuple[Path
     replace_file(folder / "provenance.json", as_json(content))
     if len(run):
         figure = draw_capacity(found, run, question.targets, list(cells[0].labels))
-        replace_file(folder / "capacity.png", render(figure, "png"))
-        replace_file(folder / "capacity.svg", render(figure, "svg"))
+        write_figure(folder, "capacity", figure)
     return folder, found
-
-
-def _name(question: Question) -> str:
-    """A folder name that says what was asked."""
-    text = " ".join([question.vary, *map(str, question.targets)])
-    text = text.replace(">=", "min").replace("<=", "max")
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")[:LONGEST_NAME]
 
 
 def print_answers(found: pd.DataFrame, question: Question) -> None:

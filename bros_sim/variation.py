@@ -1,0 +1,123 @@
+"""An experiment with other values at some of its paths, and what its points came to."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bros_sim.config import Data, Document, PathKey
+from bros_sim.errors import InputError
+from bros_sim.experiment import Loaded, Point, load
+from bros_sim.experiment.grid import NO_AXIS
+from bros_sim.measures import Measure
+from bros_sim.results import PointResult
+from bros_sim.store import Store
+
+Run = Callable[[Sequence[Point]], Mapping[str, str]]
+"""Runs what the store does not hold; key -> error of the points that failed."""
+Pair = tuple[Point, Point | None]
+"""A point, and the run that its be_retention is measured against."""
+
+
+class Variation:
+    """The experiment of ``document`` with one seed and no axis along ``paths``, which ``--vary``.
+
+    Attributes:
+        seeds: What the file says under sweep.seeds, or 1.
+
+    Raises:
+        InputError: A path names nothing or cannot be varied.
+    """
+
+    def __init__(
+        self, document: Document, paths: Sequence[str], measures: Iterable[Measure]
+    ) -> None:
+        self.paths = {dotted: _path(document, dotted) for dotted in paths}
+        seeds = document.get(("sweep", "seeds"))
+        self.seeds = seeds if isinstance(seeds, int) else 1
+        self._document = _prepared(document, paths, measures)
+
+    def at(self, values: Mapping[str, Data]) -> Loaded:
+        """The experiment with these values at their paths; all others are as given.
+
+        Raises:
+            InputError: It cannot be run.
+        """
+        document = self._document
+        for dotted, value in values.items():
+            document = document.put(self.paths[dotted], value, {(): "--vary"})
+        return load(document)
+
+    def given(self, dotted: str) -> Data:
+        """The value in the file, else the default; None if there is neither.
+
+        Raises:
+            InputError: The experiment is at fault.
+        """
+        path = self.paths[dotted]
+        written = self._document.get(path)
+        if written is not None:
+            return written
+        points = self.at({}).points
+        if path[0] == "systems":
+            points = [point for point in points if point.labels["system"] == path[1]]
+            path = ("system", *path[2:])
+        here: Data = points[0].plain if points else None
+        for step in path:
+            here = here.get(str(step)) if isinstance(here, dict) else None
+        return here
+
+    def only_whole(self, dotted: str, number: float) -> bool:
+        """Whether the path takes whole numbers only; ``number`` is one that it takes."""
+        try:
+            self.at({dotted: number + 0.5})
+        except InputError as error:
+            return any("integer" in fault for fault in error.faults)
+        return False
+
+
+def _path(document: Document, dotted: str) -> PathKey:
+    path = document.path_of(dotted)
+    first = str(path[0])
+    if first in {"outputs", "sweep", "figures"} or (len(path) == 1 and first in NO_AXIS):
+        raise InputError(f"--vary {dotted}: {first} cannot be varied")
+    if dead_end := document.dead_end(path):
+        raise InputError(f"--vary {dotted}: names nothing: {dead_end}")
+    return path
+
+
+def _prepared(document: Document, paths: Sequence[str], measures: Iterable[Measure]) -> Document:
+    """One seed (a search adds its own), no axis along the paths, be_retention if measured."""
+    for dotted in paths:
+        for part in ("grid", "zip"):
+            document = document.without(("sweep", part, dotted))
+    document = document.without(("sweep", "seeds")).without(("sweep", "until"))
+    if any(measure.metric == "be_retention" for measure in measures):
+        document = document.put(("outputs", "be_retention"), True, {(): "--target"})
+    return document
+
+
+def measured(pairs: Sequence[Pair], store: Store, run: Run) -> list[PointResult]:
+    """Run of the pairs what is missing, all together; a result for each.
+
+    One whose point or partner failed has its error.
+    """
+    errors = run([one for pair in pairs for one in pair if one is not None])
+
+    def read(point: Point) -> PointResult:
+        return store.read(point.labels, point.key, errors.get(point.key, ""))
+
+    results = []
+    for point, alone in pairs:
+        result = read(point)
+        if alone is not None:
+            partner = read(alone)
+            result = replace(result.beside(partner), error=result.error or partner.error)
+        results.append(result)
+    return results
+
+
+def value_of(result: PointResult, measure: Measure) -> float:
+    """What the measure came to; NaN if it has no value there."""
+    value = result.summary[measure.service_class].get(measure.metric)
+    return float(value) if isinstance(value, int | float) else np.nan
