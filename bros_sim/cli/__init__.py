@@ -23,6 +23,7 @@ from bros_sim.cli import (
     run,
     timeline,
     trace,
+    tune,
     validate,
 )
 from bros_sim.cli.faults import FaultTolerantGroup
@@ -62,6 +63,7 @@ def _root(
 app.command("run")(run.run)
 app.command("check")(run.check)
 app.command("capacity")(capacity.capacity)
+app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("explain")(explain.explain)
 app.command("plot")(plot.plot)

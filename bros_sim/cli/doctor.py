@@ -12,6 +12,7 @@ from bros_sim.cli.faults import FAILED
 PURPOSE = {
     "cluster": "`bros-sim run --dask`: sweeps on many machines",
     "gpu": "`bros-sim profile measure`: step times of your GPU",
+    "opt": "`bros-sim tune`: the best parameters of a system",
     "report": "`bros-sim report`: one HTML page about a run",
 }
 """What each extra is for."""

@@ -67,9 +67,9 @@ def panel_title(choice: Mapping[str, object], names: Mapping[str, str]) -> str:
 
 
 def panels(
-    titles: Sequence[str], height_in: float, *, sharey: bool = True
+    titles: Sequence[str], height_in: float, *, sharex: bool = True, sharey: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """One axes for each title, side by side with shared scales (of y if ``sharey``).
+    """One axes for each title, side by side, with shared scales unless an axis says otherwise.
 
     One column wide if alone.
     """
@@ -79,7 +79,7 @@ def panels(
     height = height_in if count == 1 else 0.35 + (height_in - 0.35) * 0.85 * rows
     height += LINE_IN * rows * max(title.count("\n") for title in titles)
     figure = new_figure(COLUMN_IN if count == 1 else PAGE_IN, height)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=sharey, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
     for spare in grid.flat[count:]:
         spare.set_axis_off()
     for axes, title in zip(grid.flat, titles, strict=False):

@@ -31,16 +31,21 @@ SHORTER = {
         *("--set", "duration_s=4", "--set", "warmup_s=0", "--set", "drain_s=60"),
         *("--seeds", "3", "--precision", "1"),
     ],
+    "tune": [
+        *("--set", "duration_s=4", "--set", "warmup_s=0", "--set", "drain_s=60"),
+        *("--seeds", "2", "--held-out", "3", "--trials", "2"),
+    ],
 }
 """Verb -> what is added so that a test need not wait: shorter runs with few seeds, nothing else."""
 BY_PIP = {
     "pip install .": "tests/packaging installs the wheel that this makes",
     "pip install --no-deps --no-build-isolation ./my_project": "tests/core/test_recipe.py does it",
     "pip install '.[report]'": "the development environment has it; tests/report runs it",
+    "pip install '.[opt]'": "the development environment has it; test_tune_verb.py runs it",
     "pip install duckdb": "test_results_sql.py runs what it is for",
     "pip install '.[gpu]'": "tests/calibration/test_measure.py runs where it is installed",
 }
-NEEDS = {("profile", "measure"): "torch"}
+NEEDS = {("profile", "measure"): "torch", ("tune", "duel.yaml"): "optuna"}
 """Verb -> an extra that need not be installed; without it the verb must say so."""
 
 
@@ -183,6 +188,7 @@ PROMISES = {
     "bros-sim run first.yaml": _first,
     "bros-sim trace convert": _written,
     "bros-sim trace synth": _written,
+    "bros-sim tune": lambda stdout, command: stdout.index("which played no part"),
     "bros-sim validate": lambda stdout, command: stdout.index("TTFT mean"),
 }
 """Start of a command -> what must have come of it, besides exit code 0."""

@@ -1,0 +1,90 @@
+"""Which values to try next: Optuna's tree-structured Parzen estimator (TPE), asked and told.
+
+Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011; constraints as in
+Optuna 5: trials that break none first, the others by how far they are off.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from bros_sim.config import Data
+from bros_sim.tuning.setting import Values
+from bros_sim.tuning.space import Choice, Parameter
+
+Proposal = tuple[optuna.Trial, Values]
+"""Values to try, and whom to `Sampler.tell` what became of them."""
+
+
+class Sampler:
+    """Proposes values; all it knows is the seed and what it was told, in that order.
+
+    A space of no more than ``trials`` combinations is proposed whole, in the order of its lists.
+    """
+
+    def __init__(
+        self,
+        space: Sequence[Parameter],
+        given: Values,
+        *,
+        maximize: bool,
+        trials: int,
+        seed: int,
+    ) -> None:
+        self._space = space
+        self._of = {parameter.path: _distribution(parameter) for parameter in space}
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._study = optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed),
+            direction="maximize" if maximize else "minimize",
+        )
+        if all(parameter.holds(given[parameter.path]) for parameter in space):
+            self._study.enqueue_trial({p.path: _inside(p, given[p.path]) for p in space})
+        if math.prod(parameter.size for parameter in space) <= trials:
+            for values in itertools.product(*map(_all, space)):
+                self._study.enqueue_trial(dict(zip(self._of, values, strict=True)))
+
+    def ask(self) -> Proposal:
+        """What to try next, perhaps known values."""
+        trial = self._study.ask(self._of)
+        return trial, {p.path: _outside(p, trial.params[p.path]) for p in self._space}
+
+    def tell(self, trial: optuna.Trial, objective: float, off: float) -> None:
+        """What they came to; ``off``: how far from the targets, infinite if they cannot be run."""
+        trial.set_constraint("targets", off)
+        worst = -math.inf if self._study.direction.name == "MAXIMIZE" else math.inf
+        self._study.tell(trial, worst if math.isnan(objective) else objective)
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(range(len(parameter.values)))
+    if parameter.whole:
+        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
+    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+def _inside(parameter: Parameter, value: Data) -> Data:
+    """A value as Optuna sees it: the place of a choice in its list, a number as it is."""
+    return parameter.values.index(value) if isinstance(parameter, Choice) else value
+
+
+def _outside(parameter: Parameter, value: int | float) -> Data:
+    if isinstance(parameter, Choice):
+        return parameter.values[int(value)]
+    return parameter.written(float(value))
+
+
+def _all(parameter: Parameter) -> range:
+    """Every value, as Optuna sees it, of a finite parameter."""
+    if isinstance(parameter, Choice):
+        return range(len(parameter.values))
+    return range(int(parameter.low), int(parameter.high) + 1)
