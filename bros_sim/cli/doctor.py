@@ -11,6 +11,7 @@ from bros_sim.cli.faults import FAILED
 
 PURPOSE = {
     "cluster": "`bros-sim run --dask`: sweeps on many machines",
+    "explore": "`marimo run notebooks/explore.py`: results of a sweep to click through",
     "gpu": "`bros-sim profile measure`: step times of your GPU",
     "opt": "`bros-sim tune`: the best parameters of a system",
     "report": "`bros-sim report`: one HTML page about a run",

@@ -41,6 +41,7 @@ BY_PIP = {
     "pip install .": "tests/packaging installs the wheel that this makes",
     "pip install --no-deps --no-build-isolation ./my_project": "tests/core/test_recipe.py does it",
     "pip install '.[report]'": "the development environment has it; tests/report runs it",
+    "pip install '.[explore]'": "the development environment has it; test_explore.py runs it",
     "pip install '.[opt]'": "the development environment has it; test_tune_verb.py runs it",
     "pip install duckdb": "test_results_sql.py runs what it is for",
     "pip install '.[gpu]'": "tests/calibration/test_measure.py runs where it is installed",
@@ -103,9 +104,18 @@ def export(command: Command, environment: dict) -> None:
     assert f'"{name}": "{value}"' in (ROOT / "tests" / "cli" / "test_dask.py").read_text()
 
 
+def marimo(command: Command, environment: dict) -> None:
+    """The notebook is there, and its option is one that it reads; test_explore.py runs it."""
+    verb, notebook, *options = command.words[1:]
+    text = (ROOT / notebook).read_text()
+    assert verb in {"run", "edit"}, command
+    assert options == [] or (options[:2] == ["--", "--results"] and '.get("results")' in text)
+
+
 RULES = {
     "bros-sim": bros_sim,
     "make": make,
+    "marimo": marimo,
     "pip": pip,
     "source": source,
     "pytest": pytest_,
