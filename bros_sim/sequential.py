@@ -7,16 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.experiment import Loaded, Point
+from bros_sim.experiment import Loaded
 from bros_sim.experiment.schema import Until
 from bros_sim.experiment.seeds import grid_point, with_seeds
 from bros_sim.intervals import half_width
 from bros_sim.measures import Width
 from bros_sim.results import Labels, PointResult, label_words
 from bros_sim.store import Store
+from bros_sim.variation import Run, value_of
 
-Run = Callable[[Sequence[Point]], Mapping[str, str]]
-"""Runs what the store does not hold; key -> error of the points that failed."""
 Told = Callable[[int, int], None]
 """Called before more seeds run: points of the grid whose intervals are too wide, runs to come."""
 
@@ -128,8 +127,6 @@ def _intervals(
 
 
 def _sample(results: Sequence[PointResult], width: Width) -> NDArray[np.float64]:
-    of, name = width.measure.service_class, width.measure.metric
-    values = (result.summary[of].get(name) for result in results if not result.error)
-    known = [float(v) for v in values if isinstance(v, int | float)]
-    sample = np.array(known, np.float64)
+    values = [value_of(result, width.measure) for result in results if not result.error]
+    sample = np.array(values, np.float64)
     return sample[~np.isnan(sample)]
