@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Len
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 
 from bros_sim.clock import HORIZON_S
 from bros_sim.config.components import Kinds, Strict, model_of
@@ -176,17 +176,18 @@ class Until(Strict):
     )
     max_seeds: int = Field(100, ge=LEAST_SEEDS, le=10_000, description="no more than so many")
 
-    @model_validator(mode="after")
-    def _readable(self) -> "Until":
+    @field_validator("half_width")
+    @classmethod
+    def _readable(cls, written: dict[str, float | str]) -> dict[str, float | str]:
         faults = []
-        for name, width in self.half_width.items():
+        for name, width in written.items():
             try:
                 Width.parse(Measure.parse(name), width)
             except InputError as error:
-                faults.append(fault(("half_width", name), *error.faults))
+                faults.append(fault((name,), *error.faults))
         if faults:
             raise together(faults)
-        return self
+        return written
 
     @property
     def widths(self) -> list[Width]:
