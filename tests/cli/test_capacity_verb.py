@@ -150,16 +150,18 @@ def test_bad_questions_are_one_clear_line(bros, queue, options, says):
 
 
 @pytest.mark.long
-def test_the_interval_holds_the_capacity_in_19_of_20_searches(bros, queue):
-    """The whole way, through the store: 20 searches with 20 seeds each, no seed used twice."""
-    queue.write_text(QUEUE.replace("duration_s: 60\nwarmup_s: 5", "duration_s: 400\nwarmup_s: 40"))
+def test_95_of_100_intervals_hold_the_capacity(bros, queue):
+    """The whole way, through the store: 100 searches with 20 seeds each, no seed used twice.
+
+    Of intervals that hold it with 95 % chance, fewer than 90 do in one campaign of a hundred.
+    """
     held = 0
-    for case in range(20):
-        apart = ("--set", f"seed={1000 * (case + 1)}", "--out", case, "--format", "json")
-        (row,) = found(bros("capacity", queue, "--vary", RATE, *TARGET, *apart))
+    for case in range(100):
+        options = ("--set", f"seed={1000 * (case + 1)}", "--out", f"{case}", "--format", "json")
+        (row,) = found(bros("capacity", queue, "--vary", RATE, *TARGET, *options))
         held += row["low"] <= md1.capacity() <= row["high"]
-        shutil.rmtree(str(case))
-    assert held >= 19
+        shutil.rmtree(f"{case}")
+    assert held >= 90
 
 
 def test_the_theory_solves_its_own_equation():
