@@ -16,7 +16,7 @@ from bros_sim.store import Store
 
 EXPERIMENT = """
 name: overhead
-duration_s: 60
+duration_s: 100
 cluster: {{replicas: 1, profile: a100-80gb/llama-3-8b-tp1}}
 workload:
   chat:
