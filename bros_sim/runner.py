@@ -132,15 +132,20 @@ def run_points(
     folder = store.folder.resolve()
     tasks = [Task(point.key, point.resolved, folder, store.decisions) for point in points]
     outcomes: dict[str, Outcome] = {}
+    no_room = ""
     with closing(engine(execute, tasks)) as ended:
         for task, result in ended:
             outcome = result or Outcome(task.key, KILLED)
             if outcome.no_room:
-                raise RunStopped(f"{outcome.error}; {len(outcomes)} points are kept")
+                no_room = outcome.error
+                break
             if outcome.error and outcome.lasting:
                 store.write_failure(task.key, Failure(outcome.error, outcome.details))
             outcomes[task.key] = outcome
             done(by_key[task.key], outcome)
+    if no_room:  # other workers may have stored theirs since
+        kept = sum(store.state(key) == "complete" for key in by_key)
+        raise RunStopped(f"{no_room}; {kept} points are kept")
     store.tidy()
     return outcomes
 

@@ -71,13 +71,17 @@ def _is_broken(future: Future[Result]) -> bool:
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that end at once if this one is interrupted."""
     context = multiprocessing.get_context("spawn")
+    others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_set_up_worker)
     try:
         yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.terminate()
+        mine = [child for child in multiprocessing.active_children() if child not in others]
+        for process in mine:
+            process.kill()
+        for process in mine:
+            process.join()
         raise
     pool.shutdown()
 

@@ -13,7 +13,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bros_sim.config import parse
+from bros_sim.errors import RunStopped
+from bros_sim.experiment import load
+from bros_sim.runner import Outcome, run_points
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.store import Store
 from tests.cli.conftest import EXPERIMENT
 
 POINT_FILES = ["requests.parquet", "resolved.yaml", "steps.parquet", "summary.json"]
@@ -294,6 +299,20 @@ def test_a_full_disk_stops_the_sweep_and_costs_no_point(tiny, tmp_path, small_di
     again = subprocess.run([*command, *options], check=False, **how)
     assert again.returncode == 0, again.stderr
     assert f"{len(kept)} points already in" in again.stderr
+
+
+def test_points_that_other_workers_stored_meanwhile_are_counted(tmp_path):
+    def one_has_no_room(run, tasks):
+        try:
+            yield tasks[0], Outcome(tasks[0].key, "the disk is full", no_room=True)
+        finally:
+            run(tasks[1])
+
+    store = Store(tmp_path / "tiny")
+    store.open()
+    points = load(parse(PLAIN, "tiny.yaml")).points
+    with pytest.raises(RunStopped, match="the disk is full; 1 points are kept"):
+        run_points(points, store, one_has_no_room, lambda *_: None)
 
 
 def test_requests_that_come_to_nothing_are_pointed_out(bros, tiny):
