@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.experiment import Loaded
-from bros_sim.experiment.schema import Until
 from bros_sim.experiment.seeds import grid_point, with_seeds
+from bros_sim.experiment.sweep import Until
 from bros_sim.intervals import half_width
 from bros_sim.measures import Width
 from bros_sim.results import Labels, PointResult, label_words

@@ -19,7 +19,8 @@ from bros_sim.experiment.build import draw_model, latency_model
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.misfits import misfits
-from bros_sim.experiment.schema import Experiment, PointSpec, Sweep, System, router_of
+from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
+from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.experiment.truth import truth_of
 from bros_sim.latency.base import LatencyModel

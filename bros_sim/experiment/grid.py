@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bros_sim.config import Data, Document, PathKey
 from bros_sim.errors import InputError
-from bros_sim.experiment.schema import Sweep
+from bros_sim.experiment.sweep import Sweep
 
 MAX_POINTS = 100_000
 NO_AXIS = {

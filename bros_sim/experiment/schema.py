@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Len
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, model_validator
 
 from bros_sim.clock import HORIZON_S
 from bros_sim.config.components import Kinds, Strict, model_of
-from bros_sim.config.messages import MISSING, fault, together
-from bros_sim.errors import InputError
-from bros_sim.experiment.sweep_values import Values
+from bros_sim.config.messages import MISSING, fault
+from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.base import KVManager
@@ -19,7 +18,6 @@ from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.profile import DEFAULT_PROFILE
-from bros_sim.measures import Measure, Width
 from bros_sim.request import ServiceClass
 from bros_sim.routers import ROUTERS
 from bros_sim.routers.base import Router
@@ -67,8 +65,6 @@ SUPPLIED: Mapping[type, Mapping[str, str]] = {
 }
 """Parameters of components that the experiment fills in, and from what."""
 
-LEAST_SEEDS = 5
-"""With fewer an interval is too uncertain to stop at it."""
 Positive = Annotated[float, Gt(0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Title = Annotated[str, Len(1, 80)]
@@ -164,60 +160,6 @@ class Compared(System):
     router: Annotated[Any, Kinds("router", ROUTERS, Router)] | None = Field(
         None, description="this system's own router; default: that of the cluster"
     )
-
-
-class Until(Strict):
-    """More seeds at every point of the grid until its intervals are narrow enough."""
-
-    half_width: dict[str, float | str] = Field(
-        min_length=1,
-        description="METRIC[CLASS] -> half of the 95 % interval over seeds that will do, in the"
-        " metric's unit (a share from 0 to 1) or as `5 %` of the mean, under every system",
-    )
-    max_seeds: int = Field(100, ge=LEAST_SEEDS, le=10_000, description="no more than so many")
-
-    @field_validator("half_width")
-    @classmethod
-    def _readable(cls, written: dict[str, float | str]) -> dict[str, float | str]:
-        faults = []
-        for name, width in written.items():
-            try:
-                Width.parse(Measure.parse(name), width)
-            except InputError as error:
-                faults.append(fault((name,), *error.faults))
-        if faults:
-            raise together(faults)
-        return written
-
-    @property
-    def widths(self) -> list[Width]:
-        """What is asked."""
-        return [Width.parse(Measure.parse(n), width) for n, width in self.half_width.items()]
-
-
-class Sweep(Strict):
-    """Points = systems x grid x zip x seeds."""
-
-    grid: dict[str, Values] = Field(
-        default_factory=dict, description="path of a value -> its values; each with each other's"
-    )
-    zip: dict[str, Values] = Field(
-        default_factory=dict,
-        description="path of a value -> its values; all paths here go on together",
-    )
-    seeds: int = Field(1, ge=1, le=10_000, description="seeds seed, seed + 1, ...")
-    until: Until | None = Field(None, description="add seeds until intervals are narrow enough")
-
-    @model_validator(mode="after")
-    def _has_an_interval(self) -> "Sweep":
-        if self.until and not LEAST_SEEDS <= self.seeds <= self.until.max_seeds:
-            raise fault(("seeds",), f"seeds has to be from {LEAST_SEEDS} to until.max_seeds")
-        return self
-
-    @property
-    def paths(self) -> list[str]:
-        """Every swept path."""
-        return [*self.grid, *self.zip]
 
 
 class Outputs(Strict):

@@ -1,16 +1,21 @@
-"""The values of a swept path: a list, a range of numbers, or choices spelt out."""
+"""What ``sweep`` says: the values of each path, seeds, and how narrow intervals are to be."""
 
 from decimal import Decimal
 from typing import Annotated, Any
 
 from annotated_types import Len
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from bros_sim.config.messages import fault, shown
+from bros_sim.config.components import Strict
+from bros_sim.config.messages import fault, shown, together
+from bros_sim.errors import InputError
+from bros_sim.measures import Measure, Width
 
 MAX_VALUES = 10_000
 """Most values of a range: far above honest use."""
 FORMS = ("range", "choices")
+LEAST_SEEDS = 5
+"""With fewer an interval is too uncertain to stop at it."""
 
 
 def _written_out(value: object) -> object:
@@ -73,3 +78,57 @@ Values = Annotated[
     ),
 ]
 """What a path takes one after the other, at least one."""
+
+
+class Until(Strict):
+    """More seeds at every point of the grid until its intervals are narrow enough."""
+
+    half_width: dict[str, float | str] = Field(
+        min_length=1,
+        description="METRIC[CLASS] -> half of the 95 % interval over seeds that will do, in the"
+        " metric's unit (a share from 0 to 1) or as `5 %` of the mean, under every system",
+    )
+    max_seeds: int = Field(100, ge=LEAST_SEEDS, le=10_000, description="no more than so many")
+
+    @field_validator("half_width")
+    @classmethod
+    def _readable(cls, written: dict[str, float | str]) -> dict[str, float | str]:
+        faults = []
+        for name, width in written.items():
+            try:
+                Width.parse(Measure.parse(name), width)
+            except InputError as error:
+                faults.append(fault((name,), *error.faults))
+        if faults:
+            raise together(faults)
+        return written
+
+    @property
+    def widths(self) -> list[Width]:
+        """What is asked."""
+        return [Width.parse(Measure.parse(n), width) for n, width in self.half_width.items()]
+
+
+class Sweep(Strict):
+    """Points = systems x grid x zip x seeds."""
+
+    grid: dict[str, Values] = Field(
+        default_factory=dict, description="path of a value -> its values; each with each other's"
+    )
+    zip: dict[str, Values] = Field(
+        default_factory=dict,
+        description="path of a value -> its values; all paths here go on together",
+    )
+    seeds: int = Field(1, ge=1, le=10_000, description="seeds seed, seed + 1, ...")
+    until: Until | None = Field(None, description="add seeds until intervals are narrow enough")
+
+    @model_validator(mode="after")
+    def _has_an_interval(self) -> "Sweep":
+        if self.until and not LEAST_SEEDS <= self.seeds <= self.until.max_seeds:
+            raise fault(("seeds",), f"seeds has to be from {LEAST_SEEDS} to until.max_seeds")
+        return self
+
+    @property
+    def paths(self) -> list[str]:
+        """Every swept path."""
+        return [*self.grid, *self.zip]
