@@ -114,6 +114,8 @@ def capacity_table(table: pd.DataFrame) -> Table:
     if words:
         what = f"a run at the loads around it is {' or '.join(words)}"
         told.append(f"* {what}: the answer depends on duration_s")
+    if any("?" in cell for row in rows for cell in row[-len(rates) :]):
+        told.append("± ?: the curve of some seed does not cross within the loads of the sweep")
     return Table([*short_names(labels).values(), *rates], rows, "\n".join(told))
 
 
