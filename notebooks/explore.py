@@ -13,7 +13,6 @@ with app.setup:
     import pandas as pd
     from matplotlib import style
     from matplotlib.figure import Figure
-    from scipy import stats
 
     import bros_sim as bs
 
@@ -30,39 +29,34 @@ def axes_of(table: pd.DataFrame) -> list[str]:
 
 
 @app.function
-def metrics_of(table: pd.DataFrame) -> list[str]:
-    """The columns with numbers after the class."""
-    rest = table.columns[table.columns.get_loc("class") + 1 :]
-    return [name for name in rest if pd.to_numeric(table[name], errors="coerce").notna().any()]
-
-
-@app.function
-def estimates(table: pd.DataFrame, metric: str, of: str) -> pd.DataFrame:
-    """Mean over seeds and 95 % t interval: a row for each system and point of the sweep.
-
-    ``low`` and ``high`` are NaN with one seed; points without a value are left out.
-    """
-    mine = table[table["class"] == of].assign(value=pd.to_numeric(table[metric], errors="coerce"))
-    keys = ["system", *axes_of(table)]
-    groups = mine.dropna(subset=["value"]).groupby(keys, sort=False, dropna=False)["value"]
-    found = groups.agg(mean="mean", sd="std", seeds="count").reset_index()
-    half = stats.t.ppf(0.975, found["seeds"] - 1) * found["sd"] / np.sqrt(found["seeds"])
-    ends = {"low": found["mean"] - half, "high": found["mean"] + half}
-    return found.drop(columns="sd").assign(**ends)[[*keys, "mean", "low", "high", "seeds"]]
+def shown(means: pd.DataFrame, metric: str, of: str) -> pd.DataFrame:
+    """A row for each system and point of the sweep: the mean over seeds, its interval, the load."""
+    mine = means[(means["metric"] == metric) & (means["class"] == of)]
+    return mine.drop(columns=["class", "metric", "of", "half_width"])
 
 
 @app.function
 def chart(rows: pd.DataFrame, x: str, metric: str, of: str) -> Figure:
-    """A line with intervals for each system; marks alone where x is no number."""
+    """A line with intervals for each system; marks alone where x is no number.
+
+    Open marks: a run there is no steady state, or too short to tell.
+    """
     figure = Figure(figsize=(8, 4), layout="constrained")
     panel = figure.subplots()
     for n, (system, mine) in enumerate(rows.groupby("system", sort=False)):
         line = "-" if x != "system" and pd.api.types.is_number(mine[x].iloc[0]) else ""
         at = mine[x] if line else mine[x].astype(str)
-        half = (mine["high"] - mine["mean"]).fillna(0)
-        look = {"marker": MARKERS[n % len(MARKERS)], "linestyle": line, "capsize": 3}
+        half, marker = (mine["high"] - mine["mean"]).fillna(0), MARKERS[n % len(MARKERS)]
+        look = {"marker": marker, "linestyle": line, "capsize": 3, "color": f"C{n}"}
         panel.errorbar(at, mine["mean"], yerr=half, label=str(system), **look)
-    panel.set(xlabel=x, ylabel=f"{metric} [{of}]")
+        unsteady = mine["load"] != "stable"
+        look |= {"linestyle": "", "markerfacecolor": "white", "zorder": 3}
+        del look["capsize"]
+        panel.plot(at[unsteady], mine["mean"][unsteady], **look)
+    unit = rows["unit"].iloc[0] if len(rows) else ""
+    panel.set(xlabel=x, ylabel=f"{metric} [{of}] ({unit})")
+    if unit == "share":
+        panel.set_ylim(-0.02, 1.02)
     panel.grid(alpha=0.3)
     if len(rows):
         panel.legend()
@@ -106,9 +100,9 @@ def _():
 @app.cell
 def _(folder):
     results = bs.read_results(folder.value)
-    table = results.table()
+    table, means = results.table(), bs.means(results)
     axes = [name for name in axes_of(table) if table[name].astype(str).nunique() > 1]
-    _metrics = metrics_of(table)
+    _metrics = [*dict.fromkeys(means["metric"])]
     mo.stop(not _metrics, mo.md(f"Every point of `{folder.value}` failed."))
     _classes = [name for name in ("rt", "be", "all") if name in set(table["class"])]
     _systems = [str(name) for name in table["system"].unique()]
@@ -118,7 +112,7 @@ def _(folder):
     x = mo.ui.dropdown([*axes, "system"], [*axes, "system"][0], label="x axis")
     chosen = mo.ui.multiselect(_systems, _systems, label="systems")
     latency = mo.ui.dropdown(LATENCIES, LATENCIES[0], label="latency")
-    return axes, chosen, latency, metric, of, results, table, x
+    return axes, chosen, latency, means, metric, of, results, table, x
 
 
 @app.cell
@@ -146,15 +140,19 @@ def _(chosen, fixed, folder, metric, of, x):
 
 
 @app.cell
-def _(chosen, fixed, metric, of, table, x):
-    rows = estimates(table, metric.value, of.value)
+def _(chosen, fixed, means, metric, of, x):
+    rows = shown(means, metric.value, of.value)
     rows = rows[rows["system"].astype(str).isin(chosen.value)]
     for _name, _value in fixed.value.items():
         rows = rows[rows[_name].astype(str) == _value]
     mo.vstack(
         [
             chart(rows, x.value, metric.value, of.value),
-            mo.md("Means over the seeds; bars: 95 % t interval. Tick rows to see their requests."),
+            mo.md(
+                "Means over the seeds (of a percentile: of each seed's own); bars: 95 % t interval;"
+                " open: a run is no steady state, or too short to tell. Tick rows to see their"
+                " requests."
+            ),
         ]
     )
     return (rows,)

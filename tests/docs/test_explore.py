@@ -55,7 +55,7 @@ def seen(explore, monkeypatch, folder, **choices):
     _, found = explore.app.run()
     if not choices:
         return found
-    names = ("axes", "chosen", "latency", "metric", "of", "results", "table", "x")
+    names = ("axes", "chosen", "latency", "means", "metric", "of", "results", "table", "x")
     made = {name: mo.ui.dropdown([value], value) for name, value in choices.items()}
     kept = {name: found[name] for name in names}
     return explore.app.run(defs=kept | made)[1]
@@ -67,7 +67,7 @@ def test_it_runs_as_a_script_and_fails_with_its_cells(swept, tmp_path):
     assert done.returncode == 0, done.stderr
     broken = tmp_path / "broken.py"
     text = NOTEBOOK.read_text()
-    broken.write_text(text.replace("results.table()\n    axes", "results.tables()\n    axes"))
+    broken.write_text(text.replace("bs.means(results)\n", "bs.mean(results)\n"))
     line[1] = str(broken)
     assert subprocess.run(line, check=False, capture_output=True, text=True).returncode != 0
 
@@ -85,8 +85,17 @@ def test_the_numbers_are_those_of_the_summary(explore, monkeypatch, swept):
         assert row["mean"] == pytest.approx(sample.mean())
         assert row["high"] - row["mean"] == pytest.approx(half_width(sample))
         assert row["seeds"] == 3
+        assert row["load"] == ", ".join(dict.fromkeys(mine["saturation"]))
     panel = found["figure"].axes[0]
     assert panel.get_legend().get_texts()[0].get_text().startswith("first, 4, 0.05: ")
+
+
+def test_what_is_no_steady_state_has_an_open_mark(explore, swept):
+    rows = explore.shown(bs.means(swept), "slo_attainment", "rt")
+    rows = rows[rows["workload.chat.slo.ttft_s"] == 0.1].assign(load=["stable", "too short"] * 2)
+    (panel,) = explore.chart(rows, RATE, "slo_attainment", "rt").axes
+    drawn = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_xdata().tolist() for line in drawn] == [[8], [8]]
 
 
 def test_the_requests_of_a_point_are_those_that_count(explore, swept):
