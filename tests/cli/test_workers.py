@@ -49,6 +49,17 @@ def test_stopping_early_ends_the_workers():
         time.sleep(0.01)
 
 
+def test_stopping_early_leaves_other_processes_alone():
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other.start()
+    running = on_workers(square, list(range(1000)), 2)
+    next(running)
+    running.close()
+    assert other.is_alive()
+    other.kill()
+    other.join()
+
+
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return time.perf_counter()
