@@ -37,7 +37,7 @@ test-all: lint  ## The same with examples drawn anew, and the long campaigns
 
 bench: setup  ## Measure speed and memory, print docs/speed.md's table
 	$(BIN)/python benchmarks/bench.py
-	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python -m benchmarks.overhead
 
 paper: setup  ## Run the BROS paper's experiments, write docs/paper-reproduction.md and its figures
 	for file in experiments/paper/*.yaml; do \

@@ -9,31 +9,20 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.bench import EXPERIMENT, VLLM
 from bros_sim.config import parse
 from bros_sim.experiment import load
 from bros_sim.runner import LocalWorkers, run_points
 from bros_sim.store import Store
 
-EXPERIMENT = """
-name: overhead
-duration_s: 100
-cluster: {{replicas: 1, profile: a100-80gb/llama-3-8b-tp1}}
-workload:
-  chat:
-    class: rt
-    arrivals: {{kind: poisson, rate_rps: {rate}}}
-    lengths: {{kind: empirical, name: azure-conv}}
-    slo: {{ttft_s: 0.4, tpot_s: 0.2}}
-systems:
-  one: {{scheduler: {{kind: vllm}}, kv: {{kind: paged}}}}
-sweep: {{seeds: {seeds}}}
-"""
-RATE = 3.0
+RATE, DURATION_S = 3.0, 100.0
+"""About 0.1 s of work for a point."""
 
 
 def ends_s(points: int, workers: int) -> list[float]:
     """Run the points; when each was stored, in seconds from the start."""
-    experiment = load(parse(EXPERIMENT.format(rate=RATE, seeds=points), "overhead.yaml"))
+    text = EXPERIMENT.format(duration=DURATION_S, rate=RATE, blocks="", batch="", system=VLLM)
+    experiment = load(parse(f"{text}sweep: {{seeds: {points}}}\n", "overhead.yaml"))
     ends: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "overhead")

@@ -35,6 +35,7 @@ class Variation:
         self.paths = {dotted: _path(document, dotted) for dotted in paths}
         seeds = document.get(("sweep", "seeds"))
         self.seeds = seeds if isinstance(seeds, int) else 1
+        self._until = document.get(("sweep", "until")) is not None
         self._document = _prepared(document, paths, measures)
 
     def at(self, values: Mapping[str, Data]) -> Loaded:
@@ -47,6 +48,14 @@ class Variation:
         for dotted, value in values.items():
             document = document.put(self.paths[dotted], value, {(): "--vary"})
         return load(document)
+
+    def unused(self, loaded: Loaded) -> list[str]:
+        """What the experiment asks for and a search leaves aside."""
+        said = {
+            "the draws of the latency model are not run": bool(loaded.drawn),
+            "sweep.until is left aside: a search has its own rule for seeds": self._until,
+        }
+        return [what for what, there in said.items() if there]
 
     def given(self, dotted: str) -> Data:
         """The value in the file, else the default; None if there is neither.

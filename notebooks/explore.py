@@ -47,12 +47,12 @@ def chart(rows: pd.DataFrame, x: str, metric: str, of: str) -> Figure:
         line = "-" if x != "system" and pd.api.types.is_number(mine[x].iloc[0]) else ""
         at = mine[x] if line else mine[x].astype(str)
         half, marker = (mine["high"] - mine["mean"]).fillna(0), MARKERS[n % len(MARKERS)]
-        look = {"marker": marker, "linestyle": line, "capsize": 3, "color": f"C{n}"}
-        panel.errorbar(at, mine["mean"], yerr=half, label=str(system), **look)
-        unsteady = mine["load"] != "stable"
-        look |= {"linestyle": "", "markerfacecolor": "white", "zorder": 3}
-        del look["capsize"]
-        panel.plot(at[unsteady], mine["mean"][unsteady], **look)
+        look = {"marker": marker, "color": f"C{n}"}
+        panel.errorbar(
+            at, mine["mean"], yerr=half, label=str(system), linestyle=line, capsize=3, **look
+        )
+        unsteady, hollow = mine["load"] != "stable", {"markerfacecolor": "white", "zorder": 3}
+        panel.plot(at[unsteady], mine["mean"][unsteady], linestyle="", **look, **hollow)
     unit = rows["unit"].iloc[0] if len(rows) else ""
     panel.set(xlabel=x, ylabel=f"{metric} [{of}] ({unit})")
     if unit == "share":

@@ -48,12 +48,12 @@ class Variants:
     def __init__(self, document: Document, question: Question) -> None:
         self.question = question
         measures = [target.measure for target in question.targets]
-        self._variation = Variation(document, [question.vary], measures)
+        self.variation = Variation(document, [question.vary], measures)
         self._loaded: dict[float, Loaded] = {}
-        self.seeds = self._variation.seeds
+        self.seeds = self.variation.seeds
         self.start = self._start(document.get(("sweep", "grid", question.vary)))
         whole = self.start.is_integer()
-        self.whole = whole and self._variation.only_whole(question.vary, self.start)
+        self.whole = whole and self.variation.only_whole(question.vary, self.start)
         self.at(self.start)
 
     def _start(self, swept: Data) -> float:
@@ -61,13 +61,13 @@ class Variants:
             numbers = sorted(n for value in swept if (n := _number(value)) > 0)
             here = numbers[len(numbers) // 2] if numbers else swept[0]
         else:
-            here = self._variation.given(self.question.vary)
+            here = self.variation.given(self.question.vary)
         number = _number(here)
         if number > 0:
             return number
         vary = self.question.vary
         if here is None:
-            self._variation.at({vary: 1})  # is there such a key at all?
+            self.variation.at({vary: 1})  # is there such a key at all?
             raise InputError(f"--vary {vary}: has no value to start from: add --set {vary}=...")
         raise InputError(f"--vary {vary}: {json.dumps(here)} is not a number above 0 to start from")
 
@@ -79,7 +79,7 @@ class Variants:
         """
         if value not in self._loaded:
             written = int(value) if value.is_integer() else value
-            self._loaded[value] = self._variation.at({self.question.vary: written})
+            self._loaded[value] = self.variation.at({self.question.vary: written})
         return self._loaded[value]
 
 

@@ -13,12 +13,11 @@ from bros_sim.cli.run import (
     ExperimentFile,
     Format,
     FormatOption,
+    OutOption,
     Overrides,
     RetryOption,
     WorkersOption,
-    engine,
     read_experiment,
-    run_missing,
 )
 
 
@@ -53,9 +52,7 @@ def capacity(
     workers: WorkersOption = None,
     dask: DaskOption = None,
     retry_failed: RetryOption = False,
-    out: Annotated[
-        Path, typer.Option(help="Results go to OUT/NAME, by the name in the file.")
-    ] = Path("results"),
+    out: OutOption = Path("results"),
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Find the highest load that keeps a target, or the fewest replicas, with its interval.
@@ -76,34 +73,17 @@ def capacity(
     """
     from bros_sim.capacity import Question, Variants, find
     from bros_sim.cli.capacity_tables import evaluated, print_answers, write
+    from bros_sim.cli.searches import opened, runner
     from bros_sim.measures import Target
-    from bros_sim.store import Store
 
     targets = [Target.parse(target, "--target")]
     targets += [Target.parse(text, "--and") for text in also or []]
     question = Question(vary, tuple(targets), seeds, precision)
-    document = read_experiment(experiment, overrides or [])
-    variants = Variants(document, question)
+    variants = Variants(read_experiment(experiment, overrides or []), question)
     loaded = variants.at(variants.start)
-    left_out = {
-        "the draws of the latency model are not run": loaded.drawn,
-        "sweep.until is left aside: a search adds seeds by its own rule": document.get(
-            ("sweep", "until")
-        ),
-    }
-    for line in [*loaded.warnings, *(what for what, there in left_out.items() if there)]:
-        say(f"warning: {line}")
-    store = Store(out / loaded.spec.name)
-    store.open()
-    runs = engine(workers, dask, store)
-    cells = find(
-        variants,
-        store,
-        lambda points: run_missing(
-            points, store, runs, "the same command", retry_failed=retry_failed
-        ),
-        lambda cell, value: say(evaluated(cell, value, vary)),
-    )
+    store = opened(variants.variation, loaded, out)
+    run = runner(store, workers, dask, retry_failed=retry_failed)
+    cells = find(variants, store, run, lambda cell, value: say(evaluated(cell, value, vary)))
     folder, answers = write(cells, variants, store)
     if form is Format.JSON:
         rows = json.loads(answers.to_json(orient="records"))

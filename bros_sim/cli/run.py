@@ -56,6 +56,7 @@ DaskOption = Annotated[
 RetryOption = Annotated[
     bool, typer.Option("--retry-failed", help="Run points again that failed before.")
 ]
+OutOption = Annotated[Path, typer.Option(help="Results go to OUT/NAME, by the name in the file.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the results.")]
 
 
@@ -78,9 +79,7 @@ def run(
     overrides: Overrides = None,
     workers: WorkersOption = None,
     dask: DaskOption = None,
-    out: Annotated[
-        Path, typer.Option(help="Results go to OUT/NAME, by the name in the file.")
-    ] = Path("results"),
+    out: OutOption = Path("results"),
     dry_run: Annotated[
         bool,
         typer.Option(

@@ -1,7 +1,8 @@
-"""What the verbs that search have in common: one line for an estimate, a folder for a question."""
+"""What the verbs that search have in common: how they start, and what they write."""
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,37 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bros_sim.cli.faults import say
+from bros_sim.cli.run import engine, run_missing
 from bros_sim.cli.verdict import amount
+from bros_sim.experiment import Loaded, Point
 from bros_sim.intervals import half_width
 from bros_sim.measures import Measure
 from bros_sim.plots.style import render
 from bros_sim.store import Store, replace_file
+from bros_sim.variation import Run, Variation
 
 LONGEST_NAME = 150
 """Letters of the name of a search's folder."""
+
+
+def opened(variation: Variation, loaded: Loaded, out: Path) -> Store:
+    """The results folder of a search; warnings, and what it leaves aside, are said."""
+    for line in [*loaded.warnings, *variation.unused(loaded)]:
+        say(f"warning: {line}")
+    store = Store(out / loaded.spec.name)
+    store.open()
+    return store
+
+
+def runner(store: Store, workers: int | None, dask: str | None, *, retry_failed: bool) -> Run:
+    """Who runs what the store does not hold."""
+    at_work = engine(workers, dask, store)
+
+    def run(points: Sequence[Point]) -> dict[str, str]:
+        return run_missing(points, store, at_work, "the same command", retry_failed=retry_failed)
+
+    return run
 
 
 def estimate(measure: Measure, sample: NDArray[np.float64]) -> str:

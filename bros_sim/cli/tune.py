@@ -13,12 +13,11 @@ from bros_sim.cli.run import (
     ExperimentFile,
     Format,
     FormatOption,
+    OutOption,
     Overrides,
     RetryOption,
     WorkersOption,
-    engine,
     read_experiment,
-    run_missing,
 )
 from bros_sim.errors import InputError
 
@@ -65,9 +64,7 @@ def tune(
     workers: WorkersOption = None,
     dask: DaskOption = None,
     retry_failed: RetryOption = False,
-    out: Annotated[
-        Path, typer.Option(help="Results go to OUT/NAME, by the name in the file.")
-    ] = Path("results"),
+    out: OutOption = Path("results"),
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Search the parameters of a system that give most (or least) of a measure, within limits.
@@ -90,9 +87,9 @@ def tune(
         from bros_sim.tuning import Aim, Setting, find, read_parameter
     except ModuleNotFoundError as error:
         raise InputError(f"{EXTRA} ({error})") from None
+    from bros_sim.cli.searches import opened, runner
     from bros_sim.cli.tune_tables import judged, print_answer, write
     from bros_sim.measures import Measure, Target
-    from bros_sim.store import Store
 
     if (maximize is None) == (minimize is None):
         raise InputError("tune: say one of --maximize MEASURE and --minimize MEASURE")
@@ -102,21 +99,9 @@ def tune(
     aim = Aim(objective, maximize is not None, limits, trials, seeds, held_out)
     space = [read_parameter(text) for text in vary]
     setting = Setting(read_experiment(experiment, overrides or []), space, aim.measures, system)
-    no_draws = ["the draws of the latency model are not run"] if setting.loaded.drawn else []
-    for line in [*setting.loaded.warnings, *no_draws]:
-        say(f"warning: {line}")
-    store = Store(out / setting.loaded.spec.name)
-    store.open()
-    runs = engine(workers, dask, store)
-    tuned = find(
-        setting,
-        aim,
-        store,
-        lambda points: run_missing(
-            points, store, runs, "the same command", retry_failed=retry_failed
-        ),
-        lambda trial: say(judged(trial)),
-    )
+    store = opened(setting.variation, setting.loaded, out)
+    run = runner(store, workers, dask, retry_failed=retry_failed)
+    tuned = find(setting, aim, store, run, lambda trial: say(judged(trial)))
     folder, found = write(tuned, setting, aim, store)
     if form is Format.JSON:
         rows = json.loads(found.to_json(orient="records"))

@@ -189,8 +189,9 @@ def _band(
 
 def _positions(values: Sequence[object]) -> dict[object, float]:
     """Where each value stands: numbers at themselves, anything else side by side."""
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        return {v: float(v) for v in sorted(values)}  # type: ignore[arg-type, type-var]
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) == len(values):
+        return {v: float(v) for v in sorted(numbers)}
     return {v: float(n) for n, v in enumerate(values)}
 
 

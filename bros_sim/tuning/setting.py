@@ -41,20 +41,20 @@ class Setting:
         paths = [parameter.path for parameter in space]
         if twice := [path for path in paths if paths.count(path) > 1]:
             raise InputError(f"--vary {twice[0]}: is given twice")
-        self._variation = Variation(document, paths, measures)
-        self.loaded = self._variation.at({})
+        self.variation = Variation(document, paths, measures)
+        self.loaded = self.variation.at({})
         self.system = self._system(list(self.loaded.spec.systems), system)
         _one_setting(self.loaded, self.system)
         self.space = [self._known(parameter) for parameter in space]
         if faults := dict.fromkeys(fault for p in self.space for fault in self._faults(p)):
             raise InputError(*faults)
-        self.given: Values = {path: self._variation.given(path) for path in paths}
+        self.given: Values = {path: self.variation.given(path) for path in paths}
         self.first_seed = self.loaded.spec.seed
 
     def _system(self, systems: list[str], asked: str | None) -> str:
         if asked is not None and asked not in systems:
             raise InputError(f"--system {asked}: there is no such system{nearest(asked, systems)}")
-        of_paths = {str(p[1]): dotted for dotted, p in self._variation.paths.items()
+        of_paths = {str(p[1]): dotted for dotted, p in self.variation.paths.items()
                     if p[0] == "systems"}  # fmt: skip
         choices = [asked] if asked is not None else list(of_paths) or systems
         for name, dotted in of_paths.items():
@@ -69,7 +69,7 @@ class Setting:
         if not isinstance(parameter, Range) or not parameter.low.is_integer():
             return parameter
         ends = parameter.high.is_integer()
-        whole = ends and self._variation.only_whole(parameter.path, parameter.low)
+        whole = ends and self.variation.only_whole(parameter.path, parameter.low)
         return replace(parameter, whole=whole)
 
     def _faults(self, parameter: Parameter) -> Iterator[str]:
@@ -88,7 +88,7 @@ class Setting:
 
     def _refusal(self, values: Values) -> tuple[str, ...]:
         try:
-            self._variation.at(values)
+            self.variation.at(values)
         except InputError as error:
             return error.faults
         return ()
@@ -101,7 +101,7 @@ class Setting:
         Raises:
             InputError: The experiment refuses them.
         """
-        loaded = self._variation.at(values)
+        loaded = self.variation.at(values)
         point = next(p for p in loaded.points if p.labels["system"] == self.system)
         return {
             seed: (with_seed(point, seed), alone_with_seed(loaded, point, seed)) for seed in seeds

@@ -46,8 +46,9 @@ class Range:
 
     def holds(self, value: Data) -> bool:
         """Whether it is one of the values."""
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high  # type: ignore[operator]
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return self.low <= value <= self.high
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,15 @@ def test_the_values_given_may_be_the_best_and_targets_out_of_reach(bros, queue, 
 
 
 @needs_optuna
+def test_what_it_leaves_aside_is_said(bros, queue):
+    until = "sweep.until={half_width: {'mean_ttft_ms[rt]': 1}}"
+    few = ("--trials", "1", *FEW, "--set", "sweep.seeds=5", "--set", until)
+    result = bros("tune", queue, "--vary", f"{SEATS}=5,6", *MOST, *few)
+    assert result.exit_code == 0, result.output
+    assert "warning: sweep.until is left aside" in result.stderr
+
+
+@needs_optuna
 def test_refused_and_failing_combinations_are_told_and_never_best(bros, queue, tmp_path):
     (tmp_path / "failing_policy.py").write_text(FRAGILE)
     kinds = "{kind: vllm},{kind: tgi},{kind: 'failing_policy:Fragile'}"
