@@ -76,7 +76,7 @@ def stored(folder):
 
 
 def wait_for_workers(folder, address, count):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         code = f"from distributed import Client; print(len(Client('{address}').ncores()))"
         found = subprocess.run(
