@@ -14,7 +14,7 @@ import pandas as pd
 from bros_sim.collect import collect
 from bros_sim.config import override, parse, read_yaml
 from bros_sim.config.documents import Document
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded as Experiment
 from bros_sim.experiment import Point
 from bros_sim.experiment import load as _load

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.job import Job, JobView
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.log import RunLog
 from bros_sim.replica import Replica
-from bros_sim.request import Request, ServiceClass, Slo
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 

@@ -17,7 +17,7 @@ from distributed import CancelledError, Client, KilledWorker, as_completed
 from distributed.comm import CommClosedError
 
 from bros_sim import __version__
-from bros_sim.errors import InputError, RunStopped
+from bros_sim.core.errors import InputError, RunStopped
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from typing import NamedTuple, Protocol
 
-from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.core.request import Request, ServiceClass, Slo
 
 
 class Cohort(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bros_sim.config.messages import nearest
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.metric_table import METRICS, Metric, metric_name
 
 CLASSES = ("rt", "be", "all")

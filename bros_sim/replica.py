@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.cohort import DecodeCohort
+from bros_sim.core.errors import LawBroken
+from bros_sim.core.request import Request, ServiceClass
 from bros_sim.decisions import decisions_of
-from bros_sim.errors import LawBroken
 from bros_sim.job import Job
 from bros_sim.kv.base import ChangesCost, Copy, Direction, KVManager
 from bros_sim.lag import OneStepLag
@@ -22,7 +23,6 @@ from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
 from bros_sim.latency.link import HostLink
 from bros_sim.latency.noise import StepNoise
 from bros_sim.log import RunLog
-from bros_sim.request import Request, ServiceClass
 from bros_sim.schedulers.base import Plan, Scheduler
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.stretch import NO_FORWARD, StepClock, Stretch

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bros_sim.cluster import without_cyclic_gc
-from bros_sim.errors import InputError, RunStopped
+from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.experiment import Point
 from bros_sim.experiment.build import facts, read_point, run_point
 from bros_sim.metrics import request_metrics, summarise

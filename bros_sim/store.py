@@ -23,7 +23,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.results import (
     DECISIONS,
     DRAW,

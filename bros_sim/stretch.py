@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.clock import TICK_S, on_grid, to_grid
+from bros_sim.core.clock import TICK_S, on_grid, to_grid
 from bros_sim.kv.base import Direction
 from bros_sim.latency.base import LatencyModel, SkewAware, StepShape
 from bros_sim.latency.link import HostLink

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded, Point, load
 from bros_sim.experiment.grid import NO_AXIS
 from bros_sim.measures import Measure

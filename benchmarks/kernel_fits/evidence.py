@@ -18,7 +18,7 @@ from bros_sim.calibration.kernels_tables import read_tables, read_vidur_ops
 from bros_sim.calibration.models import model_slug
 from bros_sim.calibration.samples import sample_steps
 from bros_sim.calibration.step_rows import kinds_of
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.profile import FitError, Profile, load_profile, profile_ids
 from bros_sim.latency.roofline import Roofline

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bros_sim.config import show_path
 from bros_sim.config.messages import finished
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 MAX_FAULTS = 10
 """Faults of one file that are printed; the rest is only counted."""

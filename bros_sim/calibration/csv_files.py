@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bros_sim.errors import InputError
-from bros_sim.workload.atomic import written
+from bros_sim.core.atomic import written
+from bros_sim.core.errors import InputError
 
 CSV_SUFFIXES = (".csv", ".csv.gz")
 

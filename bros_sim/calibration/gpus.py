@@ -10,7 +10,7 @@ from annotated_types import Gt, MinLen
 
 from bros_sim.config import decode, read_yaml
 from bros_sim.config.messages import nearest
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.profile import Gpu, Host
 
 Positive = Annotated[float, Gt(0)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.calibration.kernels_tables import TABLE_HEAD_DIM, Floats
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 SPLIT_SEED = 20261
 """Seed of the split of attention cells; recorded errors belong to it."""

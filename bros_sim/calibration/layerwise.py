@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.grids import DecodeGrid, PrefillGrid
 from bros_sim.latency.layers import Mixing, Tail
 from bros_sim.latency.terms import TokenCurve

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from bros_sim.calibration.layerwise import LayerTables, fit_mixing, fit_tail, read_layer_tables
 from bros_sim.config import decode, read_yaml
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.base import StepShape
 from bros_sim.latency.layers import Layers
 from bros_sim.latency.profile import Engine, ModelShape

@@ -16,7 +16,7 @@ from bros_sim.calibration.measure_model import BLOCK_SIZE, RandomModel
 from bros_sim.calibration.model_dims import ModelDims
 from bros_sim.calibration.shapes import Case
 from bros_sim.calibration.step_rows import StepRow, step_row
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 WARM_UP = 3
 MEMORY_SHARE = 0.85

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from bros_sim.calibration.checked_json import Foreign, checked, parse_json, read_text
 from bros_sim.calibration.model_dims import FAMILIES, Dtype, ModelDims
 from bros_sim.config.messages import nearest
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 Count = Annotated[int, Field(ge=1)]
 NOT_COVERED = {

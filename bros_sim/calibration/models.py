@@ -6,7 +6,7 @@ from pathlib import Path
 from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.model_config import read_model_config
 from bros_sim.config.messages import nearest
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.profile import ModelShape, load_profile, profile_ids
 
 

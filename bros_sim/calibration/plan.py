@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bros_sim.calibration.model_dims import ModelDims
 from bros_sim.calibration.shapes import Case, Group
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.profile import GIB, Gpu
 
 BLOCK_SIZE = 16

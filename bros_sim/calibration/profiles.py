@@ -12,7 +12,8 @@ from bros_sim.calibration.fit_design import Fitted
 from bros_sim.calibration.gpus import GpuFacts
 from bros_sim.calibration.models import ModelConfig
 from bros_sim.config.components import plain
-from bros_sim.errors import InputError
+from bros_sim.core.atomic import written
+from bros_sim.core.errors import InputError
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.profile import (
@@ -27,7 +28,6 @@ from bros_sim.latency.profile import (
 )
 from bros_sim.latency.terms import PerSequence
 from bros_sim.latency.uncertainty import Uncertainty
-from bros_sim.workload.atomic import written
 
 UTILIZATION, RESERVE_GIB, BLOCK = 0.9, 1.25, 16
 """The rule of docs/latency.md for the size of the KV cache."""

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bros_sim.calibration.checked_json import Foreign, capped, checked, parse_json, read_text
-from bros_sim.errors import InputError
+from bros_sim.core.atomic import written
+from bros_sim.core.errors import InputError
 from bros_sim.latency.base import StepShape
-from bros_sim.workload.atomic import written
 
 Count = Annotated[int, Field(ge=1)]
 

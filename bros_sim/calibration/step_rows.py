@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bros_sim.calibration.checked_json import read_text
 from bros_sim.calibration.csv_files import write_csv
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.base import StepShape
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ import numpy as np
 
 from bros_sim.capacity.variants import Variants
 from bros_sim.config import Data
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded, Point
 from bros_sim.experiment.seeds import alone_with_seed, with_seed
 from bros_sim.metrics.answer import Answer, answer

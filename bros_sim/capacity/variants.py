@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded
 from bros_sim.measures import Target
 from bros_sim.variation import Variation

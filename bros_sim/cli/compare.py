@@ -91,7 +91,7 @@ def _baseline(found: "ResultSet", wanted: str | None) -> str:
         InputError: There is no such system, or no other one.
     """
     from bros_sim.config.messages import nearest
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     systems = list(dict.fromkeys(str(point.labels["system"]) for point in found.points))
     if wanted is not None and wanted not in systems:

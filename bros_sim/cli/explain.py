@@ -46,7 +46,7 @@ def explain(
 
 
 def _read(point: "PointResult") -> "tuple[pd.DataFrame, pd.DataFrame]":
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     if point.error:
         raise InputError(f"{point_labels(point)}: this point failed: {point.error}")
@@ -67,7 +67,7 @@ def _number(point: "PointResult", requests: "pd.DataFrame", request: str) -> int
         InputError: There is none.
     """
     from bros_sim.config.messages import nearest
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     ids: list[str] = requests["request_id"].tolist()
     if request in ids:

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bros_sim.errors import InputError, RunStopped
+from bros_sim.core.errors import InputError, RunStopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 

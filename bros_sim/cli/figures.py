@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from bros_sim.cli.faults import say
 from bros_sim.config import Document, decode
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.labels import short_names
 from bros_sim.plots import (
     PLOTS,

@@ -19,10 +19,10 @@ def init(
     """
     import json
 
-    from bros_sim.errors import InputError
+    from bros_sim.core.data_files import data_path
+    from bros_sim.core.errors import InputError
     from bros_sim.experiment.schema import json_schema
     from bros_sim.plots import FigureSpec
-    from bros_sim.resources import data_path
 
     for name in FILES:
         if (directory / name).exists():

@@ -56,7 +56,7 @@ def _given(figures: list[str], found: "ResultSet") -> "list[FigureSpec]":
     """
     from bros_sim.cli.figures import read_figures
     from bros_sim.config import parse
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     specs, faults = [], []
     for text in figures:

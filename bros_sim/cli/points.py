@@ -25,7 +25,7 @@ def choose_point(
     Raises:
         InputError: None or several are; with the points there are.
     """
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     points = dict(enumerate(found.points, 1))
     fits = {
@@ -56,7 +56,7 @@ def need_tables(point: "PointResult") -> None:
     Raises:
         InputError: With what it failed of.
     """
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     if point.error:
         raise InputError(f"{point_labels(point)}: this point failed: {point.error}")

@@ -64,7 +64,7 @@ def show(
 
     Example: `bros-sim profile show a100-80gb/llama-3-8b-tp1 --plot a100.png`
     """
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
     from bros_sim.latency.profile import load_profile
 
     profile = load_profile(name)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.base import StepShape
 from bros_sim.latency.profile import Profile
 from bros_sim.latency.terms import Validity

@@ -57,7 +57,7 @@ def fit(
     from bros_sim.calibration.models import find_model
     from bros_sim.calibration.profiles import Target, write_profile
     from bros_sim.calibration.step_rows import read_steps
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     if plot is not None and plot.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise InputError(f"--plot {plot}: the name must end in .png, .svg or .pdf")

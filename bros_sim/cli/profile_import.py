@@ -49,8 +49,8 @@ def import_results(
     from bros_sim.calibration.csv_files import require_csv
     from bros_sim.calibration.importers import Options, Runs, import_files
     from bros_sim.calibration.model_config import read_model_config
-    from bros_sim.errors import InputError
-    from bros_sim.workload.atomic import keep_source
+    from bros_sim.core.atomic import keep_source
+    from bros_sim.core.errors import InputError
 
     require_csv(out)
     for path in files:
@@ -73,7 +73,7 @@ def import_results(
 
 
 def _chosen(found: "Runs", number: int | None) -> "Run":
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     runs = found.runs
     if number is None and len(runs) == 1:
@@ -86,7 +86,7 @@ def _chosen(found: "Runs", number: int | None) -> "Run":
 
 def _write_requests(title: str, run: "Run", out: Path) -> None:
     from bros_sim.calibration.request_rows import write_requests
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     if not run.rows:
         raise InputError(f"{out}: not written: no request of the run ({run.label}) completed")
@@ -97,7 +97,7 @@ def _write_requests(title: str, run: "Run", out: Path) -> None:
 
 def _write_steps(title: str, steps: "Steps", out: Path) -> None:
     from bros_sim.calibration.step_rows import write_steps
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     if not steps.rows:
         raise InputError(f"{out}: not written: the files hold no usable iteration", *steps.notes)

@@ -47,7 +47,7 @@ def measure(
     from bros_sim.calibration.model_config import read_model_config
     from bros_sim.calibration.shapes import read_shapes
     from bros_sim.calibration.step_rows import write_steps
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     for path in (out, *([copies] if copies else [])):
         require_csv(path)

@@ -32,7 +32,7 @@ def plan(
     from bros_sim.calibration.gpus import find_gpu
     from bros_sim.calibration.model_config import read_model_config
     from bros_sim.calibration.shapes import write_shapes
-    from bros_sim.workload.atomic import keep_source
+    from bros_sim.core.atomic import keep_source
 
     keep_source(model, out)
     dims = read_model_config(model)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from bros_sim.calibration.fit import Fit
 from bros_sim.calibration.fit_errors import error_pct
 from bros_sim.calibration.step_rows import KINDS, kinds_of
+from bros_sim.core.atomic import written
 from bros_sim.plots import style
-from bros_sim.workload.atomic import written
 
 FITTED = "#bbbbbb"
 HEIGHT_IN = 2.3

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bros_sim.cli.faults import FAILED, INTERRUPTED, say
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 if TYPE_CHECKING:
     from bros_sim.collect import Capacity

@@ -31,7 +31,7 @@ def timeline(
 
     Example: `bros-sim timeline results/quickstart --point 1 --window 60:70`
     """
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
     from bros_sim.store import open_results, replace_file
     from bros_sim.timeline import chrome_trace
 
@@ -64,7 +64,7 @@ def _span(window: str | None) -> "Span":
     Raises:
         InputError: It is not two times, the first before the second.
     """
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
     from bros_sim.timeline import Span
 
     start, colon, end = (window or ":").partition(":")
@@ -83,7 +83,7 @@ def _suffix(window: str | None) -> str:
 
 
 def _timing(point: "PointResult") -> "Timing | None":
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
     from bros_sim.experiment.build import read_point
     from bros_sim.store import RESOLVED
     from bros_sim.timeline.iterations import timing_of

@@ -117,7 +117,7 @@ def convert(
 
     Example: `bros-sim trace convert AzureLLMInferenceTrace_conv.csv conv.parquet`
     """
-    from bros_sim.workload.atomic import keep_source
+    from bros_sim.core.atomic import keep_source
     from bros_sim.workload.convert import write_trace
     from bros_sim.workload.traces import read_trace, within
 
@@ -203,7 +203,7 @@ def _report(trace: "Trace", out: Path) -> None:
 
 
 def _twin(name: str) -> Any:  # noqa: ANN401 - a Twin, imported late
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
     from bros_sim.workload.twin_file import is_twin, load_twin
     from bros_sim.workload.twins import twin_paths, why_no_twin
 
@@ -234,7 +234,7 @@ def _sample(name: str) -> "Trace":
 
 
 def _check_picture(path: Path) -> None:
-    from bros_sim.errors import InputError
+    from bros_sim.core.errors import InputError
 
     if path.suffix.lower() not in {".png", ".svg", ".pdf"}:
         raise InputError(f"--plot {path}: the name must end in .png, .svg or .pdf")

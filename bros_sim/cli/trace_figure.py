@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bros_sim.workload.atomic import written
+from bros_sim.core.atomic import written
 from bros_sim.workload.traces import Trace
 
 

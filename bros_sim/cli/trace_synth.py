@@ -5,11 +5,11 @@ from typing import Annotated, Any, TypeVar
 
 from bros_sim.config import decode, parse
 from bros_sim.config.components import Kinds, Strict
-from bros_sim.errors import InputError
-from bros_sim.request import ServiceClass
+from bros_sim.core.atomic import keep_source
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import ServiceClass
 from bros_sim.workload import ARRIVALS, LENGTHS
 from bros_sim.workload.arrivals import Poisson
-from bros_sim.workload.atomic import keep_source
 from bros_sim.workload.convert import synthesise, write_trace
 from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.replay import TwinArrivals

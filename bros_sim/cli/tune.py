@@ -19,7 +19,7 @@ from bros_sim.cli.run import (
     WorkersOption,
     read_experiment,
 )
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 EXTRA = "tune needs the extra: pip install 'bros-sim[opt]'"
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from bros_sim.config import components, messages
 from bros_sim.config.documents import Data, Document, PathKey, get_step, has_step, show_path
 from bros_sim.config.yaml_text import override, parse, read_yaml
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 __all__ = ["Data", "Document", "PathKey", "decode", "override", "parse", "read_yaml", "show_path"]
 

@@ -34,7 +34,7 @@ from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
 
 from bros_sim.config.messages import fault, finished, nearest, shown
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 __all__ = ["Kinds", "Strict", "build", "load_class", "model_of", "nearest", "plain"]
 

@@ -8,7 +8,7 @@ from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from bros_sim.config.documents import Data, Document, PathKey, show_path
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 MAX_VALUES = 200_000
 """Values in one document, aliases written out: far above honest use, far below an alias bomb."""

@@ -14,7 +14,7 @@ from typing import Any
 from bros_sim.config import Data, Document, decode, show_path
 from bros_sim.config.messages import MISSING
 from bros_sim.config.yaml_write import yaml_text
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment.build import draw_model, latency_model
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs

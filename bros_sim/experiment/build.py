@@ -10,8 +10,9 @@ import numpy as np
 
 from bros_sim.cluster import simulate
 from bros_sim.config import decode, parse
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import Slo
 from bros_sim.decision_log import DecisionLog
-from bros_sim.errors import InputError
 from bros_sim.experiment import schema
 from bros_sim.experiment.truth import Model, Truth, truth_of
 from bros_sim.latency.base import LatencyModel
@@ -19,7 +20,6 @@ from bros_sim.latency.noise import StepNoise
 from bros_sim.latency.profile import Profile, load_profile, profile_path
 from bros_sim.log import RunLog, RunTables
 from bros_sim.replica import Replica
-from bros_sim.request import Slo
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.workload.prefixes import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build

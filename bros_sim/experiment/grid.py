@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment.sweep import Sweep
 
 MAX_POINTS = 100_000

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment.schema import Experiment, router_of
 from bros_sim.experiment.truth import truth_of
 from bros_sim.kv import KV_MANAGERS

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from bros_sim.config import Document, PathKey
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment.build import draw_model, latency_model, noise_of
 from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import Model, truth_of

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Len
 from pydantic import Field, create_model, model_validator
 
-from bros_sim.clock import HORIZON_S
 from bros_sim.config.components import Kinds, Strict, model_of
 from bros_sim.config.messages import MISSING, fault
+from bros_sim.core.clock import HORIZON_S
+from bros_sim.core.request import ServiceClass
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
@@ -18,7 +19,6 @@ from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.profile import DEFAULT_PROFILE
-from bros_sim.request import ServiceClass
 from bros_sim.routers import ROUTERS
 from bros_sim.routers.base import Router
 from bros_sim.schedulers import SCHEDULERS

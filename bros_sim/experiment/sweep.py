@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 
 from bros_sim.config.components import Strict
 from bros_sim.config.messages import fault, shown, together
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.measures import Measure, Width
 
 MAX_VALUES = 10_000

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment.build import stream_of
 from bros_sim.experiment.inputs import files_of
 from bros_sim.experiment.schema import Experiment, Stream

@@ -27,11 +27,11 @@ from typing import Annotated, NamedTuple
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.errors import LawBroken
+from bros_sim.core.errors import LawBroken
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
 from bros_sim.kv.base import Copy, Direction
 from bros_sim.kv.paged import PagedKV
-from bros_sim.request import ServiceClass
 
 
 class SavedBlock(NamedTuple):

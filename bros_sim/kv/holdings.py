@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
-from bros_sim.request import ServiceClass
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.errors import LawBroken
+from bros_sim.core.errors import LawBroken
 from bros_sim.job import JobView
 from bros_sim.kv.base import Copy
 from bros_sim.kv.cpu_store import CpuStore

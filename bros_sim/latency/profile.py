@@ -12,7 +12,8 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from bros_sim.config import decode, read_yaml
 from bros_sim.config.messages import nearest
-from bros_sim.errors import InputError
+from bros_sim.core.data_files import data_path
+from bros_sim.core.errors import InputError
 from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.layers import Layers
@@ -21,7 +22,6 @@ from bros_sim.latency.link import HostLink
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.table import Table
 from bros_sim.latency.uncertainty import Uncertainty
-from bros_sim.resources import data_path
 
 DEFAULT_PROFILE = "a100-80gb/llama-3-8b-tp1"
 

@@ -5,8 +5,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from bros_sim.core.request import Request
 from bros_sim.job import JobView
-from bros_sim.request import Request
 
 
 class ReplicaLoad(Protocol):

@@ -9,8 +9,8 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
+from bros_sim.core.request import Request, Slo
 from bros_sim.job import JobView
-from bros_sim.request import Request, Slo
 from bros_sim.routers.base import AnyCluster, ReplicaLoad
 
 

@@ -7,9 +7,9 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
-from bros_sim.request import ServiceClass
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 RtEntry = tuple[float, int, JobView]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import accumulate, islice, takewhile
 from typing import ClassVar
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
 from bros_sim.latency.base import StepShape
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.base import UNTIL_EVENT, ReplicaView
 from bros_sim.schedulers.notes import BUDGET, DEADLINE, Note
 from bros_sim.schedulers.ordered import OrderedScheduler

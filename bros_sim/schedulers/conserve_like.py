@@ -28,8 +28,8 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Gt, Le
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.co_serving import CoServingScheduler
 
 

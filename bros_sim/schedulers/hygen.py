@@ -27,8 +27,8 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.base import ReplicaView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 from bros_sim.schedulers.hygen_queue import PrefixQueue

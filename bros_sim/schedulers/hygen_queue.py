@@ -2,8 +2,8 @@
 
 from collections.abc import Hashable, Iterator
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.queues import Rank, RankedQueue
 
 

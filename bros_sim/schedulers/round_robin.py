@@ -27,9 +27,9 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
 from bros_sim.kv.base import KVManager
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.base import Plan, ReplicaView
 from bros_sim.schedulers.notes import (
     AFTER_PREEMPTION,

@@ -17,8 +17,8 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import JobView
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.ordered_step import Step
 from bros_sim.schedulers.queues import Rank

@@ -29,9 +29,9 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
+from bros_sim.core.request import Slo
 from bros_sim.job import JobView
 from bros_sim.latency.base import StepShape
-from bros_sim.request import Slo
 from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.lengths_seen import LengthsSeen

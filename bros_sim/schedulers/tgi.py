@@ -35,7 +35,7 @@ import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Le
 
-from bros_sim.errors import LawBroken
+from bros_sim.core.errors import LawBroken
 from bros_sim.job import JobView
 from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.schedulers.notes import EVERY_SECOND, PROMPTS_FIRST, TOO_FEW, Note

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.clock import on_grid
+from bros_sim.core.clock import on_grid
 from bros_sim.experiment.build import latency_model, noise_of, profile_of
 from bros_sim.experiment.schema import PointSpec
 from bros_sim.experiment.truth import truth_of

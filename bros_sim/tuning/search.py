@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError, RunStopped
+from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.measures import Measure, Target
 from bros_sim.metrics.capacity import ROUNDING
 from bros_sim.results import PointResult

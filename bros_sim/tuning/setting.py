@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bros_sim.config import Data, Document
 from bros_sim.config.messages import nearest
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded
 from bros_sim.experiment.seeds import alone_with_seed, with_seed
 from bros_sim.measures import Measure

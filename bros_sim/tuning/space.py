@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from bros_sim.config import Data, parse
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 FORMS = "write PATH=LOW..HIGH, PATH=LOW..HIGH:log or PATH=A,B,C"
 ENDS = re.compile(r"(?P<low>[^,:]+?)\.\.(?P<high>[^,:]+)(?P<log>:log)?")

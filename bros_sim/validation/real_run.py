@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 COUNTS = ("prompt_tokens", "output_tokens")
 TIMES = ("arrival_s", "first_token_s", "last_token_s")

@@ -13,7 +13,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.renewal import (
     check_count,
     gamma_epochs,

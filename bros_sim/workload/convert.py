@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bros_sim.errors import InputError
-from bros_sim.request import Request
-from bros_sim.workload.atomic import written
+from bros_sim.core.atomic import written
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import Request
 from bros_sim.workload.streams import OpenLoop, Stream, build
 from bros_sim.workload.traces import ReadCounts, Trace
 

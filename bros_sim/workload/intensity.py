@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.renewal import check_count, poisson_epochs
 
 MAX_SEGMENTS = 5_000_000

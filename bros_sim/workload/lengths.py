@@ -13,7 +13,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.traces import Trace, read_trace
 from bros_sim.workload.twin_file import is_twin, load_twin
 from bros_sim.workload.twins import Twin, check_choice, twin_path

@@ -9,7 +9,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import Rate, Times
 from bros_sim.workload.intensity import MAX_SEGMENTS, StepRate
 from bros_sim.workload.renewal import check_count

@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.request import Request
+from bros_sim.core.request import Request
 
 QUANTILES = np.linspace(0, 1, 21)
 LENGTH_CLASSES = 8

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 MAX_EPOCHS = 20_000_000
 """Most arrivals of one stream; more would exhaust the memory long before the run ends."""

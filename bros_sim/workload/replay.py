@@ -10,7 +10,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import Rate, Times
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.policy import Dequantise, ZeroTokens

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
-from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.workload.arrivals import Bag, Clients, OpenArrivals
 from bros_sim.workload.caps import Headroom, MaxTokens
 from bros_sim.workload.lengths import Empirical, LengthModel, Pairs

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.clock import HORIZON_S
-from bros_sim.errors import InputError
-from bros_sim.request import ServiceClass
+from bros_sim.core.clock import HORIZON_S
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import ServiceClass
 from bros_sim.workload.policy import (
     Dequantise,
     ZeroTokens,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
-from bros_sim.workload.atomic import written
+from bros_sim.core.atomic import written
+from bros_sim.core.errors import InputError
 from bros_sim.workload.histogram import Bins, JointHistogram
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.prefixes import PrefixModel

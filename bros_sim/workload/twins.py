@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bros_sim.errors import InputError
-from bros_sim.resources import data_path
+from bros_sim.core.data_files import data_path
+from bros_sim.core.errors import InputError
 from bros_sim.workload.histogram import JointHistogram
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.prefixes import PrefixModel

@@ -12,7 +12,7 @@ from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.kernels_dense import is_tied, mlp_matrices
 from bros_sim.calibration.models import find_model, model_slug
 from bros_sim.calibration.profiles import Target, write_profile
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.base import StepShape
 from bros_sim.latency.profile import load_profile, profile_ids
 from bros_sim.latency.roofline import Roofline

@@ -9,7 +9,7 @@ from bros_sim.calibration.fit_design import coefficients_of, predict_s
 from bros_sim.calibration.fit_errors import error_pct, fit_error
 from bros_sim.calibration.fit_hybrid import fit_hybrid, knots_of
 from bros_sim.calibration.fit_solve import covariance_factors
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.terms import Validity
 from bros_sim.latency.uncertainty import Uncertainty
 

@@ -12,7 +12,7 @@ from bros_sim.calibration.importers import FORMATS, Options, import_files
 from bros_sim.calibration.importers.content import read_content
 from bros_sim.calibration.model_config import read_model_config
 from bros_sim.cli import app
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 DATA = Path(__file__).parents[1] / "data" / "imports"
 STEPS = (

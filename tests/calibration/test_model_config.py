@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bros_sim.calibration.model_config import read_model_config
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.profile import load_profile
 
 LLAMA = {

@@ -10,7 +10,7 @@ from bros_sim.calibration.model_config import read_model_config
 from bros_sim.calibration.plan import BLOCK_SIZE, plan, room_on, spread
 from bros_sim.calibration.shapes import read_shapes, write_shapes
 from bros_sim.cli import app
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.profile import Gpu, load_profile
 
 DATA = Path(__file__).parents[1] / "data" / "imports"

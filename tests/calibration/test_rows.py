@@ -14,7 +14,7 @@ from bros_sim.calibration.step_rows import (
     steps_frame,
     write_steps,
 )
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency.base import StepShape
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.profile import load_profile

@@ -191,8 +191,8 @@ EDITS = {
     ),
     "class path to a class that is no scheduler": (
         "{kind: vllm}",
-        "{kind: 'bros_sim.request:Slo'}",
-        "17:28: systems.FCFS.scheduler.kind: bros_sim.request:Slo is no scheduler: it has no",
+        "{kind: 'bros_sim.core.request:Slo'}",
+        "17:28: systems.FCFS.scheduler.kind: bros_sim.core.request:Slo is no scheduler: it has no",
     ),
     "wrong class": (
         "class: rt",

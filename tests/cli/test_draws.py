@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bros_sim.config import override, parse
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
 from bros_sim.experiment.build import estimate_of, profile_of, read_point, run_point
 from bros_sim.experiment.truth import truth_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bros_sim.cli.listing import What, exactness
-from bros_sim.resources import data_path
+from bros_sim.core.data_files import data_path
 
 SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
 ROOT = data_path("experiments").parent

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from bros_sim.config import parse
-from bros_sim.errors import RunStopped
+from bros_sim.core.errors import RunStopped
 from bros_sim.experiment import load
 from bros_sim.runner import Outcome, run_points
 from bros_sim.schedulers.vllm import VllmScheduler

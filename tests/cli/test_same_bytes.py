@@ -6,8 +6,8 @@ Shortened in every `make test`, in full in `make test-all`.
 import pytest
 
 from bros_sim.config import override, read_yaml
+from bros_sim.core.data_files import data_path
 from bros_sim.experiment import load
-from bros_sim.resources import data_path
 from bros_sim.results import REQUESTS, STEPS, ResultSet
 from bros_sim.runner import LocalWorkers, run_points
 from bros_sim.store import Store

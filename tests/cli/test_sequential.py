@@ -11,7 +11,7 @@ from scipy import stats
 
 import bros_sim as bs
 from bros_sim.config import override, parse
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
 from bros_sim.experiment.seeds import grid_point, with_seeds
 from bros_sim.measures import Measure, Width

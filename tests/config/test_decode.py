@@ -12,7 +12,7 @@ from pydantic import Field
 from bros_sim.config import decode, parse
 from bros_sim.config.components import Kinds, Strict
 from bros_sim.config.parameters import Parameter, parameters
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 
 @dataclass(frozen=True)

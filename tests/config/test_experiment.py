@@ -3,7 +3,7 @@
 import pytest
 
 from bros_sim.config import override, parse
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
 from bros_sim.experiment.build import estimate_of, facts, latency_model, profile_of, read_point
 from bros_sim.latency.hybrid import Hybrid

@@ -3,7 +3,7 @@
 import pytest
 
 from bros_sim.config import override, parse, read_yaml
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 DEEP = "[" * 200 + "]" * 200
 BOMB = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8]\n" + "".join(

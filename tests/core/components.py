@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from bros_sim.request import Request, ServiceClass, Slo
+from bros_sim.core.request import Request, ServiceClass, Slo
 
 SMALL: dict[str, st.SearchStrategy[Any]] = {
     "num_gpu_blocks": st.integers(12, 60),

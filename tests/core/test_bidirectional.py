@@ -8,10 +8,10 @@ import pytest
 from simulations import make_request
 from slot_model import SlotModel
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import Job
 from bros_sim.kv.base import Direction
 from bros_sim.kv.bidirectional import BidirectionalKV
-from bros_sim.request import ServiceClass
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 

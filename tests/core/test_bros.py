@@ -4,9 +4,9 @@ import pytest
 from bros_steps import BE, PER_TOKEN, bros, replica_with, step, submit
 from simulations import make_request, run
 
+from bros_sim.core.request import Slo
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
-from bros_sim.request import Slo
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 

@@ -8,10 +8,10 @@ import pytest
 from bros_steps import BE, RT, bros, replica_with, step, submit
 from simulations import UNEVEN, make_request, run
 
+from bros_sim.core.request import Slo
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.request import Slo
 from bros_sim.schedulers import bros_best_effort, bros_replacement
 from bros_sim.schedulers.bros_offers import Offers
 from bros_sim.workload.streams import ClosedLoop, OpenLoop

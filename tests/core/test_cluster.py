@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from simulations import ONE_SECOND, UNEVEN, make_replica, make_request, run
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import Job
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.log import RunLog
-from bros_sim.request import ServiceClass
 from bros_sim.routers.qlm import QlmLike
 from bros_sim.routers.routing import LeastLoaded, RandomRouter, RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler

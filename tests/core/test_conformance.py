@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from bros_sim.cli.conformance import app
 from bros_sim.conformance import compare, find_logs
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 LOGS = find_logs(Path(__file__).parents[1] / "data" / "vllm_decisions")
 

@@ -8,12 +8,12 @@ import pytest
 from checkpoint_model import CheckpointModel
 from simulations import UNEVEN, make_replica, make_request, run
 
-from bros_sim.errors import LawBroken
+from bros_sim.core.errors import LawBroken
+from bros_sim.core.request import ServiceClass
 from bros_sim.job import Job
 from bros_sim.kv.base import Direction
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV, SavedBlock
 from bros_sim.kv.paged import PagedKV
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.vllm import VllmScheduler
 
 RT, BE = ServiceClass.RT, ServiceClass.BE

@@ -5,7 +5,7 @@ import pytest
 from simulations import ONE_SECOND, make_replica, make_request, run
 
 from bros_sim.config import parse
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
 from bros_sim.job import Job
 from bros_sim.kv.kunserve_like import KunserveLikeKV

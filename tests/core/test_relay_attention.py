@@ -7,7 +7,7 @@ import pytest
 from simulations import make_replica, make_request, run
 
 from bros_sim.config import parse
-from bros_sim.errors import InputError, LawBroken
+from bros_sim.core.errors import InputError, LawBroken
 from bros_sim.experiment import load
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.pool import Block

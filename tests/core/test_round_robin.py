@@ -3,9 +3,9 @@
 import pytest
 from simulations import make_replica, make_request, run
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.kv.paged import PagedKV
 from bros_sim.metrics.tokens import token_rows
-from bros_sim.request import ServiceClass
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
 
 RT, BE = ServiceClass.RT, ServiceClass.BE

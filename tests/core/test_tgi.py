@@ -8,11 +8,11 @@ import pytest
 from simulations import make_replica, make_request, run
 from tgi_model import Asked, Tgi
 
-from bros_sim.errors import InputError, LawBroken
+from bros_sim.core.errors import InputError, LawBroken
+from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.job import Job
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.request import Request, ServiceClass, Slo
 from bros_sim.schedulers.tgi import TgiScheduler
 from bros_sim.schedulers.tgi_queue import TgiQueue
 from tests.cli.conftest import EXPERIMENT

@@ -8,7 +8,7 @@ import sys
 import pytest
 from doc_blocks import ROOT, blocks
 
-from bros_sim.resources import data_path
+from bros_sim.core.data_files import data_path
 
 TWIN = data_path("traces") / "azure-conv.json"
 REAL_RUN = (

@@ -5,7 +5,7 @@ from doc_blocks import DOCUMENTS, ROOT, blocks, inline_code
 
 from bros_sim.cli.figures import read_figures
 from bros_sim.config import parse
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
 
 BASE = {

@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from bros_sim.calibration.samples import sample_shapes
 from bros_sim.config.components import plain
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.base import StepShape
 from bros_sim.latency.hybrid import Hybrid

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bros_sim.core.request import Slo
 from bros_sim.log import RunTables
-from bros_sim.request import Slo
 
 NAN = float("nan")
 

@@ -10,10 +10,10 @@ from counting import calls_of
 from metric_runs import build, step
 
 from bros_sim import metrics
+from bros_sim.core.request import Slo
 from bros_sim.log import RunTables
 from bros_sim.metric_table import LATENCIES, METRICS, P999_FROM, STATISTICS
 from bros_sim.metrics.usage import extrapolated_share, kv_usage
-from bros_sim.request import Slo
 
 
 def summarise(tables, **options):

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from bros_sim import plots
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.plots import FigureSpec, style
 from bros_sim.plots.spec import KEYS
 

@@ -19,7 +19,7 @@ from benchmarks.rivals.places import LOADS, PLACES
 from benchmarks.rivals.report import document
 from bros_sim.cli import app
 from bros_sim.config import read_yaml
-from bros_sim.resources import data_path
+from bros_sim.core.data_files import data_path
 
 ROOT = data_path("experiments").parent
 FILE = ROOT / "experiments" / "rivals.yaml"

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from simulations import make_replica, make_request, run
 
+from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.kv.paged import PagedKV
 from bros_sim.metrics.tokens import token_rows
-from bros_sim.request import ServiceClass, Slo
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 

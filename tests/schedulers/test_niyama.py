@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from plan_by_plan import BE, PER_TOKEN, Scripted
 from simulations import UNEVEN, make_replica, make_request, run
 
+from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.job import JobView
 from bros_sim.kv.paged import PagedKV
-from bros_sim.request import ServiceClass, Slo
 from bros_sim.schedulers.base import ReplicaView
 from bros_sim.schedulers.niyama import NiyamaScheduler
 from bros_sim.schedulers.niyama_slack import DecodeSlack

@@ -3,7 +3,7 @@
 import pytest
 from scripted import ask, column, firsts, iterations, play
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.schedulers.orca import OrcaScheduler
 from tests.cli.conftest import EXPERIMENT

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from watched import BE, ask, column, watch
 
+from bros_sim.core.request import Slo
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.request import Slo
 from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.slos_serve_like import SlosServeLikeScheduler
 

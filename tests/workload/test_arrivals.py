@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload import ARRIVALS
 from bros_sim.workload.arrivals import Bag, Constant, Gamma, Poisson, Weibull
 from bros_sim.workload.modulated import Diurnal, Mmpp, OnOff, Piecewise

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bros_sim.errors import InputError
-from bros_sim.request import ServiceClass
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import ServiceClass
 from bros_sim.workload.arrivals import Clients, Poisson
 from bros_sim.workload.lengths import Fixed, Uniform
 from bros_sim.workload.prompts import Refrag

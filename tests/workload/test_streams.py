@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from counting import calls_of
 
-from bros_sim.errors import InputError
-from bros_sim.request import ServiceClass, Slo
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.workload.arrivals import Bag, Clients, Poisson
 from bros_sim.workload.caps import Exact, FixedCap, Headroom
 from bros_sim.workload.lengths import (

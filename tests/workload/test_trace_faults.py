@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.traces import read_trace
 
 C = "arrival_s,prompt_tokens,output_tokens\n"

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from bros_sim.request import ServiceClass
+from bros_sim.core.request import ServiceClass
 from bros_sim.workload.policy import dequantised
 from bros_sim.workload.readers import TRACES
 from bros_sim.workload.traces import read_trace, within

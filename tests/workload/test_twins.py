@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.histogram import JointHistogram
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.replay import TwinArrivals

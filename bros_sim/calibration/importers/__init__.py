@@ -20,7 +20,7 @@ from bros_sim.calibration.importers.vllm_latency import (
     read_latency,
 )
 from bros_sim.calibration.importers.vllm_serve import is_serve, read_serve
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 __all__ = ["FORMATS", "Format", "Options", "Run", "Runs", "Steps", "import_files"]
 

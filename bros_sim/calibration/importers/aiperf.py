@@ -14,7 +14,7 @@ from bros_sim.calibration.checked_json import Foreign, capped, checked
 from bros_sim.calibration.importers.base import Options, Run, Runs
 from bros_sim.calibration.importers.content import Content, Record
 from bros_sim.calibration.request_rows import RequestRow
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 NS = 1e-9

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bros_sim.calibration.checked_json import parse_json, read_text
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from bros_sim.calibration.checked_json import Foreign, capped, checked
 from bros_sim.calibration.importers.base import Options, Run, Runs
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.request_rows import RequestRow
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 
 def _moment(flat: str, *names: str) -> Any:  # noqa: ANN401 - pydantic's own type of a field

@@ -15,7 +15,7 @@ from bros_sim.calibration.checked_json import Foreign, capped, checked
 from bros_sim.calibration.importers.base import Options, Run, Runs
 from bros_sim.calibration.importers.content import Content, Record
 from bros_sim.calibration.request_rows import RequestRow
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 Seconds = Annotated[float, Field(ge=0)]
 Tokens = Annotated[int, Field(ge=0)]

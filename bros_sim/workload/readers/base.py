@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.request import ServiceClass
+from bros_sim.core.request import ServiceClass
 from bros_sim.workload.readers.source import Head, Source
 
 NO_TOKENS = np.zeros(0, np.int64)

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
-from bros_sim.request import ServiceClass
+from bros_sim.core.errors import InputError
+from bros_sim.core.request import ServiceClass
 from bros_sim.workload.readers.base import Rows, Window
 from bros_sim.workload.readers.cells import (
     NOT_STATED,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 from bros_sim.workload.readers.source import MAX_FAULTS, Source
 
 MAX_TOKENS = 10**9

@@ -9,6 +9,6 @@ def data_path(kind: str) -> Path:
     An installed wheel carries it inside the package (``bros_sim/_data``); in a source checkout it
     is the top-level folder beside the package.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "_data" / kind
     return installed if installed.is_dir() else package.parent / kind

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bros_sim.errors import InputError
+from bros_sim.core.errors import InputError
 
 
 def keep_source(source: Path, out: Path) -> None:
