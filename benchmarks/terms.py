@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.hybrid import Hybrid, PrefillAttention
 from bros_sim.latency.profile import load_profile
 from bros_sim.latency.terms import PerSequence

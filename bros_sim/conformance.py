@@ -14,12 +14,12 @@ from typing import Any
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
-from bros_sim.job import Job, JobView
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.record import RunLog
+from bros_sim.engine.sequence import Job, JobView
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.log import RunLog
-from bros_sim.replica import Replica
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 
 ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))

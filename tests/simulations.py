@@ -5,13 +5,13 @@ from typing import Any
 
 from bros_sim.cluster import simulate
 from bros_sim.core.request import Request, ServiceClass, Slo
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.link import HostLink
+from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.latency.link import HostLink
-from bros_sim.log import RunLog, RunTables
-from bros_sim.replica import Replica
 from bros_sim.routers.routing import RoundRobin
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.profile import load_profile
 
 BLOCK = 16

@@ -8,7 +8,7 @@ import numpy as np
 from bros_sim.calibration.gpus import KNOWN_GPUS
 from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.samples import sample_shapes
-from bros_sim.latency.base import LatencyModel, StepShape
+from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.profile import BYTES, Profile
 from bros_sim.latency.terms import MS, Validity

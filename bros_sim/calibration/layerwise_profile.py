@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from bros_sim.calibration.layerwise import LayerTables, fit_mixing, fit_tail, read_layer_tables
 from bros_sim.config import decode, read_yaml
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.layers import Layers
 from bros_sim.latency.profile import Engine, ModelShape
 from bros_sim.latency.terms import PerSequence, TokenCurve, Validity

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.calibration.step_rows import step_row, steps_frame
-from bros_sim.latency.base import LatencyModel, StepShape
+from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.latency.terms import Validity
 
 LONGEST_KV = 8192

@@ -11,7 +11,7 @@ from pydantic import Field
 from bros_sim.calibration.checked_json import Foreign, capped, checked, parse_json, read_text
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 
 Count = Annotated[int, Field(ge=1)]
 

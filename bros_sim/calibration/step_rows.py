@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from bros_sim.calibration.checked_json import read_text
 from bros_sim.calibration.csv_files import write_csv
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 
 Floats = NDArray[np.float64]
 Kind = Literal["prefill", "decode", "mixed"]

@@ -96,7 +96,7 @@ def _summary(profile: "Profile") -> dict[str, object]:
 def _facts(profile: "Profile") -> dict[str, object]:
     """The file's content, what follows from it, and a few iteration times to judge it by."""
     from bros_sim.config.components import plain
-    from bros_sim.latency.base import StepShape
+    from bros_sim.engine.latency_model import StepShape
 
     model = profile.models.by_kind()[profile.default_model]
     times = {

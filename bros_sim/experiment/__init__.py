@@ -15,6 +15,7 @@ from bros_sim.config import Data, Document, decode, show_path
 from bros_sim.config.messages import MISSING
 from bros_sim.config.yaml_write import yaml_text
 from bros_sim.core.errors import InputError
+from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.experiment.build import draw_model, latency_model
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
@@ -23,7 +24,6 @@ from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.experiment.truth import truth_of
-from bros_sim.latency.base import LatencyModel
 from bros_sim.latency.profile import Profile
 
 VERSION = 2

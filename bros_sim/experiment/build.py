@@ -12,15 +12,15 @@ from bros_sim.cluster import simulate
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Slo
-from bros_sim.decision_log import DecisionLog
+from bros_sim.engine.decision_log import DecisionLog
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.latency_model import LatencyModel
+from bros_sim.engine.noise import StepNoise
+from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.experiment import schema
 from bros_sim.experiment.truth import Model, Truth, truth_of
-from bros_sim.latency.base import LatencyModel
-from bros_sim.latency.noise import StepNoise
 from bros_sim.latency.profile import Profile, load_profile, profile_path
-from bros_sim.log import RunLog, RunTables
-from bros_sim.replica import Replica
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.workload.prefixes import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
 

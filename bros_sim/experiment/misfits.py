@@ -6,14 +6,14 @@ from typing import Any
 
 from bros_sim.config import Document, PathKey
 from bros_sim.core.errors import InputError
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.experiment.build import draw_model, latency_model, noise_of
 from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import Model, truth_of
-from bros_sim.kv.base import KVManager
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.kv.paged import PagedKV
-from bros_sim.latency.base import LatencyModel, StepShape
 from bros_sim.latency.profile import Profile
 from bros_sim.schedulers import NEVER_PREEMPT
 

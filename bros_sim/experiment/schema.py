@@ -10,10 +10,11 @@ from bros_sim.config.components import Kinds, Strict, model_of
 from bros_sim.config.messages import MISSING, fault
 from bros_sim.core.clock import HORIZON_S
 from bros_sim.core.request import ServiceClass
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.scheduler import Scheduler
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
-from bros_sim.kv.base import KVManager
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
@@ -22,7 +23,6 @@ from bros_sim.latency.profile import DEFAULT_PROFILE
 from bros_sim.routers import ROUTERS
 from bros_sim.routers.base import Router
 from bros_sim.schedulers import SCHEDULERS
-from bros_sim.schedulers.base import Scheduler
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.tgi import PREFILL_TOKENS, TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler

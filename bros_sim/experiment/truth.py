@@ -17,8 +17,8 @@ from pydantic_core import core_schema as schemas
 
 from bros_sim.config.components import Kinds, Strict, build
 from bros_sim.config.messages import fault, together
+from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.base import LatencyModel
 
 KINDS = Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)
 Model = LatencyModel | type[LatencyModel] | None

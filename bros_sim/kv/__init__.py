@@ -1,6 +1,6 @@
 """KV managers: who holds which KV blocks of a replica."""
 
-from bros_sim.kv.base import KVManager
+from bros_sim.engine.kv_cache import KVManager
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV

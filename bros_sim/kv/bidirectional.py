@@ -13,8 +13,8 @@ from annotated_doc import Doc
 from annotated_types import Ge
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.job import JobView
-from bros_sim.kv.base import Copy
+from bros_sim.engine.kv_cache import Copy
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.holdings import Holding

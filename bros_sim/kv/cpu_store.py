@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence, Set
 from functools import partial
 
-from bros_sim.job import JobView
-from bros_sim.kv.base import Copy, Direction
+from bros_sim.engine.kv_cache import Copy, Direction
+from bros_sim.engine.sequence import JobView
 
 
 class CpuStore:

@@ -29,8 +29,8 @@ from annotated_types import Ge
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
-from bros_sim.kv.base import Copy, Direction
+from bros_sim.engine.kv_cache import Copy, Direction
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.paged import PagedKV
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Le
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.paged import PagedKV
 
 

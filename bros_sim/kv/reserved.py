@@ -19,8 +19,8 @@ from annotated_doc import Doc
 from annotated_types import Ge
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.job import JobView
-from bros_sim.kv.base import Copy
+from bros_sim.engine.kv_cache import Copy
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.journal import Journal
 
 

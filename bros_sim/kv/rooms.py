@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.holdings import Holding, SharedBlock
 from bros_sim.kv.sharing import PreemptionTable

@@ -9,7 +9,7 @@ jobs share, or that lost best-effort tokens, are objects; all others follow from
 import sys
 from collections.abc import Iterator, Sequence
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.holdings import Holding, SharedBlock
 from bros_sim.kv.journal import Journal

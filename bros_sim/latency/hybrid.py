@@ -8,7 +8,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.terms import (
     EVERYWHERE,
     MS,

@@ -14,11 +14,11 @@ from bros_sim.config import decode, read_yaml
 from bros_sim.config.messages import nearest
 from bros_sim.core.data_files import data_path
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import LatencyModel
+from bros_sim.engine.latency_model import LatencyModel
+from bros_sim.engine.link import HostLink
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.layers import Layers
 from bros_sim.latency.linear import Linear
-from bros_sim.latency.link import HostLink
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.table import Table
 from bros_sim.latency.uncertainty import Uncertainty

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_doc import Doc
 from numpy.typing import NDArray
 
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.terms import (
     EVERYWHERE,
     MS,

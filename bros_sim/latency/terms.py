@@ -12,7 +12,7 @@ from annotated_doc import Doc
 from annotated_types import Ge
 from numpy.typing import NDArray
 
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 
 MS = 1e-3
 """Seconds in a millisecond."""

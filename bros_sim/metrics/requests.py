@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.log import RunTables
+from bros_sim.engine.record import RunTables
 from bros_sim.metrics.gaps import longest_gaps
 from bros_sim.metrics.tokens import Bools, Floats, token_rows, tokens_on_time
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bros_sim.log import RunTables
+from bros_sim.engine.record import RunTables
 from bros_sim.metric_table import LATENCIES, METRICS, P999_FROM, STATISTICS
 from bros_sim.metrics.gaps import GapPool
 from bros_sim.metrics.requests import (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.log import RESIDENCY_COLUMNS, RunTables
+from bros_sim.engine.record import RESIDENCY_COLUMNS, RunTables
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bros_sim.log import RunTables
+from bros_sim.engine.record import RunTables
 from bros_sim.metrics.requests import floats
 from bros_sim.metrics.tokens import Floats
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from bros_sim.core.request import Request
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 
 class ReplicaLoad(Protocol):

@@ -1,6 +1,6 @@
 """Schedulers: what each iteration of a replica computes."""
 
-from bros_sim.schedulers.base import Scheduler
+from bros_sim.engine.scheduler import Scheduler
 from bros_sim.schedulers.bros import BrosScheduler
 from bros_sim.schedulers.conserve_like import ConserveLikeScheduler
 from bros_sim.schedulers.edf import EdfScheduler

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import Plan, ReplicaView
+from bros_sim.engine.scheduler import Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.bros_batch import Batch
 from bros_sim.schedulers.bros_memory import BrosMemory
 from bros_sim.schedulers.bros_notes import BrosNotes

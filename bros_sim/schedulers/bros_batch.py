@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bros_sim.job import JobView
-from bros_sim.kv.base import KVManager
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import ReplicaView
-from bros_sim.schedulers.estimate import Estimate
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 
 
 class Work(NamedTuple):

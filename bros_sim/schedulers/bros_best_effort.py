@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.bros_batch import Work
 from bros_sim.schedulers.bros_offers import Offers
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.bros_batch import Batch
 from bros_sim.schedulers.bros_notes import BrosNotes
 from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from bros_sim.job import JobView
+from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, REPLACED, Note
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.bros_batch import Batch
 from bros_sim.schedulers.bros_queues import RT, BrosQueues
-from bros_sim.schedulers.notes import BATCH_CAP, DEADLINE, MEMORY, REPLACED, Note
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.bros_batch import Batch, Work
 from bros_sim.schedulers.bros_memory import BrosMemory
 from bros_sim.schedulers.bros_notes import BrosNotes

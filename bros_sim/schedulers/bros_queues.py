@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
-from bros_sim.kv.base import KVManager
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.sequence import JobView
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 RtEntry = tuple[float, int, JobView]

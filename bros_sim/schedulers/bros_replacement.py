@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from operator import itemgetter
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.bros_queues import BE, RtEntry
 from bros_sim.schedulers.bros_selection import Selection
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.bros_batch import Batch
 from bros_sim.schedulers.bros_best_effort import best_effort
 from bros_sim.schedulers.bros_offers import Offers

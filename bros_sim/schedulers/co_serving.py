@@ -15,10 +15,10 @@ from itertools import accumulate, islice, takewhile
 from typing import ClassVar
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import UNTIL_EVENT, ReplicaView
-from bros_sim.schedulers.notes import BUDGET, DEADLINE, Note
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
+from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.ordered_step import Step
 from bros_sim.schedulers.queues import Rank

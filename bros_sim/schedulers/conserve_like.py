@@ -29,7 +29,7 @@ from annotated_doc import Doc
 from annotated_types import Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 
 

@@ -4,7 +4,7 @@ from bisect import insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.queues import Rank, RankedQueue
 
 

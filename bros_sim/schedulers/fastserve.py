@@ -30,11 +30,11 @@ from typing import Annotated, ClassVar
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
-from bros_sim.job import JobView
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.feedback import FeedbackQueues
-from bros_sim.schedulers.notes import BATCH_CAP, BUDGET, Note
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.ordered_step import Step
 from bros_sim.schedulers.queues import Rank

@@ -28,8 +28,8 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import ReplicaView
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 from bros_sim.schedulers.hygen_queue import PrefixQueue
 from bros_sim.schedulers.queues import Rank

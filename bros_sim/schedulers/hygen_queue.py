@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterator
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.queues import Rank, RankedQueue
 
 

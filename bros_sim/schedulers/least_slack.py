@@ -12,11 +12,11 @@ job that can no longer be in time has the least slack of all and goes first.
 
 from dataclasses import dataclass, field
 
-from bros_sim.job import JobView
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import ReplicaView
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.edf import EdfScheduler, next_due_s
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.queues import Rank
 
 

@@ -33,8 +33,8 @@ from typing import Annotated, ClassVar
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.niyama_chunks import PromptThroughput, largest_chunk
 from bros_sim.schedulers.niyama_slack import DecodeSlack
 from bros_sim.schedulers.ordered import OrderedScheduler

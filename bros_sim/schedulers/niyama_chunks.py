@@ -3,8 +3,8 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import ReplicaView
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.scheduler import ReplicaView
 
 GRID: tuple[int, ...] = (128, *range(256, 2049, 256), 2552)
 """Tokens that an iteration may have, decodes included."""

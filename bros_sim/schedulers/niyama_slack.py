@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 
 @dataclass

@@ -19,9 +19,9 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import Plan, ReplicaView
-from bros_sim.schedulers.notes import Note
+from bros_sim.engine.reasons import Note
+from bros_sim.engine.scheduler import Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered_attempt import Attempt
 from bros_sim.schedulers.ordered_policy import OrderedPolicy
 from bros_sim.schedulers.ordered_step import Eviction, Step

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.notes import AFTER_PREEMPTION, MEMORY, Note
+from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, Note
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered_policy import OrderedPolicy
 from bros_sim.schedulers.ordered_step import Lack, Step
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import ReplicaView
-from bros_sim.schedulers.notes import BUDGET, MEMORY, OUTRANKED, SEATS, Note
+from bros_sim.engine.reasons import BUDGET, MEMORY, OUTRANKED, SEATS, Note
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 
 
 class Lack(NamedTuple):

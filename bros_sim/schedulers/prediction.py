@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 Rank = tuple[float, ...]
 """Where a job stands: the lower is served first; every job of a queue has as many numbers."""

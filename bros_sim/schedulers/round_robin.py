@@ -28,10 +28,8 @@ from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
-from bros_sim.kv.base import KVManager
-from bros_sim.schedulers.base import Plan, ReplicaView
-from bros_sim.schedulers.notes import (
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.reasons import (
     AFTER_PREEMPTION,
     BATCH_CAP,
     BUDGET,
@@ -39,6 +37,8 @@ from bros_sim.schedulers.notes import (
     OTHER_CLASS,
     Note,
 )
+from bros_sim.engine.scheduler import Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 _by_arrival = attrgetter("id")

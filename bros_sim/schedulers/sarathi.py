@@ -24,8 +24,8 @@ from typing import Annotated, ClassVar
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import ReplicaView
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered import OrderedLoop
 from bros_sim.schedulers.ordered_step import Step
 from bros_sim.schedulers.queues import Rank

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 
 class Outlook(NamedTuple):

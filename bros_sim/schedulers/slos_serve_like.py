@@ -27,9 +27,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.schedulers.notes import DEADLINE, Note
+from bros_sim.engine.reasons import DEADLINE, Note
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.ordered_step import Step
 from bros_sim.schedulers.queues import Rank

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from bros_sim.job import JobView
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import ReplicaView
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered_step import Step
 
 

@@ -5,9 +5,9 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from functools import cache
 
-from bros_sim.job import JobView
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import ReplicaView
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.slos_serve_choice import Candidate, most_in_time
 from bros_sim.schedulers.slos_serve_pace import Pace
 

@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.prediction import LengthPrediction
 from bros_sim.schedulers.queues import Rank

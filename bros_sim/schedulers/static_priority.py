@@ -18,7 +18,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.ordered_step import Step
 from bros_sim.schedulers.queues import Rank

@@ -30,10 +30,10 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import Slo
-from bros_sim.job import JobView
-from bros_sim.latency.base import StepShape
-from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.schedulers.estimate import Estimate
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.lengths_seen import LengthsSeen
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.queues import Rank

@@ -36,9 +36,9 @@ from annotated_doc import Doc
 from annotated_types import Ge, Le
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.schedulers.notes import EVERY_SECOND, PROMPTS_FIRST, TOO_FEW, Note
+from bros_sim.engine.reasons import EVERY_SECOND, PROMPTS_FIRST, TOO_FEW, Note
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.tgi_queue import UNLIMITED, NextBatch, TgiQueue
 
 Count = Annotated[int, Ge(1)]

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bros_sim.job import JobView
-from bros_sim.kv.base import KVManager
-from bros_sim.schedulers.notes import BUDGET, MEMORY, SEATS, TOO_FEW, Note
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.reasons import BUDGET, MEMORY, SEATS, TOO_FEW, Note
+from bros_sim.engine.sequence import JobView
 
 UNLIMITED = sys.maxsize
 """A batch of any size."""

@@ -13,12 +13,12 @@ from typing import Annotated, Literal
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
-from bros_sim.job import JobView
-from bros_sim.kv.base import KVManager
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.reasons import AFTER_PREEMPTION, BUDGET, MEMORY, SEATS, Note
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.paged import VllmRelease
 from bros_sim.kv.pool import Block
-from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.schedulers.notes import AFTER_PREEMPTION, BUDGET, MEMORY, SEATS, Note
 from bros_sim.schedulers.queues import FcfsQueue, PriorityQueue, WaitingQueue
 
 

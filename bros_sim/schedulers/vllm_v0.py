@@ -27,10 +27,8 @@ from typing import Annotated, Literal
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
-from bros_sim.job import JobView
-from bros_sim.kv.base import KVManager
-from bros_sim.schedulers.base import Plan, ReplicaView
-from bros_sim.schedulers.notes import (
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.reasons import (
     AFTER_PREEMPTION,
     BUDGET,
     MEMORY,
@@ -39,6 +37,8 @@ from bros_sim.schedulers.notes import (
     SWAPPED_FIRST,
     Note,
 )
+from bros_sim.engine.scheduler import Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.queues import FcfsQueue
 
 

@@ -28,8 +28,8 @@ from typing import Annotated, ClassVar, Literal
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.fair_queue import FairQueue
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.queues import Rank

@@ -13,12 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.core.clock import on_grid
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.engine.link import HostLink
+from bros_sim.engine.step_clock import StepClock
 from bros_sim.experiment.build import latency_model, noise_of, profile_of
 from bros_sim.experiment.schema import PointSpec
 from bros_sim.experiment.truth import truth_of
-from bros_sim.latency.base import StepShape
-from bros_sim.latency.link import HostLink
-from bros_sim.stretch import StepClock
 
 Floats = NDArray[np.float64]
 

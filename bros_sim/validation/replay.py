@@ -8,12 +8,12 @@ from bros_sim.cluster import simulate
 from bros_sim.conformance import rules_of
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.latency.profile import Profile
-from bros_sim.log import RunLog, RunTables
-from bros_sim.replica import Replica
 from bros_sim.routers.routing import RoundRobin
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments
 from bros_sim.workload.prefixes import shareable

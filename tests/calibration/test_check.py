@@ -12,9 +12,9 @@ from bros_sim.calibration.check_physics import floor_s, physics_faults
 from bros_sim.calibration.step_rows import write_steps
 from bros_sim.cli import app
 from bros_sim.config import read_yaml
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.experiment import load
 from bros_sim.experiment.build import facts, read_point
-from bros_sim.latency.base import StepShape
 from bros_sim.latency.profile import load_profile, profile_ids, profile_path
 
 DEFAULT = "a100-80gb/llama-3-8b-tp1"

@@ -15,7 +15,7 @@ from bros_sim.calibration.step_rows import (
     write_steps,
 )
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.profile import load_profile
 

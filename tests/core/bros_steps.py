@@ -3,10 +3,10 @@
 from simulations import make_replica, make_request
 
 from bros_sim.core.request import ServiceClass, Slo
-from bros_sim.job import Job
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.sequence import Job
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.replica import Replica
 from bros_sim.schedulers.bros import BrosScheduler
 
 RT, BE = ServiceClass.RT, ServiceClass.BE

@@ -9,8 +9,8 @@ from simulations import make_request
 from slot_model import SlotModel
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import Job
-from bros_sim.kv.base import Direction
+from bros_sim.engine.kv_cache import Direction
+from bros_sim.engine.sequence import Job
 from bros_sim.kv.bidirectional import BidirectionalKV
 
 RT, BE = ServiceClass.RT, ServiceClass.BE

@@ -5,9 +5,9 @@ from bros_steps import BE, PER_TOKEN, bros, replica_with, step, submit
 from simulations import make_request, run
 
 from bros_sim.core.request import Slo
+from bros_sim.engine.estimate import Estimate
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 
@@ -174,7 +174,7 @@ def test_a_noisy_estimate_is_wrong_in_the_same_way_each_time():
 
 
 def replica_shape(tokens: int):
-    from bros_sim.latency.base import StepShape
+    from bros_sim.engine.latency_model import StepShape
 
     return StepShape(((tokens, 0),), 0, 0)
 

@@ -4,7 +4,7 @@ import pytest
 from bros_steps import BE, bros, replica_with, step, submit
 from simulations import make_request
 
-from bros_sim.job import Job
+from bros_sim.engine.sequence import Job
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.schedulers.bros_queues import BrosQueues

@@ -5,9 +5,9 @@ import pytest
 from simulations import ONE_SECOND, UNEVEN, make_replica, make_request, run
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import Job
+from bros_sim.engine.record import RunLog
+from bros_sim.engine.sequence import Job
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.log import RunLog
 from bros_sim.routers.qlm import QlmLike
 from bros_sim.routers.routing import LeastLoaded, RandomRouter, RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler

@@ -10,8 +10,8 @@ from simulations import UNEVEN, make_replica, make_request, run
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
-from bros_sim.job import Job
-from bros_sim.kv.base import Direction
+from bros_sim.engine.kv_cache import Direction
+from bros_sim.engine.sequence import Job
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV, SavedBlock
 from bros_sim.kv.paged import PagedKV
 from bros_sim.schedulers.vllm import VllmScheduler

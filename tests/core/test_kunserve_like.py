@@ -6,8 +6,8 @@ from simulations import ONE_SECOND, make_replica, make_request, run
 
 from bros_sim.config import parse
 from bros_sim.core.errors import InputError
+from bros_sim.engine.sequence import Job
 from bros_sim.experiment import load
-from bros_sim.job import Job
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.kv.paged import PagedKV
 

@@ -19,15 +19,15 @@ from simulations import UNEVEN, make_replica, make_request, run
 from bros_sim.config.components import load_class
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import Request
-from bros_sim.decision_log import DecisionLog
-from bros_sim.job import Job, JobView
+from bros_sim.engine.decision_log import DecisionLog
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.link import HostLink
+from bros_sim.engine.noise import StepNoise
+from bros_sim.engine.record import RunLog, RunTables
+from bros_sim.engine.scheduler import Plan
+from bros_sim.engine.sequence import Job, JobView
 from bros_sim.kv import KV_MANAGERS
-from bros_sim.latency.link import HostLink
-from bros_sim.latency.noise import StepNoise
-from bros_sim.log import RunLog, RunTables
-from bros_sim.replica import Replica
 from bros_sim.schedulers import NEVER_PREEMPT, SCHEDULERS
-from bros_sim.schedulers.base import Plan
 from bros_sim.schedulers.ordered import OrderedLoop
 
 MODEL_LEN = 100

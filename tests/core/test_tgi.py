@@ -10,7 +10,7 @@ from tgi_model import Asked, Tgi
 
 from bros_sim.core.errors import InputError, LawBroken
 from bros_sim.core.request import Request, ServiceClass, Slo
-from bros_sim.job import Job
+from bros_sim.engine.sequence import Job
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.schedulers.tgi import TgiScheduler

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from simulations import make_replica, make_request, run
 
+from bros_sim.engine.link import HostLink
 from bros_sim.kv.paged import PagedKV
-from bros_sim.latency.link import HostLink
 from bros_sim.metrics.gaps import longest_gaps
 from bros_sim.metrics.tokens import token_rows
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler

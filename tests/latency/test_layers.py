@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bros_sim.cli.profile_figure import STYLES
+from bros_sim.engine.latency_model import SkewAware, StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.base import SkewAware, StepShape
 from bros_sim.latency.grids import DecodeGrid, PrefillGrid
 from bros_sim.latency.layers import Layers, Mixing, Tail
 from bros_sim.latency.linear import Linear

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.base import StepShape
 from bros_sim.latency.hybrid import DecodeAttention, Hybrid, PrefillAttention
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.latency.profile import load_profile, profile_ids

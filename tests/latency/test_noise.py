@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from simulations import UNEVEN, make_replica, make_request, run
 
-from bros_sim.latency.noise import BLOCK, StepNoise
+from bros_sim.engine.noise import BLOCK, StepNoise
 
 STATED = {"p01": -20.0, "p25": -5.0, "p50": 0.0, "p75": 4.0, "p99": 25.0}
 

@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 from bros_sim.calibration.samples import sample_shapes
 from bros_sim.config.components import plain
 from bros_sim.core.errors import InputError
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.base import StepShape
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.profile import (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.profile import load_profile, profile_ids

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from bros_sim.core.request import Slo
-from bros_sim.log import RunTables
+from bros_sim.engine.record import RunTables
 
 NAN = float("nan")
 

@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 
-from bros_sim.log import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTables
+from bros_sim.engine.record import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTables
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim import metrics
-from bros_sim.log import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTables
+from bros_sim.engine.record import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTables
 
 RATE = "workload.chat.arrivals.rate_rps"
 SLO = "workload.chat.slo.ttft_s"

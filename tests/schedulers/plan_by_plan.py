@@ -5,12 +5,12 @@ from types import SimpleNamespace
 from simulations import make_replica, make_request
 
 from bros_sim.core.request import ServiceClass, Slo
-from bros_sim.decision_log import DecisionLog
-from bros_sim.job import Job
+from bros_sim.engine.decision_log import DecisionLog
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.record import RunLog
+from bros_sim.engine.sequence import Job
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.log import RunLog
-from bros_sim.replica import Replica
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 PER_TOKEN = Linear(

@@ -5,14 +5,14 @@ from plan_by_plan import BE, RT, Scripted
 from simulations import make_replica, make_request, run
 
 from bros_sim.core.request import Slo
-from bros_sim.job import Job
+from bros_sim.engine.reasons import BUDGET, DEADLINE, MEMORY
+from bros_sim.engine.sequence import Job
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.conserve_like import ConserveLikeScheduler
 from bros_sim.schedulers.hygen import HygenScheduler
 from bros_sim.schedulers.hygen_queue import PrefixQueue
-from bros_sim.schedulers.notes import BUDGET, DEADLINE, MEMORY
 
 
 def hygen(budget_s=None, *, tokens=2048, seqs=256, fairness=0.0) -> HygenScheduler:

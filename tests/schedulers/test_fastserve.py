@@ -3,8 +3,8 @@
 import pytest
 from watched import ask, column, watch
 
+from bros_sim.engine.estimate import Estimate
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.fastserve import FastServeScheduler
 
 TENTHS = Estimate(Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1.0)))

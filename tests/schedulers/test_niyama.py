@@ -10,12 +10,12 @@ from plan_by_plan import BE, PER_TOKEN, Scripted
 from simulations import UNEVEN, make_replica, make_request, run
 
 from bros_sim.core.request import ServiceClass, Slo
-from bros_sim.job import JobView
+from bros_sim.engine.reasons import BUDGET
+from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.sequence import JobView
 from bros_sim.kv.paged import PagedKV
-from bros_sim.schedulers.base import ReplicaView
 from bros_sim.schedulers.niyama import NiyamaScheduler
 from bros_sim.schedulers.niyama_slack import DecodeSlack
-from bros_sim.schedulers.notes import BUDGET
 from bros_sim.schedulers.prediction import LengthPrediction
 
 RELAXED = {"ttft_s": 100.0, "tpot_s": 100.0}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import BE, ask, column, firsts, iterations, play, tokens
 
-from bros_sim.schedulers.notes import DEADLINE, Note
+from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.schedulers.ordered import OrderedScheduler
 from bros_sim.schedulers.queues import RankedQueue
 

@@ -4,9 +4,9 @@ import pytest
 from watched import BE, ask, column, watch
 
 from bros_sim.core.request import Slo
-from bros_sim.job import Job
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.sequence import Job
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.estimate import Estimate
 from bros_sim.schedulers.service_gain import Outlook, ServiceGain
 from bros_sim.schedulers.tempo_like import TempoLikeScheduler
 

@@ -7,9 +7,9 @@ from scripted import BE, RT, column
 from simulations import make_replica, make_request, run
 
 from bros_sim.core.request import Request
+from bros_sim.engine.engine import Replica
+from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
-from bros_sim.log import RunLog
-from bros_sim.replica import Replica
 
 __all__ = ["BE", "RT", "ask", "column", "watch"]
 

@@ -23,7 +23,7 @@ from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import step_row
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 
 US = 1e-6
 TABLES = {

@@ -15,7 +15,7 @@ from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 
 UNSTABLE_PCT = 0.5
 """Spread of the sample medians from which vLLM itself calls a timing unstable."""

@@ -22,7 +22,7 @@ from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
-from bros_sim.latency.base import StepShape
+from bros_sim.engine.latency_model import StepShape
 
 Count = Annotated[int, Field(ge=1)]
 Latencies = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]

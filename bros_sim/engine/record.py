@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.decision_log import DECISION_COLUMNS, DecisionLog
-from bros_sim.job import Job
+from bros_sim.engine.decision_log import DECISION_COLUMNS, DecisionLog
+from bros_sim.engine.sequence import Job
 
 REQUEST_COLUMNS = (
     "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from bros_sim.decision_log import Decision
-from bros_sim.job import JobView
-from bros_sim.schedulers.base import Plan
-from bros_sim.schedulers.notes import Note
+from bros_sim.engine.decision_log import Decision
+from bros_sim.engine.reasons import Note
+from bros_sim.engine.scheduler import Plan
+from bros_sim.engine.sequence import JobView
 
 
 def decisions_of(

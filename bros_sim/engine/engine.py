@@ -12,20 +12,20 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.cohort import DecodeCohort
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import Request, ServiceClass
-from bros_sim.decisions import decisions_of
-from bros_sim.job import Job
-from bros_sim.kv.base import ChangesCost, Copy, Direction, KVManager
-from bros_sim.lag import OneStepLag
-from bros_sim.latency.base import LatencyModel, StepShape, count_extrapolated
-from bros_sim.latency.link import HostLink
-from bros_sim.latency.noise import StepNoise
-from bros_sim.log import RunLog
-from bros_sim.schedulers.base import Plan, Scheduler
-from bros_sim.schedulers.estimate import Estimate
-from bros_sim.stretch import NO_FORWARD, StepClock, Stretch
+from bros_sim.engine.async_scheduling import OneStepLag
+from bros_sim.engine.batch import DecodeCohort
+from bros_sim.engine.decisions import decisions_of
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.kv_cache import ChangesCost, Copy, Direction, KVManager
+from bros_sim.engine.latency_model import LatencyModel, StepShape, count_extrapolated
+from bros_sim.engine.link import HostLink
+from bros_sim.engine.noise import StepNoise
+from bros_sim.engine.record import RunLog
+from bros_sim.engine.scheduler import Plan, Scheduler
+from bros_sim.engine.sequence import Job
+from bros_sim.engine.step_clock import NO_FORWARD, StepClock, Stretch
 
 RT = ServiceClass.RT
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from bros_sim.job import Job
-from bros_sim.kv.base import KVManager
-from bros_sim.schedulers.base import Scheduler
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.scheduler import Scheduler
+from bros_sim.engine.sequence import Job
 
 
 @dataclass

@@ -7,7 +7,7 @@ stands behind in the same line waits for the same reason. What became of a job i
 import math
 from typing import NamedTuple
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 BUDGET = "budget"
 """Tokens that it lacks > tokens that the iteration has left."""

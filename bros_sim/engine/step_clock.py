@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.clock import TICK_S, on_grid, to_grid
-from bros_sim.kv.base import Direction
-from bros_sim.latency.base import LatencyModel, SkewAware, StepShape
-from bros_sim.latency.link import HostLink
-from bros_sim.latency.noise import StepNoise
-from bros_sim.schedulers.base import Plan
+from bros_sim.engine.kv_cache import Direction
+from bros_sim.engine.latency_model import LatencyModel, SkewAware, StepShape
+from bros_sim.engine.link import HostLink
+from bros_sim.engine.noise import StepNoise
+from bros_sim.engine.scheduler import Plan
 
 NO_FORWARD = np.array([TICK_S])
 """An iteration that only evicts: the engine plans again at once, without a forward pass."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from bros_sim.job import JobView
+from bros_sim.engine.sequence import JobView
 
 
 class Direction(Enum):

@@ -2,7 +2,7 @@
 
 import heapq
 
-from bros_sim.job import Job
+from bros_sim.engine.sequence import Job
 
 
 class DecodeCohort:

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from bros_sim.job import JobView
-from bros_sim.kv.base import KVManager
-from bros_sim.schedulers.estimate import Estimate
-from bros_sim.schedulers.notes import Note
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.reasons import Note
+from bros_sim.engine.sequence import JobView
 
 UNTIL_EVENT = sys.maxsize
 """`Plan.repeat` of a policy that would answer the same until something happens."""

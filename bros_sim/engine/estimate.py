@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
 
-from bros_sim.latency.base import LatencyModel, StepShape
-from bros_sim.latency.link import HostLink
+from bros_sim.engine.latency_model import LatencyModel, StepShape
+from bros_sim.engine.link import HostLink
 
 
 @dataclass(frozen=True)
