@@ -12,7 +12,7 @@ from bros_sim.experiment.truth import truth_of
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
 from bros_sim.schedulers import SCHEDULERS
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.tgi import PREFILL_TOKENS
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_defaults import v0_batched_tokens, v1_limits

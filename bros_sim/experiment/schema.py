@@ -23,7 +23,7 @@ from bros_sim.latency.profile import DEFAULT_PROFILE
 from bros_sim.routers import ROUTERS
 from bros_sim.routers.base import Router
 from bros_sim.schedulers import SCHEDULERS
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.tgi import PREFILL_TOKENS, TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler

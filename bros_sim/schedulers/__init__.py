@@ -1,18 +1,18 @@
 """Schedulers: what each iteration of a replica computes."""
 
 from bros_sim.engine.scheduler import Scheduler
-from bros_sim.schedulers.bros import BrosScheduler
+from bros_sim.schedulers.bros.scheduler import BrosScheduler
 from bros_sim.schedulers.conserve_like import ConserveLikeScheduler
 from bros_sim.schedulers.edf import EdfScheduler
 from bros_sim.schedulers.fastserve import FastServeScheduler
 from bros_sim.schedulers.hygen import HygenScheduler
 from bros_sim.schedulers.least_slack import LeastSlackScheduler
-from bros_sim.schedulers.niyama import NiyamaScheduler
+from bros_sim.schedulers.niyama.scheduler import NiyamaScheduler
 from bros_sim.schedulers.orca import OrcaScheduler
 from bros_sim.schedulers.round_robin import RoundRobinScheduler
 from bros_sim.schedulers.sarathi import SarathiScheduler
 from bros_sim.schedulers.sjf import SjfScheduler
-from bros_sim.schedulers.slos_serve_like import SlosServeLikeScheduler
+from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeScheduler
 from bros_sim.schedulers.srpf import SrpfScheduler
 from bros_sim.schedulers.static_priority import StaticPriorityScheduler
 from bros_sim.schedulers.tempo_like import TempoLikeScheduler

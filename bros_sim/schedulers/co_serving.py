@@ -19,8 +19,8 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered import OrderedScheduler
-from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
 RT = ServiceClass.RT

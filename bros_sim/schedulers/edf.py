@@ -21,7 +21,7 @@ from annotated_doc import Doc
 
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 
 

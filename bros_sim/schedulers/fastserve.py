@@ -35,8 +35,8 @@ from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.feedback import FeedbackQueues
-from bros_sim.schedulers.ordered import OrderedScheduler
-from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
 

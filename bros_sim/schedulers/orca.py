@@ -18,8 +18,8 @@ from annotated_doc import Doc
 from annotated_types import Ge
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered import OrderedLoop
-from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.ordered.scheduler import OrderedLoop
+from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
 

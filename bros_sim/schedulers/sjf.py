@@ -10,7 +10,7 @@ Simplified: size in tokens, not seconds; no aging, so that long requests can sta
 from dataclasses import dataclass
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.prediction import LengthPrediction
 from bros_sim.schedulers.queues import Rank
 

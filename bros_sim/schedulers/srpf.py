@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from annotated_doc import Doc
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.prediction import LengthPrediction
 from bros_sim.schedulers.queues import Rank
 

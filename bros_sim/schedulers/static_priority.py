@@ -19,8 +19,8 @@ from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered import OrderedScheduler
-from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
 BE = ServiceClass.BE

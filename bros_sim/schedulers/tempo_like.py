@@ -35,7 +35,7 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.lengths_seen import LengthsSeen
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.service_gain import Outlook, ServiceGain
 

@@ -31,7 +31,7 @@ from annotated_types import Ge
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
 from bros_sim.schedulers.fair_queue import FairQueue
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 
 

@@ -7,7 +7,7 @@ from bros_sim.engine.engine import Replica
 from bros_sim.engine.sequence import Job
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.bros import BrosScheduler
+from bros_sim.schedulers.bros.scheduler import BrosScheduler
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0))

@@ -13,7 +13,7 @@ from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers import bros_best_effort, bros_replacement
-from bros_sim.schedulers.bros_offers import Offers
+from bros_sim.schedulers.bros.offers import Offers
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 

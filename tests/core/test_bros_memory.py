@@ -7,7 +7,7 @@ from simulations import make_request
 from bros_sim.engine.sequence import Job
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
-from bros_sim.schedulers.bros_queues import BrosQueues
+from bros_sim.schedulers.bros.queues import BrosQueues
 
 
 def small(blocks: int) -> PagedKV:

@@ -28,7 +28,7 @@ from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Job, JobView
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.schedulers import NEVER_PREEMPT, SCHEDULERS
-from bros_sim.schedulers.ordered import OrderedLoop
+from bros_sim.schedulers.ordered.scheduler import OrderedLoop
 
 MODEL_LEN = 100
 LINK = {"link": HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=0.7), "token_bytes": 400_000}

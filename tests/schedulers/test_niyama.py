@@ -14,8 +14,8 @@ from bros_sim.engine.reasons import BUDGET
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import JobView
 from bros_sim.kv.paged import PagedKV
-from bros_sim.schedulers.niyama import NiyamaScheduler
-from bros_sim.schedulers.niyama_slack import DecodeSlack
+from bros_sim.schedulers.niyama.scheduler import NiyamaScheduler
+from bros_sim.schedulers.niyama.slack import DecodeSlack
 from bros_sim.schedulers.prediction import LengthPrediction
 
 RELAXED = {"ttft_s": 100.0, "tpot_s": 100.0}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scripted import BE, ask, column, firsts, iterations, play, tokens
 
 from bros_sim.engine.reasons import DEADLINE, Note
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.queues import RankedQueue
 
 

@@ -7,7 +7,7 @@ from watched import BE, ask, column, watch
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.slos_serve_like import SlosServeLikeScheduler
+from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeScheduler
 
 TIMES = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0))
 CROWDED = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0, per_seq_ms=50.0))

@@ -8,8 +8,8 @@ from functools import cache
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.slos_serve_choice import Candidate, most_in_time
-from bros_sim.schedulers.slos_serve_pace import Pace
+from bros_sim.schedulers.slos_serve.choice import Candidate, most_in_time
+from bros_sim.schedulers.slos_serve.pace import Pace
 
 
 def due_s(job: JobView) -> float:

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.bros_batch import Work
-from bros_sim.schedulers.bros_offers import Offers
+from bros_sim.schedulers.bros.batch import Work
+from bros_sim.schedulers.bros.offers import Offers
 
 
 def best_effort(offers: Offers, held: Sequence[JobView]) -> None:

@@ -15,13 +15,13 @@ from annotated_types import Ge, Lt
 
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.bros_batch import Batch
-from bros_sim.schedulers.bros_memory import BrosMemory
-from bros_sim.schedulers.bros_notes import BrosNotes
-from bros_sim.schedulers.bros_offers import Offers, Rules
-from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues
-from bros_sim.schedulers.bros_replacement import replace, replaceable
-from bros_sim.schedulers.bros_selection import Selection
+from bros_sim.schedulers.bros.batch import Batch
+from bros_sim.schedulers.bros.memory import BrosMemory
+from bros_sim.schedulers.bros.notes import BrosNotes
+from bros_sim.schedulers.bros.offers import Offers, Rules
+from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
+from bros_sim.schedulers.bros.replacement import replace, replaceable
+from bros_sim.schedulers.bros.selection import Selection
 
 LONGEST_LOOKAHEAD = 4096
 """Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""

@@ -5,10 +5,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.bros_batch import Batch
-from bros_sim.schedulers.bros_best_effort import best_effort
-from bros_sim.schedulers.bros_offers import Offers
-from bros_sim.schedulers.bros_queues import RT, BrosQueues, RtEntry
+from bros_sim.schedulers.bros.batch import Batch
+from bros_sim.schedulers.bros.best_effort import best_effort
+from bros_sim.schedulers.bros.offers import Offers
+from bros_sim.schedulers.bros.queues import RT, BrosQueues, RtEntry
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ from itertools import chain
 from operator import itemgetter
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.bros_batch import Batch
-from bros_sim.schedulers.bros_notes import BrosNotes
-from bros_sim.schedulers.bros_queues import BE, RT, BrosQueues
+from bros_sim.schedulers.bros.batch import Batch
+from bros_sim.schedulers.bros.notes import BrosNotes
+from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
 
 
 @dataclass(slots=True)

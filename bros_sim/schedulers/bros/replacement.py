@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.bros_queues import BE, RtEntry
-from bros_sim.schedulers.bros_selection import Selection
+from bros_sim.schedulers.bros.queues import BE, RtEntry
+from bros_sim.schedulers.bros.selection import Selection
 
 Swap = tuple[RtEntry, JobView]
 """An RT that gives its place up, and the BE in whose favour."""

@@ -22,9 +22,9 @@ from annotated_types import Ge
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered_attempt import Attempt
-from bros_sim.schedulers.ordered_policy import OrderedPolicy
-from bros_sim.schedulers.ordered_step import Eviction, Step
+from bros_sim.schedulers.ordered.attempt import Attempt
+from bros_sim.schedulers.ordered.policy import OrderedPolicy
+from bros_sim.schedulers.ordered.step import Eviction, Step
 from bros_sim.schedulers.queues import RankedQueue
 
 

@@ -9,10 +9,10 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.bros_batch import Batch, Work
-from bros_sim.schedulers.bros_memory import BrosMemory
-from bros_sim.schedulers.bros_notes import BrosNotes
-from bros_sim.schedulers.bros_queues import BrosQueues, RtEntry
+from bros_sim.schedulers.bros.batch import Batch, Work
+from bros_sim.schedulers.bros.memory import BrosMemory
+from bros_sim.schedulers.bros.notes import BrosNotes
+from bros_sim.schedulers.bros.queues import BrosQueues, RtEntry
 
 
 class Rules(NamedTuple):

@@ -7,8 +7,8 @@ from itertools import islice
 
 from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, REPLACED, Note
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.bros_batch import Batch
-from bros_sim.schedulers.bros_queues import RT, BrosQueues
+from bros_sim.schedulers.bros.batch import Batch
+from bros_sim.schedulers.bros.queues import RT, BrosQueues
 
 
 @dataclass(slots=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, Note
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered_policy import OrderedPolicy
-from bros_sim.schedulers.ordered_step import Lack, Step
+from bros_sim.schedulers.ordered.policy import OrderedPolicy
+from bros_sim.schedulers.ordered.step import Lack, Step
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from itertools import accumulate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.ordered.step import Step
 
 
 @dataclass(frozen=True)

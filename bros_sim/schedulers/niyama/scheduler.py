@@ -35,9 +35,9 @@ from annotated_types import Ge, Gt
 
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.niyama_chunks import PromptThroughput, largest_chunk
-from bros_sim.schedulers.niyama_slack import DecodeSlack
-from bros_sim.schedulers.ordered import OrderedScheduler
+from bros_sim.schedulers.niyama.chunks import PromptThroughput, largest_chunk
+from bros_sim.schedulers.niyama.slack import DecodeSlack
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.prediction import LengthPrediction
 from bros_sim.schedulers.queues import Rank
 

@@ -30,11 +30,11 @@ from dataclasses import dataclass, field
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered import OrderedScheduler
-from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
-from bros_sim.schedulers.slos_serve_pace import Pace
-from bros_sim.schedulers.slos_serve_promises import attainable, due_s, tpot_s
+from bros_sim.schedulers.slos_serve.pace import Pace
+from bros_sim.schedulers.slos_serve.promises import attainable, due_s, tpot_s
 
 
 @dataclass

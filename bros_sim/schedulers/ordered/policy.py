@@ -6,7 +6,7 @@ from typing import ClassVar
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import JobView
-from bros_sim.schedulers.ordered_step import Step
+from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
 
