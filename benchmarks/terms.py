@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.hybrid import Hybrid, PrefillAttention
-from bros_sim.latency.profile import load_profile
 from bros_sim.latency.terms import PerSequence
 from bros_sim.plots.style import PAGE_IN, PALETTE, new_figure, paper_style, render
+from bros_sim.profiles.profile import load_profile
 from bros_sim.store import replace_file
 
 TERMS = ("tokens(n)", "head", "overhead", "decode attention", "prefill attention")

@@ -20,9 +20,9 @@ from bros_sim.calibration.samples import sample_steps
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.core.errors import InputError
 from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.profile import FitError, Profile, load_profile, profile_ids
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.terms import PerSequence, Validity
+from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 FIT_SAMPLES, FIT_SEED = 6000, 1
 VIDUR_NAMES = {

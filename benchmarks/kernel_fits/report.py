@@ -13,7 +13,7 @@ from benchmarks.kernel_fits.evidence import (
 )
 from bros_sim.calibration.derive_roofline import CALIBRATED
 from bros_sim.calibration.step_rows import KINDS
-from bros_sim.latency.profile import FitError
+from bros_sim.profiles.profile import FitError
 
 TEMPLATE = Path(__file__).with_name("template.md")
 

@@ -11,8 +11,8 @@ from bros_sim.calibration.kernels import HEAD, training_rows
 from bros_sim.calibration.profiles import shown, yaml_text
 from bros_sim.config.components import plain
 from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.profile import FitError, Profile, load_profile, profile_ids, profile_path
-from bros_sim.latency.uncertainty import Uncertainty
+from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids, profile_path
+from bros_sim.profiles.uncertainty import Uncertainty
 
 SEEN = (
     "kernel sums of this pair, {rows:,} rows held out of the fit in docs/kernel-fits.md; this one "

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmarks.validation.evidence import blis_steps, opt_rows, splitwise_rows
 from benchmarks.validation.replays import Run, carried_over, halves, row, variants
-from bros_sim.latency.profile import load_profile
 from bros_sim.plots.style import render
+from bros_sim.profiles.profile import load_profile
 from bros_sim.validation.compare import Comparison
 from bros_sim.validation.figure import draw
 from bros_sim.validation.real_run import read_arguments, read_requests

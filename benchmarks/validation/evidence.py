@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.profile import load_profile
+from bros_sim.profiles.profile import load_profile
 
 BLOCK = 16
 BLIS = "blis/vllm_h100_llama2_70b_tp4_general_steps.csv.gz"

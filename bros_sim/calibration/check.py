@@ -11,9 +11,9 @@ from bros_sim.calibration.fit_errors import fit_error
 from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.samples import sample_steps
 from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.profile import FitError, Profile, load_profile, profile_ids
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.terms import PerSequence
+from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 TOLERANCE_PCT = 0.02
 """Points of percent by which a figure computed again may differ: rounding."""

@@ -10,8 +10,8 @@ from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.samples import sample_shapes
 from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.latency.linear import Linear
-from bros_sim.latency.profile import BYTES, Profile
 from bros_sim.latency.terms import MS, Validity
+from bros_sim.profiles.profile import BYTES, Profile
 
 SAMPLES, SEED = 300, 5
 LADDER = (1, 8, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384, 32768)

@@ -16,7 +16,7 @@ from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.terms import MS
-from bros_sim.latency.uncertainty import get_coefficient, set_coefficient
+from bros_sim.profiles.uncertainty import get_coefficient, set_coefficient
 
 Floats = NDArray[np.float64]
 Fitted = Hybrid | Linear | Roofline

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bros_sim.calibration.fit_design import Fitted, predict_s
 from bros_sim.calibration.step_rows import KINDS, Floats, kinds_of
-from bros_sim.latency.profile import ErrorFigures, FitError
+from bros_sim.profiles.profile import ErrorFigures, FitError
 
 Basis = Literal["kernel tables", "hybrid"] | None
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)

@@ -11,7 +11,7 @@ from annotated_types import Gt, MinLen
 from bros_sim.config import decode, read_yaml
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import Gpu, Host
+from bros_sim.profiles.profile import Gpu, Host
 
 Positive = Annotated[float, Gt(0)]
 HOST_LATENCY_S = 1e-5

@@ -18,8 +18,8 @@ from bros_sim.calibration.kernels_dense import Dense
 from bros_sim.calibration.kernels_tables import Floats, KernelTables, read_tables
 from bros_sim.calibration.step_rows import STEP_COLUMNS
 from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.profile import Gpu, ModelShape
 from bros_sim.latency.terms import MS, PerSequence, Validity
+from bros_sim.profiles.profile import Gpu, ModelShape
 
 MAX_TOKENS = 8192
 """Tokens of an iteration: the largest GEMM of the tables."""

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.calibration.kernels_tables import Floats, KernelTables
-from bros_sim.latency.profile import Gpu, ModelShape
+from bros_sim.profiles.profile import Gpu, ModelShape
 
 HALF = 2
 """Bytes of a value in fp16 and bf16, the types that the tables hold."""

@@ -21,8 +21,8 @@ from bros_sim.config import decode, read_yaml
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.layers import Layers
-from bros_sim.latency.profile import Engine, ModelShape
 from bros_sim.latency.terms import PerSequence, TokenCurve, Validity
+from bros_sim.profiles.profile import Engine, ModelShape
 
 HEAD_END = "models:"
 SKEW_REPETITIONS = 3

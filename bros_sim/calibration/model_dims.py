@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import BYTES, ModelShape
+from bros_sim.profiles.profile import BYTES, ModelShape
 
 Dtype = Literal["float16", "bfloat16", "float32"]
 

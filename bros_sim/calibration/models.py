@@ -7,7 +7,7 @@ from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.model_config import read_model_config
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import ModelShape, load_profile, profile_ids
+from bros_sim.profiles.profile import ModelShape, load_profile, profile_ids
 
 
 @dataclass(frozen=True)

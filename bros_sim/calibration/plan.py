@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bros_sim.calibration.model_dims import ModelDims
 from bros_sim.calibration.shapes import Case, Group
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import GIB, Gpu
+from bros_sim.profiles.profile import GIB, Gpu
 
 BLOCK_SIZE = 16
 UTILIZATION = 0.9

@@ -16,7 +16,8 @@ from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
-from bros_sim.latency.profile import (
+from bros_sim.latency.terms import PerSequence
+from bros_sim.profiles.profile import (
     BYTES,
     GIB,
     FitError,
@@ -26,8 +27,7 @@ from bros_sim.latency.profile import (
     Profile,
     Source,
 )
-from bros_sim.latency.terms import PerSequence
-from bros_sim.latency.uncertainty import Uncertainty
+from bros_sim.profiles.uncertainty import Uncertainty
 
 UTILIZATION, RESERVE_GIB, BLOCK = 0.9, 1.25, 16
 """The rule of docs/latency.md for the size of the KV cache."""

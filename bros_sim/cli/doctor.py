@@ -26,7 +26,7 @@ def doctor() -> None:
     Example: `bros-sim doctor`
     """
     from bros_sim.core.data_files import data_path
-    from bros_sim.latency.profile import profile_ids
+    from bros_sim.profiles.profile import profile_ids
 
     python = sys.version.split()[0]
     lines = [("bros-sim", f"{__version__}, Python {python}")]

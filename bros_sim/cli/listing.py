@@ -107,7 +107,7 @@ def _plots() -> list[dict[str, object]]:
 
 
 def _profiles() -> list[dict[str, object]]:
-    from bros_sim.latency.profile import profile_ids
+    from bros_sim.profiles.profile import profile_ids
 
     return [{"name": name} for name in profile_ids()]
 

@@ -12,7 +12,7 @@ from bros_sim.cli import profile_import, profile_measure, profile_plan
 from bros_sim.cli.run import Format, FormatOption
 
 if TYPE_CHECKING:
-    from bros_sim.latency.profile import Profile
+    from bros_sim.profiles.profile import Profile
 
 app = typer.Typer(no_args_is_help=True, help="List, show and make GPU profiles.")
 app.command("plan")(profile_plan.plan)
@@ -30,7 +30,7 @@ def list_profiles(form: FormatOption = Format.TABLE) -> None:
 
     Example: `bros-sim profile list`
     """
-    from bros_sim.latency.profile import load_profile, profile_ids
+    from bros_sim.profiles.profile import load_profile, profile_ids
 
     profiles = [load_profile(name) for name in profile_ids()]
     if form is Format.JSON:
@@ -65,7 +65,7 @@ def show(
     Example: `bros-sim profile show a100-80gb/llama-3-8b-tp1 --plot a100.png`
     """
     from bros_sim.core.errors import InputError
-    from bros_sim.latency.profile import load_profile
+    from bros_sim.profiles.profile import load_profile
 
     profile = load_profile(name)
     if plot is not None and plot.suffix.lower() not in {".png", ".svg", ".pdf"}:

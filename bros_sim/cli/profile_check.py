@@ -29,7 +29,7 @@ def check(
     Example: `bros-sim profile check a100-80gb/llama-3-8b-tp1 --tables ../shared/data/profiles`
     """
     from bros_sim.calibration.check import check_profile
-    from bros_sim.latency.profile import profile_ids
+    from bros_sim.profiles.profile import profile_ids
 
     checked = [check_profile(name, tables) for name in profiles or profile_ids()]
     if form is Format.JSON:

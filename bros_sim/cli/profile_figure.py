@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.profile import Profile
 from bros_sim.latency.terms import Validity
+from bros_sim.profiles.profile import Profile
 
 STYLES = {"hybrid": "-", "layers": "-", "linear": "-", "table": "-", "roofline": ":"}
 COLOURS = ("#0b3c5d", "#2a7fb8", "#e08e0b", "#b8322a")

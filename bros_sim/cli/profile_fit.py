@@ -11,7 +11,7 @@ import typer
 from bros_sim.cli.run import Format, FormatOption
 
 if TYPE_CHECKING:
-    from bros_sim.latency.profile import FitError, Profile
+    from bros_sim.profiles.profile import FitError, Profile
 
 GpuOption = Annotated[
     str, typer.Option("--gpu", help="Id of a known GPU, or a YAML file with its data sheet.")

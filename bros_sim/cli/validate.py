@@ -38,7 +38,7 @@ def validate(
 
     Example: `bros-sim validate run.csv --profile rtx4090/llama-3.1-8b-tp1 --engine-args meta.json`
     """
-    from bros_sim.latency.profile import load_profile
+    from bros_sim.profiles.profile import load_profile
     from bros_sim.validation.compare import compare
     from bros_sim.validation.real_run import read_arguments, read_requests
     from bros_sim.validation.replay import replay

@@ -24,7 +24,7 @@ from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.experiment.truth import truth_of
-from bros_sim.latency.profile import Profile
+from bros_sim.profiles.profile import Profile
 
 VERSION = 2
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""

@@ -20,7 +20,7 @@ from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.experiment import schema
 from bros_sim.experiment.truth import Model, Truth, truth_of
-from bros_sim.latency.profile import Profile, load_profile, profile_path
+from bros_sim.profiles.profile import Profile, load_profile, profile_path
 from bros_sim.workload.prefixes import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
 

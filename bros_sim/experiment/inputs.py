@@ -10,7 +10,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.experiment.schema import Experiment, router_of
 from bros_sim.experiment.truth import truth_of
 from bros_sim.kv import KV_MANAGERS
-from bros_sim.latency.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
+from bros_sim.profiles.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.tgi import PREFILL_TOKENS

@@ -14,7 +14,7 @@ from bros_sim.experiment.truth import Model, truth_of
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.kv.paged import PagedKV
-from bros_sim.latency.profile import Profile
+from bros_sim.profiles.profile import Profile
 from bros_sim.schedulers import NEVER_PREEMPT
 
 LEAST_STEP_S = 1e-6

@@ -19,7 +19,7 @@ from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.profile import DEFAULT_PROFILE
+from bros_sim.profiles.profile import DEFAULT_PROFILE
 from bros_sim.routers import ROUTERS
 from bros_sim.routers.base import Router
 from bros_sim.schedulers import SCHEDULERS

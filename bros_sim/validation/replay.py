@@ -12,7 +12,7 @@ from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.kv.paged import PagedKV, VllmRelease
-from bros_sim.latency.profile import Profile
+from bros_sim.profiles.profile import Profile
 from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments

@@ -15,7 +15,7 @@ from bros_sim.config import read_yaml
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.experiment import load
 from bros_sim.experiment.build import facts, read_point
-from bros_sim.latency.profile import load_profile, profile_ids, profile_path
+from bros_sim.profiles.profile import load_profile, profile_ids, profile_path
 
 DEFAULT = "a100-80gb/llama-3-8b-tp1"
 IMPORTS = Path(__file__).parents[1] / "data" / "imports"

@@ -14,9 +14,9 @@ from bros_sim.calibration.models import find_model, model_slug
 from bros_sim.calibration.profiles import Target, write_profile
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.profile import load_profile, profile_ids
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.terms import PerSequence, Validity
+from bros_sim.profiles.profile import load_profile, profile_ids
 
 LLAMA = Path(__file__).parents[1] / "data" / "calibration" / "llama.json"
 LLAMA_2 = {

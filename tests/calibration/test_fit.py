@@ -11,7 +11,7 @@ from bros_sim.calibration.fit_hybrid import fit_hybrid, knots_of
 from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.core.errors import InputError
 from bros_sim.latency.terms import Validity
-from bros_sim.latency.uncertainty import Uncertainty
+from bros_sim.profiles.uncertainty import Uncertainty
 
 
 @pytest.mark.parametrize(

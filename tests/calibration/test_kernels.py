@@ -18,7 +18,7 @@ from bros_sim.calibration.kernels_dense import Gemm
 from bros_sim.calibration.kernels_tables import read_tables, read_vidur_ops
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import load_profile
+from bros_sim.profiles.profile import load_profile
 
 LLAMA = load_profile("a100-80gb/llama-3-8b-tp1")
 

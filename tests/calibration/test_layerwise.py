@@ -9,7 +9,7 @@ import pytest
 from bros_sim.calibration.layerwise import fit_mixing, fit_tail, read_layer_tables
 from bros_sim.calibration.layerwise_profile import fit_errors, graph_sizes, remake
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import load_profile, profile_path
+from bros_sim.profiles.profile import load_profile, profile_path
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "profiles" / "vllm_0.19_layerwise"
 FOLDERS = {

@@ -6,7 +6,7 @@ import pytest
 
 from bros_sim.calibration.model_config import read_model_config
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import load_profile
+from bros_sim.profiles.profile import load_profile
 
 LLAMA = {
     "model_type": "llama",

@@ -11,7 +11,7 @@ from bros_sim.calibration.plan import BLOCK_SIZE, plan, room_on, spread
 from bros_sim.calibration.shapes import read_shapes, write_shapes
 from bros_sim.cli import app
 from bros_sim.core.errors import InputError
-from bros_sim.latency.profile import Gpu, load_profile
+from bros_sim.profiles.profile import Gpu, load_profile
 
 DATA = Path(__file__).parents[1] / "data" / "imports"
 SMALL = Gpu("RTX 4090", 23.6, 1008)

@@ -17,7 +17,7 @@ from bros_sim.calibration.step_rows import (
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.profile import load_profile
+from bros_sim.profiles.profile import load_profile
 
 
 def test_a_steps_file_reads_back_as_it_was_written(tmp_path):

@@ -12,7 +12,7 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.layers import Layers
-from bros_sim.latency.profile import load_profile
+from bros_sim.profiles.profile import load_profile
 from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import OpenLoop

@@ -9,8 +9,8 @@ from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.grids import DecodeGrid, PrefillGrid
 from bros_sim.latency.layers import Layers, Mixing, Tail
 from bros_sim.latency.linear import Linear
-from bros_sim.latency.profile import load_profile
 from bros_sim.latency.terms import PerSequence, TokenCurve
+from bros_sim.profiles.profile import load_profile
 
 SHIPPED = ("rtx4090/llama-3.1-8b-tp1", "rtxpro6000/llama-3.1-8b-tp1", "rtxpro6000/qwen3-32b-tp2")
 

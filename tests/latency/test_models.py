@@ -12,10 +12,10 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.hybrid import DecodeAttention, Hybrid, PrefillAttention
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.latency.profile import load_profile, profile_ids
 from bros_sim.latency.roofline import Line, Roofline
 from bros_sim.latency.table import DecodeGrid
 from bros_sim.latency.terms import PerSequence, TokenCurve, Validity
+from bros_sim.profiles.profile import load_profile, profile_ids
 
 TABLE_FILE = Path(__file__).parent / "table_profile.yaml"
 PROFILES = [load_profile(name) for name in [*profile_ids(), TABLE_FILE]]

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bros_sim.cli import app
-from bros_sim.latency.profile import DEFAULT_PROFILE, profile_ids
+from bros_sim.profiles.profile import DEFAULT_PROFILE, profile_ids
 
 TABLE_FILE = str(Path(__file__).parent / "table_profile.yaml")
 

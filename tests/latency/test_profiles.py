@@ -13,7 +13,9 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
-from bros_sim.latency.profile import (
+from bros_sim.latency.roofline import Roofline
+from bros_sim.latency.table import Table
+from bros_sim.profiles.profile import (
     DEFAULT_PROFILE,
     GIB,
     Models,
@@ -21,8 +23,6 @@ from bros_sim.latency.profile import (
     profile_ids,
     profile_path,
 )
-from bros_sim.latency.roofline import Roofline
-from bros_sim.latency.table import Table
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "profiles"
 TABLE_FILE = Path(__file__).parent / "table_profile.yaml"

@@ -4,8 +4,8 @@ import pytest
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.hybrid import Hybrid
 from bros_sim.latency.linear import Linear
-from bros_sim.latency.profile import load_profile, profile_ids
-from bros_sim.latency.uncertainty import Uncertainty, scaled
+from bros_sim.profiles.profile import load_profile, profile_ids
+from bros_sim.profiles.uncertainty import Uncertainty, scaled
 
 SHAPES = [StepShape((), 16, 8000), StepShape(((512, 256),), 0, 0), StepShape(((300, 0),), 8, 4000)]
 LINE = Linear(prefill_ms=10.0, prefill_per_token_ms=0.1)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from bros_sim.cli import app
 from bros_sim.core.data_files import data_path
 from bros_sim.latency.linear import Linear
-from bros_sim.latency.profile import load_profile
+from bros_sim.profiles.profile import load_profile
 
 ROOT = data_path("experiments").parent
 FILES = sorted((ROOT / "experiments" / "paper").glob("*.yaml"))

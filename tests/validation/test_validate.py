@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bros_sim.cli import app
-from bros_sim.latency.profile import load_profile
+from bros_sim.profiles.profile import load_profile
 from bros_sim.validation.compare import METRICS, STATISTICS, compare
 from bros_sim.validation.real_run import read_arguments, read_requests
 from bros_sim.validation.replay import replay

@@ -21,7 +21,7 @@ from bros_sim.latency.layers import Layers
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.roofline import Roofline
 from bros_sim.latency.table import Table
-from bros_sim.latency.uncertainty import Uncertainty
+from bros_sim.profiles.uncertainty import Uncertainty
 
 DEFAULT_PROFILE = "a100-80gb/llama-3-8b-tp1"
 
