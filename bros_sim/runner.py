@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bros_sim.cluster import without_cyclic_gc
+from bros_sim.cluster.cluster import without_cyclic_gc
 from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.experiment import Point
 from bros_sim.experiment.build import facts, read_point, run_point

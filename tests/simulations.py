@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bros_sim.cluster import simulate
+from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
@@ -11,7 +12,6 @@ from bros_sim.engine.link import HostLink
 from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bros_sim.cluster import simulate
+from bros_sim.cluster.cluster import simulate
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Slo

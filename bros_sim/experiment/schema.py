@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Len
 from pydantic import Field, create_model, model_validator
 
+from bros_sim.cluster.routers import ROUTERS
+from bros_sim.cluster.routers.base import Router
 from bros_sim.config.components import Kinds, Strict, model_of
 from bros_sim.config.messages import MISSING, fault
 from bros_sim.core.clock import HORIZON_S
@@ -20,8 +22,6 @@ from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.profiles.profile import DEFAULT_PROFILE
-from bros_sim.routers import ROUTERS
-from bros_sim.routers.base import Router
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.tgi import PREFILL_TOKENS, TgiScheduler

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.cluster import simulate
+from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.conformance import rules_of
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
@@ -13,7 +14,6 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.profiles.profile import Profile
-from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments
 from bros_sim.workload.prefixes import shareable

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from simulations import ONE_SECOND, UNEVEN, make_replica, make_request, run
 
+from bros_sim.cluster.routers.qlm import QlmLike
+from bros_sim.cluster.routers.routing import LeastLoaded, RandomRouter, RoundRobin
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Job
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.routers.qlm import QlmLike
-from bros_sim.routers.routing import LeastLoaded, RandomRouter, RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 

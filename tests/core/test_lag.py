@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from simulations import ONE_SECOND, make_request
 
-from bros_sim.cluster import simulate
+from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.layers import Layers
 from bros_sim.profiles.profile import load_profile
-from bros_sim.routers.routing import RoundRobin
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import OpenLoop
 

@@ -3,12 +3,12 @@
 import pytest
 from simulations import make_replica, make_request, run
 
+from bros_sim.cluster.routers.qlm import QlmLike
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Job
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.routers.qlm import QlmLike
 from bros_sim.schedulers.tgi import TgiScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop

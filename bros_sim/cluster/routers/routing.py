@@ -8,8 +8,8 @@ import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge
 
+from bros_sim.cluster.routers.base import AnyCluster, ReplicaLoad
 from bros_sim.core.request import Request, ServiceClass
-from bros_sim.routers.base import AnyCluster, ReplicaLoad
 
 
 @dataclass

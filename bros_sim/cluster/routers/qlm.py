@@ -9,9 +9,9 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
+from bros_sim.cluster.routers.base import AnyCluster, ReplicaLoad
 from bros_sim.core.request import Request, Slo
 from bros_sim.engine.sequence import JobView
-from bros_sim.routers.base import AnyCluster, ReplicaLoad
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Routers: which replica takes a request, and when."""
 
-from bros_sim.routers.base import Router
-from bros_sim.routers.qlm import QlmLike
-from bros_sim.routers.routing import DedicatedPools, LeastLoaded, RandomRouter, RoundRobin
+from bros_sim.cluster.routers.base import Router
+from bros_sim.cluster.routers.qlm import QlmLike
+from bros_sim.cluster.routers.routing import DedicatedPools, LeastLoaded, RandomRouter, RoundRobin
 
 ROUTERS: dict[str, type[Router]] = {
     "round_robin": RoundRobin,

@@ -14,13 +14,13 @@ from heapq import merge
 import simpy
 from simpy.events import NORMAL, Event, EventPriority
 
+from bros_sim.cluster.routers.base import HoldingRouter, Router
 from bros_sim.core.clock import TICK_S, on_grid
 from bros_sim.core.request import Request
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.kv_cache import Direction
 from bros_sim.engine.record import RunTables
 from bros_sim.engine.sequence import Job
-from bros_sim.routers.base import HoldingRouter, Router
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 STEP_END = NORMAL + 1
