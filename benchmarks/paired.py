@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bros_sim.intervals import half_width
+from bros_sim.metrics.intervals import half_width
 from bros_sim.store import open_results
 
 Row = Sequence[str]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bros_sim.intervals import band, half_widths, shifted
 from bros_sim.labels import short_names
-from bros_sim.metric_table import METRICS
+from bros_sim.metrics.catalogue import METRICS
+from bros_sim.metrics.intervals import band, half_widths, shifted
 from bros_sim.results import PointResult, ResultSet
 
 RETENTION, VERDICT = "be_retention", "saturation"

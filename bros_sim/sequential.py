@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from bros_sim.experiment import Loaded
 from bros_sim.experiment.seeds import grid_point, with_seeds
 from bros_sim.experiment.sweep import Until
-from bros_sim.intervals import half_width
-from bros_sim.measures import Width
+from bros_sim.metrics.intervals import half_width
+from bros_sim.metrics.measures import Width
 from bros_sim.results import Labels, PointResult, label_words
 from bros_sim.store import Store
 from bros_sim.variation import Run, value_of

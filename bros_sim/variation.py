@@ -9,7 +9,7 @@ from bros_sim.config import Data, Document, PathKey
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded, Point, load
 from bros_sim.experiment.grid import NO_AXIS
-from bros_sim.measures import Measure
+from bros_sim.metrics.measures import Measure
 from bros_sim.results import PointResult
 from bros_sim.store import Store
 

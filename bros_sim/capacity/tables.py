@@ -7,7 +7,7 @@ import pandas as pd
 
 from bros_sim.capacity.search import Cell
 from bros_sim.capacity.variants import Question
-from bros_sim.intervals import half_width
+from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.search import region, rows
 from bros_sim.results import show_label
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bros_sim.config import Data, Document
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded
-from bros_sim.measures import Target
+from bros_sim.metrics.measures import Target
 from bros_sim.variation import Variation
 
 LEAST_OF = ("replicas", "num_gpu_blocks", "ttft_s", "tpot_s", "e2e_s")

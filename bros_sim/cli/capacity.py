@@ -74,7 +74,7 @@ def capacity(
     from bros_sim.capacity import Question, Variants, find
     from bros_sim.cli.capacity_tables import evaluated, print_answers, write
     from bros_sim.cli.searches import opened, runner
-    from bros_sim.measures import Target
+    from bros_sim.metrics.measures import Target
 
     targets = [Target.parse(target, "--target")]
     targets += [Target.parse(text, "--and") for text in also or []]

@@ -59,7 +59,7 @@ def compare(
     """
     from bros_sim.cli.compared import print_comparison, request_tables
     from bros_sim.cli.verdict import verdict
-    from bros_sim.measures import Measure
+    from bros_sim.metrics.measures import Measure
     from bros_sim.metrics.paired import paired
     from bros_sim.store import open_results
 

@@ -91,7 +91,7 @@ def _components(what: What) -> list[dict[str, object]]:
 
 
 def _metrics() -> list[dict[str, object]]:
-    from bros_sim.metric_table import METRICS
+    from bros_sim.metrics.catalogue import METRICS
 
     return [{"name": name, "help": f"{m.doc} [{m.unit}]"} for name, m in METRICS.items()]
 

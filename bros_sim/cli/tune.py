@@ -89,7 +89,7 @@ def tune(
         raise InputError(f"{EXTRA} ({error})") from None
     from bros_sim.cli.searches import opened, runner
     from bros_sim.cli.tune_tables import judged, print_answer, write
-    from bros_sim.measures import Measure, Target
+    from bros_sim.metrics.measures import Measure, Target
 
     if (maximize is None) == (minimize is None):
         raise InputError("tune: say one of --maximize MEASURE and --minimize MEASURE")

@@ -11,7 +11,7 @@ from bros_sim.cli.searches import estimate, search_folder, write_figure, write_t
 from bros_sim.cli.tables import print_table
 from bros_sim.cli.verdict import Row, amount, records, signed, verdict
 from bros_sim.labels import short_names
-from bros_sim.measures import WORDS, Measure
+from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.search import KEPT
 from bros_sim.plots.tuning import draw_tuning
 from bros_sim.results import show_label

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bros_sim.labels import short_names
-from bros_sim.measures import WORDS, Measure
+from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.paired import EQUAL, HIGHER, LOWER, ONE_SEED, UNDECIDED
 
 NAMED = 3

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, mo
 from bros_sim.config.components import Strict
 from bros_sim.config.messages import fault, shown, together
 from bros_sim.core.errors import InputError
-from bros_sim.measures import Measure, Width
+from bros_sim.metrics.measures import Measure, Width
 
 MAX_VALUES = 10_000
 """Most values of a range: far above honest use."""

@@ -4,7 +4,7 @@
 and without the 0.7 s and 50 MB of SciPy.
 """
 
-from bros_sim.metric_table import METRICS, Metric, metric_name
+from bros_sim.metrics.catalogue import METRICS, Metric, metric_name
 from bros_sim.metrics.requests import REQUEST_TABLE_COLUMNS, request_metrics
 from bros_sim.metrics.saturation import saturation
 from bros_sim.metrics.summary import summarise

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from bros_sim.intervals import CONFIDENCE
-from bros_sim.measures import Target
 from bros_sim.metrics.capacity import crossing
+from bros_sim.metrics.intervals import CONFIDENCE
+from bros_sim.metrics.measures import Target
 from bros_sim.metrics.search import KEPT, MISSED, Floats, Found, Goal, region, status
 
 RESAMPLES = 1000

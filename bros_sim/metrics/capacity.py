@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from bros_sim.intervals import half_width
+from bros_sim.metrics.intervals import half_width
 
 TARGETS = {"rate@90": 0.90, "rate@99": 0.99}
 BE_KEPT = 0.50

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 from scipy.stats import wilcoxon
 
-from bros_sim.intervals import CONFIDENCE, half_width, shifted
-from bros_sim.measures import Measure
+from bros_sim.metrics.intervals import CONFIDENCE, half_width, shifted
+from bros_sim.metrics.measures import Measure
 from bros_sim.metrics.undecided import AGREEING
 
 HIGHER, LOWER, EQUAL, UNDECIDED, ONE_SEED = "higher", "lower", "equal", "undecided", "one seed"

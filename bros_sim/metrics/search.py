@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.intervals import half_width
-from bros_sim.measures import Target
 from bros_sim.metrics.capacity import ROUNDING
+from bros_sim.metrics.intervals import half_width
+from bros_sim.metrics.measures import Target
 
 KEPT, MISSED, UNDECIDED, NOTHING = "kept", "missed", "undecided", "nothing to judge"
 FACTOR = 2.0

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.engine.record import RunTables
-from bros_sim.metric_table import LATENCIES, METRICS, P999_FROM, STATISTICS
+from bros_sim.metrics.catalogue import LATENCIES, METRICS, P999_FROM, STATISTICS
 from bros_sim.metrics.gaps import GapPool
 from bros_sim.metrics.requests import (
     SLO_DIMENSIONS,

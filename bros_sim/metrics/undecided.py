@@ -6,8 +6,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bros_sim.intervals import CONFIDENCE, band, shifted
 from bros_sim.metrics.capacity import TARGETS, crossing, curves_of, real_time
+from bros_sim.metrics.intervals import CONFIDENCE, band, shifted
 
 Bounds = tuple["pd.Series[float]", "pd.Series[float]"]
 BOUNDS = ("least_rps", "most_rps")

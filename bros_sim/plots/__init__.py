@@ -5,7 +5,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from bros_sim.core.errors import InputError
-from bros_sim.metric_table import metric_name
+from bros_sim.metrics.catalogue import metric_name
 from bros_sim.plots.cdf import latency_cdf
 from bros_sim.plots.lines import attainment, line
 from bros_sim.plots.spec import (

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bros_sim.measures import Target
+from bros_sim.metrics.measures import Target
 from bros_sim.plots.lines import HEIGHT_IN, WIDE_X
 from bros_sim.plots.style import (
     CLASS_NAMES,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from bros_sim.labels import short_names
-from bros_sim.metric_table import metric_name
+from bros_sim.metrics.catalogue import metric_name
 from bros_sim.plots.spec import (
     CDF_METRICS,
     FigureSpec,

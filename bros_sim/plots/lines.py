@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bros_sim.intervals import band, half_width, shifted
 from bros_sim.labels import short_names
-from bros_sim.metric_table import METRICS, STATISTICS, metric_name
+from bros_sim.metrics.catalogue import METRICS, STATISTICS, metric_name
+from bros_sim.metrics.intervals import band, half_width, shifted
 from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, fixed, open_axes, select
 from bros_sim.plots.style import (
     CLASS_NAMES,

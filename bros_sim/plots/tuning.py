@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from bros_sim.labels import short_names
-from bros_sim.measures import Measure, Target
+from bros_sim.metrics.measures import Measure, Target
 from bros_sim.plots.lines import HEIGHT_IN
 from bros_sim.plots.style import CLASS_NAMES, PALETTE, finish, panels, paper_style
 

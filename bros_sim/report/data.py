@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.intervals import band, half_width, shifted
-from bros_sim.metric_table import METRICS
+from bros_sim.metrics.catalogue import METRICS
+from bros_sim.metrics.intervals import band, half_width, shifted
 from bros_sim.plots.cdf import sample
 from bros_sim.plots.spec import CDF_METRICS, PointView, Results, label, matches, of_class, select
 from bros_sim.plots.style import shown

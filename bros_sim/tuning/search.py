@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError, RunStopped
-from bros_sim.measures import Measure, Target
 from bros_sim.metrics.capacity import ROUNDING
+from bros_sim.metrics.measures import Measure, Target
 from bros_sim.results import PointResult
 from bros_sim.store import Store
 from bros_sim.tuning.sampler import Proposal, Sampler

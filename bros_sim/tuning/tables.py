@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bros_sim.intervals import half_width
-from bros_sim.measures import Measure, Target
+from bros_sim.metrics.intervals import half_width
+from bros_sim.metrics.measures import Measure, Target
 from bros_sim.metrics.paired import paired
 from bros_sim.metrics.search import status
 from bros_sim.results import ResultSet, show_label

@@ -14,7 +14,7 @@ from bros_sim.config import override, parse
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
 from bros_sim.experiment.seeds import grid_point, with_seeds
-from bros_sim.measures import Measure, Width
+from bros_sim.metrics.measures import Measure, Width
 from bros_sim.schedulers.vllm import VllmScheduler
 from tests.cli.test_run import FRAGILE, PLAIN, contents
 

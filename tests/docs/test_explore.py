@@ -10,7 +10,7 @@ import pytest
 from doc_blocks import ROOT
 
 import bros_sim as bs
-from bros_sim.intervals import half_width
+from bros_sim.metrics.intervals import half_width
 
 mo = pytest.importorskip("marimo", reason="needs marimo: pip install 'bros-sim[explore]'")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bros_sim.metric_table import METRICS
+from bros_sim.metrics.catalogue import METRICS
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 

@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from bros_sim.core.errors import InputError
-from bros_sim.measures import Measure, Target
 from bros_sim.metrics.changed import changed_most, same_requests, slo_turns
+from bros_sim.metrics.measures import Measure, Target
 from bros_sim.metrics.paired import paired
 
 RATE = "workload.chat.arrivals.rate_rps"

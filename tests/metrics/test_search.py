@@ -6,8 +6,8 @@ import md1
 import numpy as np
 import pytest
 
-from bros_sim.measures import Target
 from bros_sim.metrics.answer import answer
+from bros_sim.metrics.measures import Target
 from bros_sim.metrics.search import Ask, Goal, next_asks, region, status
 
 SHARE = Target.parse("slo_attainment >= 0.9", "--target")

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bros_sim.intervals import band, shifted
 from bros_sim.metrics.capacity import capacities
+from bros_sim.metrics.intervals import band, shifted
 from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 
 RATE = "workload.chat.arrivals.rate_rps"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bros_sim.measures import Target
+from bros_sim.metrics.measures import Target
 from bros_sim.plots import render
 from bros_sim.plots.capacity import draw_capacity
 

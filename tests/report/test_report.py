@@ -14,7 +14,7 @@ from reported import EVIL, IMAGE, finish
 from typer.testing import CliRunner
 
 from bros_sim.cli import app
-from bros_sim.intervals import half_width
+from bros_sim.metrics.intervals import half_width
 from bros_sim.plots.spec import axes_of
 from bros_sim.report import MAX_BYTES, page, render_page
 from bros_sim.report.data import attainment_rows, pareto_rows

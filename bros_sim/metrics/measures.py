@@ -6,7 +6,7 @@ from typing import Self
 
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
-from bros_sim.metric_table import METRICS, Metric, metric_name
+from bros_sim.metrics.catalogue import METRICS, Metric, metric_name
 
 CLASSES = ("rt", "be", "all")
 WORDS = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
