@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.bench import EXPERIMENT, VLLM
 from bros_sim.config import parse
 from bros_sim.experiment import load
-from bros_sim.runner import LocalWorkers, run_points
-from bros_sim.store import Store
+from bros_sim.study.runner import LocalWorkers, run_points
+from bros_sim.study.store import Store
 
 RATE, DURATION_S = 3.0, 100.0
 """About 0.1 s of work for a point."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.metrics.intervals import half_width
-from bros_sim.store import open_results
+from bros_sim.study.store import open_results
 
 Row = Sequence[str]
 """A row of a Markdown table."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bros_sim.collect import collect
 from bros_sim.config import override, parse, read_yaml
 from bros_sim.config.documents import Document
 from bros_sim.core.errors import InputError
@@ -21,10 +20,11 @@ from bros_sim.experiment import load as _load
 from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
 from bros_sim.metrics.means import means as _means
-from bros_sim.results import ResultSet as Results
-from bros_sim.runner import LocalWorkers, Outcome, pending, run_points
-from bros_sim.sequential import add_seeds
-from bros_sim.store import Store, open_results
+from bros_sim.study.collect import collect
+from bros_sim.study.results import ResultSet as Results
+from bros_sim.study.runner import LocalWorkers, Outcome, pending, run_points
+from bros_sim.study.sequential import add_seeds
+from bros_sim.study.store import Store, open_results
 
 __all__ = [
     "Experiment", "InputError", "Point", "Results", "Run",

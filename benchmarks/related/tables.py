@@ -13,8 +13,8 @@ from benchmarks.related.stated import (
     RELAY_OUTPUT_TOKENS,
     RELAY_REQUESTS_S,
 )
-from bros_sim.results import ResultSet
-from bros_sim.store import open_results
+from bros_sim.study.results import ResultSet
+from bros_sim.study.store import open_results
 
 SYSTEM_PROMPT = "workload.chat.system_prompt_tokens"
 PROMPT, COMPRESSION = "workload.rag.lengths.prompt", "workload.rag.refrag.compression"

@@ -13,7 +13,7 @@ from bros_sim.cli.run import Format, FormatOption
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bros_sim.results import ResultSet
+    from bros_sim.study.results import ResultSet
 
 SHOWN = (
     "slo_attainment[rt]", "mean_ttft_ms[rt]", "p99_ttft_ms[rt]", "mean_tpot_ms[rt]",
@@ -61,7 +61,7 @@ def compare(
     from bros_sim.cli.verdict import verdict
     from bros_sim.metrics.measures import Measure
     from bros_sim.metrics.paired import paired
-    from bros_sim.store import open_results
+    from bros_sim.study.store import open_results
 
     measures = [Measure.parse(text, "--metric") for text in metrics or SHOWN]
     found, _ = open_results(results)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bros_sim.cli.story import Story
-    from bros_sim.results import PointResult
+    from bros_sim.study.results import PointResult
 
 
 def explain(
@@ -33,7 +33,7 @@ def explain(
     Example: `bros-sim explain results/quickstart --request chat-17 --system "vLLM FCFS" --seed 0`
     """
     from bros_sim.cli.story import Story
-    from bros_sim.store import open_results
+    from bros_sim.study.store import open_results
 
     found, _ = open_results(results)
     chosen = choose_point(found, point, {"system": system, "seed": seed})

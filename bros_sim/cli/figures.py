@@ -9,7 +9,6 @@ from typing import Literal, Protocol
 from bros_sim.cli.faults import say
 from bros_sim.config import Document, decode
 from bros_sim.core.errors import InputError
-from bros_sim.labels import short_names
 from bros_sim.plots import (
     PLOTS,
     Axes,
@@ -21,8 +20,9 @@ from bros_sim.plots import (
     nothing_to_draw,
     render,
 )
-from bros_sim.results import ResultSet, show_label
-from bros_sim.store import replace_file
+from bros_sim.study.labels import short_names
+from bros_sim.study.results import ResultSet, show_label
+from bros_sim.study.store import replace_file
 
 KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 

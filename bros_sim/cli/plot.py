@@ -9,7 +9,7 @@ from bros_sim.cli.faults import say
 
 if TYPE_CHECKING:
     from bros_sim.plots import FigureSpec
-    from bros_sim.results import ResultSet
+    from bros_sim.study.results import ResultSet
 
 
 def plot(
@@ -34,7 +34,7 @@ def plot(
 
     from bros_sim.cli.figures import draw_figures, read_figures
     from bros_sim.config import parse
-    from bros_sim.store import open_results
+    from bros_sim.study.store import open_results
 
     found, experiment = open_results(results)
     if figure:

@@ -7,7 +7,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bros_sim.results import PointResult, ResultSet
+    from bros_sim.study.results import PointResult, ResultSet
 
 CHOICES = 20
 """How many points a message lists."""
@@ -45,7 +45,7 @@ def choose_point(
 
 def point_labels(point: "PointResult") -> str:
     """``system=BROS, rate_rps=4, seed=0``."""
-    from bros_sim.results import label_words
+    from bros_sim.study.results import label_words
 
     return label_words(point.labels)
 

@@ -13,7 +13,7 @@ from bros_sim.cli.faults import say
 
 if TYPE_CHECKING:
     from bros_sim.experiment import Point
-    from bros_sim.runner import Outcome
+    from bros_sim.study.runner import Outcome
 
 QUIET_S = 5.0
 """Plain lines come at most this often."""

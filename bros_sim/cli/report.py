@@ -24,7 +24,7 @@ def report(
     Example: `bros-sim report results/quickstart`
     """
     from bros_sim.core.errors import InputError
-    from bros_sim.store import open_results, replace_file
+    from bros_sim.study.store import open_results, replace_file
 
     found, _ = open_results(results)
     try:

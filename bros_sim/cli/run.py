@@ -14,13 +14,13 @@ from bros_sim.cli.faults import FAILED, INTERRUPTED, say
 from bros_sim.core.errors import InputError
 
 if TYPE_CHECKING:
-    from bros_sim.collect import Capacity
     from bros_sim.config import Document
     from bros_sim.experiment import Loaded, Point
     from bros_sim.plots import FigureSpec
-    from bros_sim.results import ResultSet
-    from bros_sim.runner import Engine
-    from bros_sim.store import Store
+    from bros_sim.study.collect import Capacity
+    from bros_sim.study.results import ResultSet
+    from bros_sim.study.runner import Engine
+    from bros_sim.study.store import Store
 
 
 class Format(StrEnum):
@@ -105,9 +105,9 @@ def run(
     `bros-sim run exp.yaml --set seed=3 --set cluster.replicas=4 --workers 8`
     """
     from bros_sim.cli.figures import draw_figures
-    from bros_sim.collect import collect
-    from bros_sim.sequential import add_seeds, too_wide
-    from bros_sim.store import Store
+    from bros_sim.study.collect import collect
+    from bros_sim.study.sequential import add_seeds, too_wide
+    from bros_sim.study.store import Store
 
     loaded, figures = _load(experiment, overrides or [])
     store = Store(out / loaded.spec.name, decisions=loaded.spec.outputs.decisions)
@@ -199,14 +199,14 @@ def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:
 
 def engine(workers: int | None, dask: str | None, store: "Store") -> "Engine":
     """Who runs the points: local processes, or the workers of a Dask cluster."""
-    from bros_sim.runner import LocalWorkers
+    from bros_sim.study.runner import LocalWorkers
 
     if dask is None:
         return LocalWorkers(workers or _cores())
     if workers is not None:
         raise InputError("--workers: the Dask cluster of --dask has its own")
     try:
-        from bros_sim.dask_cluster import DaskCluster
+        from bros_sim.study.dask_cluster import DaskCluster
     except ModuleNotFoundError as error:
         raise InputError(f"--dask: {error}: pip install 'bros-sim[cluster]'") from None
     return DaskCluster(dask, store.folder.resolve())
@@ -225,7 +225,7 @@ def run_missing(
     ``again`` is the command that resumes.
     """
     from bros_sim.cli.progress import Progress
-    from bros_sim.runner import pending, run_points
+    from bros_sim.study.runner import pending, run_points
 
     there = pending(points, store, retry_failed=retry_failed)
     for line in there.damaged:

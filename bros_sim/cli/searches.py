@@ -17,8 +17,8 @@ from bros_sim.experiment import Loaded, Point
 from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Measure
 from bros_sim.plots.style import render
-from bros_sim.store import Store, replace_file
-from bros_sim.variation import Run, Variation
+from bros_sim.study.store import Store, replace_file
+from bros_sim.study.variation import Run, Variation
 
 LONGEST_NAME = 150
 """Letters of the name of a search's folder."""

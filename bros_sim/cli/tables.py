@@ -8,12 +8,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bros_sim.labels import short_names
+from bros_sim.study.labels import short_names
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bros_sim.results import ResultSet
+    from bros_sim.study.results import ResultSet
 
 WIDE = 240
 

@@ -10,7 +10,7 @@ from bros_sim.cli.faults import say
 from bros_sim.cli.points import PointOption, choose_point, need_tables, point_labels
 
 if TYPE_CHECKING:
-    from bros_sim.results import PointResult
+    from bros_sim.study.results import PointResult
     from bros_sim.timeline import Span, Timeline
     from bros_sim.timeline.iterations import Timing
 
@@ -32,7 +32,7 @@ def timeline(
     Example: `bros-sim timeline results/quickstart --point 1 --window 60:70`
     """
     from bros_sim.core.errors import InputError
-    from bros_sim.store import open_results, replace_file
+    from bros_sim.study.store import open_results, replace_file
     from bros_sim.timeline import chrome_trace
 
     span = _span(window)
@@ -85,7 +85,7 @@ def _suffix(window: str | None) -> str:
 def _timing(point: "PointResult") -> "Timing | None":
     from bros_sim.core.errors import InputError
     from bros_sim.experiment.build import read_point
-    from bros_sim.store import RESOLVED
+    from bros_sim.study.store import RESOLVED
     from bros_sim.timeline.iterations import timing_of
 
     try:

@@ -84,7 +84,7 @@ def tune(
     --minimize "p99_ttft_ms[rt]" --trials 20`
     """
     try:
-        from bros_sim.tuning import Aim, Setting, find, read_parameter
+        from bros_sim.study.tuning import Aim, Setting, find, read_parameter
     except ModuleNotFoundError as error:
         raise InputError(f"{EXTRA} ({error})") from None
     from bros_sim.cli.searches import opened, runner

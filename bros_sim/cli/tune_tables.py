@@ -10,15 +10,15 @@ from bros_sim.cli.faults import say
 from bros_sim.cli.searches import estimate, search_folder, write_figure, write_table
 from bros_sim.cli.tables import print_table
 from bros_sim.cli.verdict import Row, amount, records, signed, verdict
-from bros_sim.labels import short_names
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.search import KEPT
 from bros_sim.plots.tuning import draw_tuning
-from bros_sim.results import show_label
-from bros_sim.store import Store, as_json, made_by, replace_file
-from bros_sim.tuning import Aim, Choice, Range, Setting, Trial, Tuned, answers, trials_table
-from bros_sim.tuning.search import KEEPS
-from bros_sim.tuning.tables import BEST, GIVEN, HELD_OUT
+from bros_sim.study.labels import short_names
+from bros_sim.study.results import show_label
+from bros_sim.study.store import Store, as_json, made_by, replace_file
+from bros_sim.study.tuning import Aim, Choice, Range, Setting, Trial, Tuned, answers, trials_table
+from bros_sim.study.tuning.search import KEEPS
+from bros_sim.study.tuning.tables import BEST, GIVEN, HELD_OUT
 
 SEARCHES = "tuning"
 """Folder of the searches beside ``points``."""

@@ -15,7 +15,7 @@ from bros_sim.plots.style import CLASS_COLOURS
 from bros_sim.report import grammar, texts
 from bros_sim.report.figures import Figures, figures_of
 from bros_sim.report.settings import Layout, layout_of
-from bros_sim.results import ResultSet
+from bros_sim.study.results import ResultSet
 
 MAX_BYTES = 3_000_000
 """The page stays under this; what is left out is said on it."""

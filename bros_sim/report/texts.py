@@ -12,8 +12,8 @@ from bros_sim.digest import Table, capacity_table, notes, results_table
 from bros_sim.plots.style import counted, shown
 from bros_sim.report import data
 from bros_sim.report.settings import MAX_RUNS, Layout
-from bros_sim.results import ResultSet, label_words
-from bros_sim.store import RESOLVED
+from bros_sim.study.results import ResultSet, label_words
+from bros_sim.study.store import RESOLVED
 
 MAX_TABLE_ROWS = 400
 MAX_LINES = 40

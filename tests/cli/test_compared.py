@@ -6,9 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from bros_sim import runner
 from bros_sim.config import override, parse
 from bros_sim.experiment import load
+from bros_sim.study import runner
 from tests.cli.conftest import EXPERIMENT
 
 RATE = "workload.chat.arrivals.rate_rps"
@@ -112,7 +112,7 @@ def test_a_run_alone_that_fails_is_told(bros, tiny, tmp_path, monkeypatch):
             raise ZeroDivisionError("made up")
         return real(spec, **options)
 
-    monkeypatch.setattr("bros_sim.runner.run_point", fails_alone)
+    monkeypatch.setattr("bros_sim.study.runner.run_point", fails_alone)
     tiny.write_text(ASKING)
     result = bros("run", tiny)
     assert result.exit_code == 1

@@ -15,9 +15,9 @@ from scipy import stats
 from bros_sim.config import parse
 from bros_sim.core.errors import RunStopped
 from bros_sim.experiment import load
-from bros_sim.runner import Outcome, run_points
 from bros_sim.schedulers.vllm import VllmScheduler
-from bros_sim.store import Store
+from bros_sim.study.runner import Outcome, run_points
+from bros_sim.study.store import Store
 from tests.cli.conftest import EXPERIMENT
 
 POINT_FILES = ["requests.parquet", "resolved.yaml", "steps.parquet", "summary.json"]

@@ -8,9 +8,9 @@ import pytest
 from bros_sim.config import override, read_yaml
 from bros_sim.core.data_files import data_path
 from bros_sim.experiment import load
-from bros_sim.results import REQUESTS, STEPS, ResultSet
-from bros_sim.runner import LocalWorkers, run_points
-from bros_sim.store import Store
+from bros_sim.study.results import REQUESTS, STEPS, ResultSet
+from bros_sim.study.runner import LocalWorkers, run_points
+from bros_sim.study.store import Store
 
 SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
 SHORT = ("duration_s=3", "warmup_s=0", "drain_s=20", "sweep.seeds=1")

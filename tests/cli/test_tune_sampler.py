@@ -4,8 +4,8 @@ import pytest
 
 pytest.importorskip("optuna", reason="needs optuna: pip install 'bros-sim[opt]'")
 
-from bros_sim.tuning.sampler import Sampler
-from bros_sim.tuning.space import Choice, Range, read_parameter
+from bros_sim.study.tuning.sampler import Sampler
+from bros_sim.study.tuning.space import Choice, Range, read_parameter
 
 SPACE = [Range("x", 0.0, 1.0), Range("n", 1, 1024, log=True, whole=True), Choice("c", ("a", "b"))]
 GIVEN = {"x": 0.1, "n": 7, "c": "b"}

@@ -231,7 +231,7 @@ def test_bad_questions_are_one_clear_line(bros, queue, options, says):
 
 def test_without_optuna_it_names_the_extra(bros, queue, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    for name in [name for name in sys.modules if name.startswith("bros_sim.tuning")]:
+    for name in [name for name in sys.modules if name.startswith("bros_sim.study.tuning")]:
         monkeypatch.delitem(sys.modules, name)
     result = bros("tune", queue, *GRID, *MOST)
     assert result.exit_code == 2

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bros_sim.workers import on_workers
+from bros_sim.study.workers import on_workers
 
 
 def square(number: int) -> int:

@@ -19,8 +19,8 @@ from bros_sim.plots.spec import axes_of
 from bros_sim.report import MAX_BYTES, page, render_page
 from bros_sim.report.data import attainment_rows, pareto_rows
 from bros_sim.report.settings import layout_of
-from bros_sim.results import ResultSet
-from bros_sim.store import open_results
+from bros_sim.study.results import ResultSet
+from bros_sim.study.store import open_results
 
 RATE, SLO = "workload.chat.arrivals.rate_rps", "workload.chat.slo.ttft_s"
 

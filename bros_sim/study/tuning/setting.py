@@ -9,8 +9,8 @@ from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded
 from bros_sim.experiment.seeds import alone_with_seed, with_seed
 from bros_sim.metrics.measures import Measure
-from bros_sim.tuning.space import Parameter, Range
-from bros_sim.variation import Pair, Variation
+from bros_sim.study.tuning.space import Parameter, Range
+from bros_sim.study.variation import Pair, Variation
 
 Values = Mapping[str, Data]
 """Path -> value of each parameter."""

@@ -7,7 +7,7 @@ from bros_sim.config import Data, Document
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded
 from bros_sim.metrics.measures import Target
-from bros_sim.variation import Variation
+from bros_sim.study.variation import Variation
 
 LEAST_OF = ("replicas", "num_gpu_blocks", "ttft_s", "tpot_s", "e2e_s")
 """Resources and limits, by the end of their paths: the least that will do is looked for."""

@@ -17,8 +17,8 @@ from optuna.distributions import (
 )
 
 from bros_sim.config import Data
-from bros_sim.tuning.setting import Values
-from bros_sim.tuning.space import Choice, Parameter
+from bros_sim.study.tuning.setting import Values
+from bros_sim.study.tuning.space import Choice, Parameter
 
 Proposal = tuple[optuna.Trial, Values]
 """Values to try, and whom to `Sampler.tell` what became of them."""

@@ -10,8 +10,8 @@ from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded, Point, load
 from bros_sim.experiment.grid import NO_AXIS
 from bros_sim.metrics.measures import Measure
-from bros_sim.results import PointResult
-from bros_sim.store import Store
+from bros_sim.study.results import PointResult
+from bros_sim.study.store import Store
 
 Run = Callable[[Sequence[Point]], Mapping[str, str]]
 """Runs what the store does not hold; key -> error of the points that failed."""

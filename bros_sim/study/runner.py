@@ -17,8 +17,8 @@ from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.experiment import Point
 from bros_sim.experiment.build import facts, read_point, run_point
 from bros_sim.metrics import request_metrics, summarise
-from bros_sim.store import NO_DECISIONS, Content, Failure, Store
-from bros_sim.workers import on_workers
+from bros_sim.study.store import NO_DECISIONS, Content, Failure, Store
+from bros_sim.study.workers import on_workers
 
 KILLED = "it killed its worker process, twice (out of memory?)"
 

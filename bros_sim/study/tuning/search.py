@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.metrics.capacity import ROUNDING
 from bros_sim.metrics.measures import Measure, Target
-from bros_sim.results import PointResult
-from bros_sim.store import Store
-from bros_sim.tuning.sampler import Proposal, Sampler
-from bros_sim.tuning.setting import Setting, Values
-from bros_sim.variation import Run, measured, value_of
+from bros_sim.study.results import PointResult
+from bros_sim.study.store import Store
+from bros_sim.study.tuning.sampler import Proposal, Sampler
+from bros_sim.study.tuning.setting import Setting, Values
+from bros_sim.study.variation import Run, measured, value_of
 
 BATCH = 4
 """Trials that are chosen before any of them is known: part of the answer, so no option."""

@@ -3,8 +3,8 @@
 What to run next is decided in ``metrics/search.py``, what came of it in ``metrics/answer.py``.
 """
 
-from bros_sim.capacity.search import Cell, find
-from bros_sim.capacity.tables import answers, evaluations
-from bros_sim.capacity.variants import Question, Variants
+from bros_sim.study.capacity.search import Cell, find
+from bros_sim.study.capacity.tables import answers, evaluations
+from bros_sim.study.capacity.variants import Question, Variants
 
 __all__ = ["Cell", "Question", "Variants", "answers", "evaluations", "find"]

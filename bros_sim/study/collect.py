@@ -9,8 +9,8 @@ from bros_sim.experiment import Loaded, Point
 from bros_sim.metrics.capacity import capacities
 from bros_sim.metrics.means import means
 from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
-from bros_sim.results import PointResult, ResultSet
-from bros_sim.store import Store
+from bros_sim.study.results import PointResult, ResultSet
+from bros_sim.study.store import Store
 
 
 @dataclass(frozen=True)

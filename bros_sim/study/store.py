@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bros_sim.core.errors import InputError
-from bros_sim.results import (
+from bros_sim.study.results import (
     DECISIONS,
     DRAW,
     REQUESTS,

@@ -11,8 +11,8 @@ from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.metrics.paired import paired
 from bros_sim.metrics.search import status
-from bros_sim.results import ResultSet, show_label
-from bros_sim.tuning.search import Trial, Tuned
+from bros_sim.study.results import ResultSet, show_label
+from bros_sim.study.tuning.search import Trial, Tuned
 
 GIVEN, BEST = "as given", "best"
 CHOSEN, HELD_OUT = "chosen on", "held out"

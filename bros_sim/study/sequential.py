@@ -12,9 +12,9 @@ from bros_sim.experiment.seeds import grid_point, with_seeds
 from bros_sim.experiment.sweep import Until
 from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Width
-from bros_sim.results import Labels, PointResult, label_words
-from bros_sim.store import Store
-from bros_sim.variation import Run, value_of
+from bros_sim.study.results import Labels, PointResult, label_words
+from bros_sim.study.store import Store
+from bros_sim.study.variation import Run, value_of
 
 Told = Callable[[int, int], None]
 """Called before more seeds run: points of the grid whose intervals are too wide, runs to come."""

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bros_sim.capacity.search import Cell
-from bros_sim.capacity.variants import Question
 from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.search import region, rows
-from bros_sim.results import show_label
+from bros_sim.study.capacity.search import Cell
+from bros_sim.study.capacity.variants import Question
+from bros_sim.study.results import show_label
 
 ANSWER = ("value", "low", "high", "kept", "missed", "binds", "seeds", "load", "error")
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bros_sim.capacity.variants import Variants
 from bros_sim.config import Data
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded, Point
 from bros_sim.experiment.seeds import alone_with_seed, with_seed
 from bros_sim.metrics.answer import Answer, answer
 from bros_sim.metrics.search import NOTHING, Ask, Goal, next_asks, region, status
-from bros_sim.results import PointResult
-from bros_sim.store import Store
-from bros_sim.variation import Pair, Run, measured, value_of
+from bros_sim.study.capacity.variants import Variants
+from bros_sim.study.results import PointResult
+from bros_sim.study.store import Store
+from bros_sim.study.variation import Pair, Run, measured, value_of
 
 DECIDING = 5
 """Seeds that judge a value at first; the experiment's own number where it is larger."""

@@ -3,10 +3,10 @@
 What to try next is Optuna's choice (``sampler.py``, the extra ``opt``), what counts as best ours.
 """
 
-from bros_sim.tuning.search import Aim, Trial, Tuned, find
-from bros_sim.tuning.setting import Setting
-from bros_sim.tuning.space import Choice, Parameter, Range, read_parameter
-from bros_sim.tuning.tables import answers, trials_table
+from bros_sim.study.tuning.search import Aim, Trial, Tuned, find
+from bros_sim.study.tuning.setting import Setting
+from bros_sim.study.tuning.space import Choice, Parameter, Range, read_parameter
+from bros_sim.study.tuning.tables import answers, trials_table
 
 __all__ = [
     "Aim", "Choice", "Parameter", "Range", "Setting", "Trial", "Tuned",

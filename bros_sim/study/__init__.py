@@ -1,0 +1,1 @@
+"""Running points and searching among them: workers, store, results, seeds, capacity, tuning."""
