@@ -71,9 +71,9 @@ def capacity(
 
     `bros-sim capacity exp.yaml --vary cluster.replicas --target "p99_ttft_ms[rt] <= 800"`
     """
-    from bros_sim.cli.capacity_tables import evaluated, print_answers, write
     from bros_sim.cli.searches import opened, runner
     from bros_sim.metrics.measures import Target
+    from bros_sim.report.capacity_tables import evaluated, print_answers, write
     from bros_sim.study.capacity import Question, Variants, find
 
     targets = [Target.parse(target, "--target")]

@@ -57,10 +57,10 @@ def compare(
 
     `bros-sim compare results/quickstart --metric p95_ttft_ms[rt] --format json`
     """
-    from bros_sim.cli.compared import print_comparison, request_tables
-    from bros_sim.cli.verdict import verdict
     from bros_sim.metrics.measures import Measure
     from bros_sim.metrics.paired import paired
+    from bros_sim.report.compared import print_comparison, request_tables
+    from bros_sim.report.verdict import verdict
     from bros_sim.study.store import open_results
 
     measures = [Measure.parse(text, "--metric") for text in metrics or SHOWN]

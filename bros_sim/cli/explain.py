@@ -14,7 +14,7 @@ from bros_sim.cli.run import Format, FormatOption
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bros_sim.cli.story import Story
+    from bros_sim.report.story import Story
     from bros_sim.study.results import PointResult
 
 
@@ -32,7 +32,7 @@ def explain(
 
     Example: `bros-sim explain results/quickstart --request chat-17 --system "vLLM FCFS" --seed 0`
     """
-    from bros_sim.cli.story import Story
+    from bros_sim.report.story import Story
     from bros_sim.study.store import open_results
 
     found, _ = open_results(results)

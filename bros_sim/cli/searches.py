@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from bros_sim.cli.faults import say
 from bros_sim.cli.run import engine, run_missing
-from bros_sim.cli.verdict import amount
 from bros_sim.experiment import Loaded, Point
 from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Measure
 from bros_sim.plots.style import render
+from bros_sim.report.verdict import amount
 from bros_sim.study.store import Store, replace_file
 from bros_sim.study.variation import Run, Variation
 

@@ -20,7 +20,7 @@ WIDE = 240
 
 def print_results(results: "ResultSet") -> None:
     """One row per system, grid point and class, means over the seeds; then what to keep in mind."""
-    from bros_sim.digest import notes, results_table
+    from bros_sim.report.digest import notes, results_table
 
     table = results_table(results)
     if table.headings:
@@ -31,7 +31,7 @@ def print_results(results: "ResultSet") -> None:
 
 def print_capacity(table: "pd.DataFrame") -> None:
     """One row per system and point of the other axes; nothing if there is nothing to say."""
-    from bros_sim.digest import capacity_table
+    from bros_sim.report.digest import capacity_table
 
     if not table.empty:
         made = capacity_table(table)
@@ -44,7 +44,7 @@ def print_capacity(table: "pd.DataFrame") -> None:
 
 def print_orders(table: "pd.DataFrame") -> None:
     """Which system has the higher capacity, a row per pair; nothing without draws."""
-    from bros_sim.digest import text
+    from bros_sim.report.digest import text
 
     if table.empty:
         return
@@ -61,7 +61,7 @@ def print_orders(table: "pd.DataFrame") -> None:
 
 def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
     """Rows of like keys as a table."""
-    from bros_sim.digest import text
+    from bros_sim.report.digest import text
 
     columns = list(rows[0]) if rows else []
     headings = list(short_names(columns).values())

@@ -88,8 +88,8 @@ def tune(
     except ModuleNotFoundError as error:
         raise InputError(f"{EXTRA} ({error})") from None
     from bros_sim.cli.searches import opened, runner
-    from bros_sim.cli.tune_tables import judged, print_answer, write
     from bros_sim.metrics.measures import Measure, Target
+    from bros_sim.report.tune_tables import judged, print_answer, write
 
     if (maximize is None) == (minimize is None):
         raise InputError("tune: say one of --maximize MEASURE and --minimize MEASURE")

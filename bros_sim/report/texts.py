@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from bros_sim.digest import Table, capacity_table, notes, results_table
 from bros_sim.plots.style import counted, shown
 from bros_sim.report import data
+from bros_sim.report.digest import Table, capacity_table, notes, results_table
 from bros_sim.report.settings import MAX_RUNS, Layout
 from bros_sim.study.results import ResultSet, label_words
 from bros_sim.study.store import RESOLVED

@@ -9,8 +9,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from bros_sim.cli import app
-from bros_sim.cli.verdict import signed, verdict
 from bros_sim.metrics.paired import MEASURED
+from bros_sim.report.verdict import signed, verdict
 from tests.cli.conftest import EXPERIMENT
 
 RATE = "workload.chat.arrivals.rate_rps"

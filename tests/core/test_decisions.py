@@ -3,7 +3,6 @@
 import pytest
 from simulations import ONE_SECOND, UNEVEN, make_replica, make_request, run
 
-from bros_sim.cli.story import REASONS
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.decision_log import Decision, DecisionLog
 from bros_sim.engine.record import RunLog
@@ -11,6 +10,7 @@ from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.report.story import REASONS
 from bros_sim.schedulers import SCHEDULERS, notes
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
