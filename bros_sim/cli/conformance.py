@@ -26,7 +26,7 @@ def vllm(
 
     Example: bros-sim conformance vllm tests/data/vllm_decisions
     """
-    from bros_sim.conformance import compare, find_logs
+    from bros_sim.validation.conformance import compare, find_logs
 
     paths = find_logs(logs)
     identical = 0

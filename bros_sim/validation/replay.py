@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from bros_sim.cluster.cluster import simulate
 from bros_sim.cluster.routers.routing import RoundRobin
-from bros_sim.conformance import rules_of
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.engine.engine import Replica
@@ -15,6 +14,7 @@ from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.profiles.profile import Profile
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.validation.conformance import rules_of
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments
 from bros_sim.workload.prefixes import shareable
 from bros_sim.workload.streams import OpenLoop

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bros_sim.cli.conformance import app
-from bros_sim.conformance import compare, find_logs
 from bros_sim.core.errors import InputError
+from bros_sim.validation.conformance import compare, find_logs
 
 LOGS = find_logs(Path(__file__).parents[1] / "data" / "vllm_decisions")
 
