@@ -6,6 +6,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from bros_sim.core import version
+
 if TYPE_CHECKING:
     from bros_sim.api import (
         Experiment,
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
         sweep,
     )
 
-__version__ = "0.1.0"
+__version__ = version.VERSION
 
 __all__ = [
     "Experiment", "InputError", "Point", "Results", "Run",

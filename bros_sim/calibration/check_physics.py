@@ -85,13 +85,13 @@ def _peak_tflops(profile: Profile) -> float | None:
 def _never_falls(
     kind: str, model: LatencyModel, validity: Validity, shift_ms: float
 ) -> Iterator[str]:
-    """More tokens, more context, more KV, or more jobs of equal length: never less time.
+    """More tokens, more context, more KV, or more requests of equal length: never less time.
 
     Tokens may take ``shift_ms`` less where the engine was measured to change matrix kernels.
     """
     for what, shapes in _ladders(model, validity):
         times = [(shape, model.step_s(shape)) for shape in shapes]
-        slack = SCATTER if what == "decode jobs" else SLACK
+        slack = SCATTER if what == "decode requests" else SLACK
         shift = MS * shift_ms if what.startswith("prompt tokens") else 0.0
         for (before, shorter), (after, longer) in pairwise(times):
             if longer + shift < shorter * (1 - slack):
@@ -106,18 +106,18 @@ def _ladders(model: LatencyModel, validity: Validity) -> Iterator[tuple[str, lis
     tokens = validity.max_chunk_tokens or LADDER[-1]
     chunks = [n for n in LADDER if n <= min(tokens, validity.max_tokens or tokens)]
     contexts = [0, *(n for n in LADDER if n <= (validity.max_context_tokens or 0))]
-    jobs = [n for n in JOBS if n <= (validity.max_decode_jobs or JOBS[-1])]
-    per_job = [n for n in LADDER if n <= (validity.max_kv_tokens_per_job or LADDER[-1])]
+    seqs = [n for n in JOBS if n <= (validity.max_decode_jobs or JOBS[-1])]
+    per_seq = [n for n in LADDER if n <= (validity.max_kv_tokens_per_job or LADDER[-1])]
     yield "prompt tokens", [StepShape(((n, 0),), 0, 0) for n in chunks]
     yield "prompt tokens beside decode", [StepShape(((n, 0),), 1, 64) for n in chunks]
     if not _falling_quadratic(model):
         yield "context", [StepShape(((chunks[-1] // 2 or 1, x),), 0, 0) for x in contexts]
-    for batch in jobs:
-        yield "KV", [StepShape((), batch, batch * n) for n in per_job]
-    for line in _lines_of_jobs(model, jobs):
+    for batch in seqs:
+        yield "KV", [StepShape((), batch, batch * n) for n in per_seq]
+    for line in _lines_of_seqs(model, seqs):
         # A short and a middling length: grids are thin where long contexts meet large batches.
-        for length in (per_job[0], per_job[len(per_job) // 2]):
-            yield "decode jobs", [StepShape((), batch, batch * length) for batch in line]
+        for length in (per_seq[0], per_seq[len(per_seq) // 2]):
+            yield "decode requests", [StepShape((), batch, batch * length) for batch in line]
 
 
 def _falling_quadratic(model: LatencyModel) -> bool:
@@ -125,9 +125,9 @@ def _falling_quadratic(model: LatencyModel) -> bool:
     return isinstance(model, Linear) and model.prefill_per_token2_ms < 0
 
 
-def _lines_of_jobs(model: LatencyModel, jobs: list[int]) -> list[list[int]]:
+def _lines_of_seqs(model: LatencyModel, seqs: list[int]) -> list[list[int]]:
     """Batch sizes in one series, or on each side of the jump that published fits have."""
     edge = model.large_batch_from if isinstance(model, Linear) else None
     if edge is None:
-        return [jobs]
-    return [[n for n in jobs if n < edge], [n for n in jobs if n >= edge]]
+        return [seqs]
+    return [[n for n in seqs if n < edge], [n for n in seqs if n >= edge]]

@@ -66,15 +66,15 @@ def fit_form(
 
 def validity_of(steps: pd.DataFrame) -> Validity:
     """The range of the rows; a chunk is taken as the mean of its row."""
-    jobs, chunks = steps["decode_jobs"], steps["prefill_chunks"]
-    per_job = (steps["decode_kv_tokens"] / jobs.where(jobs > 0)).max()
+    seqs, chunks = steps["decode_jobs"], steps["prefill_chunks"]
+    per_seq = (steps["decode_kv_tokens"] / seqs.where(seqs > 0)).max()
     chunk = (steps["prefill_tokens"] / chunks.where(chunks > 0)).max()
     context = (steps["prefill_context_tokens"] / chunks.where(chunks > 0)).max()
     return Validity(
-        max_tokens=_bound((steps["prefill_tokens"] + jobs).max()),
-        max_decode_jobs=_bound(jobs.max()),
+        max_tokens=_bound((steps["prefill_tokens"] + seqs).max()),
+        max_decode_jobs=_bound(seqs.max()),
         max_kv_tokens=_bound(steps["decode_kv_tokens"].max()),
-        max_kv_tokens_per_job=_bound(per_job),
+        max_kv_tokens_per_job=_bound(per_seq),
         max_chunk_tokens=_bound(chunk),
         max_context_tokens=_bound(context),
     )

@@ -54,21 +54,21 @@ def hybrid_columns(
     steps: pd.DataFrame, knots: tuple[int, ...], batches: tuple[int, ...]
 ) -> Columns:
     """The design of ``hybrid`` for given knots of tokens and of decode batch sizes."""
-    tokens, chunks, jobs, kv = _counts(steps)
-    n = tokens + jobs
+    tokens, chunks, seqs, kv = _counts(steps)
+    n = tokens + seqs
     curve = hats(n, knots)
     curve[:, -1] *= np.maximum(1.0, n / knots[-1])
-    decode = hats(jobs, batches) * (jobs > 0)[:, None]
+    decode = hats(seqs, batches) * (seqs > 0)[:, None]
     one = np.ones_like(n)
     return {
         "tokens.ms": curve,
         "head.const_ms": one[:, None],
-        "head.per_seq_ms": (jobs + chunks)[:, None],
+        "head.per_seq_ms": (seqs + chunks)[:, None],
         "overhead.const_ms": one[:, None],
-        "overhead.per_seq_ms": jobs[:, None],
+        "overhead.per_seq_ms": seqs[:, None],
         "decode_attention.const_ms": decode,
         "decode_attention.per_kv_token_ms": decode * kv[:, None],
-        "prefill_attention.const_ms": (jobs == 0).astype(float)[:, None],
+        "prefill_attention.const_ms": (seqs == 0).astype(float)[:, None],
         "prefill_attention.per_chunk_ms": chunks[:, None],
         "prefill_attention.per_token_ms": tokens[:, None],
         "prefill_attention.per_token2_ms": _column(steps, "prefill_attention_pairs"),
@@ -93,24 +93,24 @@ def with_coefficients(model: M, values: Mapping[str, Floats]) -> M:
 def _linear(model: Linear, steps: pd.DataFrame) -> Columns:
     if model.prefill_quadratic_to is not None or model.large_batch is not None:
         raise ValueError("only a linear model of one line each is taken over sums of chunks")
-    tokens, chunks, jobs, kv = _counts(steps)
+    tokens, chunks, seqs, kv = _counts(steps)
     line = model.decode
-    decode = line.const_ms + line.per_seq_ms * jobs + line.per_kv_token_ms * kv
-    by_decode = (jobs > 0) & ((chunks == 0) | (decode >= model.prefill_ms))
+    decode = line.const_ms + line.per_seq_ms * seqs + line.per_kv_token_ms * kv
+    by_decode = (seqs > 0) & ((chunks == 0) | (decode >= model.prefill_ms))
     on = by_decode.astype(float)
     return {
         "prefill_ms": (1 - on)[:, None],
         "prefill_per_token_ms": tokens[:, None],
         "prefill_per_token2_ms": 2 * _column(steps, "prefill_attention_pairs"),
         "decode.const_ms": on[:, None],
-        "decode.per_seq_ms": (on * jobs)[:, None],
+        "decode.per_seq_ms": (on * seqs)[:, None],
         "decode.per_kv_token_ms": (on * kv)[:, None],
     }
 
 
 def _roofline(model: Roofline, steps: pd.DataFrame) -> Columns:
-    tokens, chunks, jobs, kv = _counts(steps)
-    n, decodes = tokens + jobs, (jobs > 0).astype(float)
+    tokens, chunks, seqs, kv = _counts(steps)
+    n, decodes = tokens + seqs, (seqs > 0).astype(float)
     memory = model.memory.const_ms + model.memory.per_token_ms * n
     compute = model.compute.const_ms + model.compute.per_token_ms * n
     by_compute = (compute > memory).astype(float)
@@ -120,21 +120,21 @@ def _roofline(model: Roofline, steps: pd.DataFrame) -> Columns:
         "compute.const_ms": by_compute[:, None],
         "compute.per_token_ms": (by_compute * n)[:, None],
         "decode_ms": decodes[:, None],
-        "decode_per_seq_ms": jobs[:, None],
+        "decode_per_seq_ms": seqs[:, None],
         "decode_per_kv_token_ms": kv[:, None],
         "prefill_ms": (1 - decodes)[:, None],
         "prefill_per_chunk_ms": chunks[:, None],
         "prefill_per_token2_ms": _column(steps, "prefill_attention_pairs"),
         "overhead.const_ms": np.ones_like(n)[:, None],
-        "overhead.per_seq_ms": jobs[:, None],
+        "overhead.per_seq_ms": seqs[:, None],
     }
 
 
 def _counts(steps: pd.DataFrame) -> tuple[Floats, Floats, Floats, Floats]:
-    """Prompt tokens, chunks, decode jobs and their KV of each row."""
+    """Prompt tokens, chunks, decode requests and their KV of each row."""
     names = ("prefill_tokens", "prefill_chunks", "decode_jobs", "decode_kv_tokens")
-    tokens, chunks, jobs, kv = (steps[name].to_numpy(float) for name in names)
-    return tokens, chunks, jobs, kv
+    tokens, chunks, seqs, kv = (steps[name].to_numpy(float) for name in names)
+    return tokens, chunks, seqs, kv
 
 
 def _column(steps: pd.DataFrame, name: str) -> Floats:

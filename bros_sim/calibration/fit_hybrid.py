@@ -56,9 +56,9 @@ def knots_of(steps: pd.DataFrame) -> tuple[int, ...]:
 
 def batches_of(steps: pd.DataFrame) -> tuple[int, ...]:
     """Batch sizes of the decode grid: candidates that decode rows lie around."""
-    jobs = steps["decode_jobs"].to_numpy(float)
-    jobs = jobs[jobs > 0]
-    return _supported(jobs, BATCHES) if jobs.size else (1,)
+    seqs = steps["decode_jobs"].to_numpy(float)
+    seqs = seqs[seqs > 0]
+    return _supported(seqs, BATCHES) if seqs.size else (1,)
 
 
 def _supported(values: Floats, candidates: tuple[int, ...]) -> tuple[int, ...]:

@@ -76,32 +76,32 @@ class Kernels:
         """What the tables cover: KV of the largest batch, and of a request where 8 decode."""
         cells = self.decode.cells
         longest = cells[cells["batch"] <= MAX_JOBS].groupby("batch")["tokens"].max()
-        jobs = int(longest.index.max())
+        seqs = int(longest.index.max())
         return Validity(
             max_tokens=MAX_TOKENS,
-            max_decode_jobs=jobs,
-            max_kv_tokens=jobs * int(longest[jobs]),
+            max_decode_jobs=seqs,
+            max_kv_tokens=seqs * int(longest[seqs]),
             max_kv_tokens_per_job=int(longest[longest.index <= 8].iloc[-1]),
             max_chunk_tokens=MAX_TOKENS,
             max_context_tokens=MAX_CONTEXT,
         )
 
     def time_s(self, shapes: pd.DataFrame) -> Floats:
-        """Kernel sums of iterations: columns ``jobs``, ``kv``, ``chunks``, ``chunk``, ``context``.
+        """Kernel sums of iterations: columns ``seqs``, ``kv``, ``chunks``, ``chunk``, ``context``.
 
         ``kv`` and ``context`` are per request and per chunk; chunks of one row are equally long.
         A chunk after cached tokens costs what a whole prompt of equal attention work costs. Where
         prefill and decode share an iteration one kernel serves both: its launch counts once.
         """
-        jobs, kv, chunks, chunk, context = (
-            shapes[name].to_numpy(float) for name in ("jobs", "kv", "chunks", "chunk", "context")
+        seqs, kv, chunks, chunk, context = (
+            shapes[name].to_numpy(float) for name in ("seqs", "kv", "chunks", "chunk", "context")
         )
         whole = np.sqrt(2 * chunk * (context + chunk / 2))
         prefill = np.where(chunks > 0, self.prefill.ms(np.maximum(chunks, 1), whole), 0.0)
-        decode = np.where(jobs > 0, self.decode.ms(np.maximum(jobs, 1), kv), 0.0)
-        shared = np.where((jobs > 0) & (chunks > 0), self.prefill.floor_ms, 0.0)
+        decode = np.where(seqs > 0, self.decode.ms(np.maximum(seqs, 1), kv), 0.0)
+        shared = np.where((seqs > 0) & (chunks > 0), self.prefill.floor_ms, 0.0)
         attention = np.maximum(prefill + decode - shared, np.maximum(prefill, decode))
-        dense = self.dense.layers_ms(jobs + chunks * chunk) + self.dense.head_ms(jobs + chunks)
+        dense = self.dense.layers_ms(seqs + chunks * chunk) + self.dense.head_ms(seqs + chunks)
         return np.asarray(MS * (dense + self.layers * attention))
 
 
@@ -134,7 +134,7 @@ def held_out_rows(kernels: Kernels, within: Validity, random_rows: int = 1200) -
 
 
 def _decode_cells(cells: pd.DataFrame) -> pd.DataFrame:
-    return _shapes(jobs=cells["batch"], kv=cells["tokens"])
+    return _shapes(seqs=cells["batch"], kv=cells["tokens"])
 
 
 def _prefill_cells(cells: pd.DataFrame) -> pd.DataFrame:
@@ -146,9 +146,9 @@ def _random(within: Validity, count: int, rng: np.random.Generator) -> list[pd.D
     quarter = count // 4
     most, longest = within.max_decode_jobs or MAX_JOBS, within.max_kv_tokens_per_job or MAX_CONTEXT
 
-    def jobs(n: int) -> dict[str, Floats]:
+    def seqs(n: int) -> dict[str, Floats]:
         return {
-            "jobs": _log(rng, 1, most, n),
+            "seqs": _log(rng, 1, most, n),
             "kv": _log(rng, 16, min(longest, LONGEST_MIXED_KV), n),
         }
 
@@ -158,9 +158,9 @@ def _random(within: Validity, count: int, rng: np.random.Generator) -> list[pd.D
 
     mixed = count - 2 * quarter
     return [
-        _shapes(**jobs(quarter)),
+        _shapes(**seqs(quarter)),
         _shapes(**chunk(quarter, MAX_TOKENS)),
-        _shapes(**jobs(mixed), **chunk(mixed, MAX_TOKENS // 2)),
+        _shapes(**seqs(mixed), **chunk(mixed, MAX_TOKENS // 2)),
     ]
 
 
@@ -172,25 +172,25 @@ def _shapes(**columns: "Floats | pd.Series[float]") -> pd.DataFrame:
     frame = pd.DataFrame(
         {name: np.asarray(values, dtype=float) for name, values in columns.items()}
     )
-    return frame.reindex(columns=["jobs", "kv", "chunks", "chunk", "context"], fill_value=0.0)
+    return frame.reindex(columns=["seqs", "kv", "chunks", "chunk", "context"], fill_value=0.0)
 
 
 def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.DataFrame:
     """Shapes inside the range as rows of the steps frame."""
     shapes = pd.concat(parts, ignore_index=True)
-    tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["jobs"] * shapes["kv"]
-    inside = (shapes["jobs"] + tokens <= MAX_TOKENS) & (kv <= (within.max_kv_tokens or np.inf))
-    inside &= shapes["jobs"] <= (within.max_decode_jobs or np.inf)
+    tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["seqs"] * shapes["kv"]
+    inside = (shapes["seqs"] + tokens <= MAX_TOKENS) & (kv <= (within.max_kv_tokens or np.inf))
+    inside &= shapes["seqs"] <= (within.max_decode_jobs or np.inf)
     inside &= shapes["kv"] <= (within.max_kv_tokens_per_job or np.inf)
     shapes = shapes[inside].reset_index(drop=True)
-    tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["jobs"] * shapes["kv"]
+    tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["seqs"] * shapes["kv"]
     work = shapes["context"] + shapes["chunk"] / 2
     values = {
         "prefill_tokens": tokens,
         "prefill_chunks": shapes["chunks"],
         "prefill_context_tokens": shapes["chunks"] * shapes["context"],
         "prefill_attention_pairs": tokens * work,
-        "decode_jobs": shapes["jobs"],
+        "decode_jobs": shapes["seqs"],
         "decode_kv_tokens": kv,
         "time_s": kernels.time_s(shapes),
         "count": 1.0,

@@ -84,11 +84,11 @@ def spread(first: int, last: int) -> list[int]:
 
 def _decodes(room: Room) -> Iterator[Case]:
     """Few requests up to many, short KV up to what fits."""
-    for jobs in spread(1, room.max_num_seqs):
-        most = min(room.blocks // jobs * BLOCK_SIZE, room.max_model_len)
+    for seqs in spread(1, room.max_num_seqs):
+        most = min(room.blocks // seqs * BLOCK_SIZE, room.max_model_len)
         for kv in (*(kv for kv in CONTEXTS if kv < 0.8 * most), most):
             if kv > 1:
-                yield Case(f"decode-{jobs}x{kv}", (Group(jobs, 1, kv - 1),))
+                yield Case(f"decode-{seqs}x{kv}", (Group(seqs, 1, kv - 1),))
 
 
 def _prefills(room: Room) -> Iterator[Case]:
@@ -114,14 +114,14 @@ def _prompts(room: Room) -> Iterator[Case]:
 def _mixed(room: Room) -> Iterator[Case]:
     """A chunk beside decoding requests, up to a full budget."""
     budget = room.max_num_batched_tokens
-    for jobs in sorted({min(jobs, room.max_num_seqs - 1) for jobs in (8, 64, room.max_num_seqs)}):
-        for tokens in (budget // 16, budget // 4, budget - jobs):
+    for seqs in sorted({min(seqs, room.max_num_seqs - 1) for seqs in (8, 64, room.max_num_seqs)}):
+        for tokens in (budget // 16, budget // 4, budget - seqs):
             for context in (0, 2048):
                 for kv in (128, 1024):
-                    if jobs < 1 or tokens < FIRST_CHUNK:
+                    if seqs < 1 or tokens < FIRST_CHUNK:
                         continue
-                    name = f"mixed-{tokens}-after-{context}-{jobs}x{kv}"
-                    yield Case(name, (Group(1, tokens, context), Group(jobs, 1, kv - 1)))
+                    name = f"mixed-{tokens}-after-{context}-{seqs}x{kv}"
+                    yield Case(name, (Group(1, tokens, context), Group(seqs, 1, kv - 1)))
 
 
 def estimated_s(cases: list[Case], gpu: Gpu, model: ModelDims, tp: int) -> float:

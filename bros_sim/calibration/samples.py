@@ -13,7 +13,7 @@ LONGEST_KV = 8192
 def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
     """A third decode, a third prefill, a third mixed; sizes are log-uniform.
 
-    Bounds that the range leaves open are taken as 8192 tokens and 256 jobs.
+    Bounds that the range leaves open are taken as 8192 tokens and 256 requests.
     """
     rng = np.random.default_rng(seed)
     kinds = ("decode", "prefill", "mixed")
@@ -30,17 +30,17 @@ def _shape(validity: Validity, kind: str, rng: np.random.Generator) -> StepShape
     most = validity.max_decode_jobs or 256
     longest = min(LONGEST_KV, validity.max_kv_tokens_per_job or LONGEST_KV)
     tokens = validity.max_tokens or 8192
-    jobs = 0 if kind == "prefill" else _log(rng, 1, most)
-    kv = jobs * _log(rng, 16, longest) if jobs else 0
-    kv = max(jobs, min(kv, validity.max_kv_tokens or kv))
+    seqs = 0 if kind == "prefill" else _log(rng, 1, most)
+    kv = seqs * _log(rng, 16, longest) if seqs else 0
+    kv = max(seqs, min(kv, validity.max_kv_tokens or kv))
     if kind == "decode":
-        return StepShape((), jobs, kv)
-    room = min(validity.max_chunk_tokens or tokens, tokens - jobs) // (
+        return StepShape((), seqs, kv)
+    room = min(validity.max_chunk_tokens or tokens, tokens - seqs) // (
         1 if kind == "prefill" else 2
     )
     chunk = _log(rng, 16, room)
     context = int(rng.choice([0, _log(rng, 16, validity.max_context_tokens or tokens)]))
-    return StepShape(((chunk, context),), jobs, kv)
+    return StepShape(((chunk, context),), seqs, kv)
 
 
 def _log(rng: np.random.Generator, low: int, high: int) -> int:

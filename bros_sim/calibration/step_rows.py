@@ -51,13 +51,13 @@ STEP_COLUMNS = tuple(item.name for item in fields(StepRow))
 
 def step_row(shape: StepShape, time_s: float, count: int) -> StepRow:
     """The row of an iteration of ``shape`` that took ``time_s`` seconds."""
-    chunks, jobs, kv_tokens, _ = shape
+    chunks, seqs, kv_tokens, _ = shape
     return StepRow(
         prefill_tokens=sum(tokens for tokens, _ in chunks),
         prefill_chunks=len(chunks),
         prefill_context_tokens=sum(context for _, context in chunks),
         prefill_attention_pairs=sum(tokens * (context + tokens / 2) for tokens, context in chunks),
-        decode_jobs=jobs,
+        decode_jobs=seqs,
         decode_kv_tokens=kv_tokens,
         time_s=time_s,
         count=count,
@@ -111,7 +111,7 @@ def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
     sensible = {name: rows[name].between(0, np.finfo(float).max) for name in STEP_COLUMNS}
     rules = [(name, ~good, "should be a number >= 0") for name, good in sensible.items()]
     sound = pd.concat(sensible, axis=1).all(axis=1)
-    chunks, jobs = rows["prefill_chunks"], rows["decode_jobs"]
+    chunks, seqs = rows["prefill_chunks"], rows["decode_jobs"]
     tokens, context = rows["prefill_tokens"], rows["prefill_context_tokens"]
     pairs = rows["prefill_attention_pairs"]
     low = tokens**2 / (2 * chunks.where(chunks > 0, 1))
@@ -128,15 +128,15 @@ def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
         ),
         (
             "decode_kv_tokens",
-            sound & (rows["decode_kv_tokens"] < jobs),
-            "fewer KV tokens than jobs",
+            sound & (rows["decode_kv_tokens"] < seqs),
+            "fewer KV tokens than requests",
         ),
         (
             "decode_kv_tokens",
-            sound & (jobs == 0) & (rows["decode_kv_tokens"] > 0),
-            "KV tokens of no job",
+            sound & (seqs == 0) & (rows["decode_kv_tokens"] > 0),
+            "KV tokens of no request",
         ),
-        ("decode_jobs", sound & (jobs + tokens == 0), "a step computes at least one token"),
+        ("decode_jobs", sound & (seqs + tokens == 0), "a step computes at least one token"),
     ]
     return rules
 
@@ -162,7 +162,8 @@ def kinds_of(steps: pd.DataFrame) -> "pd.Series[str]":
 def split(steps: pd.DataFrame, share: float = 0.25, seed: int = SPLIT_SEED) -> "pd.Series[bool]":
     """Which rows are held out: ``share`` of each kind, drawn by the seed and the order of rows.
 
-    The rows at the ends of the range (fewest and most tokens, jobs, KV, pairs) are always fitted.
+    The rows at the ends of the range (fewest and most tokens, requests, KV, pairs) are always
+    fitted.
     """
     rng = np.random.default_rng(seed)
     draw = pd.Series(rng.random(len(steps)), index=steps.index)

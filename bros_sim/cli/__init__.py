@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from bros_sim import __version__
 from bros_sim.cli import (
     capacity,
     compare,
@@ -27,6 +26,7 @@ from bros_sim.cli import (
     validate,
 )
 from bros_sim.cli.faults import FaultTolerantGroup
+from bros_sim.core.version import VERSION
 
 __all__ = ["app", "main"]
 
@@ -43,7 +43,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"bros-sim {__version__}\n")
+        sys.stdout.write(f"bros-sim {VERSION}\n")
         raise typer.Exit
 
 

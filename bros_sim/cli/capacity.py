@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED, say
+from bros_sim.cli.faults import FAILED
 from bros_sim.cli.run import (
     DaskOption,
     ExperimentFile,
@@ -19,6 +19,7 @@ from bros_sim.cli.run import (
     WorkersOption,
     read_experiment,
 )
+from bros_sim.report.terminal import say
 
 
 def capacity(

@@ -6,8 +6,8 @@ from importlib import metadata
 
 import typer
 
-from bros_sim import __version__
 from bros_sim.cli.faults import FAILED
+from bros_sim.core.version import VERSION
 
 PURPOSE = {
     "cluster": "`bros-sim run --dask`: sweeps on many machines",
@@ -29,7 +29,7 @@ def doctor() -> None:
     from bros_sim.profiles.profile import profile_ids
 
     python = sys.version.split()[0]
-    lines = [("bros-sim", f"{__version__}, Python {python}")]
+    lines = [("bros-sim", f"{VERSION}, Python {python}")]
     wanted = _wanted()
     core = {name: _version(name) for name in wanted.pop("")}
     lines += [(name, found or "MISSING: pip install bros-sim") for name, found in core.items()]

@@ -81,7 +81,7 @@ def _number(point: "PointResult", requests: "pd.DataFrame", request: str) -> int
 
 
 def _print(point: "PointResult", story: "Story") -> None:
-    from bros_sim.cli.tables import print_table
+    from bros_sim.report.terminal import print_table
 
     row = story.request
     shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"

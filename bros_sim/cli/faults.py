@@ -1,12 +1,12 @@
 """How the command line ends when something is wrong: lines on stderr and an exit code."""
 
-import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from bros_sim.core.errors import InputError, RunStopped
+from bros_sim.report.terminal import say
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -33,8 +33,3 @@ class FaultTolerantGroup(TyperGroup):
         except OSError as error:
             say(f"bros-sim: {error}")
             raise typer.Exit(FAILED) from None
-
-
-def say(line: str) -> None:
-    """One line of diagnostics on stderr."""
-    sys.stderr.write(f"{line}\n")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from bros_sim.cli.faults import say
 from bros_sim.config import Document, decode
 from bros_sim.core.errors import InputError
+from bros_sim.core.labels import short_names
 from bros_sim.plots import (
     PLOTS,
     Axes,
@@ -20,7 +20,7 @@ from bros_sim.plots import (
     nothing_to_draw,
     render,
 )
-from bros_sim.study.labels import short_names
+from bros_sim.report.terminal import say
 from bros_sim.study.results import ResultSet, show_label
 from bros_sim.study.store import replace_file
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bros_sim.cli.faults import say
+from bros_sim.report.terminal import say
 
 if TYPE_CHECKING:
     from bros_sim.plots import FigureSpec

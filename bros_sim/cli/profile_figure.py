@@ -61,9 +61,9 @@ def _draw_decode(axes: Axes, profile: Profile) -> None:
     for kind, model in profile.models.by_kind().items():
         for colour, kv in zip(COLOURS, _kv_lengths(profile), strict=False):
             label = f"{kv:,} KV tokens per request" if kind == profile.default_model else None
-            jobs = range(1, min(last, _most_jobs(profile, kv)) + 1)
-            times = [1e3 * model.step_s(StepShape((), b, b * kv)) for b in jobs]
-            axes.plot(jobs, times, STYLES[kind], color=colour, label=label)
+            seqs = range(1, min(last, _most_seqs(profile, kv)) + 1)
+            times = [1e3 * model.step_s(StepShape((), b, b * kv)) for b in seqs]
+            axes.plot(seqs, times, STYLES[kind], color=colour, label=label)
     if edge:
         _shade(axes, edge, last)
     axes.set_xlim(0, last)
@@ -74,7 +74,7 @@ def _shade(axes: Axes, edge: int, last: int, label: str | None = None) -> None:
     axes.axvspan(edge, last, color="#9a9a9a", alpha=0.18, linewidth=0, label=label)
 
 
-def _most_jobs(profile: Profile, kv_per_job: int) -> int:
+def _most_seqs(profile: Profile, kv_per_job: int) -> int:
     """How many requests of that length the KV cache and the validity range allow."""
     capacity = profile.kv.num_gpu_blocks * profile.kv.block_size
     return _smallest(capacity, _validity(profile).max_kv_tokens) // kv_per_job

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from bros_sim.cli.faults import say
+from bros_sim.report.terminal import say
 
 if TYPE_CHECKING:
     from bros_sim.experiment import Point

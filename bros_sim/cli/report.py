@@ -28,7 +28,7 @@ def report(
 
     found, _ = open_results(results)
     try:
-        from bros_sim.report import render_page
+        from bros_sim.report.page import render_page
     except ModuleNotFoundError as error:
         raise InputError(f"{EXTRA} ({error})") from None
     try:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED, INTERRUPTED, say
+from bros_sim.cli.faults import FAILED, INTERRUPTED
 from bros_sim.core.errors import InputError
+from bros_sim.report.terminal import say
 
 if TYPE_CHECKING:
     from bros_sim.config import Document
@@ -192,7 +193,7 @@ def _list_points(loaded: "Loaded", store: "Store", form: Format) -> None:
         full = [{**row, "resolved": one.plain} for row, one in zip(rows, points, strict=True)]
         sys.stdout.write(json.dumps({"folder": str(store.folder), "points": full}, indent=1) + "\n")
         return
-    from bros_sim.cli.tables import print_rows
+    from bros_sim.report.terminal import print_rows
 
     print_rows([{**row, "key": str(row["key"])[:12]} for row in rows])
 
@@ -251,7 +252,7 @@ def _print(
     errors: dict[str, str],
     form: Format,
 ) -> None:
-    from bros_sim.cli.tables import print_capacity, print_orders, print_results
+    from bros_sim.report.terminal import print_capacity, print_orders, print_results
 
     alone = {point.key: point for point in loaded.alone.values()}
     for what, points in (

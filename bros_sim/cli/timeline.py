@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bros_sim.cli.faults import say
 from bros_sim.cli.points import PointOption, choose_point, need_tables, point_labels
+from bros_sim.report.terminal import say
 
 if TYPE_CHECKING:
     from bros_sim.study.results import PointResult

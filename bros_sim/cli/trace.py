@@ -40,7 +40,7 @@ def list_traces(form: FormatOption = Format.TABLE) -> None:
         keys = ("name", "describes", "licence", "note", "measured")
         _print_json([{key: getattr(twin, key) for key in keys} for twin in twins])
         return
-    from bros_sim.cli.tables import print_table
+    from bros_sim.report.terminal import print_table
 
     headings = ["twin", "rows", "rps", "prompt mean", "p99", "output mean", "p99 ", "licence"]
     print_table(headings, [_twin_row(twin.name, twin.measured, twin.licence) for twin in twins])

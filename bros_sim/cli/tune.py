@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED, say
+from bros_sim.cli.faults import FAILED
 from bros_sim.cli.run import (
     DaskOption,
     ExperimentFile,
@@ -20,6 +20,7 @@ from bros_sim.cli.run import (
     read_experiment,
 )
 from bros_sim.core.errors import InputError
+from bros_sim.report.terminal import say
 
 EXTRA = "tune needs the extra: pip install 'bros-sim[opt]'"
 

@@ -77,7 +77,7 @@ def _as_json(comparison: "Comparison") -> dict[str, object]:
 
 
 def _print(comparison: "Comparison") -> None:
-    from bros_sim.cli.tables import print_table
+    from bros_sim.report.terminal import print_table
 
     rows = []
     for name, statistics in comparison.metrics.items():

@@ -7,7 +7,8 @@ plan made at an instant sees all that arrived at it.
 """
 
 import gc
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import abc
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from heapq import merge
 
@@ -20,7 +21,7 @@ from bros_sim.core.request import Request
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.kv_cache import Direction
 from bros_sim.engine.record import RunTables
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 STEP_END = NORMAL + 1
@@ -33,9 +34,9 @@ REJECTED_PAUSE_S = 1.0
 
 def simulate(
     *,
-    replicas: Sequence[Replica],
+    replicas: abc.Sequence[Replica],
     router: Router,
-    sources: Sequence[OpenLoop | ClosedLoop],
+    sources: abc.Sequence[OpenLoop | ClosedLoop],
     duration_s: float,
     drain_s: float,
 ) -> RunTables:
@@ -83,18 +84,18 @@ class _Alarm(Event):
 
 
 class _Cluster:
-    def __init__(self, replicas: Sequence[Replica], router: Router, duration_s: float) -> None:
+    def __init__(self, replicas: abc.Sequence[Replica], router: Router, duration_s: float) -> None:
         self.env = simpy.Environment(initial_time=0.0)
         self._router = router
         self._holder = router if isinstance(router, HoldingRouter) else None
-        self._held: dict[int, tuple[Job, int]] = {}
+        self._held: dict[int, tuple[Sequence, int]] = {}
         self._duration_s = duration_s
         self._replicas = replicas
         self._servers = [_Server(self, replica) for replica in replicas]
         self._arrived = 0
         self._clients: dict[int, Event] = {}
 
-    def serve(self, sources: Sequence[OpenLoop | ClosedLoop]) -> None:
+    def serve(self, sources: abc.Sequence[OpenLoop | ClosedLoop]) -> None:
         """Let requests arrive; at one instant in order of the streams, then of their positions."""
         timed = [source.requests for source in sources if isinstance(source, OpenLoop)]
         self.env.process(self._open_loop(merge(*timed, key=self._arrival_s)))
@@ -114,37 +115,37 @@ class _Cluster:
         self.env.run(until=until_s)
         for replica in self._replicas:
             replica.close(until_s)
-        for job, replica_index in self._held.values():
-            self._replicas[replica_index].log.add_request(job, replica_index, "unfinished")
+        for seq, replica_index in self._held.values():
+            self._replicas[replica_index].log.add_request(seq, replica_index, "unfinished")
 
-    def arrive(self, request: Request) -> Job | None:
+    def arrive(self, request: Request) -> Sequence | None:
         """A request reaches the cluster now; None when its replica rejects it."""
-        job = Job(self._arrived, request, self.env.now)
+        seq = Sequence(self._arrived, request, self.env.now)
         self._arrived += 1
         index = self._router.route(request, self._replicas)
         if self._holder is None or not self._replicas[index].fits(request):
-            return job if self._servers[index].submit(job) else None
-        self._holder.hold(job, index)
-        self._held[job.id] = (job, index)
+            return seq if self._servers[index].submit(seq) else None
+        self._holder.hold(seq, index)
+        self._held[seq.id] = (seq, index)
         rejected = [] if self._servers[index].hurry() else self.pull(index)
         self.answer(rejected, served=False)
-        return None if job in rejected else job
+        return None if seq in rejected else seq
 
-    def pull(self, index: int) -> list[Job]:
+    def pull(self, index: int) -> list[Sequence]:
         """Hand over what the router has for a replica that computes nothing; whom it rejects."""
-        rejected: list[Job] = []
+        rejected: list[Sequence] = []
         if self._holder is None:
             return rejected
         replica, server = self._replicas[index], self._servers[index]
         while (pulled := self._holder.pull(index, replica, self.env.now)) is not None:
-            job, _ = self._held.pop(pulled.id)
-            if not server.submit(job):
-                rejected.append(job)
+            seq, _ = self._held.pop(pulled.id)
+            if not server.submit(seq):
+                rejected.append(seq)
         return rejected
 
-    def answer(self, jobs: Sequence[Job], *, served: bool) -> bool:
-        """Tell the clients of jobs that finished or were rejected; whether any can react."""
-        waiting = [event for job in jobs if (event := self._clients.pop(job.id, None))]
+    def answer(self, seqs: abc.Sequence[Sequence], *, served: bool) -> bool:
+        """Tell the clients of requests that finished or were rejected; whether any can react."""
+        waiting = [event for seq in seqs if (event := self._clients.pop(seq.id, None))]
         for event in waiting:
             event.succeed(served)
         return bool(waiting)
@@ -161,10 +162,10 @@ class _Cluster:
     ) -> Generator[Event, bool, None]:
         """A client that keeps ``size`` requests out, all of them answered before the next."""
         while self.env.now < self._duration_s:
-            jobs = [self.arrive(requests.next(self.env.now)) for _ in range(size)]
-            all_served, answers = all(jobs), []
-            for job in filter(None, jobs):
-                self._clients[job.id] = event = self.env.event()
+            seqs = [self.arrive(requests.next(self.env.now)) for _ in range(size)]
+            all_served, answers = all(seqs), []
+            for seq in filter(None, seqs):
+                self._clients[seq.id] = event = self.env.event()
                 answers.append(event)
             for event in answers:
                 served = yield event
@@ -200,9 +201,9 @@ class _Server:
         self._copying = 0
         self._computing = False
 
-    def submit(self, job: Job) -> bool:
-        """Hand a job over; False when the replica rejects it."""
-        if not self._replica.submit(job):
+    def submit(self, seq: Sequence) -> bool:
+        """Hand a request over; False when the replica rejects it."""
+        if not self._replica.submit(seq):
             return False
         if not self.hurry() and not self._planned:
             self._set_alarm(self._env.now, PLAN, self._start_step)

@@ -21,7 +21,7 @@ class ServiceClass(StrEnum):
 class Slo:
     """Service-level objective of one request; ``None`` leaves that dimension free.
 
-    ``e2e_s`` binds the whole request, arrival to last token (a batch job's deadline).
+    ``e2e_s`` binds the whole request, arrival to last token (a batch request's deadline).
     """
 
     ttft_s: float | None = None

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.scheduler import Scheduler
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 
 
 @dataclass
@@ -19,8 +19,8 @@ class OneStepLag:
 
     scheduler: Scheduler
     kv: KVManager
-    _unseen: list[Job] = field(init=False, default_factory=list)
-    _holding: list[Job] = field(init=False, default_factory=list)
+    _unseen: list[Sequence] = field(init=False, default_factory=list)
+    _holding: list[Sequence] = field(init=False, default_factory=list)
 
     @property
     def seats(self) -> int:
@@ -32,27 +32,27 @@ class OneStepLag:
         """Whether the next plan will know more than this one."""
         return bool(self._unseen or self._holding)
 
-    def arrive(self, job: Job) -> None:
+    def arrive(self, seq: Sequence) -> None:
         """A request reaches the engine; no plan knows it yet."""
-        self._unseen.append(job)
+        self._unseen.append(seq)
 
     def reveal(self, until_s: float) -> bool:
         """The engine looked at its input at ``until_s``; whether it found anything."""
-        seen = [job for job in self._unseen if job.arrival_s <= until_s]
+        seen = [seq for seq in self._unseen if seq.arrival_s <= until_s]
         self._unseen = self._unseen[len(seen) :]
-        for job in seen:
-            self.scheduler.submit(job)
+        for seq in seen:
+            self.scheduler.submit(seq)
         return bool(seen)
 
-    def hold(self, job: Job) -> None:
+    def hold(self, seq: Sequence) -> None:
         """A request finished; its memory is free once the iteration under way has ended."""
-        if job.decoding:
-            self.kv.leave(job)
-        self._holding.append(job)
+        if seq.decoding:
+            self.kv.leave(seq)
+        self._holding.append(seq)
 
     def let_go(self) -> bool:
         """The engine knows by now who finished; whether anybody did."""
         done, self._holding = self._holding, []
-        for job in done:
-            self.kv.release(job, resumable=False)
+        for seq in done:
+            self.kv.release(seq, resumable=False)
         return bool(done)

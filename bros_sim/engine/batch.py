@@ -1,12 +1,12 @@
-"""The decode cohort of a replica: jobs that decode one token in every iteration."""
+"""The decode cohort of a replica: requests that decode one token in every iteration."""
 
 import heapq
 
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 
 
 class DecodeCohort:
-    """The jobs that decode one token in every iteration, and their running totals.
+    """The requests that decode one token in every iteration, and their running totals.
 
     Nothing here is touched per token: members derive their progress from ``iteration``.
     """
@@ -20,36 +20,36 @@ class DecodeCohort:
         self.members = [0, 0]
         self._finish: list[int] = []
         """Iterations at which members may finish, a heap; who they are is in ``_finishing``."""
-        self._finishing: dict[int, list[Job]] = {}
+        self._finishing: dict[int, list[Sequence]] = {}
         self.track_longest = False
         """Whether anyone asks for `longest_kv`."""
-        self._longest: list[tuple[int, int, Job]] = []
+        self._longest: list[tuple[int, int, Sequence]] = []
         self._joins = 0
 
-    def add(self, job: Job) -> None:
-        """A job starts to decode; it finishes after as many iterations as it lacks tokens."""
-        output = job.num_output
-        at = job.finish_iteration = self.iteration + job.target_output - output
+    def add(self, seq: Sequence) -> None:
+        """A request starts to decode; it finishes after as many iterations as it lacks tokens."""
+        output = seq.num_output
+        at = seq.finish_iteration = self.iteration + seq.target_output - output
         if at in self._finishing:
-            self._finishing[at].append(job)
+            self._finishing[at].append(seq)
         else:
-            self._finishing[at] = [job]
+            self._finishing[at] = [seq]
             heapq.heappush(self._finish, at)
         self.size += 1
-        self.members[job.priority] += 1
-        self.kv_tokens[job.priority] += job.prompt_tokens + output
+        self.members[seq.priority] += 1
+        self.kv_tokens[seq.priority] += seq.prompt_tokens + output
         if self.track_longest:
             self._joins += 1
-            lead = self.iteration - job.prompt_tokens - output
-            heapq.heappush(self._longest, (lead, self._joins, job))
-        job.join(self)
+            lead = self.iteration - seq.prompt_tokens - output
+            heapq.heappush(self._longest, (lead, self._joins, seq))
+        seq.join(self)
 
-    def remove(self, job: Job) -> None:
-        """A job finishes, is preempted or paused."""
+    def remove(self, seq: Sequence) -> None:
+        """A request finishes, is preempted or paused."""
         self.size -= 1
-        self.members[job.priority] -= 1
-        self.kv_tokens[job.priority] -= job.leave()
-        job.finish_iteration = -1
+        self.members[seq.priority] -= 1
+        self.kv_tokens[seq.priority] -= seq.leave()
+        seq.finish_iteration = -1
 
     def advance(self, iterations: int, end_s: float) -> None:
         """Every member decodes ``iterations`` tokens, the last of them at ``end_s``."""
@@ -62,7 +62,7 @@ class DecodeCohort:
         """Iterations until the first member finishes; 0 when there is none."""
         while self._finish:
             at = self._finish[0]
-            if any(job.finish_iteration == at for job in self._finishing[at]):
+            if any(seq.finish_iteration == at for seq in self._finishing[at]):
                 return at - self.iteration
             del self._finishing[heapq.heappop(self._finish)]
         return 0
@@ -77,10 +77,10 @@ class DecodeCohort:
             heapq.heappop(heap)
         return self.iteration - heap[0][0] if heap else 0
 
-    def _is_current(self, lead: int, _: int, job: Job) -> bool:
-        return job.decoding and self.iteration - lead == job.num_tokens
+    def _is_current(self, lead: int, _: int, seq: Sequence) -> bool:
+        return seq.decoding and self.iteration - lead == seq.num_tokens
 
-    def pop_finished(self) -> list[Job]:
+    def pop_finished(self) -> list[Sequence]:
         """Members that have all their tokens, each once.
 
         One that left and joined again may be listed twice, with the same iteration: while the
@@ -89,8 +89,8 @@ class DecodeCohort:
         done = []
         while self._finish and self._finish[0] <= self.iteration:
             at = heapq.heappop(self._finish)
-            for job in self._finishing.pop(at):
-                if job.finish_iteration == at:
-                    job.finish_iteration = -1
-                    done.append(job)
+            for seq in self._finishing.pop(at):
+                if seq.finish_iteration == at:
+                    seq.finish_iteration = -1
+                    done.append(seq)
         return done

@@ -1,11 +1,12 @@
 """A replica: one engine as a state machine without a clock.
 
-``submit`` a job, ``start_step`` at an instant, ``finish_step`` when that step's end has come. The
-replica asks its scheduler for a plan, applies it, advances jobs, keeps running totals and writes
-the log. It knows neither SimPy nor YAML.
+``submit`` a request, ``start_step`` at an instant, ``finish_step`` when that step's end has come.
+The replica asks its scheduler for a plan, applies it, advances requests, keeps running totals and
+writes the log. It knows neither SimPy nor YAML.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -24,7 +25,7 @@ from bros_sim.engine.link import HostLink
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.scheduler import Plan, Scheduler
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.engine.step_clock import NO_FORWARD, StepClock, Stretch
 
 RT = ServiceClass.RT
@@ -32,7 +33,7 @@ RT = ServiceClass.RT
 
 @dataclass
 class Replica:
-    """One engine: a scheduler, a KV manager and a latency model at work on jobs.
+    """One engine: a scheduler, a KV manager and a latency model at work on requests.
 
     ``max_model_len`` bounds prompt and output together, as in vLLM. ``longest_stretch`` bounds how
     many like iterations are advanced at once: a bound on memory that changes no result (law L11).
@@ -56,10 +57,10 @@ class Replica:
     outstanding_tokens: int = field(init=False, default=0)
     """Prompt and ``max_tokens`` of all unfinished requests: the load that a router can know."""
     waiting_tokens: int = field(init=False, default=0)
-    """Known tokens of the jobs that wait."""
+    """Known tokens of the requests that wait."""
     _cohort: DecodeCohort = field(init=False, default_factory=DecodeCohort)
-    _jobs: dict[int, Job] = field(init=False, default_factory=dict)
-    _outside: dict[int, Job] = field(init=False, default_factory=dict)
+    _seqs: dict[int, Sequence] = field(init=False, default_factory=dict)
+    _outside: dict[int, Sequence] = field(init=False, default_factory=dict)
     _waiting: list[int] = field(init=False, default_factory=lambda: [0, 0])
     _running: list[int] = field(init=False, default_factory=lambda: [0, 0])
     _admissions: int = field(init=False, default=0)
@@ -91,12 +92,12 @@ class Replica:
         return self._cohort.size
 
     @property
-    def decodes_by_class(self) -> Sequence[int]:
+    def decodes_by_class(self) -> abc.Sequence[int]:
         """Members of the decode cohort: real-time, best-effort."""
         return self._cohort.members
 
     @property
-    def decode_kv_by_class(self) -> Sequence[int]:
+    def decode_kv_by_class(self) -> abc.Sequence[int]:
         """Tokens they attend to in the coming iteration."""
         return self._cohort.kv_tokens
 
@@ -106,7 +107,7 @@ class Replica:
         return self._lag.seats if self._lag else 0
 
     @property
-    def last_durations_s(self) -> Sequence[float]:
+    def last_durations_s(self) -> abc.Sequence[float]:
         """Durations of the iterations since the last plan, also when a pause came after them."""
         if self._last is None:
             return ()
@@ -128,9 +129,9 @@ class Replica:
         """The plan under way."""
         return self._stretch.plan if self._stretch else None
 
-    def running_jobs(self) -> Iterable[Job]:
-        """Jobs that hold KV."""
-        return (job for job in self._jobs.values() if job.decoding or job.id in self._outside)
+    def running_seqs(self) -> Iterable[Sequence]:
+        """Requests that hold KV."""
+        return (seq for seq in self._seqs.values() if seq.decoding or seq.id in self._outside)
 
     # -- arrivals -------------------------------------------------------------------------------
 
@@ -143,31 +144,31 @@ class Replica:
             needed = min(request.prompt_tokens + request.output_tokens, self.max_model_len) - 1
         return request.prompt_tokens < self.max_model_len and needed <= capacity
 
-    def submit(self, job: Job) -> bool:
-        """A job arrives and waits; False: it can never fit, or the policy turns it away."""
-        if not self.fits(job.request) or not self._hand_over(job):
-            self.log.add_request(job, self.index, "rejected")
+    def submit(self, seq: Sequence) -> bool:
+        """A request arrives and waits; False: it can never fit, or the policy turns it away."""
+        if not self.fits(seq.request) or not self._hand_over(seq):
+            self.log.add_request(seq, self.index, "rejected")
             return False
-        job.target_output = min(job.target_output, self.max_model_len - job.prompt_tokens)
-        self._jobs[job.id] = job
-        self._count(job, running=0, waiting=1)
-        self.outstanding_tokens += job.prompt_tokens + job.max_tokens
+        seq.target_output = min(seq.target_output, self.max_model_len - seq.prompt_tokens)
+        self._seqs[seq.id] = seq
+        self._count(seq, running=0, waiting=1)
+        self.outstanding_tokens += seq.prompt_tokens + seq.max_tokens
         return True
 
-    def _hand_over(self, job: Job) -> bool:
-        """Whether the policy takes the job; with a lag (vLLM, which takes all) it hears later."""
+    def _hand_over(self, seq: Sequence) -> bool:
+        """Whether the policy takes it; with a lag (vLLM, which takes all) it hears of it later."""
         if self._lag:
-            self._lag.arrive(job)
+            self._lag.arrive(seq)
             return True
         if foretell := getattr(self.scheduler, "foretell", None):  # see schedulers/prediction.py
-            foretell(job, job.request.output_tokens)
-        return self.scheduler.submit(job) is not False
+            foretell(seq, seq.request.output_tokens)
+        return self.scheduler.submit(seq) is not False
 
     # -- one step -------------------------------------------------------------------------------
 
     def start_step(self, now: float) -> float | None:
         """Plan and begin the next iteration(s); the instant at which they end, or None if idle."""
-        if not self._jobs:
+        if not self._seqs:
             self._paused = True
             if self._lag and self._lag.let_go():
                 self.kv.commit()
@@ -182,7 +183,7 @@ class Replica:
         shape = self._shape(plan)
         idle = not shape.chunks and not shape.decode_jobs
         if idle and not plan.evicted:
-            raise LawBroken(f"L7: empty plan at {now} s with {len(self._jobs)} jobs waiting")
+            raise LawBroken(f"L7: empty plan at {now} s with {len(self._seqs)} requests waiting")
         ends = now + (NO_FORWARD if idle else self._durations(plan, shape))
         self._stretch = Stretch(plan, now, ends, shape, self._state(plan), self._copied(copies))
         return float(ends[-1])
@@ -208,8 +209,8 @@ class Replica:
         stretch.ends_s = stretch.ends_s[:keep]
         return float(stretch.ends_s[-1])
 
-    def finish_step(self, end_s: float | None = None) -> list[Job]:
-        """The step's end has come: advance all its jobs; those that finished, in plan order.
+    def finish_step(self, end_s: float | None = None) -> list[Sequence]:
+        """The step's end has come: advance all its requests; those that finished, in plan order.
 
         ``end_s``: when a single iteration really ended, because it waited for copies.
         """
@@ -225,11 +226,11 @@ class Replica:
             self.kv.advance(iterations)
         done = self._cohort.pop_finished()
         done += self._compute(stretch.plan, now)
-        done.sort(key=lambda job: job.admit_order)
+        done.sort(key=lambda seq: seq.admit_order)
         if self._lag:
             self._lag.let_go()
-        for job in done:
-            self._finish(job)
+        for seq in done:
+            self._finish(seq)
         self.kv.commit()
         return done
 
@@ -239,12 +240,12 @@ class Replica:
             self._stretch.ends_s = self._stretch.ends_s[self._stretch.ends_s < now]
             if len(self._stretch.ends_s):
                 self.finish_step()
-        for job in self._jobs.values():
-            self._close_residency(job)
-            if job.decoding:
-                self._cohort.remove(job)
-            self.log.add_request(job, self.index, "unfinished")
-        self._jobs.clear()
+        for seq in self._seqs.values():
+            self._close_residency(seq)
+            if seq.decoding:
+                self._cohort.remove(seq)
+            self.log.add_request(seq, self.index, "unfinished")
+        self._seqs.clear()
 
     def _plan(self) -> Plan:
         """The scheduler's answer, with what the engine knows."""
@@ -265,39 +266,39 @@ class Replica:
 
     def _apply(self, plan: Plan) -> None:
         for view in plan.evicted:
-            job = self._jobs[view.id]
-            self._leave_cohort(job)
-            self._outside.pop(job.id, None)
-            job.drop_kv()
-            self._count(job, running=-1, waiting=1)
+            seq = self._seqs[view.id]
+            self._leave_cohort(seq)
+            self._outside.pop(seq.id, None)
+            seq.drop_kv()
+            self._count(seq, running=-1, waiting=1)
         for view in plan.paused:
-            job = self._jobs[view.id]
-            self.kv.leave(job)
-            self._cohort.remove(job)
-            self._close_residency(job)
-            self._outside[job.id] = job
+            seq = self._seqs[view.id]
+            self.kv.leave(seq)
+            self._cohort.remove(seq)
+            self._close_residency(seq)
+            self._outside[seq.id] = seq
         for view, cached in plan.admitted:
-            self._admit(self._jobs[view.id], cached)
+            self._admit(self._seqs[view.id], cached)
 
-    def _admit(self, job: Job, cached: int) -> None:
-        if job.first_scheduled_s is None:
-            job.first_scheduled_s = self.now
-            job.cached_tokens = cached
-        job.hit(cached)
-        job.admit_order = self._admissions
+    def _admit(self, seq: Sequence, cached: int) -> None:
+        if seq.first_scheduled_s is None:
+            seq.first_scheduled_s = self.now
+            seq.cached_tokens = cached
+        seq.hit(cached)
+        seq.admit_order = self._admissions
         self._admissions += 1
-        self._outside[job.id] = job
-        self._count(job, running=1, waiting=-1)
+        self._outside[seq.id] = seq
+        self._count(seq, running=1, waiting=-1)
 
-    def _leave_cohort(self, job: Job) -> None:
-        if job.decoding:
-            self._cohort.remove(job)
-            self._close_residency(job)
+    def _leave_cohort(self, seq: Sequence) -> None:
+        if seq.decoding:
+            self._cohort.remove(seq)
+            self._close_residency(seq)
 
-    def _count(self, job: Job, *, running: int, waiting: int) -> None:
-        self._running[job.priority] += running
-        self._waiting[job.priority] += waiting
-        self.waiting_tokens += waiting * job.num_tokens
+    def _count(self, seq: Sequence, *, running: int, waiting: int) -> None:
+        self._running[seq.priority] += running
+        self._waiting[seq.priority] += waiting
+        self.waiting_tokens += waiting * seq.num_tokens
 
     # -- what the step costs --------------------------------------------------------------------
 
@@ -311,7 +312,7 @@ class Replica:
         longest = self._cohort.longest_kv() if self._clock.skewed and decodes else 0
         if not plan.chunks:
             return StepShape((), decodes, kv_tokens, longest)
-        chunks = [(tokens, job.num_computed) for job, tokens in plan.chunks]
+        chunks = [(tokens, seq.num_computed) for seq, tokens in plan.chunks]
         single = [context + 1 for tokens, context in chunks if tokens == 1]
         prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
         if self._clock.skewed:
@@ -330,50 +331,50 @@ class Replica:
         return self._clock.ends_s(shape, self.log.iterations(self.index), repeat, pace)
 
     def _copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
-        """Tokens to copy for the plan just committed, noted with the jobs they belong to."""
+        """Tokens to copy for the plan just committed, noted with the requests they belong to."""
         copied: dict[Direction, int] = {}
         for copy in copies:
             copied[copy.direction] = copied.get(copy.direction, 0) + copy.tokens
-            job = self._jobs[copy.job.id]
+            seq = self._seqs[copy.seq.id]
             if copy.direction is Direction.TO_CPU and copy.blocks:
-                job.swapped_blocks += copy.blocks
+                seq.swapped_blocks += copy.blocks
             elif copy.direction is Direction.TO_CPU:
-                job.checkpointed_slots += copy.tokens
+                seq.checkpointed_slots += copy.tokens
         return copied
 
-    def _compute(self, plan: Plan, now: float) -> list[Job]:
-        """Advance the jobs outside the cohort; those that finished."""
-        done: list[Job] = []
+    def _compute(self, plan: Plan, now: float) -> list[Sequence]:
+        """Advance the requests outside the cohort; those that finished."""
+        done: list[Sequence] = []
         iteration = self.log.iterations(self.index) - 1
         for view, tokens in plan.chunks:
-            job = self._jobs[view.id]
-            if not job.run(tokens, now):
+            seq = self._seqs[view.id]
+            if not seq.run(tokens, now):
                 continue
-            if job.residency_start is None:
-                job.residency_start = iteration
-            if job.num_output == job.target_output:
-                done.append(job)
+            if seq.residency_start is None:
+                seq.residency_start = iteration
+            if seq.num_output == seq.target_output:
+                done.append(seq)
                 continue
-            del self._outside[job.id]
-            self.kv.join(job)
-            self._cohort.add(job)
+            del self._outside[seq.id]
+            self.kv.join(seq)
+            self._cohort.add(seq)
         return done
 
-    def _finish(self, job: Job) -> None:
+    def _finish(self, seq: Sequence) -> None:
         if self._lag:
-            self._lag.hold(job)
+            self._lag.hold(seq)
         else:
-            self.kv.release(job, resumable=False)
-        self._close_residency(job)
-        if job.decoding:
-            self._cohort.remove(job)
+            self.kv.release(seq, resumable=False)
+        self._close_residency(seq)
+        if seq.decoding:
+            self._cohort.remove(seq)
         else:
-            del self._outside[job.id]
-        self._count(job, running=-1, waiting=0)
-        self.outstanding_tokens -= job.prompt_tokens + job.max_tokens
-        del self._jobs[job.id]
-        self.scheduler.finished(job)
-        self.log.add_request(job, self.index, "completed")
+            del self._outside[seq.id]
+        self._count(seq, running=-1, waiting=0)
+        self.outstanding_tokens -= seq.prompt_tokens + seq.max_tokens
+        del self._seqs[seq.id]
+        self.scheduler.finished(seq)
+        self.log.add_request(seq, self.index, "completed")
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -386,23 +387,23 @@ class Replica:
         log, iteration = self.log.decisions, self.log.iterations(self.index)
         if log is None:
             return
-        out = (copy.job for copy in copies if copy.blocks and copy.direction is Direction.TO_CPU)
-        for decision in decisions_of(plan, {job.id: job for job in out}, log.interrupted):
+        out = (copy.seq for copy in copies if copy.blocks and copy.direction is Direction.TO_CPU)
+        for decision in decisions_of(plan, {seq.id: seq for seq in out}, log.interrupted):
             log.add(self.index, self.now, iteration, decision)
 
-    def _close_residency(self, job: Job) -> None:
-        start = job.residency_start
+    def _close_residency(self, seq: Sequence) -> None:
+        start = seq.residency_start
         if start is not None:
-            output = job.num_output
-            self.log.residency.extend((job.id, self.index, start, output - job.logged_output))
-            job.residency_start, job.logged_output = None, output
+            output = seq.num_output
+            self.log.residency.extend((seq.id, self.index, start, output - seq.logged_output))
+            seq.residency_start, seq.logged_output = None, output
 
     def _state(self, plan: Plan) -> tuple[int, ...]:
         kv_tokens = list(self._cohort.kv_tokens)
         if plan.stalls:
             kv_tokens = [a - b for a, b in zip(kv_tokens, self._cohort.members, strict=True)]
-        for job in self._outside.values():
-            kv_tokens[job.priority] += job.num_computed
+        for seq in self._outside.values():
+            kv_tokens[seq.priority] += seq.num_computed
         decodes = 0 if plan.stalls else self._cohort.members[0]
         for view, tokens in plan.chunks:
             kv_tokens[view.priority] += tokens

@@ -42,7 +42,7 @@ class Estimate:
         return self.bias / (1.0 - self.overhead_share)
 
     def _error(self, shape: StepShape) -> float:
-        chunks, jobs, kv, _ = shape
-        text = f"({self.seed}, StepShape({chunks=}, decode_jobs={jobs}, kv_tokens={kv}))"
+        chunks, seqs, kv, _ = shape
+        text = f"({self.seed}, StepShape({chunks=}, decode_jobs={seqs}, kv_tokens={kv}))"
         draw = zlib.crc32(text.encode())
         return math.exp(self.noise * NormalDist().inv_cdf((draw + 0.5) / 2**32))

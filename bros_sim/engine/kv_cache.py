@@ -8,11 +8,12 @@ Blocks of a decode-cohort member are not booked one by one: they follow from its
 its block crossings are counted in bulk (`extend_decodes`, `advance`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 
 class Direction(Enum):
@@ -23,14 +24,14 @@ class Direction(Enum):
 
 
 class Copy(NamedTuple):
-    """KV of ``tokens`` slots of one job to be copied; the step that plans it waits for it.
+    """KV of ``tokens`` slots of one request to be copied; the step that plans it waits for it.
 
     ``blocks``: whole blocks that a swap moves; 0 when single slots are checkpointed or restored.
     """
 
     direction: Direction
     tokens: int
-    job: JobView
+    seq: SequenceView
     blocks: int = 0
 
 
@@ -57,12 +58,12 @@ class KVManager(Protocol):
 
     @property
     def can_lend(self) -> bool:
-        """Whether real-time jobs can borrow blocks of pending best-effort jobs."""
+        """Whether real-time requests can borrow blocks of pending best-effort requests."""
         ...
 
     @property
     def reserves(self) -> bool:
-        """Whether an admitted job holds all that ``max_tokens`` may need, and never lacks a block.
+        """Whether who is admitted holds all that ``max_tokens`` may need, and never lacks a block.
 
         If so, a request that would not fit with ``max_tokens`` of output can never run.
         """
@@ -90,38 +91,41 @@ class KVManager(Protocol):
         """Make the open draft permanent."""
         ...
 
-    def lookup(self, job: JobView) -> Sequence[object]:
-        """The cached blocks that a waiting job's prefix hits, in order (opaque handles)."""
+    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
+        """The cached blocks that a waiting request's prefix hits, in order (opaque handles)."""
         ...
 
     def admit(
         self,
-        job: JobView,
+        seq: SequenceView,
         num_tokens: int,
-        hit: Sequence[object],
+        hit: abc.Sequence[object],
         *,
         must_fit: int,
         spare: int,
-        lenders: Sequence[JobView] = (),
+        lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """Give a waiting job room for ``num_tokens`` tokens, those of ``hit`` included.
+        """Give a waiting request room for ``num_tokens`` tokens, those of ``hit`` included.
 
         Refused (False, nothing changed) unless ``must_fit`` tokens would fit as well, both with
         ``spare`` blocks left free. ``lenders``: see `extend`.
         """
         ...
 
-    def extend(self, job: JobView, num_tokens: int, *, lenders: Sequence[JobView] = ()) -> bool:
-        """Give a running job room for ``num_tokens`` tokens in all; False changes nothing.
+    def extend(
+        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
+    ) -> bool:
+        """Give a running request room for ``num_tokens`` tokens in all; False changes nothing.
 
-        What the job lost or what lies on the CPU is brought back first. ``lenders`` are best-effort
-        jobs outside the coming iteration whose blocks a real-time job may borrow where no block is
-        free, the first of them first; a manager that cannot share blocks ignores them.
+        What the request lost or what lies on the CPU is brought back first. ``lenders`` are
+        best-effort requests outside the coming iteration whose blocks a real-time request may
+        borrow where no block is free, the first of them first; a manager that cannot share blocks
+        ignores them.
         """
         ...
 
-    def extend_all(self, jobs: Sequence[JobView]) -> int:
-        """Room for one more token of the first so many of these running jobs.
+    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
+        """Room for one more token of the first so many of these running requests.
 
         As `extend` does for one after the other, up to the first one that has no room, or that
         would have to borrow, or first to get back what it lost.
@@ -132,36 +136,36 @@ class KVManager(Protocol):
         """Room for one more token of every cohort member, or False and nothing changed."""
         ...
 
-    def swap_out(self, job: JobView) -> bool:
-        """Move the job's whole KV to the CPU; False (nothing changed) if that cannot hold it."""
+    def swap_out(self, seq: SequenceView) -> bool:
+        """Move all of its KV to the CPU; False (nothing changed) if that cannot hold it."""
         ...
 
     @property
     def restores_nothing(self) -> bool:
-        """Whether no job has tokens that live only on the CPU."""
+        """Whether no request has tokens that live only on the CPU."""
         ...
 
-    def blocks_to_restore(self, job: JobView) -> int:
-        """Blocks of the job with tokens that live only on the CPU."""
+    def blocks_to_restore(self, seq: SequenceView) -> int:
+        """Blocks of the request with tokens that live only on the CPU."""
         ...
 
-    def take_copies(self) -> Sequence[Copy]:
+    def take_copies(self) -> abc.Sequence[Copy]:
         """The copies that the committed draft calls for; each is handed out once."""
         ...
 
-    def release(self, job: JobView, *, resumable: bool) -> None:
-        """Take every block of a job away (``resumable``: it was preempted and will be back).
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:
+        """Take every block of a request away (``resumable``: it was preempted and will be back).
 
         Within one draft, cohort members are released before `extend_decodes`.
         """
         ...
 
-    def join(self, job: JobView) -> None:
-        """The job enters the decode cohort (call before its counters become derived)."""
+    def join(self, seq: SequenceView) -> None:
+        """The request enters the decode cohort (call before its counters become derived)."""
         ...
 
-    def leave(self, job: JobView) -> None:
-        """The job leaves the decode cohort and keeps its blocks (call before it is settled)."""
+    def leave(self, seq: SequenceView) -> None:
+        """The request leaves the decode cohort and keeps its blocks (call before it is settled)."""
         ...
 
     def spare_iterations(self) -> int:
@@ -172,10 +176,10 @@ class KVManager(Protocol):
         """The cohort decoded ``iterations`` tokens each; the first was extended by the plan."""
         ...
 
-    def check(self, jobs: Iterable[JobView]) -> None:
+    def check(self, seqs: Iterable[SequenceView]) -> None:
         """Law L4, between steps: every block is held or free, none is both, none is lost.
 
         Raises:
-            LawBroken: With the numbers, when that does not hold for the given running jobs.
+            LawBroken: With the numbers, when that does not hold for the given running requests.
         """
         ...

@@ -1,13 +1,13 @@
-"""Why a policy kept a job from running: what it says when the replica asks (`ReplicaView.explain`).
+"""Why a policy kept a request from running: what it says when asked (`ReplicaView.explain`).
 
 A policy notes whom it looked at and left out, and the first of those whom it did not reach: who
-stands behind in the same line waits for the same reason. What became of a job is in the `Plan`.
+stands behind in the same line waits for the same reason. What became of a request is in the `Plan`.
 """
 
 import math
 from typing import NamedTuple
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 BUDGET = "budget"
 """Tokens that it lacks > tokens that the iteration has left."""
@@ -18,7 +18,7 @@ OUTRANKED = "outranked"
 BATCH_CAP = "batch_cap"
 """The batch has as many members as it may have, ``limit``."""
 MEMORY = "memory"
-"""KV blocks that it lacks > free blocks; of an evicted job: ``other`` needed its blocks."""
+"""KV blocks that it lacks > free blocks; of an evicted request: ``other`` needed its blocks."""
 DEADLINE = "deadline"
 """Predicted seconds with it in the batch > seconds until the token of ``other`` is due."""
 REPLACED = "replaced"
@@ -38,10 +38,10 @@ OTHER_CLASS = "other_class"
 
 
 class Note(NamedTuple):
-    """Why ``job`` was evicted, paused, swapped out or passed over; numbers as the reason says."""
+    """Why ``seq`` was evicted, paused, swapped out or passed over; numbers as the reason says."""
 
-    job: JobView
+    seq: SequenceView
     reason: str
-    other: JobView | None = None
+    other: SequenceView | None = None
     value: float = math.nan
     limit: float = math.nan

@@ -6,7 +6,8 @@ with tokens times requests.
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections import abc
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.engine.decision_log import DECISION_COLUMNS, DecisionLog
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 
 REQUEST_COLUMNS = (
     "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
@@ -88,16 +89,16 @@ class RunLog:
             self._stalled[replica].extend(range(done, done + len(ends_s)))
         self._iteration_ends[replica].frombytes(ends_s.tobytes())
 
-    def add_request(self, job: Job, replica: int, status: str) -> None:
+    def add_request(self, seq: Sequence, replica: int, status: str) -> None:
         """A request's story is over."""
-        request, slo = job.request, job.slo
-        self.requests[job.id] = (
-            request.request_id, request.stream, request.service_class.value, job.arrival_s,
+        request, slo = seq.request, seq.slo
+        self.requests[seq.id] = (
+            request.request_id, request.stream, request.service_class.value, seq.arrival_s,
             request.prompt_tokens, request.output_tokens, request.max_tokens,
-            slo.ttft_s, slo.tpot_s, slo.e2e_s, replica, status, job.first_scheduled_s,
-            job.first_token_s, job.last_token_s, job.num_output, job.cached_tokens,
-            job.num_preemptions, job.recomputed_tokens, job.swapped_blocks,
-            job.checkpointed_slots,
+            slo.ttft_s, slo.tpot_s, slo.e2e_s, replica, status, seq.first_scheduled_s,
+            seq.first_token_s, seq.last_token_s, seq.num_output, seq.cached_tokens,
+            seq.num_preemptions, seq.recomputed_tokens, seq.swapped_blocks,
+            seq.checkpointed_slots,
         )  # fmt: skip
 
     def tables(self, *, duration_s: float, usable_blocks: int, block_size: int) -> RunTables:
@@ -135,7 +136,7 @@ def _decision_frame(log: DecisionLog) -> pd.DataFrame:
     return frame.astype({**times, **dict.fromkeys(numbers, "int64"), "other": "Int64"})
 
 
-def _steps(rows: Sequence[tuple[float, ...]]) -> pd.DataFrame:
+def _steps(rows: abc.Sequence[tuple[float, ...]]) -> pd.DataFrame:
     """The steps table, rows that continue the row before joined (law L11).
 
     How the simulator grouped iterations into stretches then leaves no trace.

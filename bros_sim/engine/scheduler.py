@@ -1,13 +1,14 @@
 """Contract of the schedulers: once per iteration a policy answers with a `Plan`."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import Note
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 UNTIL_EVENT = sys.maxsize
 """`Plan.repeat` of a policy that would answer the same until something happens."""
@@ -20,13 +21,13 @@ class Plan(NamedTuple):
     evicted nor paused decodes one token.
     """
 
-    chunks: tuple[tuple[JobView, int], ...] = ()
-    """Jobs outside the cohort and the tokens each of them computes, in scheduling order."""
-    admitted: tuple[tuple[JobView, int], ...] = ()
-    """Waiting jobs that start to run, in order, and how many of their tokens the cache holds."""
-    evicted: tuple[JobView, ...] = ()
-    """Running jobs that lose their KV and wait again (recompute), in order."""
-    paused: tuple[JobView, ...] = ()
+    chunks: tuple[tuple[SequenceView, int], ...] = ()
+    """Requests outside the cohort and the tokens each of them computes, in scheduling order."""
+    admitted: tuple[tuple[SequenceView, int], ...] = ()
+    """Who starts to run, in order, and how many of their tokens the cache holds."""
+    evicted: tuple[SequenceView, ...] = ()
+    """Running requests that lose their KV and wait again (recompute), in order."""
+    paused: tuple[SequenceView, ...] = ()
     """Cohort members that keep their KV but compute nothing: they leave the cohort."""
     repeat: int = 1
     """Iterations for which the answer stays the same unless something arrives, finishes, or
@@ -35,7 +36,7 @@ class Plan(NamedTuple):
     """Whether the whole cohort computes nothing in this iteration and yet stays together: one that
     runs prompts only. Costs nothing per member, unlike ``paused``; the draft extends no member."""
     notes: tuple[Note, ...] = ()
-    """Why jobs were kept from running, at most one note for each; only if the view asks."""
+    """Why requests were kept from running, at most one note for each; only if the view asks."""
 
 
 class ReplicaView(Protocol):
@@ -52,17 +53,17 @@ class ReplicaView(Protocol):
         ...
 
     @property
-    def decodes_by_class(self) -> Sequence[int]:
+    def decodes_by_class(self) -> abc.Sequence[int]:
         """Members of the decode cohort: real-time, best-effort."""
         ...
 
     @property
-    def decode_kv_by_class(self) -> Sequence[int]:
+    def decode_kv_by_class(self) -> abc.Sequence[int]:
         """Tokens they attend to in the coming iteration, their new ones included."""
         ...
 
     @property
-    def last_durations_s(self) -> Sequence[float]:
+    def last_durations_s(self) -> abc.Sequence[float]:
         """Durations of the iterations since the last plan, also when a pause came after them."""
         ...
 
@@ -88,7 +89,7 @@ class ReplicaView(Protocol):
 
 
 class Scheduler(Protocol):
-    """One policy on one replica. It owns its queues of jobs and changes nothing else."""
+    """One policy on one replica. It owns its queues of requests and changes nothing else."""
 
     @property
     def mirrors(self) -> str:
@@ -108,22 +109,22 @@ class Scheduler(Protocol):
         """Why the policy cannot serve a model of that length; None when it can."""
         ...
 
-    def submit(self, job: JobView) -> bool | None:
+    def submit(self, seq: SequenceView) -> bool | None:
         """A request arrived; it waits, unless the answer is False: the policy turns it away."""
         ...
 
-    def finished(self, job: JobView) -> None:
-        """A running job generated its last token and is gone."""
+    def finished(self, seq: SequenceView) -> None:
+        """A running request generated its last token and is gone."""
         ...
 
     def plan(self, view: ReplicaView) -> Plan:
         """Decide the next iteration, writing KV changes into the draft of ``view.kv``."""
         ...
 
-    def running_jobs(self) -> Iterable[JobView]:
-        """Running jobs in the policy's order."""
+    def running_seqs(self) -> Iterable[SequenceView]:
+        """Running requests in the policy's order."""
         ...
 
-    def waiting_jobs(self) -> Iterable[JobView]:
-        """Waiting jobs in the order in which the policy would serve them."""
+    def waiting_seqs(self) -> Iterable[SequenceView]:
+        """Waiting requests in the order in which the policy would serve them."""
         ...

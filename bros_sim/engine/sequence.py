@@ -7,7 +7,7 @@ from bros_sim.core.request import Request, ServiceClass, Slo
 
 
 class Cohort(Protocol):
-    """The clock of the decode cohort: what a job needs to derive its own progress lazily."""
+    """The clock of the decode cohort: what a request needs to derive its own progress lazily."""
 
     @property
     def iteration(self) -> int:
@@ -20,7 +20,7 @@ class Cohort(Protocol):
         ...
 
 
-class JobView(Protocol):
+class SequenceView(Protocol):
     """What a policy may know of a request: everything but its true output length."""
 
     @property
@@ -104,7 +104,7 @@ class JobView(Protocol):
 
 
 class _NoCohort(NamedTuple):
-    """What the clock of a job says that is in no cohort."""
+    """What the clock of a request says that is in no cohort."""
 
     iteration: int = 0
     last_end_s: float = 0.0
@@ -113,10 +113,10 @@ class _NoCohort(NamedTuple):
 NO_COHORT = _NoCohort()
 
 
-class Job:
+class Sequence:
     """Progress of one request in a replica; owned and changed by the replica alone.
 
-    A job that decodes one token in every iteration is a member of the decode cohort and is not
+    A request that decodes one token in every iteration is a member of the decode cohort and is not
     touched until it leaves: its counters are derived from the cohort's iteration number.
     """
 
@@ -153,8 +153,8 @@ class Job:
         "target_output",
     )
 
-    def __init__(self, job_id: int, request: Request, arrival_s: float) -> None:
-        self.id = job_id
+    def __init__(self, seq_id: int, request: Request, arrival_s: float) -> None:
+        self.id = seq_id
         self.request = request
         self.arrival_s = arrival_s
         self.target_output = request.output_tokens
@@ -168,7 +168,7 @@ class Job:
         self.first_scheduled_s: float | None = None
         self.first_token_s: float | None = None
         self.decoding = False
-        """Whether the job is a member of the decode cohort."""
+        """Whether the request is a member of the decode cohort."""
         self.cached_tokens = 0
         self.num_preemptions = 0
         self.recomputed_tokens = 0

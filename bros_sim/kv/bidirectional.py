@@ -1,10 +1,11 @@
-"""BROS's bidirectional KV cache: real-time jobs move into blocks of pending best-effort jobs.
+"""BROS's bidirectional KV cache: RT requests move into blocks of pending BE requests.
 
 Reconstructed from digests of the paper (arXiv 2504.09590v1); what they leave open is marked
 ``inferred`` in docs/paper-map.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
@@ -14,7 +15,7 @@ from annotated_types import Ge
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.holdings import Holding
@@ -26,11 +27,11 @@ from bros_sim.kv.sharing_laws import check_sharing
 
 @dataclass
 class BidirectionalKV:
-    """A block holds one real-time job's KV from the left and one best-effort job's from the right.
+    """A block holds one RT request's KV from the left and one BE request's from the right.
 
-    Real-time jobs take free blocks first, then borrow those of pending best-effort jobs and
-    overwrite, slot by slot, what they need (lazy checkpointing to the CPU). Best-effort jobs take
-    free blocks alone, and get back what they lost before they run. No prefix caching.
+    Real-time requests take free blocks first, then borrow those of pending best-effort requests and
+    overwrite, slot by slot, what they need (lazy checkpointing to the CPU). Best-effort requests
+    take free blocks alone, and get back what they lost before they run. No prefix caching.
     """
 
     num_gpu_blocks: Annotated[
@@ -93,38 +94,40 @@ class BidirectionalKV:
 
     # -- room -----------------------------------------------------------------------------------
 
-    def lookup(self, job: JobView) -> Sequence[object]:  # noqa: ARG002
-        """Nothing: blocks that two jobs write into are not cached."""
+    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:  # noqa: ARG002
+        """Nothing: blocks that two requests write into are not cached."""
         return ()
 
     def admit(
         self,
-        job: JobView,
+        seq: SequenceView,
         num_tokens: int,
-        hit: Sequence[object],  # noqa: ARG002
+        hit: abc.Sequence[object],  # noqa: ARG002
         *,
         must_fit: int,
         spare: int,
-        lenders: Sequence[JobView] = (),
+        lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; a job on the CPU may be admitted, too, and is brought back."""
-        known = self._holdings.get(job.id)
-        holding = known or Holding(job)
+        """See `KVManager.admit`; a request on the CPU may be admitted, too, and is brought back."""
+        known = self._holdings.get(seq.id)
+        holding = known or Holding(seq)
         extra = max(0, self._blocks(must_fit) - self._blocks(num_tokens))
         if not self._reserve(holding, num_tokens, lenders, extra, spare):
             return False
         if known is None:
-            self._journal.put(self._holdings, job.id, holding)
+            self._journal.put(self._holdings, seq.id, holding)
         return True
 
-    def extend(self, job: JobView, num_tokens: int, *, lenders: Sequence[JobView] = ()) -> bool:
+    def extend(
+        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
+    ) -> bool:
         """See `KVManager.extend`.
 
-        A best-effort job in the way of a real-time one loses slots if it is a lender or outside
+        A best-effort request in the way of a real-time one loses slots if it is a lender or outside
         the cohort. If it is in the coming iteration, or may still be, it moves to a free block
         instead; where there is none, False. A cohort member swapped out in this draft gets False.
         """
-        holding = self._holdings[job.id]
+        holding = self._holdings[seq.id]
         room = self._table.room(holding)
         alone = not (holding.shared or holding.swapped)
         if alone and room % self.block_size and num_tokens == room + 1:
@@ -132,13 +135,13 @@ class BidirectionalKV:
             return True
         return self._reserve(holding, num_tokens, lenders, 0, 0)
 
-    def extend_all(self, jobs: Sequence[JobView]) -> int:
+    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
         """See `KVManager.extend_all`; ends at the first one that shares a block, too."""
         outside: list[tuple[Holding, int, int]] = []
         ids: set[int] = set()
         need, size, crossing = 0, self.block_size, self._crossings.next
-        for job in jobs:
-            number = job.id
+        for seq in seqs:
+            number = seq.id
             holding = self._holdings[number]
             if holding.shared or holding.swapped:
                 break
@@ -156,7 +159,7 @@ class BidirectionalKV:
         self._journal.on_undo(partial(self._table.extended.difference_update, ids))
         return len(ids)
 
-    def _grow(self, sizes: Sequence[tuple[Holding, int, int]]) -> None:
+    def _grow(self, sizes: abc.Sequence[tuple[Holding, int, int]]) -> None:
         """One more token for holdings outside the cohort, given with their tokens and top."""
         for holding, tokens, _ in sizes:
             holding.tokens = tokens + 1
@@ -165,10 +168,15 @@ class BidirectionalKV:
             self._journal.on_undo(partial(_shrink, sizes))
 
     def _reserve(
-        self, holding: Holding, tokens: int, lenders: Sequence[JobView], extra: int, spare: int
+        self,
+        holding: Holding,
+        tokens: int,
+        lenders: abc.Sequence[SequenceView],
+        extra: int,
+        spare: int,
     ) -> bool:
         """``extra`` blocks must be there as well but are not taken; ``spare`` stay free."""
-        if holding.swapped and holding.job.decoding:
+        if holding.swapped and holding.seq.decoding:
             return False
         tokens = max(tokens, self._table.room(holding))
         empty = self._free - spare
@@ -183,23 +191,23 @@ class BidirectionalKV:
         return True
 
     def _grant(self, holding: Holding, tokens: int) -> None:
-        job = holding.job
+        seq = holding.seq
         if holding.swapped:
-            self._cpu.load(job, holding.tokens, self._blocks(holding.tokens))
+            self._cpu.load(seq, holding.tokens, self._blocks(holding.tokens))
             self._journal.set(holding, "swapped", False)
-        if not job.decoding:
+        if not seq.decoding:
             self._journal.set(holding, "tokens", tokens)
             self._journal.set(holding, "top", self._blocks(tokens) - 1)
-        self._extend_in_draft(job)
+        self._extend_in_draft(seq)
 
-    def _extend_in_draft(self, job: JobView) -> None:
-        """The job is in the coming iteration: nobody may take slots from it now."""
-        if job.id not in self._table.extended:
-            self._table.extended.add(job.id)
-            self._journal.on_undo(partial(self._table.extended.discard, job.id))
+    def _extend_in_draft(self, seq: SequenceView) -> None:
+        """The request is in the coming iteration: nobody may take slots from it now."""
+        if seq.id not in self._table.extended:
+            self._table.extended.add(seq.id)
+            self._journal.on_undo(partial(self._table.extended.discard, seq.id))
 
     def extend_decodes(self) -> bool:
-        """See `KVManager.extend_decodes`; False as well if two jobs would meet in a block."""
+        """See `KVManager.extend_decodes`; False as well if two requests would meet in a block."""
         need = self._crossings.due()
         if need > self._free or not self._table.iterations_within_gaps(0):
             return False
@@ -209,68 +217,68 @@ class BidirectionalKV:
 
     # -- taking room away -----------------------------------------------------------------------
 
-    def release(self, job: JobView, *, resumable: bool) -> None:  # noqa: ARG002
-        """Give up what the job has here and on the CPU; a block without owners is free."""
-        self._vacate(self._holdings[job.id])
-        self._cpu.forget(job)
-        self._journal.pop(self._holdings, job.id)
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:  # noqa: ARG002
+        """Give up what the request has here and on the CPU; a block without owners is free."""
+        self._vacate(self._holdings[seq.id])
+        self._cpu.forget(seq)
+        self._journal.pop(self._holdings, seq.id)
 
-    def swap_out(self, job: JobView) -> bool:
+    def swap_out(self, seq: SequenceView) -> bool:
         """See `KVManager.swap_out`; False without tokens. What lies there is not copied again."""
-        holding = self._holdings[job.id]
-        tokens = job.num_computed
-        to_copy = tokens - self._cpu.tokens(job)
+        holding = self._holdings[seq.id]
+        tokens = seq.num_computed
+        to_copy = tokens - self._cpu.tokens(seq)
         if not tokens or to_copy > self._cpu.free:
             return False
         if not holding.swapped:
             self._vacate(holding)
             self._journal.set(holding, "tokens", tokens)
             self._journal.set(holding, "swapped", True)
-            self._cpu.save(job, to_copy, self._blocks(tokens))
+            self._cpu.save(seq, to_copy, self._blocks(tokens))
         return True
 
     def _vacate(self, holding: Holding) -> None:
         """Leave the GPU, and the crossings of the cohort."""
-        job = holding.job
+        seq = holding.seq
         self._take(self._table.vacate(holding) - self._blocks(self._table.room(holding)))
-        if job.decoding and not holding.swapped:
-            self._crossings.remove(job.num_computed)
-            self._journal.on_undo(partial(self._crossings.add, job.num_computed))
-        if job.id in self._table.extended:
-            self._table.extended.discard(job.id)
-            self._journal.on_undo(partial(self._table.extended.add, job.id))
+        if seq.decoding and not holding.swapped:
+            self._crossings.remove(seq.num_computed)
+            self._journal.on_undo(partial(self._crossings.add, seq.num_computed))
+        if seq.id in self._table.extended:
+            self._table.extended.discard(seq.id)
+            self._journal.on_undo(partial(self._table.extended.add, seq.id))
 
     @property
     def restores_nothing(self) -> bool:
         """See `KVManager.restores_nothing`."""
-        return not self._cpu.jobs()
+        return not self._cpu.seqs()
 
-    def blocks_to_restore(self, job: JobView) -> int:
+    def blocks_to_restore(self, seq: SequenceView) -> int:
         """Blocks with overwritten tokens, or all of them on the CPU (the paper's ``M_cpu``)."""
-        holding = self._holdings.get(job.id)
+        holding = self._holdings.get(seq.id)
         if holding is None:
             return 0
         return self._blocks(holding.tokens) if holding.swapped else holding.damaged
 
-    def take_copies(self) -> Sequence[Copy]:
+    def take_copies(self) -> abc.Sequence[Copy]:
         """See `KVManager.take_copies`; a relocation stays on the GPU and is no copy."""
         return self._cpu.take_copies()
 
-    def relocated_blocks(self, job: JobView) -> int:
-        """Blocks moved within the GPU for a job since it was admitted; other copies: `Copy`."""
-        return self._holdings[job.id].relocated
+    def relocated_blocks(self, seq: SequenceView) -> int:
+        """Blocks moved within the GPU for a request since it was admitted; other copies: `Copy`."""
+        return self._holdings[seq.id].relocated
 
     # -- the decode cohort ----------------------------------------------------------------------
 
-    def join(self, job: JobView) -> None:
+    def join(self, seq: SequenceView) -> None:
         """See `KVManager.join`."""
-        self._holdings[job.id].phase = self._crossings.add(job.num_computed)
+        self._holdings[seq.id].phase = self._crossings.add(seq.num_computed)
 
-    def leave(self, job: JobView) -> None:
-        """See `KVManager.leave`; a job that was just swapped out has left already."""
-        holding = self._holdings[job.id]
+    def leave(self, seq: SequenceView) -> None:
+        """See `KVManager.leave`; a request that was just swapped out has left already."""
+        holding = self._holdings[seq.id]
         if not holding.swapped:
-            holding.tokens = tokens = job.num_computed
+            holding.tokens = tokens = seq.num_computed
             holding.top = (tokens - 1) // self.block_size
             self._crossings.remove(tokens)
         holding.phase = -1
@@ -287,11 +295,11 @@ class BidirectionalKV:
 
     # -- laws and helpers -----------------------------------------------------------------------
 
-    def check(self, jobs: Iterable[JobView]) -> None:
+    def check(self, seqs: Iterable[SequenceView]) -> None:
         """Raise `LawBroken` unless blocks and tokens are all where they must be, each once."""
-        running = sorted(job.id for job in jobs)
+        running = sorted(seq.id for seq in seqs)
         if running != sorted(self._holdings):
-            raise LawBroken(f"L4: KV of jobs {sorted(self._holdings)}, running {running}")
+            raise LawBroken(f"L4: KV of requests {sorted(self._holdings)}, running {running}")
         held = check_sharing(self._holdings, self._table, self._cpu, self.block_size)
         if self._free < 0 or self._free + held != self.usable_blocks:
             raise LawBroken(f"L4: {self._free} free + {held} held != {self.usable_blocks} blocks")

@@ -20,7 +20,8 @@ Simplified:
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
@@ -30,7 +31,7 @@ from annotated_types import Ge
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Copy, Direction
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
 
 
@@ -42,24 +43,24 @@ class SavedBlock(NamedTuple):
 
 @dataclass
 class EagerCheckpointKV(PagedKV):
-    """`PagedKV` in which preempted best-effort jobs get back from the CPU what the GPU lost.
+    """`PagedKV` in which preempted best-effort requests get back from the CPU what the GPU lost.
 
     What the prefix cache on the GPU still holds is hit there; it is the rest that is copied back.
-    Real-time jobs are preempted as in `PagedKV`. Nothing is swapped: a preemption is cheaper.
+    Real-time requests are preempted as in `PagedKV`. Nothing is swapped: a preemption is cheaper.
     """
 
     cpu_blocks: Annotated[
         int, Ge(0), Doc("blocks' worth of KV slots on the CPU for checkpoints; 0 = none are made")
     ] = 8192
     _saved: dict[int, int] = field(init=False, default_factory=dict)
-    """Leading blocks on the CPU, by best-effort job, whether it runs or waits."""
+    """Leading blocks on the CPU, by best-effort request, whether it runs or waits."""
     _room: int = field(init=False)
     _copies: list[Copy] = field(init=False, default_factory=list)
-    _granted: dict[int, JobView] = field(init=False, default_factory=dict)
-    """Best-effort jobs outside the cohort that compute in the coming iteration."""
-    _unsaved: dict[int, JobView] = field(init=False, default_factory=dict)
+    _granted: dict[int, SequenceView] = field(init=False, default_factory=dict)
+    """Best-effort requests outside the cohort that compute in the coming iteration."""
+    _unsaved: dict[int, SequenceView] = field(init=False, default_factory=dict)
     """Those that did in the last one, and those for whom the CPU had no room."""
-    _filling: list[dict[int, JobView]] = field(init=False)
+    _filling: list[dict[int, SequenceView]] = field(init=False)
     """Best-effort members of the cohort by phase (`Crossings.add`): one phase fills at a time."""
     _copying: bool = field(init=False, default=False)
 
@@ -70,48 +71,50 @@ class EagerCheckpointKV(PagedKV):
 
     # -- coming back ----------------------------------------------------------------------------
 
-    def lookup(self, job: JobView) -> Sequence[object]:
+    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
         """What the GPU still holds, then what was saved beyond it: never the last token."""
-        hit: list[object] = list(super().lookup(job))
-        beyond = range(len(hit), self._saved.get(job.id, 0))
-        hit += [SavedBlock(("saved", job.id, i)) for i in beyond]
+        hit: list[object] = list(super().lookup(seq))
+        beyond = range(len(hit), self._saved.get(seq.id, 0))
+        hit += [SavedBlock(("saved", seq.id, i)) for i in beyond]
         return hit
 
     def admit(
         self,
-        job: JobView,
+        seq: SequenceView,
         num_tokens: int,
-        hit: Sequence[object],
+        hit: abc.Sequence[object],
         *,
         must_fit: int,
         spare: int,
-        lenders: Sequence[JobView] = (),
+        lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
         """See `KVManager.admit`; saved blocks of ``hit`` need a free block each, and a copy."""
-        if not super().admit(job, num_tokens, hit, must_fit=must_fit, spare=spare, lenders=lenders):
+        if not super().admit(seq, num_tokens, hit, must_fit=must_fit, spare=spare, lenders=lenders):
             return False
         back = sum(isinstance(block, SavedBlock) for block in hit)
         if back:
-            self._copies.append(Copy(Direction.TO_GPU, back * self.block_size, job))
+            self._copies.append(Copy(Direction.TO_GPU, back * self.block_size, seq))
             self._journal.on_undo(self._copies.pop)
-        self._grant(job)
+        self._grant(seq)
         return True
 
     # -- saving ---------------------------------------------------------------------------------
 
-    def extend(self, job: JobView, num_tokens: int, *, lenders: Sequence[JobView] = ()) -> bool:
+    def extend(
+        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
+    ) -> bool:
         """See `KVManager.extend`."""
-        fits = super().extend(job, num_tokens, lenders=lenders)
+        fits = super().extend(seq, num_tokens, lenders=lenders)
         if fits:
-            self._grant(job)
+            self._grant(seq)
         return fits
 
-    def _grant(self, job: JobView) -> None:
-        """Look at a job outside the cohort again when it has computed."""
-        if _is_saved(job) and not job.decoding and job.id not in self._granted:
-            self._journal.put(self._granted, job.id, job)
+    def _grant(self, seq: SequenceView) -> None:
+        """Look at a request outside the cohort again when it has computed."""
+        if _is_saved(seq) and not seq.decoding and seq.id not in self._granted:
+            self._journal.put(self._granted, seq.id, seq)
 
-    def take_copies(self) -> Sequence[Copy]:
+    def take_copies(self) -> abc.Sequence[Copy]:
         """See `KVManager.take_copies`; the blocks that the last iteration filled go to the CPU."""
         self._unsaved |= self._filling[self._crossings.next]
         if self._room:
@@ -123,52 +126,52 @@ class EagerCheckpointKV(PagedKV):
         self._copying = bool(copies)
         return copies
 
-    def _save(self, job: JobView) -> None:
-        saved = self._saved.get(job.id, 0)
-        full = job.num_computed // self.block_size - saved
+    def _save(self, seq: SequenceView) -> None:
+        saved = self._saved.get(seq.id, 0)
+        full = seq.num_computed // self.block_size - saved
         new = min(full, self._room)
         if new > 0:
-            self._saved[job.id] = saved + new
+            self._saved[seq.id] = saved + new
             self._room -= new
-            self._copies.append(Copy(Direction.TO_CPU, new * self.block_size, job))
+            self._copies.append(Copy(Direction.TO_CPU, new * self.block_size, seq))
         if new < full:
-            self._unsaved[job.id] = job
+            self._unsaved[seq.id] = seq
 
-    def swap_out(self, job: JobView) -> bool:  # noqa: ARG002
+    def swap_out(self, seq: SequenceView) -> bool:  # noqa: ARG002
         """Nothing is swapped."""
         return False
 
-    def release(self, job: JobView, *, resumable: bool) -> None:
-        """See `KVManager.release`; a resumable job keeps what it has on the CPU."""
-        super().release(job, resumable=resumable)
-        if not _is_saved(job):
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:
+        """See `KVManager.release`; a resumable request keeps what it has on the CPU."""
+        super().release(seq, resumable=resumable)
+        if not _is_saved(seq):
             return
-        filling = [self._filling[self._phase(job)]] if job.decoding else []
+        filling = [self._filling[self._phase(seq)]] if seq.decoding else []
         for table in (self._unsaved, *filling):
-            if job.id in table:
-                self._journal.pop(table, job.id)
-        if any(copy.job.id == job.id for copy in self._copies):
-            self._journal.set(self, "_copies", [x for x in self._copies if x.job.id != job.id])
-        if not resumable and job.id in self._saved:
-            self._journal.set(self, "_room", self._room + self._saved[job.id])
-            self._journal.pop(self._saved, job.id)
+            if seq.id in table:
+                self._journal.pop(table, seq.id)
+        if any(copy.seq.id == seq.id for copy in self._copies):
+            self._journal.set(self, "_copies", [x for x in self._copies if x.seq.id != seq.id])
+        if not resumable and seq.id in self._saved:
+            self._journal.set(self, "_room", self._room + self._saved[seq.id])
+            self._journal.pop(self._saved, seq.id)
 
     # -- the decode cohort ----------------------------------------------------------------------
 
-    def join(self, job: JobView) -> None:
+    def join(self, seq: SequenceView) -> None:
         """See `KVManager.join`."""
-        super().join(job)
-        if _is_saved(job):
-            self._filling[self._phase(job)][job.id] = job
+        super().join(seq)
+        if _is_saved(seq):
+            self._filling[self._phase(seq)][seq.id] = seq
 
-    def leave(self, job: JobView) -> None:
+    def leave(self, seq: SequenceView) -> None:
         """See `KVManager.leave`."""
-        super().leave(job)
-        if _is_saved(job):
-            del self._filling[self._phase(job)][job.id]
+        super().leave(seq)
+        if _is_saved(seq):
+            del self._filling[self._phase(seq)][seq.id]
 
-    def _phase(self, job: JobView) -> int:
-        return (job.num_computed + self._crossings.next) % self.block_size
+    def _phase(self, seq: SequenceView) -> int:
+        return (seq.num_computed + self._crossings.next) % self.block_size
 
     def spare_iterations(self) -> int:
         """See `KVManager.spare_iterations`: an iteration with copies is planned by itself."""
@@ -186,28 +189,28 @@ class EagerCheckpointKV(PagedKV):
 
     # -- laws -----------------------------------------------------------------------------------
 
-    def check(self, jobs: Iterable[JobView]) -> None:
+    def check(self, seqs: Iterable[SequenceView]) -> None:
         """As `PagedKV.check`, for the CPU's room as well.
 
         Raises:
             LawBroken: Blocks are lost or held twice, or more is on the CPU than was ever known.
         """
-        running = list(jobs)
+        running = list(seqs)
         super().check(running)
         if self._room < 0 or self._room + sum(self._saved.values()) != self.cpu_blocks:
             raise LawBroken(
                 f"L4: room for {self._room} + {sum(self._saved.values())} saved"
                 f" != {self.cpu_blocks} blocks on the CPU"
             )
-        saved = [job for job in running if _is_saved(job)]
-        for job in saved:
-            if self._saved.get(job.id, 0) * self.block_size >= job.num_tokens:
-                raise LawBroken(f"L4: job {job.id} has more on the CPU than it ever computed")
+        saved = [seq for seq in running if _is_saved(seq)]
+        for seq in saved:
+            if self._saved.get(seq.id, 0) * self.block_size >= seq.num_tokens:
+                raise LawBroken(f"L4: request {seq.id} has more on the CPU than it ever computed")
         phases = {i: p for p, members in enumerate(self._filling) for i in members}
-        expected = {job.id: self._phase(job) for job in saved if job.decoding}
+        expected = {seq.id: self._phase(seq) for seq in saved if seq.decoding}
         if phases != expected:
             raise LawBroken(f"L4: blocks filling by phase {phases}, members {expected}")
 
 
-def _is_saved(job: JobView) -> bool:
-    return job.service_class is ServiceClass.BE
+def _is_saved(seq: SequenceView) -> bool:
+    return seq.service_class is ServiceClass.BE

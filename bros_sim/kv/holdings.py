@@ -1,16 +1,16 @@
-"""What a job of the bidirectional KV cache holds, and the blocks that need an object."""
+"""What a request of the bidirectional KV cache holds, and the blocks that need an object."""
 
 from dataclasses import dataclass, field
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """The KV of one job."""
+    """The KV of one sequence."""
 
-    job: JobView
+    seq: SequenceView
     tokens: int = 0
     """Room in tokens, or tokens on the CPU when swapped out; of a cohort member it is derived."""
     swapped: bool = False
@@ -23,17 +23,17 @@ class Holding:
     top: int = -1
     """No block above this index can be lent: a hint that saves looking at lent ones."""
     relocated: int = 0
-    """Blocks copied within the GPU because a real-time job was in the way."""
+    """Blocks copied within the GPU because a real-time request was in the way."""
 
     @property
     def real_time(self) -> bool:
         """The side it is on: real-time left, best-effort right."""
-        return self.job.service_class is ServiceClass.RT
+        return self.seq.service_class is ServiceClass.RT
 
 
 @dataclass(slots=True, eq=False)
 class SharedBlock:
-    """A best-effort job's block that a real-time job shares, or whose newest tokens are lost."""
+    """A BE request's block that an RT request shares, or whose newest tokens are lost."""
 
     be: Holding
     be_index: int

@@ -6,7 +6,7 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Le
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
 
 
@@ -19,11 +19,12 @@ class KunserveLikeKV(PagedKV):
     batches. The parameters come back at a finish that leaves few enough blocks in use.
 
     Exact: how much memory a drop gives (all parameters of the model, in equal parts), that it
-    precedes every preemption and every wait for memory, that prefixes and jobs keep their blocks.
+    precedes every preemption and every wait for memory, that prefixes and requests keep their
+    blocks.
 
     Simplified: each replica drops and restores for itself, in the iteration that lacks a block or
-    finishes a job, not with its group or by a monitor (the authors' code: every 0.1 s). What the
-    pipeline costs is the number ``slowdown``. Its default is inferred: two replicas of
+    finishes a request, not with its group or by a monitor (the authors' code: every 0.1 s). What
+    the pipeline costs is the number ``slowdown``. Its default is inferred: two replicas of
     experiments/kunserve_like.yaml that wait for each other after every iteration take 1.12 to 1.19
     times as long (docs/related.md); sending activations is not in it. A replica has its own share
     of the new room alone, though a pipelined group could share all of its KV. Exchanging the KV of
@@ -61,9 +62,9 @@ class KunserveLikeKV(PagedKV):
         """See `ChangesCost.pace`."""
         return self.slowdown if self._dropped else 1.0
 
-    def release(self, job: JobView, *, resumable: bool) -> None:
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:
         """See `KVManager.release`; parameters come back when a finish leaves little in use."""
-        super().release(job, resumable=resumable)
+        super().release(seq, resumable=resumable)
         own = self.num_gpu_blocks - 1
         used = self.usable_blocks - self.free_blocks
         if self._dropped and not resumable and used <= self.restore_below * own:

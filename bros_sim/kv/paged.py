@@ -1,6 +1,7 @@
 """Paged KV cache with prefix caching: vLLM V1's KVCacheManager, by the block."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import abc
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from annotated_types import Ge
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.journal import Journal
@@ -21,14 +22,14 @@ VllmRelease = Literal["0.11.2", "0.13.0", "0.33.0"]
 """The vLLM releases whose rules differ; each stands for those up to the next."""
 
 
-def _own(job: JobView, i: int) -> Key:
-    """Key of a job's block that no other request shares: it hits it after a preemption."""
-    return ("own", job.id, i)
+def _own(seq: SequenceView, i: int) -> Key:
+    """Key of a request's block that no other request shares: it hits it after a preemption."""
+    return ("own", seq.id, i)
 
 
 @dataclass(slots=True)
 class _Table:
-    """Blocks of one job: the leading shareable ones; the rest follows from ``tokens``."""
+    """Blocks of one request: the leading shareable ones; the rest follows from ``tokens``."""
 
     keys: tuple[Key, ...]
     tokens: int
@@ -122,18 +123,18 @@ class PagedKV:
 
     # -- what a policy writes into a draft ------------------------------------------------------
 
-    def lookup(self, job: JobView) -> Sequence[object]:
-        """The longest run of cached blocks that the job's known tokens begin with.
+    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
+        """The longest run of cached blocks that the seq's known tokens begin with.
 
-        vLLM leaves at least the last token to compute. Content that only the job itself knows
-        (its own tokens after a preemption) is keyed by the job.
+        vLLM leaves at least the last token to compute. Content that only the seq itself knows
+        (its own tokens after a preemption) is keyed by the seq.
         """
-        keys = self._keys(job)
-        if not keys and not (job.num_preemptions and self.enable_prefix_caching):
+        keys = self._keys(seq)
+        if not keys and not (seq.num_preemptions and self.enable_prefix_caching):
             return ()
         hit: list[Block] = []
-        for i in range((job.num_tokens - 1) // self.block_size):
-            block = self._pool.cached(keys[i] if i < len(keys) else _own(job, i))
+        for i in range((seq.num_tokens - 1) // self.block_size):
+            block = self._pool.cached(keys[i] if i < len(keys) else _own(seq, i))
             if block is None:
                 break
             hit.append(block)
@@ -141,17 +142,17 @@ class PagedKV:
 
     def admit(
         self,
-        job: JobView,
+        seq: SequenceView,
         num_tokens: int,
-        hit: Sequence[object],
+        hit: abc.Sequence[object],
         *,
         must_fit: int,
         spare: int,
-        lenders: Sequence[JobView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
     ) -> bool:
         """See `KVManager.admit`; hit blocks that lie in the free list count as needed.
 
-        A job on the CPU may be admitted as well, and is brought back.
+        A request on the CPU may be admitted as well, and is brought back.
         """
         blocks = [block for block in hit if isinstance(block, Block)]
         from_free = sum(block.refs == 0 for block in blocks)
@@ -162,51 +163,51 @@ class PagedKV:
         for block in blocks:
             self._pool.touch(block)
         self._pool.take(need)
-        table = self._tables[job.id] = _Table(self._keys(job), num_tokens, blocks)
-        self._journal.on_undo(partial(self._tables.pop, job.id))
+        table = self._tables[seq.id] = _Table(self._keys(seq), num_tokens, blocks)
+        self._journal.on_undo(partial(self._tables.pop, seq.id))
         self._cache(table)
-        if on_cpu := self._cpu.tokens(job):
-            self._cpu.load(job, on_cpu, self._blocks(on_cpu))
+        if on_cpu := self._cpu.tokens(seq):
+            self._cpu.load(seq, on_cpu, self._blocks(on_cpu))
         return True
 
     def extend(
         self,
-        job: JobView,
+        seq: SequenceView,
         num_tokens: int,
         *,
-        lenders: Sequence[JobView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
     ) -> bool:
-        """See `KVManager.extend`; a job on the CPU comes back into blocks of its own."""
-        if job.decoding and self._goes_on_inside(job):
+        """See `KVManager.extend`; a request on the CPU comes back into blocks of its own."""
+        if seq.decoding and self._goes_on_inside(seq):
             return True
-        if self._cpu.tokens(job):
-            return not job.decoding and self.admit(job, num_tokens, (), must_fit=0, spare=0)
-        table = self._tables[job.id]
-        need = self._blocks(num_tokens) - self._blocks(self._tokens(job, table))
+        if self._cpu.tokens(seq):
+            return not seq.decoding and self.admit(seq, num_tokens, (), must_fit=0, spare=0)
+        table = self._tables[seq.id]
+        need = self._blocks(num_tokens) - self._blocks(self._tokens(seq, table))
         if not self._has_room(need):
             return False
         self._pool.take(need)
-        if job.decoding:
-            self._extended.add(job.id)
-            self._journal.on_undo(partial(self._extended.discard, job.id))
+        if seq.decoding:
+            self._extended.add(seq.id)
+            self._journal.on_undo(partial(self._extended.discard, seq.id))
         else:
             self._journal.on_undo(partial(setattr, table, "tokens", table.tokens))
             table.tokens = num_tokens
             self._cache(table)
-        if on_cpu := self._cpu.tokens(job):
-            self._cpu.load(job, on_cpu, self._blocks(on_cpu))
+        if on_cpu := self._cpu.tokens(seq):
+            self._cpu.load(seq, on_cpu, self._blocks(on_cpu))
         return True
 
-    def extend_all(self, jobs: Sequence[JobView]) -> int:
+    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
         """See `KVManager.extend_all`."""
-        for place, job in enumerate(jobs):
-            if self._cpu.tokens(job) or not self.extend(job, job.num_tokens):
+        for place, seq in enumerate(seqs):
+            if self._cpu.tokens(seq) or not self.extend(seq, seq.num_tokens):
                 return place
-        return len(jobs)
+        return len(seqs)
 
-    def _goes_on_inside(self, job: JobView) -> bool:
+    def _goes_on_inside(self, seq: SequenceView) -> bool:
         """Whether a cohort member's next token neither opens a block nor completes one."""
-        inside = job.num_computed % self.block_size
+        inside = seq.num_computed % self.block_size
         return inside > 0 and (inside + 1 < self.block_size or not self.enable_prefix_caching)
 
     def extend_decodes(self) -> bool:
@@ -217,49 +218,49 @@ class PagedKV:
         self._pool.take(need)
         return True
 
-    def swap_out(self, job: JobView) -> bool:
+    def swap_out(self, seq: SequenceView) -> bool:
         """See `KVManager.swap_out`; the blocks left behind cannot be hit. False without tokens."""
-        tokens = job.num_computed
-        if self._cpu.tokens(job):
+        tokens = seq.num_computed
+        if self._cpu.tokens(seq):
             return True
         if not 0 < tokens <= self._cpu.free:
             return False
-        self.release(job, resumable=False)
-        self._cpu.save(job, tokens, self._blocks(tokens))
+        self.release(seq, resumable=False)
+        self._cpu.save(seq, tokens, self._blocks(tokens))
         return True
 
     @property
     def restores_nothing(self) -> bool:
         """See `KVManager.restores_nothing`."""
-        return not self._cpu.jobs()
+        return not self._cpu.seqs()
 
-    def blocks_to_restore(self, job: JobView) -> int:
+    def blocks_to_restore(self, seq: SequenceView) -> int:
         """See `KVManager.blocks_to_restore`: all or nothing."""
-        return self._blocks(self._cpu.tokens(job))
+        return self._blocks(self._cpu.tokens(seq))
 
-    def take_copies(self) -> Sequence[Copy]:
+    def take_copies(self) -> abc.Sequence[Copy]:
         """See `KVManager.take_copies`."""
         return self._cpu.take_copies()
 
-    def release(self, job: JobView, *, resumable: bool) -> None:
-        """Free all blocks, the last first; a resumable job's full blocks can be hit again."""
-        on_cpu = self._cpu.tokens(job)
-        self._cpu.forget(job)
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:
+        """Free all blocks, the last first; a resumable request's full blocks can be hit again."""
+        on_cpu = self._cpu.tokens(seq)
+        self._cpu.forget(seq)
         if on_cpu:
             return
-        table = self._tables.pop(job.id)
-        self._journal.on_undo(partial(self._tables.__setitem__, job.id, table))
-        full, partly = divmod(self._tokens(job, table), self.block_size)
-        if job.decoding:
-            self._crossings.remove(job.num_computed)
-            self._journal.on_undo(partial(self._crossings.add, job.num_computed))
-            for prompt in self._relayed(job, table):
+        table = self._tables.pop(seq.id)
+        self._journal.on_undo(partial(self._tables.__setitem__, seq.id, table))
+        full, partly = divmod(self._tokens(seq, table), self.block_size)
+        if seq.decoding:
+            self._crossings.remove(seq.num_computed)
+            self._journal.on_undo(partial(self._crossings.add, seq.num_computed))
+            for prompt in self._relayed(seq, table):
                 self._relay.remove(*prompt)
                 self._journal.on_undo(partial(self._relay.add, *prompt))
         self._pool.give(min(partly, 1), hashed=False)
         private = range(len(table.shared), full)
         if resumable and self.enable_prefix_caching:
-            own = [self._pool.register(_own(job, i)) for i in private]
+            own = [self._pool.register(_own(seq, i)) for i in private]
             for block in reversed(own):
                 self._pool.drop(block)
         else:
@@ -269,19 +270,19 @@ class PagedKV:
 
     # -- the decode cohort ----------------------------------------------------------------------
 
-    def join(self, job: JobView) -> None:
+    def join(self, seq: SequenceView) -> None:
         """See `KVManager.join`."""
-        self._crossings.add(job.num_computed)
-        for prompt in self._relayed(job, self._tables[job.id]):
+        self._crossings.add(seq.num_computed)
+        for prompt in self._relayed(seq, self._tables[seq.id]):
             self._relay.add(*prompt)
 
-    def leave(self, job: JobView) -> None:
-        """See `KVManager.leave`; a job that was just swapped out has left already."""
-        if not self._cpu.tokens(job):
-            self._crossings.remove(job.num_computed)
-            table = self._tables[job.id]
-            table.tokens = job.num_computed
-            for prompt in self._relayed(job, table):
+    def leave(self, seq: SequenceView) -> None:
+        """See `KVManager.leave`; a request that was just swapped out has left already."""
+        if not self._cpu.tokens(seq):
+            self._crossings.remove(seq.num_computed)
+            table = self._tables[seq.id]
+            table.tokens = seq.num_computed
+            for prompt in self._relayed(seq, table):
                 self._relay.remove(*prompt)
 
     def spare_iterations(self) -> int:
@@ -295,16 +296,16 @@ class PagedKV:
 
     # -- laws and helpers -----------------------------------------------------------------------
 
-    def check(self, jobs: Iterable[JobView]) -> None:
+    def check(self, seqs: Iterable[SequenceView]) -> None:
         """Raise `LawBroken` unless free and held blocks are all blocks, each of them once."""
-        running = {job.id: job for job in jobs}
-        known = self._tables.keys() | self._cpu.jobs()
+        running = {seq.id: seq for seq in seqs}
+        known = self._tables.keys() | self._cpu.seqs()
         if running.keys() != known:
-            raise LawBroken(f"L4: blocks of jobs {sorted(known)}, running {sorted(running)}")
+            raise LawBroken(f"L4: blocks of requests {sorted(known)}, running {sorted(running)}")
         shared = {block for table in self._tables.values() for block in table.shared}
         private = sum(
-            self._blocks(self._tokens(running[job_id], table)) - len(table.shared)
-            for job_id, table in self._tables.items()
+            self._blocks(self._tokens(running[seq_id], table)) - len(table.shared)
+            for seq_id, table in self._tables.items()
         )
         held = private + len(shared)
         if self.free_blocks + held != self.usable_blocks or self._pool.listed() != self.free_blocks:
@@ -313,9 +314,9 @@ class PagedKV:
                 f" != {self.usable_blocks} blocks"
             )
         relay = SharedReads()
-        for job_id, table in self._tables.items():
-            if running[job_id].decoding:
-                for prompt in self._relayed(running[job_id], table):
+        for seq_id, table in self._tables.items():
+            if running[seq_id].decoding:
+                for prompt in self._relayed(running[seq_id], table):
                     relay.add(*prompt)
         if relay.spared != self._relay.spared:
             raise LawBroken(f"L4: {self._relay.spared} KV tokens spared, should be {relay.spared}")
@@ -327,17 +328,17 @@ class PagedKV:
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self.block_size)
 
-    def _tokens(self, job: JobView, table: _Table) -> int:
-        if job.decoding:
-            return job.num_computed + (job.id in self._extended)
+    def _tokens(self, seq: SequenceView, table: _Table) -> int:
+        if seq.decoding:
+            return seq.num_computed + (seq.id in self._extended)
         return table.tokens
 
-    def _keys(self, job: JobView) -> tuple[Key, ...]:
-        return job.block_keys(self.block_size) if self.enable_prefix_caching else ()
+    def _keys(self, seq: SequenceView) -> tuple[Key, ...]:
+        return seq.block_keys(self.block_size) if self.enable_prefix_caching else ()
 
-    def _relayed(self, job: JobView, table: _Table) -> Iterator[tuple[Block, int]]:
-        """The last block and the tokens of the job's system prompt, if it is read once."""
-        blocks = job.system_prompt_tokens // self.block_size
+    def _relayed(self, seq: SequenceView, table: _Table) -> Iterator[tuple[Block, int]]:
+        """The last block and the tokens of the request's system prompt, if it is read once."""
+        blocks = seq.system_prompt_tokens // self.block_size
         if self.relay_attention and 0 < blocks <= len(table.shared):
             yield table.shared[blocks - 1], blocks * self.block_size
 

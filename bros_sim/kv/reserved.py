@@ -11,7 +11,8 @@ shared prefixes the real engine computes less and holds fewer blocks than this o
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -20,7 +21,7 @@ from annotated_types import Ge
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.journal import Journal
 
 
@@ -90,45 +91,45 @@ class ReservedKV:
 
     # -- what a policy writes into a draft ------------------------------------------------------
 
-    def lookup(self, job: JobView) -> Sequence[object]:  # noqa: ARG002
+    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:  # noqa: ARG002
         """Nothing is cached."""
         return ()
 
     def admit(
         self,
-        job: JobView,
+        seq: SequenceView,
         num_tokens: int,  # noqa: ARG002
-        hit: Sequence[object],  # noqa: ARG002
+        hit: abc.Sequence[object],  # noqa: ARG002
         *,
         must_fit: int,  # noqa: ARG002
         spare: int,
-        lenders: Sequence[JobView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
     ) -> bool:
-        """See `KVManager.admit`; room for all that the job may ever need, or none."""
-        need = self.blocks_for_life(job)
+        """See `KVManager.admit`; room for all that the request may ever need, or none."""
+        need = self.blocks_for_life(seq)
         if need + spare > self._free:
             return False
-        self._journal.put(self._held, job.id, need)
+        self._journal.put(self._held, seq.id, need)
         self._journal.set(self, "_free", self._free - need)
         return True
 
-    def blocks_for_life(self, job: JobView) -> int:
+    def blocks_for_life(self, seq: SequenceView) -> int:
         """Blocks of the prompt and of the longest output but for its last token."""
-        return -(-(job.prompt_tokens + job.max_tokens - 1) // self.block_size)
+        return -(-(seq.prompt_tokens + seq.max_tokens - 1) // self.block_size)
 
     def extend(
         self,
-        job: JobView,
+        seq: SequenceView,
         num_tokens: int,
         *,
-        lenders: Sequence[JobView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
     ) -> bool:
         """See `KVManager.extend`: the room is there already."""
-        return num_tokens <= self._held[job.id] * self.block_size
+        return num_tokens <= self._held[seq.id] * self.block_size
 
-    def extend_all(self, jobs: Sequence[JobView]) -> int:
+    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
         """See `KVManager.extend_all`: the room is there already."""
-        return len(jobs)
+        return len(seqs)
 
     def extend_decodes(self) -> bool:
         """See `KVManager.extend_decodes`: the room is there already."""
@@ -139,29 +140,29 @@ class ReservedKV:
         """Nothing is swapped."""
         return True
 
-    def swap_out(self, job: JobView) -> bool:  # noqa: ARG002
+    def swap_out(self, seq: SequenceView) -> bool:  # noqa: ARG002
         """Nothing is swapped."""
         return False
 
-    def blocks_to_restore(self, job: JobView) -> int:  # noqa: ARG002
+    def blocks_to_restore(self, seq: SequenceView) -> int:  # noqa: ARG002
         """Nothing is swapped."""
         return 0
 
-    def take_copies(self) -> Sequence[Copy]:
+    def take_copies(self) -> abc.Sequence[Copy]:
         """Nothing is copied."""
         return ()
 
-    def release(self, job: JobView, *, resumable: bool) -> None:  # noqa: ARG002
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:  # noqa: ARG002
         """See `KVManager.release`."""
-        blocks = self._journal.pop(self._held, job.id)
+        blocks = self._journal.pop(self._held, seq.id)
         self._journal.set(self, "_free", self._free + blocks)
 
     # -- the decode cohort ----------------------------------------------------------------------
 
-    def join(self, job: JobView) -> None:
+    def join(self, seq: SequenceView) -> None:
         """See `KVManager.join`."""
 
-    def leave(self, job: JobView) -> None:
+    def leave(self, seq: SequenceView) -> None:
         """See `KVManager.leave`."""
 
     def spare_iterations(self) -> int:
@@ -172,14 +173,14 @@ class ReservedKV:
         """See `KVManager.advance`."""
         self.commit()
 
-    def check(self, jobs: Iterable[JobView]) -> None:
-        """Raise `LawBroken` unless each running job holds its life's blocks, all others are free.
+    def check(self, seqs: Iterable[SequenceView]) -> None:
+        """Raise `LawBroken` unless who runs holds its life's blocks and all others are free.
 
-        No job may have more tokens than it has room for.
+        No request may have more tokens than it has room for.
         """
-        life = {job.id: self.blocks_for_life(job) for job in jobs}
+        life = {seq.id: self.blocks_for_life(seq) for seq in seqs}
         if life != self._held:
-            raise LawBroken(f"L4: blocks reserved {self._held}, running jobs need {life}")
+            raise LawBroken(f"L4: blocks reserved {self._held}, running requests need {life}")
         if self._free + sum(life.values()) != self.usable_blocks or self._free < 0:
             raise LawBroken(
                 f"L4: {self._free} free + {sum(life.values())} reserved"

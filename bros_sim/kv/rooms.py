@@ -1,17 +1,17 @@
-"""Where a job's tokens go: free blocks, gaps, and best-effort blocks to be overwritten."""
+"""Where a request's tokens go: free blocks, gaps, and best-effort blocks to be overwritten."""
 
-from collections.abc import Sequence
+from collections import abc
 from itertools import islice
 from typing import NamedTuple
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.holdings import Holding, SharedBlock
 from bros_sim.kv.sharing import PreemptionTable
 
 
 class _Loan(NamedTuple):
-    """A best-effort job's block that is to become a real-time job's block ``rt_index``."""
+    """A best-effort request's block that is to become a real-time request's block ``rt_index``."""
 
     be: Holding
     be_index: int
@@ -21,7 +21,7 @@ class _Loan(NamedTuple):
 
 
 class RoomFinder:
-    """Makes room for a job, or changes nothing; answers how many free blocks that takes.
+    """Makes room for a request, or changes nothing; answers how many free blocks that takes.
 
     ``empty`` blocks may be taken; ``extra`` more blocks must be there but stay untouched.
     """
@@ -51,7 +51,7 @@ class RoomFinder:
         return need
 
     def real_time(
-        self, rt: Holding, tokens: int, empty: int, extra: int, lenders: Sequence[JobView]
+        self, rt: Holding, tokens: int, empty: int, extra: int, lenders: abc.Sequence[SequenceView]
     ) -> int | None:
         """Free blocks first, then loans; what lies in the slots to be written is checkpointed."""
         tail = rt.shared.get(self._table.room(rt) // self._size)
@@ -70,19 +70,19 @@ class RoomFinder:
         return growth - len(loans) + moves
 
     def _collision(
-        self, tail: SharedBlock | None, tokens: int, lenders: Sequence[JobView]
+        self, tail: SharedBlock | None, tokens: int, lenders: abc.Sequence[SequenceView]
     ) -> tuple[int, int]:
-        """In a real-time job's own tail: tokens to overwrite, or 1 when the other side moves."""
+        """In an RT request's own tail: tokens to overwrite, or 1 when the other side moves."""
         if tail is None:
             return 0, 0
         be, fill = tail.be, self._table.fill(tokens, tail.rt_index)
         overlap = self._table.overlap(be, tail.be_index, fill)
-        if self._table.in_batch(be) or (be.job.decoding and be.job not in lenders):
+        if self._table.in_batch(be) or (be.seq.decoding and be.seq not in lenders):
             return 0, int(overlap > 0)
         return overlap, 0
 
     def _loans(
-        self, tokens: int, growth: int, wanted: int, empty: int, lenders: Sequence[JobView]
+        self, tokens: int, growth: int, wanted: int, empty: int, lenders: abc.Sequence[SequenceView]
     ) -> list[_Loan] | None:
         """The last of ``growth`` blocks that must be borrowed; None unless ``wanted`` are there."""
         short = max(0, wanted - empty)

@@ -1,15 +1,17 @@
-"""BROS's preemption table: which blocks two jobs share, and which tokens were overwritten.
+"""BROS's preemption table: which blocks two requests share, and which tokens were overwritten.
 
-Token ``t`` of a real-time job lies in slot ``t % S`` of its block ``t // S`` (``S`` = block size),
-that of a best-effort job in slot ``S - 1 - t % S``. So the two grow towards each other, and what
-the real-time job overwrites is a suffix of the block's best-effort tokens. Only blocks that two
-jobs share, or that lost best-effort tokens, are objects; all others follow from token counts.
+Token ``t`` of a real-time request lies in slot ``t % S`` of its block ``t // S`` (``S`` = block
+size), that of a best-effort request in slot ``S - 1 - t % S``. So the two grow towards each other,
+and what the real-time request overwrites is a suffix of the block's best-effort tokens. Only blocks
+that two requests share, or that lost best-effort tokens, are objects; all others follow from token
+counts.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections import abc
+from collections.abc import Iterator
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.holdings import Holding, SharedBlock
 from bros_sim.kv.journal import Journal
@@ -23,49 +25,50 @@ class PreemptionTable:
         self._journal = journal
         self._cpu = cpu
         self._mixed: dict[int, Holding] = {}
-        """Jobs with at least one shared or damaged block."""
+        """Requests with at least one shared or damaged block."""
         self.extended: set[int] = set()
-        """Jobs that the open draft gave room, by id: they are in the coming iteration."""
+        """Requests that the open draft gave room, by id: they are in the coming iteration."""
         self.cohort_extended = False
 
     # -- where tokens are -----------------------------------------------------------------------
 
     def in_batch(self, holding: Holding) -> bool:
-        """Whether the open draft has given the job room for the coming iteration."""
-        job = holding.job
-        return job.id in self.extended or (self.cohort_extended and job.decoding)
+        """Whether the open draft has given the request room for the coming iteration."""
+        seq = holding.seq
+        return seq.id in self.extended or (self.cohort_extended and seq.decoding)
 
     def room(self, holding: Holding) -> int:
-        """Tokens for which the job has slots on the GPU, those lost in shared blocks included."""
+        """Tokens for which it has slots on the GPU, those lost in shared blocks included."""
         if holding.swapped:
             return 0
-        if holding.job.decoding:
-            return holding.job.num_computed + self.in_batch(holding)
+        if holding.seq.decoding:
+            return holding.seq.num_computed + self.in_batch(holding)
         return holding.tokens
 
     def fill(self, tokens: int, index: int) -> int:
-        """Tokens of block ``index`` of a job that has ``tokens`` in all."""
+        """Tokens of block ``index`` of a request that has ``tokens`` in all."""
         return min(max(tokens - index * self._size, 0), self._size)
 
     def resident(self, holding: Holding, index: int) -> int:
-        """Tokens of a best-effort job's block that are on the GPU."""
+        """Tokens of a best-effort request's block that are on the GPU."""
         block = holding.shared.get(index)
         return self.fill(self.room(holding), index) - (block.lost if block else 0)
 
     def overlap(self, be: Holding, index: int, rt_fill: int) -> int:
-        """Best-effort tokens in the leftmost ``rt_fill`` slots of a best-effort job's block."""
+        """Best-effort tokens in the leftmost ``rt_fill`` slots of a best-effort request's block."""
         return max(0, rt_fill + self.resident(be, index) - self._size)
 
-    # -- what real-time jobs may borrow ---------------------------------------------------------
+    # -- what real-time requests may borrow
+    # ---------------------------------------------------------
 
     def lendable(
-        self, lenders: Sequence[JobView], holdings: dict[int, Holding]
+        self, lenders: abc.Sequence[SequenceView], holdings: dict[int, Holding]
     ) -> Iterator[tuple[Holding, int]]:
         """Blocks to borrow, in order: those with a gap, then full ones, of each the newest first.
 
         Whoever is in the batch already lends nothing.
         """
-        found = (holdings.get(job.id) for job in lenders)
+        found = (holdings.get(seq.id) for seq in lenders)
         able = [x for x in found if x and not (x.real_time or x.swapped or self.in_batch(x))]
         for holding in able:
             full, partly = divmod(self.room(holding), self._size)
@@ -73,7 +76,7 @@ class PreemptionTable:
                 yield holding, full
         for holding in able:
             full = self.room(holding) // self._size
-            top = full - 1 if holding.job.decoding else min(full - 1, holding.top)
+            top = full - 1 if holding.seq.decoding else min(full - 1, holding.top)
             for index in range(top, -1, -1):
                 if not self._lodger(holding, index):
                     yield holding, index
@@ -83,7 +86,7 @@ class PreemptionTable:
         return block.rt if block else None
 
     def lend(self, be: Holding, index: int, rt: Holding, rt_index: int) -> SharedBlock:
-        """Let a real-time job into the next block of `lendable`; nothing is overwritten yet."""
+        """Let a real-time request into the next block of `lendable`; nothing is overwritten yet."""
         block = be.shared.get(index)
         if block is None:
             block = SharedBlock(be, index, rt, rt_index)
@@ -99,14 +102,14 @@ class PreemptionTable:
         """Checkpoint the block's ``tokens`` newest best-effort tokens: their slots are needed."""
         if tokens:
             self._set_lost(block, block.lost + tokens)
-            self._cpu.save(block.be.job, tokens)
+            self._cpu.save(block.be.seq, tokens)
 
     # -- bringing back --------------------------------------------------------------------------
 
     def to_restore(self, be: Holding, tokens: int) -> tuple[list[SharedBlock], list[SharedBlock]]:
-        """Blocks that must be whole before the job runs with ``tokens``: in place, and elsewhere.
+        """Blocks that must be whole before it runs with ``tokens``: in place, and elsewhere.
 
-        Elsewhere are those in which the real-time job leaves no room for all of them.
+        Elsewhere are those in which the real-time request leaves no room for all of them.
         """
         in_place, elsewhere = [], []
         for index, block in be.shared.items():
@@ -134,9 +137,9 @@ class PreemptionTable:
     # -- leaving --------------------------------------------------------------------------------
 
     def vacate(self, holding: Holding) -> int:
-        """Take a job's side of all its shared blocks away; how many of them others still hold.
+        """Take a request's side of all its shared blocks away; how many of them others still hold.
 
-        What a best-effort job has on the CPU is the caller's business.
+        What a best-effort request has on the CPU is the caller's business.
         """
         kept = 0
         for block in list(holding.shared.values()):
@@ -165,13 +168,13 @@ class PreemptionTable:
     # -- the decode cohort ----------------------------------------------------------------------
 
     def iterations_within_gaps(self, granted: int) -> int:
-        """Cohort iterations after ``granted`` more ones until two jobs meet in a block.
+        """Cohort iterations after ``granted`` more ones until two requests meet in a block.
 
         0 as well when a best-effort member must be restored first.
         """
         fewest = sys.maxsize
         for holding in self._mixed.values():
-            if holding.job.decoding:
+            if holding.seq.decoding:
                 if holding.damaged:
                     return 0
                 block = holding.shared.get(self._tail(holding, granted))
@@ -185,14 +188,14 @@ class PreemptionTable:
         right = self.fill(self._after(be, granted), block.be_index) - block.lost
         if not right:
             return sys.maxsize  # all its tokens are on the CPU already
-        growing = (rt.job.decoding and self._tail(rt, granted) == block.rt_index) + (
-            be.job.decoding and self._tail(be, granted) == block.be_index
+        growing = (rt.seq.decoding and self._tail(rt, granted) == block.rt_index) + (
+            be.seq.decoding and self._tail(be, granted) == block.be_index
         )
         return (self._size - left - right) // growing
 
     def _after(self, holding: Holding, granted: int) -> int:
-        job = holding.job
-        return job.num_computed + granted if job.decoding else self.room(holding)
+        seq = holding.seq
+        return seq.num_computed + granted if seq.decoding else self.room(holding)
 
     def _tail(self, holding: Holding, granted: int) -> int:
         return self._after(holding, granted) // self._size
@@ -201,17 +204,17 @@ class PreemptionTable:
 
     def _attach(self, holding: Holding, index: int, block: SharedBlock) -> None:
         if not holding.shared:
-            self._journal.put(self._mixed, holding.job.id, holding)
+            self._journal.put(self._mixed, holding.seq.id, holding)
         self._journal.put(holding.shared, index, block)
 
     def _detach(self, holding: Holding, index: int) -> None:
         self._journal.pop(holding.shared, index)
         if not holding.shared:
-            self._journal.pop(self._mixed, holding.job.id)
+            self._journal.pop(self._mixed, holding.seq.id)
 
     def _load(self, block: SharedBlock) -> None:
         if block.lost:
-            self._cpu.load(block.be.job, block.lost)
+            self._cpu.load(block.be.seq, block.lost)
             self._set_lost(block, 0)
 
     def _set_lost(self, block: SharedBlock, lost: int) -> None:

@@ -18,7 +18,7 @@ def check_sharing(
     """
     held = 0
     for holding in holdings.values():
-        _check_job(holding, table, cpu)
+        _check_seq(holding, table, cpu)
         held += -(-table.room(holding) // block_size)
         if holding.real_time:
             held -= len(holding.shared)
@@ -29,21 +29,21 @@ def check_sharing(
     return held
 
 
-def _check_job(holding: Holding, table: PreemptionTable, cpu: CpuStore) -> None:
-    """What was overwritten, or the whole of a swapped job, is on the CPU; nothing else is."""
-    job, blocks = holding.job, holding.shared.values()
+def _check_seq(holding: Holding, table: PreemptionTable, cpu: CpuStore) -> None:
+    """What was overwritten, or the whole of a swapped request, is on the CPU; nothing else is."""
+    seq, blocks = holding.seq, holding.shared.values()
     lost = 0 if holding.real_time else sum(block.lost for block in blocks)
     damaged = 0 if holding.real_time else sum(block.lost > 0 for block in blocks)
     expected = holding.tokens if holding.swapped else lost
-    if (cpu.tokens(job), holding.damaged) != (expected, damaged):
+    if (cpu.tokens(seq), holding.damaged) != (expected, damaged):
         raise LawBroken(
-            f"L4: job {job.id} has {cpu.tokens(job)} tokens on the CPU and {holding.damaged}"
+            f"L4: request {seq.id} has {cpu.tokens(seq)} tokens on the CPU and {holding.damaged}"
             f" damaged blocks, not {expected} and {damaged}"
         )
-    if (job.decoding or table.in_batch(holding)) and (expected or holding.swapped):
-        raise LawBroken(f"L4: job {job.id} decodes with {expected} tokens on the CPU")
+    if (seq.decoding or table.in_batch(holding)) and (expected or holding.swapped):
+        raise LawBroken(f"L4: request {seq.id} decodes with {expected} tokens on the CPU")
     if holding.swapped and holding.shared:
-        raise LawBroken(f"L4: job {job.id} is on the CPU and shares {len(blocks)} blocks")
+        raise LawBroken(f"L4: request {seq.id} is on the CPU and shares {len(blocks)} blocks")
 
 
 def _check_block(
@@ -55,11 +55,11 @@ def _check_block(
     right = table.fill(table.room(be), block.be_index)
     mine = (rt, block.rt_index) if holding.real_time else (be, block.be_index)
     if mine != (holding, index) or be.shared.get(block.be_index) is not block:
-        raise LawBroken(f"L4: block {index} of job {holding.job.id} is not the one it shares")
+        raise LawBroken(f"L4: block {index} of request {holding.seq.id} is not the one it shares")
     whole = rt is None and not block.lost
     if whole or bool(rt) != bool(left) or not right or not 0 <= block.lost <= right:
-        raise LawBroken(f"L4: block {index} of job {holding.job.id}: {block.lost} of {right} lost")
+        raise LawBroken(f"L4: block {index} of {holding.seq.id}: {block.lost} of {right} lost")
     if left + right - block.lost > size:
         raise LawBroken(
-            f"L4: block {index} of job {holding.job.id}: {left} + {right} - {block.lost} > {size}"
+            f"L4: block {index} of {holding.seq.id}: {left} + {right} - {block.lost} > {size}"
         )

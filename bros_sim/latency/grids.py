@@ -16,9 +16,9 @@ Rows = tuple[tuple[NonNegative, ...], ...]
 
 @dataclass(frozen=True)
 class DecodeGrid:
-    """What decode adds: one row of ``ms`` per batch size, one column per KV length of a job.
+    """What decode adds: one row of ``ms`` per batch size, one column per KV length of a seq.
 
-    Between two rows linear in the batch size at equal KV per job, in a row linear in KV. Below the
+    Between two rows linear in the batch size at equal KV per seq, in a row linear in KV. Below the
     grid the first cell holds; beyond the last batch size the last row grows in proportion, beyond
     the last KV length the last line goes on.
     """
@@ -30,14 +30,14 @@ class DecodeGrid:
     def __post_init__(self) -> None:
         _require_rows("batch", self.batch, "kv_per_job", self.kv_per_job, self.ms)
 
-    def row(self, jobs: int) -> NDArray[np.float64]:
-        """Milliseconds of ``jobs`` decode jobs at each KV length of the grid."""
-        return _row(jobs, self.batch, self.ms) * max(1.0, jobs / self.batch[-1])
+    def row(self, seqs: int) -> NDArray[np.float64]:
+        """Milliseconds of ``seqs`` decode requests at each KV length of the grid."""
+        return _row(seqs, self.batch, self.ms) * max(1.0, seqs / self.batch[-1])
 
-    def lines(self, jobs: int, constant_ms: float = 0.0) -> "DecodeLines":
-        """Seconds of ``jobs`` decode jobs against their summed KV, ``constant_ms`` included."""
-        knots = tuple(jobs * length for length in self.kv_per_job)
-        values = [MS * (constant_ms + float(ms)) for ms in self.row(jobs)]
+    def lines(self, seqs: int, constant_ms: float = 0.0) -> "DecodeLines":
+        """Seconds of ``seqs`` decode requests against their summed KV, ``constant_ms`` included."""
+        knots = tuple(seqs * length for length in self.kv_per_job)
+        values = [MS * (constant_ms + float(ms)) for ms in self.row(seqs)]
         inner = segments(knots, values)
         first, last = (values[0], 0.0), inner[-1] if inner else (values[0], 0.0)
         base, slope = zip(first, *inner, last, strict=True)

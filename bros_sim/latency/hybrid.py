@@ -54,8 +54,8 @@ class Hybrid(FromProfile):
     """Kernel-calibrated whole-iteration model; docs/latency.md explains each term.
 
     ``factor * (tokens(n) + head(B + C) + overhead(B) + [B > 0] decode(B, KV) + prefill(chunks))``
-    for ``n`` tokens in all, ``B`` decode jobs, ``C`` chunks. The constant of the prefill attention
-    counts only where nothing decodes: one kernel serves a mixed batch.
+    for ``n`` tokens in all, ``B`` decode requests, ``C`` chunks. The constant of the prefill
+    attention counts only where nothing decodes: one kernel serves a mixed batch.
     """
 
     kind: ClassVar[str] = "hybrid"
@@ -64,7 +64,7 @@ class Hybrid(FromProfile):
     decode_attention: DecodeAttention
     prefill_attention: PrefillAttention
     head: Annotated[PerSequence, Doc("LM head and sampler, per sequence that is scheduled")]
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode job")]
+    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
     whole_iteration_factor: Annotated[float, Gt(0), Doc("multiplies the iteration time")] = 1.0
     validity: Validity = EVERYWHERE
     _decode: dict[int, tuple[float, float]] = field(init=False, repr=False, compare=False)
@@ -84,11 +84,11 @@ class Hybrid(FromProfile):
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        chunks, jobs, kv, _ = shape
+        chunks, seqs, kv, _ = shape
         if not chunks:
-            base, slope = self._decode.get(jobs) or self._decode_terms(jobs)
+            base, slope = self._decode.get(seqs) or self._decode_terms(seqs)
             return base + slope * kv
-        return self._chunks_s(chunks, jobs, kv)
+        return self._chunks_s(chunks, seqs, kv)
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
         """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
@@ -99,22 +99,22 @@ class Hybrid(FromProfile):
         """Whether the shape lies outside the range the model was fitted on."""
         return not self.validity.covers(shape)
 
-    def _decode_terms(self, jobs: int) -> tuple[float, float]:
+    def _decode_terms(self, seqs: int) -> tuple[float, float]:
         """Intercept and slope over summed KV, in seconds; remembered, there are few batch sizes."""
         unit = MS * self.whole_iteration_factor
-        const, per_kv = self._attention(jobs)
+        const, per_kv = self._attention(seqs)
         sequences = self.head.const_ms + self.overhead.const_ms
-        sequences += (self.head.per_seq_ms + self.overhead.per_seq_ms) * jobs
-        terms = unit * (self.tokens.at(jobs) + sequences + const), unit * per_kv
-        self._decode[jobs] = terms
+        sequences += (self.head.per_seq_ms + self.overhead.per_seq_ms) * seqs
+        terms = unit * (self.tokens.at(seqs) + sequences + const), unit * per_kv
+        self._decode[seqs] = terms
         return terms
 
-    def _attention(self, jobs: int) -> tuple[float, float]:
+    def _attention(self, seqs: int) -> tuple[float, float]:
         grid = self.decode_attention
-        const = float(np.interp(jobs, grid.batch, grid.const_ms))
-        return const, float(np.interp(jobs, grid.batch, grid.per_kv_token_ms))
+        const = float(np.interp(seqs, grid.batch, grid.const_ms))
+        return const, float(np.interp(seqs, grid.batch, grid.per_kv_token_ms))
 
-    def _chunks_s(self, chunks: tuple[tuple[int, int], ...], jobs: int, kv: int) -> float:
+    def _chunks_s(self, chunks: tuple[tuple[int, int], ...], seqs: int, kv: int) -> float:
         tokens = context = work2 = 0
         for chunk, cached in chunks:
             tokens += chunk
@@ -124,9 +124,9 @@ class Hybrid(FromProfile):
         per_chunk, per_token, per_work2, per_context = self._prefill
         time = per_chunk * len(chunks) + per_token * tokens
         time += per_work2 * work2 + per_context * context
-        if not jobs:
+        if not seqs:
             alone = self.head.const_ms + self.overhead.const_ms + self.prefill_attention.const_ms
             return time + unit * (self.tokens.at(tokens) + alone)
-        base, slope = self._decode.get(jobs) or self._decode_terms(jobs)
-        added = self.tokens.at(tokens + jobs) - self.tokens.at(jobs)
+        base, slope = self._decode.get(seqs) or self._decode_terms(seqs)
+        added = self.tokens.at(tokens + seqs) - self.tokens.at(seqs)
         return base + slope * kv + time + unit * added

@@ -57,9 +57,13 @@ class Mixing:
     """How prefill chunks and decodes of one iteration share the attention kernel."""
 
     launch_ms: Annotated[NonNegative, Doc("start of the kernels of all layers, in each part")]
-    per_pair_ms: Annotated[NonNegative, Doc("per decode job and chunk token: empty thread blocks")]
+    per_pair_ms: Annotated[
+        NonNegative, Doc("per decode request and chunk token: empty thread blocks")
+    ]
     hidden_up_to: Annotated[
-        float, Ge(0), Doc("decode jobs that run beside the chunks at no cost; for B jobs n / B")
+        float,
+        Ge(0),
+        Doc("decode requests that run beside the chunks at no cost; for B requests n / B"),
     ]
 
 
@@ -86,9 +90,9 @@ class Layers(FromProfile):
     tile_tokens: Annotated[int, Ge(1), Doc("tokens are rounded up to whole tiles")] = 1
     eager: Annotated[PerSequence, Doc("beyond the last CUDA graph, per token")] = FREE
     all_reduce: Annotated[TokenCurve | None, Doc("tensor parallelism, against tokens")] = None
-    overhead: Annotated[PerSequence, Doc("GPU time between kernels and steps, per decode job")] = (
-        FREE
-    )
+    overhead: Annotated[
+        PerSequence, Doc("GPU time between kernels and steps, per decode request")
+    ] = FREE
     validity: Validity = EVERYWHERE
     _decode: dict[int, tuple[float, float, DecodeLines]] = field(
         init=False, repr=False, compare=False
@@ -133,44 +137,44 @@ class Layers(FromProfile):
     def _lone_s(self) -> float:
         return MS * self.tail.lone_ms_per_token
 
-    def _terms(self, jobs: int) -> tuple[float, float, DecodeLines]:
+    def _terms(self, seqs: int) -> tuple[float, float, DecodeLines]:
         """Constant, share of the tail (1.0: none), and attention of a decode-only batch."""
-        found = self._decode.get(jobs)
+        found = self._decode.get(seqs)
         if found is None:
-            split = self._padded(jobs) < self.tail.unsplit_from
-            share = _SPLIT if split else float(np.interp(jobs, self.tail.batch, self.tail.share))
-            constant = MS * (self._dense_ms(jobs) + self._engine_ms(jobs, jobs))
-            found = constant, share, self.decode.lines(jobs)
-            self._decode[jobs] = found
+            split = self._padded(seqs) < self.tail.unsplit_from
+            share = _SPLIT if split else float(np.interp(seqs, self.tail.batch, self.tail.share))
+            constant = MS * (self._dense_ms(seqs) + self._engine_ms(seqs, seqs))
+            found = constant, share, self.decode.lines(seqs)
+            self._decode[seqs] = found
         return found
 
     def attention_ms(self, shape: StepShape) -> float:
         """Attention of all layers: chunks and decodes in one kernel, or decodes alone."""
-        chunks, jobs, kv, longest = shape
+        chunks, seqs, kv, longest = shape
         if not chunks:
-            return self.decode.lines(jobs).at(kv) / MS
+            return self.decode.lines(seqs).at(kv) / MS
         tokens = sum(chunk for chunk, _ in chunks)
         alone = sum(self.prefill.at(chunk, context) for chunk, context in chunks)
         alone -= self.mixing.launch_ms * (len(chunks) - 1)
-        return alone + (self._beside_ms(jobs, kv, longest, tokens, alone) if jobs else 0.0)
+        return alone + (self._beside_ms(seqs, kv, longest, tokens, alone) if seqs else 0.0)
 
     def _mixed_ms(self, shape: StepShape) -> float:
-        jobs = shape.decode_jobs
-        tokens = jobs + sum(chunk for chunk, _ in shape.chunks)
-        engine = self._engine_ms(jobs + len(shape.chunks), jobs)
+        seqs = shape.decode_jobs
+        tokens = seqs + sum(chunk for chunk, _ in shape.chunks)
+        engine = self._engine_ms(seqs + len(shape.chunks), seqs)
         return self._dense_ms(tokens) + engine + self.attention_ms(shape)
 
-    def _beside_ms(self, jobs: int, kv: int, longest: int, tokens: int, chunks_ms: float) -> float:
+    def _beside_ms(self, seqs: int, kv: int, longest: int, tokens: int, chunks_ms: float) -> float:
         """What decodes add to the attention of chunks of ``tokens`` that takes ``chunks_ms``."""
-        lines = self._mixed.get(jobs)
+        lines = self._mixed.get(seqs)
         if lines is None:
-            lines = self._mixed[jobs] = self.mixed.lines(jobs)
-        own = max(lines.at(kv), self._terms(jobs)[2].at(kv)) / MS
-        share = float(np.interp(jobs, self.tail.batch, self.tail.mixed_share))
+            lines = self._mixed[seqs] = self.mixed.lines(seqs)
+        own = max(lines.at(kv), self._terms(seqs)[2].at(kv)) / MS
+        share = float(np.interp(seqs, self.tail.batch, self.tail.mixed_share))
         own += max(0.0, self.tail.lone_ms_per_token * longest - share * own)
-        hidden = min(1.0, self.mixing.hidden_up_to / jobs)
+        hidden = min(1.0, self.mixing.hidden_up_to / seqs)
         overlap = hidden * max(0.0, min(own, chunks_ms) - self.mixing.launch_ms)
-        added = own - self.mixing.launch_ms - overlap + self.mixing.per_pair_ms * jobs * tokens
+        added = own - self.mixing.launch_ms - overlap + self.mixing.per_pair_ms * seqs * tokens
         return max(0.0, added)
 
     def _dense_ms(self, tokens: int) -> float:
@@ -182,8 +186,8 @@ class Layers(FromProfile):
         reduce_ms = self.all_reduce.at(padded) if self.all_reduce else 0.0
         return self.tokens.at(padded) + reduce_ms + eager_ms
 
-    def _engine_ms(self, sequences: int, jobs: int) -> float:
-        overhead = self.overhead.const_ms + self.overhead.per_seq_ms * jobs
+    def _engine_ms(self, sequences: int, seqs: int) -> float:
+        overhead = self.overhead.const_ms + self.overhead.per_seq_ms * seqs
         return self.sequences.at(sequences) + overhead
 
     def _padded(self, tokens: int) -> int:

@@ -27,7 +27,7 @@ class Linear(FromProfile):
 
     Prefill: ``prefill_ms + per_token * sum(p) + per_token2 * sum(p**2)`` over prompts of ``p``
     tokens; a chunk of ``c`` after ``x`` cached tokens adds ``(x + c)**2 - x**2``, so the chunks of
-    a prompt add up to it. Decode: one line, or a second one from ``large_batch_from`` jobs on.
+    a prompt add up to it. Decode: one line, or a second one from ``large_batch_from`` requests on.
     A mixed iteration (in no published fit) reads the weights once: it costs the larger of the
     prefill constant and the decode line, plus what the prompt tokens add.
     ``Linear(prefill_ms=100.0)`` costs 100 ms whatever the prompts.
@@ -63,11 +63,11 @@ class Linear(FromProfile):
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        chunks, jobs, kv, _ = shape
-        base, slope = self._decode_terms(jobs)
+        chunks, seqs, kv, _ = shape
+        base, slope = self._decode_terms(seqs)
         if not chunks:
             return base + slope * kv
-        floor = base + slope * kv if jobs else 0.0
+        floor = base + slope * kv if seqs else 0.0
         return max(floor, MS * self.prefill_ms) + MS * self._prompt_ms(chunks)
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
@@ -79,11 +79,11 @@ class Linear(FromProfile):
         """Whether the shape lies outside the range the model was fitted on."""
         return not self.validity.covers(shape)
 
-    def _decode_terms(self, jobs: int) -> tuple[float, float]:
+    def _decode_terms(self, seqs: int) -> tuple[float, float]:
         line = self.decode
-        if self.large_batch_from is not None and jobs >= self.large_batch_from:
+        if self.large_batch_from is not None and seqs >= self.large_batch_from:
             line = self.large_batch or line
-        return MS * (line.const_ms + line.per_seq_ms * jobs), MS * line.per_kv_token_ms
+        return MS * (line.const_ms + line.per_seq_ms * seqs), MS * line.per_kv_token_ms
 
     def _prompt_ms(self, chunks: tuple[tuple[int, int], ...]) -> float:
         tokens = squares = 0

@@ -45,15 +45,15 @@ class Roofline(FromProfile):
     prefill_ms: Annotated[NonNegative, Doc("only in iterations without decode")]
     prefill_per_chunk_ms: NonNegative
     prefill_per_token2_ms: Annotated[NonNegative, Doc("per c * (x + c / 2)")]
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode job")]
+    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
     validity: Validity = EVERYWHERE
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        chunks, jobs, kv, _ = shape
+        chunks, seqs, kv, _ = shape
         if not chunks:
-            return self._base_s(jobs, jobs) + MS * self.decode_per_kv_token_ms * kv
-        tokens = jobs
+            return self._base_s(seqs, seqs) + MS * self.decode_per_kv_token_ms * kv
+        tokens = seqs
         work2 = 0
         for chunk, cached in chunks:
             tokens += chunk
@@ -61,7 +61,7 @@ class Roofline(FromProfile):
         attention = MS * (
             self.prefill_per_chunk_ms * len(chunks) + self.prefill_per_token2_ms / 2 * work2
         )
-        return self._base_s(jobs, tokens) + MS * self.decode_per_kv_token_ms * kv + attention
+        return self._base_s(seqs, tokens) + MS * self.decode_per_kv_token_ms * kv + attention
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
         """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
@@ -73,12 +73,12 @@ class Roofline(FromProfile):
         """Whether the shape lies outside the range the model was fitted on."""
         return not self.validity.covers(shape)
 
-    def _base_s(self, jobs: int, tokens: int) -> float:
+    def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""
         time = max(
             self.memory.const_ms + self.memory.per_token_ms * tokens,
             self.compute.const_ms + self.compute.per_token_ms * tokens,
         )
-        time += self.overhead.const_ms + self.overhead.per_seq_ms * jobs
-        attention = self.decode_ms + self.decode_per_seq_ms * jobs if jobs else self.prefill_ms
+        time += self.overhead.const_ms + self.overhead.per_seq_ms * seqs
+        attention = self.decode_ms + self.decode_per_seq_ms * seqs if seqs else self.prefill_ms
         return MS * (time + attention)

@@ -36,7 +36,9 @@ class Table(FromProfile):
     decode: DecodeGrid
     prefill: PrefillGrid
     sequences: Annotated[PerSequence, Doc("LM head and sampler, per scheduled sequence")] = FREE
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode job")] = FREE
+    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")] = (
+        FREE
+    )
     validity: Validity = EVERYWHERE
     _decode: dict[int, DecodeLines] = field(init=False, repr=False, compare=False)
 
@@ -45,17 +47,17 @@ class Table(FromProfile):
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        chunks, jobs, kv, _ = shape
+        chunks, seqs, kv, _ = shape
         if not chunks:
-            return (self._decode.get(jobs) or self._decode_lines(jobs)).at(kv)
+            return (self._decode.get(seqs) or self._decode_lines(seqs)).at(kv)
         added = sum(self.prefill.at(chunk, context) for chunk, context in chunks)
         tokens = sum(chunk for chunk, _ in chunks)
-        if not jobs:
+        if not seqs:
             constant = self._constant_ms(len(chunks), 0)
             return MS * (self.tokens.at(tokens) + constant + added)
-        added += self.tokens.at(tokens + jobs) - self.tokens.at(jobs)
+        added += self.tokens.at(tokens + seqs) - self.tokens.at(seqs)
         added += self.sequences.per_seq_ms * len(chunks)
-        return self.step_s(StepShape((), jobs, kv)) + MS * added
+        return self.step_s(StepShape((), seqs, kv)) + MS * added
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
         """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
@@ -66,11 +68,11 @@ class Table(FromProfile):
         """Whether the shape lies outside the range the model was measured on."""
         return not self.validity.covers(shape)
 
-    def _constant_ms(self, sequences: int, jobs: int) -> float:
+    def _constant_ms(self, sequences: int, seqs: int) -> float:
         time = self.sequences.const_ms + self.sequences.per_seq_ms * sequences
-        return time + self.overhead.const_ms + self.overhead.per_seq_ms * jobs
+        return time + self.overhead.const_ms + self.overhead.per_seq_ms * seqs
 
-    def _decode_lines(self, jobs: int) -> DecodeLines:
-        constant = self.tokens.at(jobs) + self._constant_ms(jobs, jobs)
-        lines = self._decode[jobs] = self.decode.lines(jobs, constant)
+    def _decode_lines(self, seqs: int) -> DecodeLines:
+        constant = self.tokens.at(seqs) + self._constant_ms(seqs, seqs)
+        lines = self._decode[seqs] = self.decode.lines(seqs, constant)
         return lines

@@ -59,17 +59,17 @@ class Validity:
 
     def covers(self, shape: StepShape) -> bool:
         """Whether the shape lies inside; a convex set, so both ends of a stretch suffice."""
-        chunks, jobs, kv, _ = shape
-        tokens = jobs
+        chunks, seqs, kv, _ = shape
+        tokens = seqs
         for chunk, context in chunks:
             tokens += chunk
             if _above(chunk, self.max_chunk_tokens) or _above(context, self.max_context_tokens):
                 return False
         return not (
             _above(tokens, self.max_tokens)
-            or _above(jobs, self.max_decode_jobs)
+            or _above(seqs, self.max_decode_jobs)
             or _above(kv, self.max_kv_tokens)
-            or (jobs and _above(kv / jobs, self.max_kv_tokens_per_job))
+            or (seqs and _above(kv / seqs, self.max_kv_tokens_per_job))
         )
 
 

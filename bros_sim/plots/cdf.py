@@ -8,6 +8,7 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import metric_name
 from bros_sim.plots.spec import (
     CDF_METRICS,
@@ -30,7 +31,6 @@ from bros_sim.plots.style import (
     panels,
     spread,
 )
-from bros_sim.study.labels import short_names
 
 HEIGHT_IN = 2.35
 MAX_STEPS = 800

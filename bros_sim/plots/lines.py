@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS, STATISTICS, metric_name
 from bros_sim.metrics.intervals import band, half_width, shifted
 from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, fixed, open_axes, select
@@ -34,7 +35,6 @@ from bros_sim.plots.style import (
     spread,
     thousands,
 )
-from bros_sim.study.labels import short_names
 
 HEIGHT_IN = 2.35
 TARGET = 90.0

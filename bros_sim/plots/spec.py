@@ -10,8 +10,8 @@ import pandas as pd
 from annotated_doc import Doc
 
 from bros_sim.config.messages import nearest
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS, metric_name
-from bros_sim.study.labels import short_names
 
 Label = None | bool | int | float | str
 Axes = Mapping[str, Sequence[object]]

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from bros_sim.core.labels import short_names
 from bros_sim.plots.spec import (
     FigureSpec,
     PointView,
@@ -29,7 +30,6 @@ from bros_sim.plots.style import (
     new_figure,
     thousands,
 )
-from bros_sim.study.labels import short_names
 
 BINS = 240
 HEIGHT_IN = 3.1

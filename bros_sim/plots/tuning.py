@@ -7,10 +7,10 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.plots.lines import HEIGHT_IN
 from bros_sim.plots.style import CLASS_NAMES, PALETTE, finish, panels, paper_style
-from bros_sim.study.labels import short_names
 
 KINDS = (("misses", "misses a target", "white"), ("keeps", "keeps the targets", PALETTE[0]))
 """Verdict, its words, what fills its marks; trials without a value are not drawn."""

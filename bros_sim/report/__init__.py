@@ -1,5 +1,1 @@
-"""One self-contained HTML page about the results of an experiment."""
-
-from bros_sim.report.page import MAX_BYTES, render_page
-
-__all__ = ["MAX_BYTES", "render_page"]
+"""One self-contained HTML page about results, and the tables and sentences of the terminal."""

@@ -8,15 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from bros_sim.cli.faults import say
-from bros_sim.cli.searches import estimate, search_folder, write_figure, write_table
-from bros_sim.cli.tables import print_table
+from bros_sim.core.labels import short_names
 from bros_sim.experiment.build import profile_of
 from bros_sim.metrics.search import rows
 from bros_sim.plots.capacity import draw_capacity
+from bros_sim.report.searches import estimate, search_folder, write_figure, write_table
+from bros_sim.report.terminal import print_table, say
 from bros_sim.report.verdict import records
 from bros_sim.study.capacity import Cell, Question, Variants, answers, evaluations
-from bros_sim.study.labels import short_names
 from bros_sim.study.store import Store, as_json, made_by, replace_file
 
 SEARCHES = "capacity"

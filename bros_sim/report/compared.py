@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from bros_sim.cli.tables import print_table
 from bros_sim.core.errors import InputError
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.changed import COLUMNS, SLO, changed_most, same_requests, slo_turns
 from bros_sim.metrics.measures import WORDS, Measure
+from bros_sim.report.terminal import print_table
 from bros_sim.report.verdict import Row, amount, records, signed, unit
-from bros_sim.study.labels import short_names
 from bros_sim.study.results import PointResult, ResultSet, show_label
 
 MOST = 5

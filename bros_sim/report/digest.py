@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_widths, shifted
-from bros_sim.study.labels import short_names
 from bros_sim.study.results import PointResult, ResultSet
 
 RETENTION, VERDICT = "be_retention", "saturation"

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from bros_sim.core.labels import short_names
 from bros_sim.plots.spec import Axes
 from bros_sim.plots.style import path_label, shown
-from bros_sim.study.labels import short_names
 
 MAX_RUNS = 40
 """Systems x settings whose latency CDFs and timelines the page holds."""

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from bros_sim.cli.faults import say
-from bros_sim.cli.searches import estimate, search_folder, write_figure, write_table
-from bros_sim.cli.tables import print_table
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.search import KEPT
 from bros_sim.plots.tuning import draw_tuning
 from bros_sim.report.compared import difference
+from bros_sim.report.searches import estimate, search_folder, write_figure, write_table
+from bros_sim.report.terminal import print_table, say
 from bros_sim.report.verdict import Row, amount, records, signed, verdict
-from bros_sim.study.labels import short_names
 from bros_sim.study.results import show_label
 from bros_sim.study.store import Store, as_json, made_by, replace_file
 from bros_sim.study.tuning import Aim, Choice, Range, Setting, Trial, Tuned, answers, trials_table

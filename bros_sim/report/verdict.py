@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.paired import EQUAL, HIGHER, LOWER, ONE_SEED, UNDECIDED
-from bros_sim.study.labels import short_names
 
 NAMED = 3
 """Up to so many points are named, more are counted."""

@@ -1,15 +1,16 @@
 """Online first, offline into what is left: the loop that HyGen and ConServe share.
 
-An iteration has two phases. Real-time (online) jobs come first, in order of arrival: all their
-decodes, then their prompts, cut to the token budget. Best-effort (offline) jobs get what is left of
-the tokens and of the time that the iteration may take by the policy's own estimate: decodes that
-have no room keep their KV and pause, prompts are cut. An online job that lacks a seat or memory
-evicts offline ones.
+An iteration has two phases. Real-time (online) requests come first, in order of arrival: all their
+decodes, then their prompts, cut to the token budget. Best-effort (offline) requests get what is
+left of the tokens and of the time that the iteration may take by the policy's own estimate: decodes
+that have no room keep their KV and pause, prompts are cut. An online request that lacks a seat or
+memory evicts offline ones.
 """
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import abc
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, islice, takewhile
 from typing import ClassVar
@@ -18,7 +19,7 @@ from bros_sim.core.request import ServiceClass
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
@@ -49,15 +50,15 @@ class CoServingScheduler(OrderedScheduler):
     """What online prompts compute in the coming iteration."""
 
     def bound_s(self) -> float:
-        """Seconds that an iteration with offline jobs may take; changes only with events."""
+        """Seconds that an iteration with offline requests may take; changes only with events."""
         raise NotImplementedError
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """Online before offline; of each those that run before those that wait, by arrival."""
-        return (job.priority, not self.runs(job))
+        return (seq.priority, not self.runs(seq))
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
-        """Offline jobs give way to online ones."""
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+        """Offline requests give way to online ones."""
         return victim.priority > taker.priority
 
     # -- the online phase -----------------------------------------------------------------------
@@ -69,71 +70,71 @@ class CoServingScheduler(OrderedScheduler):
 
     def _online_chunks(self, view: ReplicaView) -> Iterator[Chunk]:
         left = self.token_limit - view.decodes_by_class[0]
-        for job in self._online_prompts():
+        for seq in self._online_prompts():
             if left <= 0:
                 return
-            context = self._context(job, view)
-            tokens = min(job.num_tokens - context, left)
+            context = self._context(seq, view)
+            tokens = min(seq.num_tokens - context, left)
             yield tokens, context
             left -= tokens
 
-    def _online_prompts(self) -> Iterator[JobView]:
+    def _online_prompts(self) -> Iterator[SequenceView]:
         """Prompts under way, then those that wait and for whom there is a seat."""
-        under_way = (job for job in self._outside.values() if job.service_class is RT)
-        yield from sorted(under_way, key=lambda job: job.id)
-        waiting = takewhile(lambda job: job.service_class is RT, self._waiting)
+        under_way = (seq for seq in self._outside.values() if seq.service_class is RT)
+        yield from sorted(under_way, key=lambda seq: seq.id)
+        waiting = takewhile(lambda seq: seq.service_class is RT, self._waiting)
         yield from islice(waiting, max(self.max_num_seqs - self._seats[0], 0))
 
-    def _context(self, job: JobView, view: ReplicaView) -> int:
-        """Tokens of a job that are, or would be found, in the cache."""
-        if self.runs(job):
-            return job.num_computed
-        return len(view.kv.lookup(job)) * view.kv.block_size
+    def _context(self, seq: SequenceView, view: ReplicaView) -> int:
+        """Tokens of a request that are, or would be found, in the cache."""
+        if self.runs(seq):
+            return seq.num_computed
+        return len(view.kv.lookup(seq)) * view.kv.block_size
 
     # -- the offline phase ----------------------------------------------------------------------
 
-    def pauses(self, view: ReplicaView) -> Sequence[Note]:
+    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Offline decodes that have no room beside the online phase, the last in order."""
-        jobs, kv_tokens = view.decodes_by_class[1], view.decode_kv_by_class[1]
+        seqs, kv_tokens = view.decodes_by_class[1], view.decode_kv_by_class[1]
         room = self.token_limit - view.decodes_by_class[0] - sum(n for n, _ in self._online)
-        if not jobs or (jobs <= room and self._seconds(view, jobs, kv_tokens) <= self._bound_s):
+        if not seqs or (seqs <= room and self._seconds(view, seqs, kv_tokens) <= self._bound_s):
             return ()
         offline = [x for x in self._running.values() if x.decoding and x.service_class is not RT]
-        offline.sort(key=lambda job: (self.rank(job, view.now), job.id))
-        totals = list(accumulate(job.num_computed + 1 for job in offline))
+        offline.sort(key=lambda seq: (self.rank(seq, view.now), seq.id))
+        totals = list(accumulate(seq.num_computed + 1 for seq in offline))
         fit = bisect_right(
-            range(min(jobs, max(room, 0))),
+            range(min(seqs, max(room, 0))),
             self._bound_s,
             key=lambda i: self._seconds(view, i + 1, totals[i]),
         )
         if fit >= room:
-            return [Note(job, BUDGET, None, 1, 0) for job in offline[fit:]]
+            return [Note(seq, BUDGET, None, 1, 0) for seq in offline[fit:]]
         late = self._seconds(view, fit + 1, totals[fit])
-        return [Note(job, DEADLINE, None, late, self._bound_s) for job in offline[fit:]]
+        return [Note(seq, DEADLINE, None, late, self._bound_s) for seq in offline[fit:]]
 
-    def _seconds(self, view: ReplicaView, jobs: int, kv_tokens: int) -> float:
+    def _seconds(self, view: ReplicaView, seqs: int, kv_tokens: int) -> float:
         """Predicted time of the online phase and so many offline decodes."""
         online, online_kv = view.decodes_by_class[0], view.decode_kv_by_class[0]
-        return view.estimate.step_s(shape_of(self._online, online + jobs, online_kv + kv_tokens))
+        return view.estimate.step_s(shape_of(self._online, online + seqs, online_kv + kv_tokens))
 
-    def grant(self, job: JobView, tokens: int, step: Step) -> int:
+    def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
         """An online prompt gets all that the budget allows, an offline one what is in time."""
-        if job.service_class is RT or math.isinf(self._bound_s):
+        if seq.service_class is RT or math.isinf(self._bound_s):
             return tokens
-        return bisect_right(range(1, tokens + 1), self._bound_s, key=self._with(job, step))
+        return bisect_right(range(1, tokens + 1), self._bound_s, key=self._with(seq, step))
 
-    def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
+    def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
         """The iteration has no tokens left, or no time."""
-        if job.service_class is RT or step.budget <= 0:
-            return step.lacks_budget(job, tokens)
-        return Note(job, DEADLINE, None, self._with(job, step)(1), self._bound_s)
+        if seq.service_class is RT or step.budget <= 0:
+            return step.lacks_budget(seq, tokens)
+        return Note(seq, DEADLINE, None, self._with(seq, step)(1), self._bound_s)
 
-    def _with(self, job: JobView, step: Step) -> Callable[[int], float]:
-        """Predicted seconds of the step with so many tokens of a job outside the cohort."""
+    def _with(self, seq: SequenceView, step: Step) -> Callable[[int], float]:
+        """Predicted seconds of the step with so many tokens of a request outside the cohort."""
         view, cached = step.view, dict(step.admitted)
         chunks = [(n, cached.get(x, x.num_computed)) for x, n in step.chunks]
-        context = self._context(job, view)
-        left = [*step.paused, *(gone.job for gone in step.evictions if gone.job.decoding)]
+        context = self._context(seq, view)
+        left = [*step.paused, *(gone.seq for gone in step.evictions if gone.seq.decoding)]
         kv_tokens = sum(view.decode_kv_by_class) - sum(x.num_computed + 1 for x in left)
 
         def seconds(tokens: int) -> float:

@@ -29,7 +29,7 @@ from annotated_doc import Doc
 from annotated_types import Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 
 
@@ -58,23 +58,23 @@ class ConserveLikeScheduler(CoServingScheduler):
             return min(self._targets)
         return self.offline_ttft_share * self._tightest_ttft_s
 
-    def submit(self, job: JobView) -> bool | None:
+    def submit(self, seq: SequenceView) -> bool | None:
         """See `Scheduler.submit`."""
-        if job.service_class is ServiceClass.RT:
-            self._targets[_tpot_s(job)] += 1
-            if job.slo.ttft_s is not None:
-                self._tightest_ttft_s = min(self._tightest_ttft_s, job.slo.ttft_s)
-        return super().submit(job)
+        if seq.service_class is ServiceClass.RT:
+            self._targets[_tpot_s(seq)] += 1
+            if seq.slo.ttft_s is not None:
+                self._tightest_ttft_s = min(self._tightest_ttft_s, seq.slo.ttft_s)
+        return super().submit(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        super().finished(job)
-        if job.service_class is ServiceClass.RT:
-            target = _tpot_s(job)
+        super().finished(seq)
+        if seq.service_class is ServiceClass.RT:
+            target = _tpot_s(seq)
             self._targets[target] -= 1
             if not self._targets[target]:
                 del self._targets[target]
 
 
-def _tpot_s(job: JobView) -> float:
-    return math.inf if job.slo.tpot_s is None else job.slo.tpot_s
+def _tpot_s(seq: SequenceView) -> float:
+    return math.inf if seq.slo.tpot_s is None else seq.slo.tpot_s

@@ -1,16 +1,16 @@
 """Earliest deadline first, by the deadline of the next token.
 
 A token's deadline is `Slo.deadline`; a request-level one (``e2e_s``) binds as well. The deadline of
-a waiting job is that of its first token, or of the one that it lacks since it was evicted, so it
-does not change while it waits. Jobs without any come last, real-time before best-effort, then by
-arrival. Where memory is short, the job with the latest deadline is recomputed.
+a waiting request is that of its first token, or of the one that it lacks since it was evicted, so
+it does not change while it waits. Requests without any come last, real-time before best-effort,
+then by arrival. Where memory is short, the request with the latest deadline is recomputed.
 
-Without ``preempts_be`` who runs goes on. With it, a waiting real-time job takes the seat or the
+Without ``preempts_be`` who runs goes on. With it, a waiting real-time request takes the seat or the
 memory of best-effort ones, whatever their own deadlines.
 
 EDF is a textbook's policy (Liu and Layland, 1973); as in Niyama's baseline (arXiv 2503.22562) it
 orders prompts here, while decodes run in every iteration. Simplified: no admission control, so that
-under overload late jobs keep others from being in time.
+under overload late requests keep others from being in time.
 """
 
 import math
@@ -20,15 +20,15 @@ from typing import Annotated
 from annotated_doc import Doc
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 
 
-def next_due_s(job: JobView) -> float:
-    """When the next token of a job is due; infinity when nothing binds it."""
-    token_s = job.slo.deadline(job.arrival_s, job.num_output + 1)
-    whole_s = math.inf if job.slo.e2e_s is None else job.arrival_s + job.slo.e2e_s
+def next_due_s(seq: SequenceView) -> float:
+    """When the next token of a request is due; infinity when nothing binds it."""
+    token_s = seq.slo.deadline(seq.arrival_s, seq.num_output + 1)
+    whole_s = math.inf if seq.slo.e2e_s is None else seq.arrival_s + seq.slo.e2e_s
     return min(token_s, whole_s)
 
 
@@ -45,11 +45,11 @@ class EdfScheduler(OrderedScheduler):
         """What this policy follows."""
         return "earliest deadline first (textbook)"
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """The next deadline; without any, by class."""
-        return (next_due_s(job), job.priority)
+        return (next_due_s(seq), seq.priority)
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
-        """Best-effort jobs give way to real-time ones."""
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+        """Best-effort requests give way to real-time ones."""
         real_time = taker.service_class is ServiceClass.RT
         return self.preempts_be and real_time and victim.service_class is ServiceClass.BE

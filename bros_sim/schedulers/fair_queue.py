@@ -1,15 +1,15 @@
-"""Waiting jobs in a line for each client; next is the client that has been served least."""
+"""Waiting requests in a line for each client; next is the client that has been served least."""
 
 from bisect import insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.queues import Rank, RankedQueue
 
 
-def _by_arrival(job: JobView) -> int:
-    return job.id
+def _by_arrival(seq: SequenceView) -> int:
+    return seq.id
 
 
 @dataclass(slots=True)
@@ -22,34 +22,34 @@ class _Account:
     prompt_tokens: int = 0
     output_tokens: int = 0
     lifted: float = 0.0
-    line: list[JobView] = field(default_factory=list)
+    line: list[SequenceView] = field(default_factory=list)
 
 
 @dataclass
 class FairQueue(RankedQueue):
     """Virtual token counters (arXiv 2401.00588v2, Algorithm 2). Ranks are not asked for."""
 
-    client_of: Callable[[JobView], str]
+    client_of: Callable[[SequenceView], str]
     input_weight: float
     output_weight: float
     _accounts: dict[str, _Account] = field(init=False, default_factory=dict)
-    _arrived: list[JobView] = field(init=False, default_factory=list)
+    _arrived: list[SequenceView] = field(init=False, default_factory=list)
     _started: set[int] = field(init=False, default_factory=set)
     _last: str = field(init=False, default="")
 
     def __len__(self) -> int:
         return sum(len(account.line) for account in self._accounts.values()) + len(self._arrived)
 
-    def __iter__(self) -> Iterator[JobView]:
-        """Jobs in the order of service, if nobody generates a token meanwhile."""
+    def __iter__(self) -> Iterator[SequenceView]:
+        """Requests in the order of service, if nobody generates a token meanwhile."""
         lines = {client: iter(account.line) for client, account in self._accounts.items()}
-        heads = {client: job for client, line in lines.items() if (job := next(line, None))}
+        heads = {client: seq for client, line in lines.items() if (seq := next(line, None))}
         ahead = dict.fromkeys(self._accounts, 0)
         while heads:
             client = min(heads, key=lambda name: (self.counter(name, ahead[name]), heads[name].id))
-            job = heads.pop(client)
-            yield job
-            ahead[client] += self._to_charge(job)
+            seq = heads.pop(client)
+            yield seq
+            ahead[client] += self._to_charge(seq)
             if following := next(lines[client], None):
                 heads[client] = following
         yield from self._arrived
@@ -66,31 +66,31 @@ class FairQueue(RankedQueue):
         """Clients of which somebody waits."""
         return sum(bool(account.line) for account in self._accounts.values())
 
-    def push(self, job: JobView, rank: Rank) -> None:  # noqa: ARG002
+    def push(self, seq: SequenceView, rank: Rank) -> None:  # noqa: ARG002
         """An arrival is looked at in `take_in`; who was preempted stands in line at once."""
-        if job.id in self._started:
-            insort(self._accounts[self.client_of(job)].line, job, key=_by_arrival)
+        if seq.id in self._started:
+            insort(self._accounts[self.client_of(seq)].line, seq, key=_by_arrival)
         else:
-            self._arrived.append(job)
+            self._arrived.append(seq)
 
-    def pop(self) -> JobView:
-        """Take the first job out; its client pays for the prompt, once."""
-        job = next(iter(self))
-        self._last = self.client_of(job)
+    def pop(self) -> SequenceView:
+        """Take the first request out; its client pays for the prompt, once."""
+        seq = next(iter(self))
+        self._last = self.client_of(seq)
         account = self._accounts[self._last]
-        account.line.remove(job)
-        account.prompt_tokens += self._to_charge(job)
-        self._started.add(job.id)
-        return job
+        account.line.remove(seq)
+        account.prompt_tokens += self._to_charge(seq)
+        self._started.add(seq.id)
+        return seq
 
     def take_in(self) -> None:
         """Put arrivals in line; a client that had nobody waiting makes up for its absence."""
-        for job in self._arrived:
-            client = self.client_of(job)
+        for seq in self._arrived:
+            client = self.client_of(seq)
             account = self._accounts.setdefault(client, _Account())
             if not account.line:
                 self._lift(client, account)
-            account.line.append(job)
+            account.line.append(seq)
         self._arrived.clear()
 
     def charge(self, tokens: Mapping[str, int]) -> None:
@@ -98,12 +98,12 @@ class FairQueue(RankedQueue):
         for client, count in tokens.items():
             self._accounts[client].output_tokens += count
 
-    def forget(self, job: JobView) -> None:
-        """The job is done."""
-        self._started.discard(job.id)
+    def forget(self, seq: SequenceView) -> None:
+        """The request is done."""
+        self._started.discard(seq.id)
 
-    def _to_charge(self, job: JobView) -> int:
-        return 0 if job.id in self._started else job.prompt_tokens
+    def _to_charge(self, seq: SequenceView) -> int:
+        return 0 if seq.id in self._started else seq.prompt_tokens
 
     def _lift(self, client: str, account: _Account) -> None:
         """At least the least counter of those who wait, else of who was admitted last."""

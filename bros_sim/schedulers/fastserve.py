@@ -5,24 +5,24 @@ Checked against the authors' code (github.com/LLMServe/FastServe, 6da4b75, sched
 Exact: queue i has a quantum of ``base_quantum_s * quantum_ratio**i`` (the code's 10 ms and 2). A
 request joins, at the back, the highest queue whose quantum covers its first iteration alone as the
 estimate has it. Each iteration takes whole prompts and decodes together, from the first queue down,
-up to so many jobs and prompt tokens. What an iteration takes counts for every member; beyond its
-quantum a member goes one queue down, to the front, and its count starts anew. Who is not in the
-batch keeps its KV. Where memory is short the last job of the lowest queue gives way. A job not
-served for ``starvation_s`` goes to the front of the first queue.
+up to so many requests and prompt tokens. What an iteration takes counts for every member; beyond
+its quantum a member goes one queue down, to the front, and its count starts anew. Who is not in the
+batch keeps its KV. Where memory is short the last request of the lowest queue gives way. A request
+not served for ``starvation_s`` goes to the front of the first queue.
 
 Simplified, and why:
 - Who gives way is recomputed; FastServe moves its KV to the host, ahead of need, while others
   compute. Where memory is short it does worse here than there (2.7 times, notes on the paper say).
 - A prompt that finds no room for its tokens or its KV lets the decodes behind it go on (the code
   ends the batch there), and nobody is admitted in an iteration that took memory from the running.
-- Starving jobs are looked for before every iteration; the code looks every 1,000 iterations and
+- Starving requests are looked for before every iteration; the code looks every 1,000 iterations and
   counts a request that never ran as starving. 3 s are the code's, notes on the paper have 0.3 s.
 - Who ran keeps its position in a queue; the code turns the order of a batch around each time.
 - No pipeline parallelism, beam search, or bound on KV in host memory.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections import abc
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Annotated, ClassVar
@@ -33,7 +33,7 @@ from annotated_types import Ge, Gt, Le
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.feedback import FeedbackQueues
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
@@ -42,9 +42,9 @@ from bros_sim.schedulers.queues import Rank
 
 @dataclass
 class FastServeScheduler(OrderedScheduler):
-    """FastServe: the queue of a job follows from its prompt and the service that it has had.
+    """FastServe: the queue of a request follows from its prompt and the service that it has had.
 
-    ``max_num_seqs`` bounds the jobs of an iteration, ``max_num_batched_tokens`` its prompts.
+    ``max_num_seqs`` bounds the requests of an iteration, ``max_num_batched_tokens`` its prompts.
     """
 
     base_quantum_s: Annotated[float, Ge(1e-6), Doc("service in the first queue")] = 0.01
@@ -56,7 +56,7 @@ class FastServeScheduler(OrderedScheduler):
     caches_prefixes: ClassVar[bool] = False
     timeless: ClassVar[bool] = False
     _queues: FeedbackQueues = field(init=False)
-    _arrived: list[JobView] = field(init=False, default_factory=list)
+    _arrived: list[SequenceView] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self._queues = FeedbackQueues(self.base_quantum_s, self.quantum_ratio)
@@ -72,27 +72,27 @@ class FastServeScheduler(OrderedScheduler):
         """Decodes do not count, those that paused included."""
         return self.max_num_batched_tokens + view.num_decodes + len(self._outside)
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """Its queue, and its position in it."""
-        return self._queues.place(job.id)
+        return self._queues.place(seq.id)
 
-    def has_seat(self, job: JobView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
         """Any number may hold KV; how many compute is for `grant`."""
         return True
 
-    def grant(self, job: JobView, tokens: int, step: Step) -> int:
+    def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
         """All of them, if the batch has a place and the prompts in it leave room."""
         full = step.decodes + len(step.chunks) >= self.max_num_seqs
-        decodes = self.runs(job) and tokens == 1
+        decodes = self.runs(seq) and tokens == 1
         return 0 if full or not (decodes or tokens <= self._room(step)) else tokens
 
-    def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
+    def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
         """The batch is full, or the prompt too long for what is left."""
         if step.decodes + len(step.chunks) >= self.max_num_seqs:
-            return Note(job, BATCH_CAP, limit=self.max_num_seqs)
-        return Note(job, BUDGET, None, tokens, self._room(step))
+            return Note(seq, BATCH_CAP, limit=self.max_num_seqs)
+        return Note(seq, BUDGET, None, tokens, self._room(step))
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Whoever is served later gives way."""
         return self.rank(victim, now) > self.rank(taker, now)
 
@@ -100,33 +100,33 @@ class FastServeScheduler(OrderedScheduler):
         """While everybody is in the batch, what queue they are in changes nothing."""
         return 1 if self._waiting or self._outside else UNTIL_EVENT
 
-    def pauses(self, view: ReplicaView) -> Sequence[Note]:
-        """Running jobs for which the first ``max_num_seqs`` of all jobs leave no place."""
+    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
+        """Running requests for which the first ``max_num_seqs`` of all requests leave no place."""
         if len(self._running) + len(self._waiting) <= self.max_num_seqs:
             return ()
         ahead = islice(self._waiting, self.max_num_seqs)
-        jobs = [(self.rank(job, view.now), job.id) for job in chain(self._running.values(), ahead)]
-        batch = {job for _, job in heapq.nsmallest(self.max_num_seqs, jobs)}
-        left = (job for job in self._running.values() if job.id not in batch)
-        return [Note(job, BATCH_CAP, limit=self.max_num_seqs) for job in left]
+        seqs = [(self.rank(seq, view.now), seq.id) for seq in chain(self._running.values(), ahead)]
+        batch = {seq for _, seq in heapq.nsmallest(self.max_num_seqs, seqs)}
+        left = (seq for seq in self._running.values() if seq.id not in batch)
+        return [Note(seq, BATCH_CAP, limit=self.max_num_seqs) for seq in left]
 
-    def submit(self, job: JobView) -> None:
+    def submit(self, seq: SequenceView) -> None:
         """It waits; the queue that it joins depends on the estimate, which `begin` has."""
-        self._queues.join(job.id, 0.0, job.arrival_s)
-        self._arrived.append(job)
-        super().submit(job)
+        self._queues.join(seq.id, 0.0, seq.arrival_s)
+        self._arrived.append(seq)
+        super().submit(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        self._queues.leave(job.id)
-        super().finished(job)
+        self._queues.leave(seq.id)
+        super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
         """Count what the last iterations took, and find a queue for those who arrived."""
         self._queues.elapse(view.last_durations_s)
-        for job in self._arrived:
-            alone = view.estimate.step_s(StepShape(((job.prompt_tokens, 0),), 0, 0))
-            self._queues.join(job.id, alone, job.arrival_s)
+        for seq in self._arrived:
+            alone = view.estimate.step_s(StepShape(((seq.prompt_tokens, 0),), 0, 0))
+            self._queues.join(seq.id, alone, seq.arrival_s)
         promoted = self._queues.promote(view.now, self.starvation_s)
         if self._arrived or promoted:
             self._arrived.clear()
@@ -136,7 +136,7 @@ class FastServeScheduler(OrderedScheduler):
         """Whom the iteration serves."""
         if plan.chunks or plan.evicted or plan.paused:
             decodes = self._running.keys() - self._outside.keys()
-            self._queues.serve(decodes | {job.id for job, _ in plan.chunks}, view.now)
+            self._queues.serve(decodes | {seq.id for seq, _ in plan.chunks}, view.now)
 
     def _room(self, step: Step) -> int:
         """Prompt tokens that the iteration has left."""

@@ -29,7 +29,7 @@ from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.scheduler import ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 from bros_sim.schedulers.hygen_queue import PrefixQueue
 from bros_sim.schedulers.queues import Rank
@@ -63,23 +63,23 @@ class HygenScheduler(CoServingScheduler):
         """The latency budget."""
         return self._tightest_s if self.latency_budget_s is None else self.latency_budget_s
 
-    def rank(self, job: JobView, now: float) -> Rank:
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """As of both phases; offline ones by their place in the tree of prefixes."""
-        place = () if job.service_class is RT else self._waiting.place(job)
-        return (*super().rank(job, now), *place)
+        place = () if seq.service_class is RT else self._waiting.place(seq)
+        return (*super().rank(seq, now), *place)
 
     def begin(self, view: ReplicaView) -> None:
         """See `OrderedLoop.begin`: only now the size of blocks is known, and with it prefixes."""
         self._waiting.sort_in(view.kv.block_size)
         super().begin(view)
 
-    def submit(self, job: JobView) -> bool | None:
+    def submit(self, seq: SequenceView) -> bool | None:
         """See `Scheduler.submit`."""
-        if job.service_class is RT and job.slo.tpot_s is not None:
-            self._tightest_s = min(self._tightest_s, job.slo.tpot_s)
-        return super().submit(job)
+        if seq.service_class is RT and seq.slo.tpot_s is not None:
+            self._tightest_s = min(self._tightest_s, seq.slo.tpot_s)
+        return super().submit(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        super().finished(job)
-        self._waiting.forget(job)
+        super().finished(seq)
+        self._waiting.forget(seq)

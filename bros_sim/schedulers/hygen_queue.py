@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterator
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.queues import Rank, RankedQueue
 
 
@@ -19,9 +19,9 @@ class PrefixQueue(RankedQueue):
         self._fairness = fairness
         self._by_prefix = RankedQueue()
         self._by_age = RankedQueue()
-        self._offline: dict[int, JobView] = {}
+        self._offline: dict[int, SequenceView] = {}
         """Who waits; in the two queues there are also some who do not any more."""
-        self._new: list[JobView] = []
+        self._new: list[SequenceView] = []
         self._numbers: dict[Hashable, int] = {}
         self._branches = 0
         self._places: dict[int, tuple[int, ...]] = {}
@@ -30,51 +30,51 @@ class PrefixQueue(RankedQueue):
     def __len__(self) -> int:
         return super().__len__() + len(self._offline) + len(self._new)
 
-    def __iter__(self) -> Iterator[JobView]:
-        """Jobs in the order of service; offline ones that just came last."""
+    def __iter__(self) -> Iterator[SequenceView]:
+        """Requests in the order of service; offline ones that just came last."""
         yield from super().__iter__()
         yield from self._offline_in_order()
         yield from self._new
 
-    def push(self, job: JobView, rank: Rank) -> None:
-        """Add a job; an offline one takes its place with the next `sort_in`."""
-        if job.service_class is ServiceClass.RT:
-            super().push(job, rank)
+    def push(self, seq: SequenceView, rank: Rank) -> None:
+        """Add a request; an offline one takes its place with the next `sort_in`."""
+        if seq.service_class is ServiceClass.RT:
+            super().push(seq, rank)
         else:
-            self._new.append(job)
+            self._new.append(seq)
 
-    def pop(self) -> JobView:
-        """Take the first job out."""
+    def pop(self) -> SequenceView:
+        """Take the first request out."""
         if super().__len__():
             return super().pop()
-        job = next(self._offline_in_order())
+        seq = next(self._offline_in_order())
         self._taken += 1
-        del self._offline[job.id]
+        del self._offline[seq.id]
         for queue in (self._by_prefix, self._by_age):
             while len(queue) and next(iter(queue)).id not in self._offline:
                 queue.pop()
-        return job
+        return seq
 
     # -- offline --------------------------------------------------------------------------------
 
     def sort_in(self, block_size: int) -> None:
         """Give those that just came their places."""
-        for job in self._new:
-            if job.id not in self._places:
-                numbers = tuple(map(self._number, job.block_keys(block_size)))
-                self._places[job.id] = numbers or (self._branch(),)
-            self._offline[job.id] = job
-            self._by_prefix.push(job, self._places[job.id])
-            self._by_age.push(job, ())
+        for seq in self._new:
+            if seq.id not in self._places:
+                numbers = tuple(map(self._number, seq.block_keys(block_size)))
+                self._places[seq.id] = numbers or (self._branch(),)
+            self._offline[seq.id] = seq
+            self._by_prefix.push(seq, self._places[seq.id])
+            self._by_age.push(seq, ())
         self._new = []
 
-    def place(self, job: JobView) -> tuple[int, ...]:
-        """Where the job is in the tree; () before it has been sorted in."""
-        return self._places.get(job.id, ())
+    def place(self, seq: SequenceView) -> tuple[int, ...]:
+        """Where the request is in the tree; () before it has been sorted in."""
+        return self._places.get(seq.id, ())
 
-    def forget(self, job: JobView) -> None:
-        """The job is gone for good."""
-        self._places.pop(job.id, None)
+    def forget(self, seq: SequenceView) -> None:
+        """The request is gone for good."""
+        self._places.pop(seq.id, None)
 
     def _number(self, key: Hashable) -> int:
         """Prefixes are numbered as they come."""
@@ -86,12 +86,12 @@ class PrefixQueue(RankedQueue):
         self._branches += 1
         return self._branches
 
-    def _offline_in_order(self) -> Iterator[JobView]:
+    def _offline_in_order(self) -> Iterator[SequenceView]:
         seen: set[int] = set()
         by_prefix, by_age = iter(self._by_prefix), iter(self._by_age)
         for taken in range(self._taken, self._taken + len(self._offline)):
             oldest = int((taken + 1) * self._fairness) > int(taken * self._fairness)
             order = by_age if oldest else by_prefix
-            job = next(x for x in order if x.id in self._offline and x.id not in seen)
-            seen.add(job.id)
-            yield job
+            seq = next(x for x in order if x.id in self._offline and x.id not in seen)
+            seen.add(seq.id)
+            yield seq

@@ -7,7 +7,7 @@ Everybody's slack shrinks alike, so the order of those who wait stays what it wa
 predicted time) and needs no sorting anew.
 
 A textbook's policy (least laxity first); Scorpio and AccelGen order by slack as well. Simplified: a
-job that can no longer be in time has the least slack of all and goes first.
+request that can no longer be in time has the least slack of all and goes first.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.edf import EdfScheduler, next_due_s
 from bros_sim.schedulers.queues import Rank
 
@@ -37,17 +37,17 @@ class LeastSlackScheduler(EdfScheduler):
             self._estimate = view.estimate
             self.rerank(view.now)
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """The latest instant to start at; without a deadline, by class."""
-        return (next_due_s(job) - self._needs_s(job), job.priority)
+        return (next_due_s(seq) - self._needs_s(seq), seq.priority)
 
-    def _needs_s(self, job: JobView) -> float:
+    def _needs_s(self, seq: SequenceView) -> float:
         """Predicted seconds until the next token, with the engine for itself."""
-        if self._estimate is None or job.decoding:
+        if self._estimate is None or seq.decoding:
             return 0.0
-        done = job.num_computed if self.runs(job) else 0
+        done = seq.num_computed if self.runs(seq) else 0
         seconds = 0.0
-        while (tokens := min(job.num_tokens - done, self.token_limit)) > 0:
+        while (tokens := min(seq.num_tokens - done, self.token_limit)) > 0:
             decodes = tokens == 1
             chunks = () if decodes else ((tokens, done),)
             seconds += self._estimate.step_s(StepShape(chunks, decodes, decodes * (done + 1)))

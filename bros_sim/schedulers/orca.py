@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedLoop
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
@@ -41,10 +41,10 @@ class OrcaScheduler(OrderedLoop):
         """None: no prompt is ever cut."""
         return sys.maxsize
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """By arrival alone."""
         return ()
 
-    def has_seat(self, job: JobView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
         """Whether the batch has room."""
         return sum(step.running) < self.max_num_seqs

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 
 @dataclass
@@ -27,16 +27,16 @@ class LengthPrediction:
     ] = "max_tokens"
     _true: dict[int, int] = field(init=False, default_factory=dict)
 
-    def foretell(self, job: JobView, output_tokens: int) -> None:
-        """The true output length of a job that is about to be submitted."""
+    def foretell(self, seq: SequenceView, output_tokens: int) -> None:
+        """The true output length of a request that is about to be submitted."""
         if self.lengths == "oracle":
-            self._true[job.id] = output_tokens
+            self._true[seq.id] = output_tokens
 
-    def output_tokens(self, job: JobView) -> int:
+    def output_tokens(self, seq: SequenceView) -> int:
         """Predicted length of the output; at least one more token than there are."""
-        predicted = self._true[job.id] if self.lengths == "oracle" else job.max_tokens
-        return max(predicted, job.num_output + 1)
+        predicted = self._true[seq.id] if self.lengths == "oracle" else seq.max_tokens
+        return max(predicted, seq.num_output + 1)
 
-    def forget(self, job: JobView) -> None:
-        """The job is gone."""
-        self._true.pop(job.id, None)
+    def forget(self, seq: SequenceView) -> None:
+        """The request is gone."""
+        self._true.pop(seq.id, None)

@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 Rank = tuple[float, ...]
-"""Where a job stands: the lower is served first; every job of a queue has as many numbers."""
+"""Where a request stands: the lower is served first; a queue gives all as many numbers."""
 
 
 class WaitingQueue(Protocol):
@@ -16,24 +16,24 @@ class WaitingQueue(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[JobView]:
-        """Jobs in the order of service."""
+    def __iter__(self) -> Iterator[SequenceView]:
+        """Requests in the order of service."""
         ...
 
-    def push(self, job: JobView) -> None:
-        """Add a job that just arrived."""
+    def push(self, seq: SequenceView) -> None:
+        """Add a request that just arrived."""
         ...
 
-    def push_back(self, jobs: Iterable[JobView]) -> None:
-        """Put jobs back at the head, the last of them foremost."""
+    def push_back(self, seqs: Iterable[SequenceView]) -> None:
+        """Put requests back at the head, the last of them foremost."""
         ...
 
-    def peek(self) -> JobView:
-        """The next job."""
+    def peek(self) -> SequenceView:
+        """The next one."""
         ...
 
-    def pop(self) -> JobView:
-        """Take the next job out."""
+    def pop(self) -> SequenceView:
+        """Take the next request out."""
         ...
 
 
@@ -41,57 +41,57 @@ class FcfsQueue:
     """First come, first served; who is put back comes first."""
 
     def __init__(self) -> None:
-        self._jobs: deque[JobView] = deque()
+        self._seqs: deque[SequenceView] = deque()
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._seqs)
 
-    def __iter__(self) -> Iterator[JobView]:
-        return iter(self._jobs)
+    def __iter__(self) -> Iterator[SequenceView]:
+        return iter(self._seqs)
 
-    def push(self, job: JobView) -> None:
+    def push(self, seq: SequenceView) -> None:
         """See `WaitingQueue.push`."""
-        self._jobs.append(job)
+        self._seqs.append(seq)
 
-    def push_back(self, jobs: Iterable[JobView]) -> None:
+    def push_back(self, seqs: Iterable[SequenceView]) -> None:
         """See `WaitingQueue.push_back`."""
-        self._jobs.extendleft(jobs)
+        self._seqs.extendleft(seqs)
 
-    def peek(self) -> JobView:
+    def peek(self) -> SequenceView:
         """See `WaitingQueue.peek`."""
-        return self._jobs[0]
+        return self._seqs[0]
 
-    def pop(self) -> JobView:
+    def pop(self) -> SequenceView:
         """See `WaitingQueue.pop`."""
-        return self._jobs.popleft()
+        return self._seqs.popleft()
 
 
 class PriorityQueue:
     """The lower priority value first; ties by arrival, whatever was put back."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, JobView]] = []
+        self._heap: list[tuple[int, int, SequenceView]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def __iter__(self) -> Iterator[JobView]:
-        return (job for _, _, job in sorted(self._heap))
+    def __iter__(self) -> Iterator[SequenceView]:
+        return (seq for _, _, seq in sorted(self._heap))
 
-    def push(self, job: JobView) -> None:
+    def push(self, seq: SequenceView) -> None:
         """See `WaitingQueue.push`."""
-        heapq.heappush(self._heap, (job.priority, job.id, job))
+        heapq.heappush(self._heap, (seq.priority, seq.id, seq))
 
-    def push_back(self, jobs: Iterable[JobView]) -> None:
+    def push_back(self, seqs: Iterable[SequenceView]) -> None:
         """See `WaitingQueue.push_back`: the heap alone decides the order."""
-        for job in jobs:
-            self.push(job)
+        for seq in seqs:
+            self.push(seq)
 
-    def peek(self) -> JobView:
+    def peek(self) -> SequenceView:
         """See `WaitingQueue.peek`."""
         return self._heap[0][2]
 
-    def pop(self) -> JobView:
+    def pop(self) -> SequenceView:
         """See `WaitingQueue.pop`."""
         return heapq.heappop(self._heap)[2]
 
@@ -100,30 +100,30 @@ class RankedQueue:
     """The lowest rank first, ties by arrival. A rank is given on entry and kept until `rerank`."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[Rank, int, JobView]] = []
+        self._heap: list[tuple[Rank, int, SequenceView]] = []
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def __iter__(self) -> Iterator[JobView]:
-        """Jobs in the order of service; the first k of them cost O(k log k), however many wait."""
+    def __iter__(self) -> Iterator[SequenceView]:
+        """In the order of service; the first k of them cost O(k log k), however many wait."""
         heap = self._heap
         places = [(heap[0], 0)] if heap else []
         while places:
-            (_, _, job), at = heapq.heappop(places)
-            yield job
+            (_, _, seq), at = heapq.heappop(places)
+            yield seq
             for child in range(2 * at + 1, min(2 * at + 3, len(heap))):
                 heapq.heappush(places, (heap[child], child))
 
-    def push(self, job: JobView, rank: Rank) -> None:
-        """Add a job that arrived or was preempted."""
-        heapq.heappush(self._heap, (rank, job.id, job))
+    def push(self, seq: SequenceView, rank: Rank) -> None:
+        """Add a request that arrived or was preempted."""
+        heapq.heappush(self._heap, (rank, seq.id, seq))
 
-    def pop(self) -> JobView:
-        """Take the first job out."""
+    def pop(self) -> SequenceView:
+        """Take the first request out."""
         return heapq.heappop(self._heap)[2]
 
-    def rerank(self, rank: Callable[[JobView], Rank]) -> None:
+    def rerank(self, rank: Callable[[SequenceView], Rank]) -> None:
         """Ask for every rank anew, in O(n)."""
-        self._heap = [(rank(job), job.id, job) for _, _, job in self._heap]
+        self._heap = [(rank(seq), seq.id, seq) for _, _, seq in self._heap]
         heapq.heapify(self._heap)

@@ -5,13 +5,13 @@ in one batch. Everything else is inferred:
 
 - An iteration serves one class; real-time and best-effort iterations alternate while both have
   work, and a turn that memory leaves empty goes to the other class.
-- All running jobs of the class decode, in order of arrival; then waiting ones join, FCFS, up to
-  ``batch_cap`` jobs and ``max_num_batched_tokens`` prompt tokens, unless someone running lacked
+- All running requests of the class decode, in order of arrival; then waiting ones join, FCFS, up to
+  ``batch_cap`` requests and ``max_num_batched_tokens`` prompt tokens, unless someone running lacked
   memory. The other class keeps its KV meanwhile.
-- Memory is got by recompute. A real-time job takes it from best-effort jobs, the latest arrival
-  first; a running one then from real-time jobs that arrived after it. A running best-effort job
-  takes it from best-effort jobs that arrived after it, a waiting one from nobody. Who still lacks
-  a block is passed over and keeps its KV.
+- Memory is got by recompute. An RT request takes it from BE requests, the latest arrival
+  first; a running one then from real-time requests that arrived after it. A running best-effort
+  request takes it from best-effort requests that arrived after it, a waiting one from nobody. Who
+  still lacks a block is passed over and keeps its KV.
 
 So the earliest arrival of a class is never recomputed for its own class, and goes on as soon as
 the other class leaves it memory.
@@ -38,7 +38,7 @@ from bros_sim.engine.reasons import (
     Note,
 )
 from bros_sim.engine.scheduler import Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 _by_arrival = attrgetter("id")
@@ -49,28 +49,28 @@ class _Turn:
     """One class's iteration under construction; ``running`` is what is left of the running."""
 
     kv: KVManager
-    running: dict[ServiceClass, list[JobView]]
-    batch: list[JobView] = field(default_factory=list)
-    admitted: list[JobView] = field(default_factory=list)
-    evicted: list[JobView] = field(default_factory=list)
-    takers: list[JobView] = field(default_factory=list)
+    running: dict[ServiceClass, list[SequenceView]]
+    batch: list[SequenceView] = field(default_factory=list)
+    admitted: list[SequenceView] = field(default_factory=list)
+    evicted: list[SequenceView] = field(default_factory=list)
+    takers: list[SequenceView] = field(default_factory=list)
     """For whom each of the evicted gave way."""
     explain: bool = False
     left_out: list[Note] = field(default_factory=list)
 
-    def take_from(self, service_class: ServiceClass, taker: JobView, after: int = -1) -> bool:
-        """Drop the KV of the class's latest arrival, if that is later than job ``after``."""
-        jobs = self.running[service_class]
-        if not jobs or jobs[-1].id <= after:
+    def take_from(self, service_class: ServiceClass, taker: SequenceView, after: int = -1) -> bool:
+        """Drop the KV of the class's latest arrival, if that is later than request ``after``."""
+        seqs = self.running[service_class]
+        if not seqs or seqs[-1].id <= after:
             return False
-        job = jobs.pop()
-        self.kv.release(job, resumable=True)
-        self.evicted.append(job)
+        seq = seqs.pop()
+        self.kv.release(seq, resumable=True)
+        self.evicted.append(seq)
         self.takers.append(taker)
         return True
 
     def give_back(self, mark: int, evicted: int) -> None:
-        """Undo all since ``mark``, when ``evicted`` best-effort jobs or none had been dropped."""
+        """Undo all since ``mark``, when ``evicted`` BE requests or none had been dropped."""
         self.kv.rollback(mark)
         self.running[BE] += reversed(self.evicted[evicted:])
         del self.evicted[evicted:]
@@ -81,13 +81,13 @@ class _Turn:
 class RoundRobinScheduler:
     """BROS-RR: real-time and best-effort iterations alternate, preemption by recompute."""
 
-    batch_cap: Annotated[int, Ge(1), Doc("most jobs of an iteration")] = 128
+    batch_cap: Annotated[int, Ge(1), Doc("most requests of an iteration")] = 128
     max_num_batched_tokens: Annotated[int, Ge(1), Doc("prompt tokens of an iteration")] = 2048
     watermark: Annotated[
         float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
     ] = 0.01
-    _waiting: dict[ServiceClass, list[JobView]] = field(init=False)
-    _running: dict[ServiceClass, list[JobView]] = field(init=False)
+    _waiting: dict[ServiceClass, list[SequenceView]] = field(init=False)
+    _running: dict[ServiceClass, list[SequenceView]] = field(init=False)
     _last: ServiceClass = field(init=False, default=BE)
 
     def __post_init__(self) -> None:
@@ -112,20 +112,20 @@ class RoundRobinScheduler:
             f" {max_model_len}: a whole prompt could never run"
         )
 
-    def submit(self, job: JobView) -> None:
+    def submit(self, seq: SequenceView) -> None:
         """See `Scheduler.submit`."""
-        self._waiting[job.service_class].append(job)
+        self._waiting[seq.service_class].append(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        self._running[job.service_class].remove(job)
+        self._running[seq.service_class].remove(seq)
 
-    def running_jobs(self) -> Iterable[JobView]:
-        """Jobs with KV by class and arrival."""
+    def running_seqs(self) -> Iterable[SequenceView]:
+        """Requests with KV by class and arrival."""
         return chain(self._running[RT], self._running[BE])
 
-    def waiting_jobs(self) -> Iterable[JobView]:
-        """Waiting jobs by class and arrival."""
+    def waiting_seqs(self) -> Iterable[SequenceView]:
+        """Waiting requests by class and arrival."""
         return chain(self._waiting[RT], self._waiting[BE])
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -142,7 +142,7 @@ class RoundRobinScheduler:
         return Plan()
 
     def _turn(self, view: ReplicaView, service_class: ServiceClass) -> _Turn:
-        running = {name: list(jobs) for name, jobs in self._running.items()}
+        running = {name: list(seqs) for name, seqs in self._running.items()}
         turn = _Turn(view.kv, running, explain=view.explain)
         self._go_on(turn, service_class)
         if not turn.evicted:
@@ -153,81 +153,81 @@ class RoundRobinScheduler:
         return turn
 
     def _go_on(self, turn: _Turn, service_class: ServiceClass) -> None:
-        """Running jobs of the class, the earliest arrival first."""
-        jobs = turn.running[service_class]
-        while len(turn.batch) < len(jobs):
-            job = jobs[len(turn.batch)]
-            while not turn.kv.extend(job, job.num_tokens):
-                from_be = service_class is RT and turn.take_from(BE, job)
-                if not (from_be or turn.take_from(service_class, job, after=job.id)):
+        """Running requests of the class, the earliest arrival first."""
+        seqs = turn.running[service_class]
+        while len(turn.batch) < len(seqs):
+            seq = seqs[len(turn.batch)]
+            while not turn.kv.extend(seq, seq.num_tokens):
+                from_be = service_class is RT and turn.take_from(BE, seq)
+                if not (from_be or turn.take_from(service_class, seq, after=seq.id)):
                     if turn.explain:
-                        turn.left_out += (Note(x, MEMORY) for x in jobs[len(turn.batch) :])
+                        turn.left_out += (Note(x, MEMORY) for x in seqs[len(turn.batch) :])
                     return
-            turn.batch.append(job)
+            turn.batch.append(seq)
 
     def _admit(self, turn: _Turn, service_class: ServiceClass) -> None:
-        """Waiting jobs of the class; the head or nobody."""
+        """Waiting requests of the class; the head or nobody."""
         budget = self.max_num_batched_tokens
-        for job in self._waiting[service_class]:
-            budget -= job.num_tokens
+        for seq in self._waiting[service_class]:
+            budget -= seq.num_tokens
             if len(turn.batch) == self.batch_cap or budget < 0:
-                turn.left_out.append(self._why_not(turn, job, budget))
+                turn.left_out.append(self._why_not(turn, seq, budget))
                 return
             mark, evicted = turn.kv.mark(), len(turn.evicted)
-            while not self._fits(turn, job):
-                if service_class is BE or not turn.take_from(BE, job):
+            while not self._fits(turn, seq):
+                if service_class is BE or not turn.take_from(BE, seq):
                     turn.give_back(mark, evicted)
-                    turn.left_out.append(self._lacks_memory(turn, job))
+                    turn.left_out.append(self._lacks_memory(turn, seq))
                     return
-            turn.batch.append(job)
-            turn.admitted.append(job)
-            turn.running[service_class].append(job)
+            turn.batch.append(seq)
+            turn.admitted.append(seq)
+            turn.running[service_class].append(seq)
 
-    def _fits(self, turn: _Turn, job: JobView) -> bool:
+    def _fits(self, turn: _Turn, seq: SequenceView) -> bool:
         spare = self._spare(turn)
-        return turn.kv.admit(job, job.num_tokens, (), must_fit=job.num_tokens, spare=spare)
+        return turn.kv.admit(seq, seq.num_tokens, (), must_fit=seq.num_tokens, spare=spare)
 
     def _spare(self, turn: _Turn) -> int:
         beside_others = turn.running[RT] or turn.running[BE]
         return int(self.watermark * turn.kv.num_gpu_blocks) if beside_others else 0
 
-    def _why_not(self, turn: _Turn, job: JobView, budget: int) -> Note:
-        """The batch is full, or the job's prompt is more than what was left of the budget."""
+    def _why_not(self, turn: _Turn, seq: SequenceView, budget: int) -> Note:
+        """The batch is full, or the request's prompt is more than what was left of the budget."""
         if len(turn.batch) == self.batch_cap:
-            return Note(job, BATCH_CAP, limit=self.batch_cap)
-        return Note(job, BUDGET, None, job.num_tokens, budget + job.num_tokens)
+            return Note(seq, BATCH_CAP, limit=self.batch_cap)
+        return Note(seq, BUDGET, None, seq.num_tokens, budget + seq.num_tokens)
 
-    def _lacks_memory(self, turn: _Turn, job: JobView) -> Note:
-        blocks = -(-job.num_tokens // turn.kv.block_size) + self._spare(turn)
-        return Note(job, MEMORY, None, blocks, turn.kv.free_blocks)
+    def _lacks_memory(self, turn: _Turn, seq: SequenceView) -> Note:
+        blocks = -(-seq.num_tokens // turn.kv.block_size) + self._spare(turn)
+        return Note(seq, MEMORY, None, blocks, turn.kv.free_blocks)
 
     def _notes(self, turn: _Turn, service_class: ServiceClass) -> tuple[Note, ...]:
         """Why the others do not run: of those whose turn it is not, the running and the head."""
         other = BE if service_class is RT else RT
         idle = [*self._running[other], *self._waiting[other][:1]]
-        pushed = dict(zip((job.id for job in turn.evicted), turn.takers, strict=True))
-        named = {note.job.id for note in turn.left_out} | pushed.keys()
+        pushed = dict(zip((seq.id for seq in turn.evicted), turn.takers, strict=True))
+        named = {note.seq.id for note in turn.left_out} | pushed.keys()
         return (
-            *(Note(job, MEMORY, pushed[job.id]) for job in turn.evicted),
-            *(note for note in turn.left_out if note.job.id not in pushed),
-            *(Note(job, OTHER_CLASS) for job in idle if job.id not in named),
+            *(Note(seq, MEMORY, pushed[seq.id]) for seq in turn.evicted),
+            *(note for note in turn.left_out if note.seq.id not in pushed),
+            *(Note(seq, OTHER_CLASS) for seq in idle if seq.id not in named),
         )
 
     def _decide(self, turn: _Turn, service_class: ServiceClass) -> Plan:
         """Write the queues and the plan."""
-        for job in turn.evicted:
-            insort(self._waiting[job.service_class], job, key=_by_arrival)
-        for job in turn.admitted:
-            self._waiting[job.service_class].remove(job)
-        for jobs in turn.running.values():
-            jobs.sort(key=_by_arrival)
+        for seq in turn.evicted:
+            insort(self._waiting[seq.service_class], seq, key=_by_arrival)
+        for seq in turn.admitted:
+            self._waiting[seq.service_class].remove(seq)
+        for seqs in turn.running.values():
+            seqs.sort(key=_by_arrival)
         self._running = turn.running
-        chosen = {job.id for job in turn.batch}
-        lacking = (job for job in turn.batch if not job.decoding)
+        chosen = {seq.id for seq in turn.batch}
+        lacking = (seq for seq in turn.batch if not seq.decoding)
         return Plan(
-            tuple((job, job.num_tokens - job.num_computed) for job in lacking),
-            tuple((job, 0) for job in turn.admitted),
+            tuple((seq, seq.num_tokens - seq.num_computed) for seq in lacking),
+            tuple((seq, 0) for seq in turn.admitted),
             tuple(turn.evicted),
-            tuple(job for job in self.running_jobs() if job.decoding and job.id not in chosen),
+            tuple(seq for seq in self.running_seqs() if seq.decoding and seq.id not in chosen),
             notes=self._notes(turn, service_class) if turn.explain else (),
         )

@@ -25,7 +25,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.engine.scheduler import ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedLoop
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
@@ -60,15 +60,15 @@ class SarathiScheduler(OrderedLoop):
         """Most tokens of an iteration."""
         return self.chunk_size
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """By arrival alone."""
         return ()
 
-    def has_seat(self, job: JobView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
         """Whether fewer run than may."""
         return sum(step.running) < self.max_num_seqs
 
-    def spare_blocks(self, job: JobView, step: Step) -> int:  # noqa: ARG002
+    def spare_blocks(self, seq: SequenceView, step: Step) -> int:  # noqa: ARG002
         """The watermark."""
         return int(self.watermark * step.view.kv.num_gpu_blocks)
 
@@ -77,9 +77,9 @@ class SarathiScheduler(OrderedLoop):
         kv = step.view.kv
         if kv.free_blocks or kv.reserves or sum(step.running) == 1 or not step.decodes:
             return False
-        gone = {gone.job.id for gone in step.evictions}
-        decoding = (job for job in self._running.values() if job.decoding and job.id not in gone)
-        last = max(decoding, key=lambda job: job.id)
+        gone = {gone.seq.id for gone in step.evictions}
+        decoding = (seq for seq in self._running.values() if seq.decoding and seq.id not in gone)
+        last = max(decoding, key=lambda seq: seq.id)
         return last.num_computed % kv.block_size > 0
 
     def lasts(self, view: ReplicaView) -> int:

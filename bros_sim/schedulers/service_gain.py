@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 
 class Outlook(NamedTuple):
@@ -28,30 +28,30 @@ class ServiceGain:
     output_weight: float
     decay: float
 
-    def of(self, job: JobView, outlook: Outlook) -> float:
+    def of(self, seq: SequenceView, outlook: Outlook) -> float:
         """The request's gain when it ends as foreseen.
 
         Without an end-to-end SLO prompt and output are judged by TTFT and by the last token's
         deadline; tokens that are out count as having been in time.
         """
-        end_s = outlook.now + outlook.remaining_s - job.arrival_s
+        end_s = outlook.now + outlook.remaining_s - seq.arrival_s
         output = outlook.output_tokens
-        if job.slo.e2e_s is not None:
-            whole = job.prompt_tokens + self.output_weight * output
-            return whole * self._share(job.slo.e2e_s, end_s)
-        allowed_s = job.slo.deadline(job.arrival_s, output) - job.arrival_s
-        late = (output - job.num_output) * self._share(allowed_s, end_s)
-        return self._prompt(job, outlook) + self.output_weight * (job.num_output + late)
+        if seq.slo.e2e_s is not None:
+            whole = seq.prompt_tokens + self.output_weight * output
+            return whole * self._share(seq.slo.e2e_s, end_s)
+        allowed_s = seq.slo.deadline(seq.arrival_s, output) - seq.arrival_s
+        late = (output - seq.num_output) * self._share(allowed_s, end_s)
+        return self._prompt(seq, outlook) + self.output_weight * (seq.num_output + late)
 
-    def density(self, job: JobView, outlook: Outlook) -> float:
+    def density(self, seq: SequenceView, outlook: Outlook) -> float:
         """Gain for each second that it still takes."""
-        return self.of(job, outlook) / outlook.remaining_s
+        return self.of(seq, outlook) / outlook.remaining_s
 
-    def _prompt(self, job: JobView, outlook: Outlook) -> float:
-        if job.num_output or job.slo.ttft_s is None:
-            return job.prompt_tokens
-        first_s = outlook.now + outlook.first_token_s - job.arrival_s
-        return job.prompt_tokens * self._share(job.slo.ttft_s, first_s)
+    def _prompt(self, seq: SequenceView, outlook: Outlook) -> float:
+        if seq.num_output or seq.slo.ttft_s is None:
+            return seq.prompt_tokens
+        first_s = outlook.now + outlook.first_token_s - seq.arrival_s
+        return seq.prompt_tokens * self._share(seq.slo.ttft_s, first_s)
 
     def _share(self, allowed_s: float, taken_s: float) -> float:
         return 1.0 if taken_s <= allowed_s else float((allowed_s / taken_s) ** self.decay)

@@ -1,15 +1,15 @@
 """Shortest job first: the textbook's order of waiting requests, without preemption.
 
-A job's size is its prompt and its predicted output, in tokens. Who runs goes on; the size decides
-who is admitted next, and who is recomputed when memory is short: the largest. Engine-side baseline
-of Niyama (arXiv 2503.22562) and many others, which differ in how they predict.
+A request's size is its prompt and its predicted output, in tokens. Who runs goes on; the size
+decides who is admitted next, and who is recomputed when memory is short: the largest. Engine-side
+baseline of Niyama (arXiv 2503.22562) and many others, which differ in how they predict.
 
 Simplified: size in tokens, not seconds; no aging, so that long requests can starve under overload.
 """
 
 from dataclasses import dataclass
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.prediction import LengthPrediction
 from bros_sim.schedulers.queues import Rank
@@ -24,11 +24,11 @@ class SjfScheduler(LengthPrediction, OrderedScheduler):
         """What this policy follows."""
         return f"shortest job first (textbook), lengths by {self.lengths}"
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """The predicted size."""
-        return (job.prompt_tokens + self.output_tokens(job),)
+        return (seq.prompt_tokens + self.output_tokens(seq),)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        super().finished(job)
-        self.forget(job)
+        super().finished(seq)
+        self.forget(seq)

@@ -1,17 +1,17 @@
 """Shortest remaining processing first, and Niyama's shortest remaining prompt first.
 
-``remaining: total``, the preemptive form of shortest job first: what remains of a job is what it
-has to compute and its predicted output, in tokens; of a job without KV all its tokens count again.
-A waiting job with less left than a running one takes its seat or memory, if that lets it start;
-what was evicted is recomputed, and the larger for it.
+``remaining: total``, the preemptive form of shortest job first: what remains of a request is
+what it has to compute and its predicted output, in tokens; of a request without KV all its tokens
+count again. A waiting request with less left than a running one takes its seat or memory, if that
+lets it start; what was evicted is recomputed, and the larger for it.
 
 ``remaining: prompt``, the baseline "SRPF" of Niyama (arXiv 2503.22562; deadline_scheduler.py and
 sequence.py of its branch of microsoft/sarathi-serve): the prompt tokens left decide who gets the
 budget, those under way and waiting alike. Nothing is predicted and nobody is evicted for another.
 
 Simplified: see `sjf`; and preemption costs what recompute costs, there is no swapping. Niyama's
-engine has no preemption at all (it asserts that memory suffices); here the job with the most left
-is recomputed when it does not.
+engine has no preemption at all (it asserts that memory suffices); here the request with the most
+left is recomputed when it does not.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.prediction import LengthPrediction
 from bros_sim.schedulers.queues import Rank
@@ -41,18 +41,18 @@ class SrpfScheduler(LengthPrediction, OrderedScheduler):
             return "shortest remaining prompt first (SRPF of Niyama, arXiv 2503.22562)"
         return f"shortest remaining processing first (textbook), lengths by {self.lengths}"
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """Tokens that remain: known ones without KV, and predicted ones."""
-        computed = job.num_computed if self.runs(job) else 0
+        computed = seq.num_computed if self.runs(seq) else 0
         if self.remaining == "prompt":
-            return (job.num_tokens - computed,)
-        return (job.prompt_tokens + self.output_tokens(job) - computed,)
+            return (seq.num_tokens - computed,)
+        return (seq.prompt_tokens + self.output_tokens(seq) - computed,)
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Less remains of the taker; the difference only grows while the victim runs."""
         return self.remaining == "total" and self.rank(taker, now) < self.rank(victim, now)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        super().finished(job)
-        self.forget(job)
+        super().finished(seq)
+        self.forget(seq)

@@ -18,7 +18,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
@@ -45,21 +45,21 @@ class StaticPriorityScheduler(OrderedScheduler):
         """What this policy follows."""
         return "static priority with a reserve (textbook)"
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """By class."""
-        return (job.priority,)
+        return (seq.priority,)
 
-    def has_seat(self, job: JobView, step: Step) -> bool:
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:
         """Best-effort leaves the reserve, whoever sits in it."""
         kept = int(self.reserved_seats * self.max_num_seqs)
-        crowded = job.service_class is BE and step.running[1] >= self.max_num_seqs - kept
-        return not crowded and super().has_seat(job, step)
+        crowded = seq.service_class is BE and step.running[1] >= self.max_num_seqs - kept
+        return not crowded and super().has_seat(seq, step)
 
-    def spare_blocks(self, job: JobView, step: Step) -> int:
+    def spare_blocks(self, seq: SequenceView, step: Step) -> int:
         """Best-effort leaves the reserve free."""
-        share = self.reserved_blocks if job.service_class is BE else 0.0
+        share = self.reserved_blocks if seq.service_class is BE else 0.0
         return int(share * step.view.kv.num_gpu_blocks)
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
-        """Best-effort jobs give way to real-time ones."""
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+        """Best-effort requests give way to real-time ones."""
         return self.preempts_be and victim.service_class is BE and taker.service_class is not BE

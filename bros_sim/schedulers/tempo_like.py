@@ -33,7 +33,7 @@ from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.lengths_seen import LengthsSeen
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.queues import Rank
@@ -53,7 +53,7 @@ class TempoLikeScheduler(OrderedScheduler):
     _gain: ServiceGain = field(init=False)
     _lengths: LengthsSeen = field(init=False)
     _densities: dict[int, float] = field(init=False, default_factory=dict)
-    _unjudged: list[JobView] = field(init=False, default_factory=list)
+    _unjudged: list[SequenceView] = field(init=False, default_factory=list)
     """Who came to wait since the last plan."""
     _iterations: int = field(init=False, default=0)
     _pace_s: float = field(init=False, default=1.0)
@@ -69,11 +69,11 @@ class TempoLikeScheduler(OrderedScheduler):
         """What this policy follows."""
         return "the idea of Tempo / JITServe (arXiv 2504.20068), gaps in its docstring"
 
-    def rank(self, job: JobView, now: float) -> Rank:
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """Who has an SLO, by density; then best effort, by density."""
-        return (float(_best_effort(job)), -self._density(job, now))
+        return (float(_best_effort(seq)), -self._density(seq, now))
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Whether a period of the taker gains more than the victim's recompute displaces."""
         if not self.rank(taker, now) < self.rank(victim, now):
             return False
@@ -86,31 +86,31 @@ class TempoLikeScheduler(OrderedScheduler):
         """Densities order those who wait; while nobody does, nothing depends on them."""
         return 1 if self._waiting else UNTIL_EVENT
 
-    def submit(self, job: JobView) -> None:
+    def submit(self, seq: SequenceView) -> None:
         """It waits; its density is for `begin` to say."""
-        self._densities[job.id] = 0.0
-        self._unjudged.append(job)
-        super().submit(job)
+        self._densities[seq.id] = 0.0
+        self._unjudged.append(seq)
+        super().submit(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        self._lengths.add(job.stream, job.num_output)
-        self._densities.pop(job.id, None)
-        super().finished(job)
+        self._lengths.add(seq.stream, seq.num_output)
+        self._densities.pop(seq.id, None)
+        super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
         """The pace of the batch; densities anew when a period is over, else of who came to wait."""
         self._estimate = view.estimate
-        jobs, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
-        self._pace_s = self._estimate.step_s(StepShape((), max(jobs, 1), max(kv_tokens, 1)))
+        seqs, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
+        self._pace_s = self._estimate.step_s(StepShape((), max(seqs, 1), max(kv_tokens, 1)))
         periods = self._iterations // self.period
         self._iterations += len(view.last_durations_s)
         if not self._running:
             self._iterations = 0
         if self._iterations // self.period != periods:
             self._densities.clear()
-        for job in self._unjudged:
-            self._densities.pop(job.id, None)
+        for seq in self._unjudged:
+            self._densities.pop(seq.id, None)
         if self._unjudged or not self._densities:
             self.rerank(view.now)
         self._unjudged.clear()
@@ -119,21 +119,21 @@ class TempoLikeScheduler(OrderedScheduler):
         """Who lost its KV takes longer now."""
         self._unjudged += plan.evicted
 
-    def _density(self, job: JobView, now: float) -> float:
+    def _density(self, seq: SequenceView, now: float) -> float:
         """As judged at the first time that it was asked for in this period."""
-        if job.id not in self._densities:
-            self._densities[job.id] = self._gain.density(job, self._outlook(job, now))
-        return self._densities[job.id]
+        if seq.id not in self._densities:
+            self._densities[seq.id] = self._gain.density(seq, self._outlook(seq, now))
+        return self._densities[seq.id]
 
-    def _outlook(self, job: JobView, now: float) -> Outlook:
-        bound = self._lengths.bound(job.stream, job.num_output, job.max_tokens)
-        output = max(bound, job.num_output + 1)
-        lacking = job.num_tokens - job.num_computed
+    def _outlook(self, seq: SequenceView, now: float) -> Outlook:
+        bound = self._lengths.bound(seq.stream, seq.num_output, seq.max_tokens)
+        output = max(bound, seq.num_output + 1)
+        lacking = seq.num_tokens - seq.num_computed
         if lacking == 1:
-            return Outlook(now, output, 0.0, (output - job.num_output) * self._pace_s)
-        prompt_s = self._prompt_s(lacking, job.num_computed)
+            return Outlook(now, output, 0.0, (output - seq.num_output) * self._pace_s)
+        prompt_s = self._prompt_s(lacking, seq.num_computed)
         return Outlook(
-            now, output, prompt_s, prompt_s + (output - job.num_output - 1) * self._pace_s
+            now, output, prompt_s, prompt_s + (output - seq.num_output - 1) * self._pace_s
         )
 
     def _prompt_s(self, tokens: int, context: int) -> float:
@@ -141,5 +141,5 @@ class TempoLikeScheduler(OrderedScheduler):
         return self._estimate.step_s(StepShape(((tokens, context),), 0, 0))
 
 
-def _best_effort(job: JobView) -> bool:
-    return job.slo == Slo()
+def _best_effort(seq: SequenceView) -> bool:
+    return seq.slo == Slo()

@@ -38,7 +38,7 @@ from annotated_types import Ge, Le
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.reasons import EVERY_SECOND, PROMPTS_FIRST, TOO_FEW, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.tgi_queue import UNLIMITED, NextBatch, TgiQueue
 
 Count = Annotated[int, Ge(1)]
@@ -79,8 +79,8 @@ class TgiScheduler:
         int, Ge(0), Doc("forwards after which the ratio no longer counts; not if chunking")
     ] = 20
     _queue: TgiQueue = field(init=False)
-    _batch: dict[int, JobView] = field(init=False, default_factory=dict)
-    _cut: dict[int, JobView] = field(init=False, default_factory=dict)
+    _batch: dict[int, SequenceView] = field(init=False, default_factory=dict)
+    _cut: dict[int, SequenceView] = field(init=False, default_factory=dict)
     """Members of the batch whose prompts are not done."""
     _last_size: int = field(init=False, default=0)
     """Members of the batch in the last forward, finished ones included."""
@@ -116,29 +116,29 @@ class TgiScheduler:
             )
         return None
 
-    def submit(self, job: JobView) -> bool:
+    def submit(self, seq: SequenceView) -> bool:
         """See `Scheduler.submit`: the router's validation and its limit on requests."""
         longest, total = self.max_input_tokens, self.max_total_tokens
         if len(self._queue) + len(self._batch) >= self.max_concurrent_requests:
             return False
-        if longest is not None and job.prompt_tokens > longest:
+        if longest is not None and seq.prompt_tokens > longest:
             return False
-        if total is not None and job.prompt_tokens + job.max_tokens > total:
+        if total is not None and seq.prompt_tokens + seq.max_tokens > total:
             return False
-        self._queue.append(job)
+        self._queue.append(seq)
         return True
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        del self._batch[job.id]
-        self._cut.pop(job.id, None)
+        del self._batch[seq.id]
+        self._cut.pop(seq.id, None)
 
-    def running_jobs(self) -> Iterable[JobView]:
-        """Jobs in the batch, in order of admission."""
+    def running_seqs(self) -> Iterable[SequenceView]:
+        """Requests in the batch, in order of admission."""
         return self._batch.values()
 
-    def waiting_jobs(self) -> Iterable[JobView]:
-        """Waiting jobs in order of arrival."""
+    def waiting_seqs(self) -> Iterable[SequenceView]:
+        """Waiting requests in order of arrival."""
         return iter(self._queue)
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -155,7 +155,7 @@ class TgiScheduler:
         chunks += batch.taken
         return Plan(
             tuple(chunks),
-            tuple((job, 0) for job, _ in batch.taken),
+            tuple((seq, 0) for seq, _ in batch.taken),
             repeat=1 if chunks else self._repeat(batch.barred),
             stalls=stalls,
             notes=notes,
@@ -185,10 +185,10 @@ class TgiScheduler:
         self._owes_decode = beside and bool(batch.taken)
         if batch.taken:
             self._waiting_tokens = 0
-        for job, tokens in batch.taken:
-            self._batch[job.id] = job
-            if tokens < job.prompt_tokens:
-                self._cut[job.id] = job
+        for seq, tokens in batch.taken:
+            self._batch[seq.id] = seq
+            if tokens < seq.prompt_tokens:
+                self._cut[seq.id] = seq
         self._last_size = len(self._batch)
 
     def _repeat(self, barred: Note | None) -> int:
@@ -201,18 +201,18 @@ class TgiScheduler:
 
     # -- the server -----------------------------------------------------------------------------
 
-    def _next_chunks(self) -> list[tuple[JobView, int]]:
+    def _next_chunks(self) -> list[tuple[SequenceView, int]]:
         """What each cut prompt computes next, the newest served first; in order of the batch."""
         budget = self.max_batch_prefill_tokens - (self._last_size - 1)
-        chunks: list[tuple[JobView, int]] = []
-        for job in reversed(self._cut.copy().values()):
-            remaining = job.prompt_tokens - job.num_computed
+        chunks: list[tuple[SequenceView, int]] = []
+        for seq in reversed(self._cut.copy().values()):
+            remaining = seq.prompt_tokens - seq.num_computed
             if not remaining:
-                del self._cut[job.id]
+                del self._cut[seq.id]
                 continue
             tokens = max(min(remaining, budget), 1)
             budget -= tokens
-            chunks.append((job, tokens))
+            chunks.append((seq, tokens))
         return chunks[::-1]
 
     def _notes(self, batch: NextBatch, *, stalls: bool) -> tuple[Note, ...]:
@@ -221,4 +221,4 @@ class TgiScheduler:
         if not stalls:
             return head
         first = batch.taken[0][0]
-        return (*head, *(Note(job, PROMPTS_FIRST, first) for job in self._batch.values()))
+        return (*head, *(Note(seq, PROMPTS_FIRST, first) for seq in self._batch.values()))

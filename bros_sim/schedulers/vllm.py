@@ -6,7 +6,8 @@ to waiting ones. Compared with decision logs of the real scheduler by ``bros-sim
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -16,7 +17,7 @@ from annotated_types import Ge, Lt
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import AFTER_PREEMPTION, BUDGET, MEMORY, SEATS, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import VllmRelease
 from bros_sim.kv.pool import Block
 from bros_sim.schedulers.queues import FcfsQueue, PriorityQueue, WaitingQueue
@@ -30,26 +31,33 @@ class _Step:
     budget: int
     threshold: int
     seats: int
-    chunks: list[tuple[JobView, int]] = field(default_factory=list)
-    admitted: list[tuple[JobView, int]] = field(default_factory=list)
-    evicted: list[JobView] = field(default_factory=list)
-    paused: list[JobView] = field(default_factory=list)
+    chunks: list[tuple[SequenceView, int]] = field(default_factory=list)
+    admitted: list[tuple[SequenceView, int]] = field(default_factory=list)
+    evicted: list[SequenceView] = field(default_factory=list)
+    paused: list[SequenceView] = field(default_factory=list)
     explain: bool = False
     notes: list[Note] = field(default_factory=list)
 
     def note(
-        self, job: JobView, reason: str, value: float, limit: float, other: JobView | None = None
+        self,
+        seq: SequenceView,
+        reason: str,
+        value: float,
+        limit: float,
+        other: SequenceView | None = None,
     ) -> None:
-        """Say why a job does not run, if anybody asks."""
+        """Say why a request does not run, if anybody asks."""
         if self.explain:
-            self.notes.append(Note(job, reason, other, value, limit))
+            self.notes.append(Note(seq, reason, other, value, limit))
 
-    def note_memory(self, job: JobView, tokens: int, hit: Sequence[object], spare: int) -> None:
-        """The waiting job's ``tokens`` need more free blocks than there are, cached ones or not."""
+    def note_memory(
+        self, seq: SequenceView, tokens: int, hit: abc.Sequence[object], spare: int
+    ) -> None:
+        """Its ``tokens`` need more free blocks than there are, cached ones or not."""
         if self.explain:
             shared = sum(isinstance(block, Block) and block.refs > 0 for block in hit)
             blocks = -(-tokens // self.kv.block_size) - shared + spare
-            self.note(job, MEMORY, blocks, self.kv.free_blocks)
+            self.note(seq, MEMORY, blocks, self.kv.free_blocks)
 
 
 @dataclass
@@ -80,8 +88,8 @@ class VllmScheduler:
     ] = 0.0
     version: Annotated[VllmRelease, Doc("vLLM release whose rules are mirrored")] = "0.33.0"
     _waiting: WaitingQueue = field(init=False)
-    _running: dict[int, JobView] = field(init=False, default_factory=dict)
-    _catching_up: dict[int, JobView] = field(init=False, default_factory=dict)
+    _running: dict[int, SequenceView] = field(init=False, default_factory=dict)
+    _catching_up: dict[int, SequenceView] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._waiting = PriorityQueue() if self.policy == "priority" else FcfsQueue()
@@ -113,20 +121,20 @@ class VllmScheduler:
             )
         return None
 
-    def submit(self, job: JobView) -> None:
+    def submit(self, seq: SequenceView) -> None:
         """See `Scheduler.submit`."""
-        self._waiting.push(job)
+        self._waiting.push(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        del self._running[job.id]
+        del self._running[seq.id]
 
-    def running_jobs(self) -> Iterable[JobView]:
-        """Running jobs in order of admission."""
+    def running_seqs(self) -> Iterable[SequenceView]:
+        """Running requests in order of admission."""
         return self._running.values()
 
-    def waiting_jobs(self) -> Iterable[JobView]:
-        """Waiting jobs in order of service."""
+    def waiting_seqs(self) -> Iterable[SequenceView]:
+        """Waiting requests in order of service."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -162,22 +170,22 @@ class VllmScheduler:
 
         Only a prompt at the end of the list may be cut by the budget. False changes nothing.
         """
-        wanted = [(job, self._wanted(step, job)) for job in self._catching_up.values()]
+        wanted = [(seq, self._wanted(step, seq)) for seq in self._catching_up.values()]
         left = step.budget - decodes - sum(tokens for _, tokens in wanted)
         if left < 0:
-            job, tokens = wanted[-1] if wanted else (None, 0)
-            if len(wanted) != 1 or tokens + left <= 0 or job is not self._last_running():
+            seq, tokens = wanted[-1] if wanted else (None, 0)
+            if len(wanted) != 1 or tokens + left <= 0 or seq is not self._last_running():
                 return False
             wanted, left = [(wanted[0][0], tokens + left)], 0
         mark = step.kv.mark()
         fits = step.kv.extend_decodes() and all(
-            step.kv.extend(job, job.num_computed + tokens) for job, tokens in wanted
+            step.kv.extend(seq, seq.num_computed + tokens) for seq, tokens in wanted
         )
         if not fits:
             step.kv.rollback(mark)
             return False
-        for job, tokens in wanted:
-            self._add_chunk(step, job, tokens, job.num_tokens - job.num_computed)
+        for seq, tokens in wanted:
+            self._add_chunk(step, seq, tokens, seq.num_tokens - seq.num_computed)
         step.budget = left
         return True
 
@@ -185,81 +193,81 @@ class VllmScheduler:
         """vLLM's loop over running requests, one by one, with preemption."""
         order, granted, i = list(self._running.values()), dict[int, int](), 0
         while i < len(order) and step.budget > 0:
-            job = order[i]
-            tokens = min(self._wanted(step, job), step.budget)
-            while not (fits := step.kv.extend(job, job.num_computed + tokens)):
+            seq = order[i]
+            tokens = min(self._wanted(step, seq), step.budget)
+            while not (fits := step.kv.extend(seq, seq.num_computed + tokens)):
                 at = self._victim(order)
                 victim = order.pop(at)
                 i -= at < i
                 step.budget += granted.pop(victim.id, 0)
-                self._preempt(step, victim, job)
-                if victim is job:
+                self._preempt(step, victim, seq)
+                if victim is seq:
                     break
             if fits:
-                granted[job.id] = tokens
+                granted[seq.id] = tokens
                 step.budget -= tokens
                 i += 1
             elif not self._continues_after_self_preemption:
                 break
-        for job in order:
-            if not job.decoding and job.id in granted:
-                remaining = job.num_tokens - job.num_computed
-                self._add_chunk(step, job, granted[job.id], remaining)
-            elif job.decoding and job.id not in granted:
-                step.paused.append(job)
-                self._catching_up[job.id] = job
-            if job.id not in granted:
-                self._note_left_out(step, job)
+        for seq in order:
+            if not seq.decoding and seq.id in granted:
+                remaining = seq.num_tokens - seq.num_computed
+                self._add_chunk(step, seq, granted[seq.id], remaining)
+            elif seq.decoding and seq.id not in granted:
+                step.paused.append(seq)
+                self._catching_up[seq.id] = seq
+            if seq.id not in granted:
+                self._note_left_out(step, seq)
 
-    def _victim(self, order: list[JobView]) -> int:
+    def _victim(self, order: list[SequenceView]) -> int:
         """Position of the request to preempt: the last, or the least urgent and latest."""
         if self.policy == "fcfs":
             return len(order) - 1
         return max(range(len(order)), key=lambda i: (order[i].priority, order[i].id))
 
-    def _note_left_out(self, step: _Step, job: JobView) -> None:
-        """A running job gets nothing: the budget is used up, or the loop ended before."""
+    def _note_left_out(self, step: _Step, seq: SequenceView) -> None:
+        """A running request gets nothing: the budget is used up, or the loop ended before."""
         if step.budget > 0:
-            step.note(job, AFTER_PREEMPTION, math.nan, math.nan, step.evicted[-1])
+            step.note(seq, AFTER_PREEMPTION, math.nan, math.nan, step.evicted[-1])
         else:
-            step.note(job, BUDGET, self._wanted(step, job), 0)
+            step.note(seq, BUDGET, self._wanted(step, seq), 0)
 
-    def _preempt(self, step: _Step, job: JobView, other: JobView) -> None:
-        """Take the job's memory for ``other``, which may be itself."""
-        step.note(job, MEMORY, math.nan, math.nan, other)
-        del self._running[job.id]
-        self._catching_up.pop(job.id, None)
-        step.kv.release(job, resumable=True)
-        step.evicted.append(job)
-        self._waiting.push_back([job])
+    def _preempt(self, step: _Step, seq: SequenceView, other: SequenceView) -> None:
+        """Take the request's memory for ``other``, which may be itself."""
+        step.note(seq, MEMORY, math.nan, math.nan, other)
+        del self._running[seq.id]
+        self._catching_up.pop(seq.id, None)
+        step.kv.release(seq, resumable=True)
+        step.evicted.append(seq)
+        self._waiting.push_back([seq])
 
     # -- waiting requests -----------------------------------------------------------------------
 
     def _schedule_waiting(self, step: _Step) -> None:
         """vLLM's admission loop: the head or nobody."""
-        skipped: list[JobView] = []
+        skipped: list[SequenceView] = []
         while self._waiting and step.budget > 0 and len(self._running) < step.seats:
-            job = self._waiting.peek()
-            hit = step.kv.lookup(job)
+            seq = self._waiting.peek()
+            hit = step.kv.lookup(seq)
             cached = len(hit) * step.kv.block_size
-            remaining = job.num_tokens - cached
+            remaining = seq.num_tokens - cached
             tokens = min(remaining, step.threshold or remaining)
             if tokens > step.budget and not self.enable_chunked_prefill:
-                step.note(job, BUDGET, tokens, step.budget)
+                step.note(seq, BUDGET, tokens, step.budget)
                 if not self._skips_overflow:
                     break
                 skipped.append(self._waiting.pop())
                 continue
             tokens = min(tokens, step.budget)
-            must_fit = job.num_tokens if self.scheduler_reserve_full_isl else 0
+            must_fit = seq.num_tokens if self.scheduler_reserve_full_isl else 0
             spare = int(self.watermark * step.kv.num_gpu_blocks) if self._running else 0
-            if not step.kv.admit(job, cached + tokens, hit, must_fit=must_fit, spare=spare):
-                step.note_memory(job, max(must_fit, cached + tokens), hit, spare)
+            if not step.kv.admit(seq, cached + tokens, hit, must_fit=must_fit, spare=spare):
+                step.note_memory(seq, max(must_fit, cached + tokens), hit, spare)
                 break
-            self._running[job.id] = self._waiting.pop()
-            step.admitted.append((job, cached))
+            self._running[seq.id] = self._waiting.pop()
+            step.admitted.append((seq, cached))
             step.budget -= tokens
-            self._add_chunk(step, job, tokens, remaining)
+            self._add_chunk(step, seq, tokens, remaining)
         else:
             self._note_head(step)
         self._waiting.push_back(skipped)
@@ -276,15 +284,15 @@ class VllmScheduler:
 
     # -- details --------------------------------------------------------------------------------
 
-    def _add_chunk(self, step: _Step, job: JobView, tokens: int, remaining: int) -> None:
-        step.chunks.append((job, tokens))
+    def _add_chunk(self, step: _Step, seq: SequenceView, tokens: int, remaining: int) -> None:
+        step.chunks.append((seq, tokens))
         if tokens < remaining:
-            self._catching_up[job.id] = job
+            self._catching_up[seq.id] = seq
         else:
-            self._catching_up.pop(job.id, None)
+            self._catching_up.pop(seq.id, None)
 
-    def _wanted(self, step: _Step, job: JobView) -> int:
-        remaining = job.num_tokens - job.num_computed
+    def _wanted(self, step: _Step, seq: SequenceView) -> int:
+        remaining = seq.num_tokens - seq.num_computed
         return min(remaining, step.threshold or remaining)
 
     def _threshold(self) -> int:
@@ -292,7 +300,7 @@ class VllmScheduler:
         lone = len(self._running) + len(self._waiting) <= 1
         return 0 if lone and self.version == "0.33.0" else self.long_prefill_token_threshold
 
-    def _last_running(self) -> JobView | None:
+    def _last_running(self) -> SequenceView | None:
         return next(reversed(self._running.values()), None)
 
     @property

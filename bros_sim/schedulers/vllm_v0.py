@@ -38,7 +38,7 @@ from bros_sim.engine.reasons import (
     Note,
 )
 from bros_sim.engine.scheduler import Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.queues import FcfsQueue
 
 
@@ -56,8 +56,8 @@ class VllmV0Scheduler:
         Doc("drop the victim's KV, or move it to the CPU while the KV manager has room there"),
     ] = "recompute"
     _waiting: FcfsQueue = field(init=False, default_factory=FcfsQueue)
-    _running: dict[int, JobView] = field(init=False, default_factory=dict)
-    _swapped: dict[int, JobView] = field(init=False, default_factory=dict)
+    _running: dict[int, SequenceView] = field(init=False, default_factory=dict)
+    _swapped: dict[int, SequenceView] = field(init=False, default_factory=dict)
     _notes: list[Note] = field(init=False, default_factory=list)
 
     @property
@@ -82,20 +82,20 @@ class VllmV0Scheduler:
             )
         return None
 
-    def submit(self, job: JobView) -> None:
+    def submit(self, seq: SequenceView) -> None:
         """See `Scheduler.submit`."""
-        self._waiting.push(job)
+        self._waiting.push(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        del self._running[job.id]
+        del self._running[seq.id]
 
-    def running_jobs(self) -> Iterable[JobView]:
-        """Jobs in the batch, then those swapped out."""
+    def running_seqs(self) -> Iterable[SequenceView]:
+        """Requests in the batch, then those swapped out."""
         return chain(self._running.values(), self._swapped.values())
 
-    def waiting_jobs(self) -> Iterable[JobView]:
-        """Waiting jobs in order of service."""
+    def waiting_seqs(self) -> Iterable[SequenceView]:
+        """Waiting requests in order of service."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -103,11 +103,11 @@ class VllmV0Scheduler:
         self._notes = []
         admitted = [] if self._swapped else self._admit(view)
         if admitted:
-            chunks = tuple((job, job.num_tokens) for job in admitted)
+            chunks = tuple((seq, seq.num_tokens) for seq in admitted)
             if view.explain:
                 self._note_stalled(admitted)
             return Plan(
-                chunks, tuple((job, 0) for job in admitted), stalls=True, notes=tuple(self._notes)
+                chunks, tuple((seq, 0) for seq in admitted), stalls=True, notes=tuple(self._notes)
             )
         evicted, swapped = self._make_room(view.kv)
         back = [] if evicted or swapped else self._swap_in(view.kv)
@@ -115,7 +115,7 @@ class VllmV0Scheduler:
             self._note_preempted(view.kv, [*evicted, *swapped])
         same = not (evicted or swapped or back)
         return Plan(
-            tuple((job, 1) for job in back),
+            tuple((seq, 1) for seq in back),
             evicted=tuple(evicted),
             paused=tuple(swapped),
             repeat=self._repeat(view) if same else 1,
@@ -124,18 +124,18 @@ class VllmV0Scheduler:
 
     # -- prompts --------------------------------------------------------------------------------
 
-    def _admit(self, view: ReplicaView) -> list[JobView]:
+    def _admit(self, view: ReplicaView) -> list[SequenceView]:
         """The head of the queue or nobody."""
-        admitted: list[JobView] = []
+        admitted: list[SequenceView] = []
         kv, budget = view.kv, self.max_num_batched_tokens
         while self._waiting and len(self._running) < self.max_num_seqs:
-            job = self._waiting.peek()
-            tokens = job.num_tokens
+            seq = self._waiting.peek()
+            tokens = seq.num_tokens
             spare = self._spare(kv)
-            if tokens > budget or not kv.admit(job, tokens, (), must_fit=tokens, spare=spare):
+            if tokens > budget or not kv.admit(seq, tokens, (), must_fit=tokens, spare=spare):
                 break
-            self._running[job.id] = self._waiting.pop()
-            admitted.append(job)
+            self._running[seq.id] = self._waiting.pop()
+            admitted.append(seq)
             budget -= tokens
         if view.explain and self._waiting:
             self._notes.append(self._why_not(self._waiting.peek(), kv, budget))
@@ -147,23 +147,23 @@ class VllmV0Scheduler:
 
     # -- decodes --------------------------------------------------------------------------------
 
-    def _make_room(self, kv: KVManager) -> tuple[list[JobView], list[JobView]]:
+    def _make_room(self, kv: KVManager) -> tuple[list[SequenceView], list[SequenceView]]:
         """Preempt the latest arrivals until all others can decode: recomputed, swapped out.
 
         vLLM goes through the requests one by one and preempts when one lacks a block; who is left
         in the end is the same.
         """
-        evicted: list[JobView] = []
-        swapped: list[JobView] = []
+        evicted: list[SequenceView] = []
+        swapped: list[SequenceView] = []
         while self._running and not self._extend(kv):
-            job = self._running.pop(max(self._running))
-            if self.preemption_mode == "swap" and kv.swap_out(job):
-                self._swapped[job.id] = job
-                swapped.append(job)
+            seq = self._running.pop(max(self._running))
+            if self.preemption_mode == "swap" and kv.swap_out(seq):
+                self._swapped[seq.id] = seq
+                swapped.append(seq)
             else:
-                kv.release(job, resumable=True)
-                self._waiting.push_back([job])
-                evicted.append(job)
+                kv.release(seq, resumable=True)
+                self._waiting.push_back([seq])
+                evicted.append(seq)
         return evicted, swapped
 
     def _extend(self, kv: KVManager) -> bool:
@@ -179,24 +179,24 @@ class VllmV0Scheduler:
             kv.rollback(mark)
         return took_a_block
 
-    def _swap_in(self, kv: KVManager) -> list[JobView]:
+    def _swap_in(self, kv: KVManager) -> list[SequenceView]:
         """Bring back the earliest arrivals; each decodes a token at once.
 
         There are seats for them: nobody took theirs meanwhile.
         """
-        back: list[JobView] = []
-        for job_id in sorted(self._swapped):
-            job = self._swapped[job_id]
-            left = kv.free_blocks - kv.blocks_to_restore(job) - 1
-            if left < self._spare(kv) or not kv.extend(job, job.num_tokens):
+        back: list[SequenceView] = []
+        for seq_id in sorted(self._swapped):
+            seq = self._swapped[seq_id]
+            left = kv.free_blocks - kv.blocks_to_restore(seq) - 1
+            if left < self._spare(kv) or not kv.extend(seq, seq.num_tokens):
                 break
-            self._running[job_id] = self._swapped.pop(job_id)
-            back.append(job)
+            self._running[seq_id] = self._swapped.pop(seq_id)
+            back.append(seq)
         return back
 
     # -- why not --------------------------------------------------------------------------------
 
-    def _why_not(self, head: JobView, kv: KVManager, budget: int) -> Note:
+    def _why_not(self, head: SequenceView, kv: KVManager, budget: int) -> Note:
         """What stopped the admission at the head of the queue."""
         if len(self._running) >= self.max_num_seqs:
             return Note(head, SEATS, None, len(self._running), self.max_num_seqs)
@@ -205,16 +205,16 @@ class VllmV0Scheduler:
         blocks = -(-head.num_tokens // kv.block_size) + self._spare(kv)
         return Note(head, MEMORY, None, blocks, kv.free_blocks)
 
-    def _note_stalled(self, admitted: list[JobView]) -> None:
+    def _note_stalled(self, admitted: list[SequenceView]) -> None:
         """Who was running stands still."""
-        new = {job.id for job in admitted}
-        still = (job for job in self._running.values() if job.id not in new)
-        self._notes += (Note(job, PROMPTS_FIRST, admitted[0]) for job in still)
+        new = {seq.id for seq in admitted}
+        still = (seq for seq in self._running.values() if seq.id not in new)
+        self._notes += (Note(seq, PROMPTS_FIRST, admitted[0]) for seq in still)
 
-    def _note_preempted(self, kv: KVManager, preempted: list[JobView]) -> None:
+    def _note_preempted(self, kv: KVManager, preempted: list[SequenceView]) -> None:
         """The latest arrivals made room for the others; what keeps the swapped and the waiting."""
-        self._notes += (Note(job, MEMORY) for job in preempted)
-        gone = {job.id for job in preempted}
+        self._notes += (Note(seq, MEMORY) for seq in preempted)
+        gone = {seq.id for seq in preempted}
         first = self._swapped[min(self._swapped)] if self._swapped else None
         if first is None or first.id in gone:
             return

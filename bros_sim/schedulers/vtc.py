@@ -29,7 +29,7 @@ from annotated_doc import Doc
 from annotated_types import Ge
 
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.fair_queue import FairQueue
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.queues import Rank
@@ -45,10 +45,10 @@ class VtcScheduler(OrderedScheduler):
     finishes_prompts: ClassVar[bool] = True
     _waiting: FairQueue = field(init=False)
     _decoding: Counter[str] = field(init=False, default_factory=Counter)
-    """Jobs of each client that get a token in every iteration of the last plan."""
+    """Requests of each client that get a token in every iteration of the last plan."""
     _iteration: int = field(init=False, default=0)
     _ahead: dict[int, int] = field(init=False, default_factory=dict)
-    """Of each of those jobs, the output tokens that are paid, less the iteration number."""
+    """Of each of those requests, the output tokens that are paid, less the iteration number."""
 
     def __post_init__(self) -> None:
         self._waiting = FairQueue(self._client, self.input_weight, self.output_weight)
@@ -58,7 +58,7 @@ class VtcScheduler(OrderedScheduler):
         """What this policy follows."""
         return f"VTC (arXiv 2401.00588v2), clients by {self.clients}; simplified: chunked prefill"
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """Of those who run, the latest arrival gives way; who waits is in the `FairQueue`."""
         return (0.0,)
 
@@ -66,34 +66,34 @@ class VtcScheduler(OrderedScheduler):
         """With several clients in line, every token may change who is next."""
         return 1 if self._waiting.clients_waiting > 1 else UNTIL_EVENT
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        self._drop(job)
-        self._waiting.forget(job)
-        super().finished(job)
+        self._drop(seq)
+        self._waiting.forget(seq)
+        super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
         """Charge the iterations since the last plan, then look at arrivals."""
         iterations = len(view.last_durations_s)
         self._iteration += iterations
-        self._waiting.charge({name: jobs * iterations for name, jobs in self._decoding.items()})
+        self._waiting.charge({name: seqs * iterations for name, seqs in self._decoding.items()})
         self._waiting.take_in()
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
         """Who gets a token in the planned iteration."""
-        for job in plan.evicted:
-            self._drop(job)
-        for job, _ in plan.chunks:
-            if job.id not in self._outside:
-                self._ahead[job.id] = job.num_output - self._iteration
-                self._decoding[self._client(job)] += 1
+        for seq in plan.evicted:
+            self._drop(seq)
+        for seq, _ in plan.chunks:
+            if seq.id not in self._outside:
+                self._ahead[seq.id] = seq.num_output - self._iteration
+                self._decoding[self._client(seq)] += 1
 
-    def _client(self, job: JobView) -> str:
-        return job.stream if self.clients == "stream" else job.service_class
+    def _client(self, seq: SequenceView) -> str:
+        return seq.stream if self.clients == "stream" else seq.service_class
 
-    def _drop(self, job: JobView) -> None:
+    def _drop(self, seq: SequenceView) -> None:
         """It gets no more tokens; what it got since the last plan is paid now."""
-        if (ahead := self._ahead.pop(job.id, None)) is not None:
-            client = self._client(job)
+        if (ahead := self._ahead.pop(seq.id, None)) is not None:
+            client = self._client(seq)
             self._decoding[client] -= 1
-            self._waiting.charge({client: job.num_output - (ahead + self._iteration)})
+            self._waiting.charge({client: seq.num_output - (ahead + self._iteration)})

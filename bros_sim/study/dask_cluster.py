@@ -16,8 +16,8 @@ from typing import TypeVar
 from distributed import CancelledError, Client, KilledWorker, as_completed
 from distributed.comm import CommClosedError
 
-from bros_sim import __version__
 from bros_sim.core.errors import InputError, RunStopped
+from bros_sim.core.version import VERSION
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -105,7 +105,7 @@ def _run(
 
 def _sees(path: str) -> tuple[str, bool]:
     """Runs on a worker: its bros_sim, and whether the file is there."""
-    return __version__, Path(path).exists()
+    return VERSION, Path(path).exists()
 
 
 def _lack(worker: str, answer: object, folder: Path) -> str | None:
@@ -113,8 +113,8 @@ def _lack(worker: str, answer: object, folder: Path) -> str | None:
     if not isinstance(answer, tuple):
         return f"--dask: worker {worker}: {_one_line(answer)}"
     version, there = answer
-    if version != __version__:
-        return f"--dask: worker {worker}: has bros-sim {version}, not {__version__}"
+    if version != VERSION:
+        return f"--dask: worker {worker}: has bros-sim {version}, not {VERSION}"
     return None if there else f"--dask: worker {worker}: does not see the folder {folder}"
 
 

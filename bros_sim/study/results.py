@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from bros_sim.study.labels import short_names
+from bros_sim.core.labels import short_names
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"

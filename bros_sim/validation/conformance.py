@@ -17,7 +17,7 @@ from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
-from bros_sim.engine.sequence import Job, JobView
+from bros_sim.engine.sequence import Sequence, SequenceView
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.vllm import VllmScheduler
@@ -107,33 +107,33 @@ class _Replay:
             estimate=Estimate(ONE_SECOND),
             longest_stretch=1,
         )
-        self._arrivals = iter(_jobs(log["requests"]))
-        self._next: tuple[int, Job] | None = next(self._arrivals, None)
-        self._jobs: dict[int, Job] = {}
+        self._arrivals = iter(_seqs(log["requests"]))
+        self._next: tuple[int, Sequence] | None = next(self._arrivals, None)
+        self._seqs: dict[int, Sequence] = {}
         self._seen: dict[str, dict[str, int]] = {}
 
     def step(self, number: int) -> dict[str, Any]:
         """The fields of one step as the simulator decides them."""
         while self._next is not None and self._next[0] <= number:
-            job = self._next[1]
-            self._jobs[job.id] = job
-            self._replica.submit(job)
+            seq = self._next[1]
+            self._seqs[seq.id] = seq
+            self._replica.submit(seq)
             self._next = next(self._arrivals, None)
-        before = {job.id: job.num_preemptions for job in self._jobs.values()}
+        before = {seq.id: seq.num_preemptions for seq in self._seqs.values()}
         if self._replica.start_step(float(number)) is None:
             return {"ids": [], "n": []}
         got = self._decisions(before)
-        finished = [job.id for job in self._replica.finish_step()]
-        self._kv.check(self._replica.running_jobs())
+        finished = [seq.id for seq in self._replica.finish_step()]
+        self._kv.check(self._replica.running_seqs())
         return got | {"finished": finished, "free_after": self._kv.free_blocks}
 
     def _decisions(self, preemptions: dict[int, int]) -> dict[str, Any]:
         plan = self._replica.plan
         assert plan is not None
-        chunks = {job.id: tokens for job, tokens in plan.chunks}
-        running = list(self._scheduler.running_jobs())
-        scheduled = [job.id for job in running if job.decoding or job.id in chunks]
-        hits = {job.id: cached for job, cached in plan.admitted}
+        chunks = {seq.id: tokens for seq, tokens in plan.chunks}
+        running = list(self._scheduler.running_seqs())
+        scheduled = [seq.id for seq in running if seq.decoding or seq.id in chunks]
+        hits = {seq.id: cached for seq, cached in plan.admitted}
         new = [i for i in hits if preemptions[i] == 0]
         resumed = [i for i in hits if preemptions[i] > 0]
         return {
@@ -141,23 +141,23 @@ class _Replay:
             "n": [chunks.get(i, 1) for i in scheduled],
             "new": new,
             "resumed": resumed,
-            "preempted": [job.id for job in plan.evicted],
+            "preempted": [seq.id for seq in plan.evicted],
             "hit": [hits[i] for i in new + resumed],
             "free": self._kv.free_blocks,
             **_queue("running", running),
-            **_queue("waiting", list(self._scheduler.waiting_jobs())),
+            **_queue("waiting", list(self._scheduler.waiting_seqs())),
         }
 
     def summary_difference(self, summary: dict[str, dict[str, int]]) -> Difference | None:
         """Compare the outputs and preemptions of every request at the end."""
         for name, expected in summary.items():
-            job = self._jobs[int(name)]
+            seq = self._seqs[int(name)]
             got = {
-                "outputs": job.num_output,
-                "preemptions": job.num_preemptions,
-                "admit": job.first_scheduled_s,
-                "first_token": _step_of(job.first_token_s),
-                "finish": _step_of(job.last_token_s),
+                "outputs": seq.num_output,
+                "preemptions": seq.num_preemptions,
+                "admit": seq.first_scheduled_s,
+                "first_token": _step_of(seq.first_token_s),
+                "finish": _step_of(seq.last_token_s),
             }
             for key, value in got.items():
                 if expected[key] != value:
@@ -191,7 +191,7 @@ def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmScheduler:
     )
 
 
-def _jobs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Job]]:
+def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Sequence]]:
     """The log's requests in order of arrival, each with its arrival step."""
     for r in sorted(requests, key=lambda r: (r["arrival_step"], r["id"])):
         group, shared = r.get("prefix_group", 0), r.get("prefix_len", 0)
@@ -207,10 +207,10 @@ def _jobs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Job]]:
             prefix_hashes=tuple((group << 32) + i for i in range(shared)),
             hash_block_tokens=1,
         )
-        yield r["arrival_step"], Job(r["id"], request, request.arrival_s)
+        yield r["arrival_step"], Sequence(r["id"], request, request.arrival_s)
 
 
-def _queue(name: str, jobs: list[JobView]) -> dict[str, Any]:
-    ids = [job.id for job in jobs]
+def _queue(name: str, seqs: list[SequenceView]) -> dict[str, Any]:
+    ids = [seq.id for seq in seqs]
     crc = zlib.crc32(",".join(map(str, ids)).encode())
     return {name: len(ids), f"{name}_crc": crc, f"{name}_ids": ids}

@@ -29,7 +29,7 @@ def own(own_tables) -> Kernels:
 
 
 def shapes(**columns):
-    names = ["jobs", "kv", "chunks", "chunk", "context"]
+    names = ["seqs", "kv", "chunks", "chunk", "context"]
     return pd.DataFrame(columns).reindex(columns=names, fill_value=0.0).astype(float)
 
 
@@ -44,13 +44,13 @@ def test_an_iteration_is_the_sum_of_its_kernels(own):
     (found,) = own.time_s(shapes(chunks=[1], chunk=[2048]))
     assert 1e6 * found == pytest.approx(expected, rel=0.01)
     decode_us = 5 + 4 * 128 * 8 * 64 * 1024 / 1e6
-    one, more = own.time_s(shapes(jobs=[64, 64], kv=[1024, 2048]))
+    one, more = own.time_s(shapes(seqs=[64, 64], kv=[1024, 2048]))
     assert 1e6 * (more - one) == pytest.approx(32 * (decode_us - 5), rel=0.01)
 
 
 def test_one_kernel_serves_a_mixed_iteration(own):
     mixed, prefill, decode = own.time_s(
-        shapes(jobs=[8, 0, 8], kv=[512, 0, 512], chunks=[1, 1, 0], chunk=[1024, 1024, 0])
+        shapes(seqs=[8, 0, 8], kv=[512, 0, 512], chunks=[1, 1, 0], chunk=[1024, 1024, 0])
     )
     dense = own.dense.layers_ms(np.array([1032.0, 1024.0, 8.0]))
     dense = dense + own.dense.head_ms(np.array([9.0, 1.0, 8.0]))

@@ -46,8 +46,8 @@ FAULTS = [
     ({"prefill_chunks": "0"}, ":2: prefill_chunks: a chunk has tokens"),
     ({"prefill_attention_pairs": "9e9"}, ":2: prefill_attention_pairs: is not the sum"),
     ({"prefill_attention_pairs": "1"}, ":2: prefill_attention_pairs: is not the sum"),
-    ({"decode_kv_tokens": "3"}, ":2: decode_kv_tokens: fewer KV tokens than jobs"),
-    ({"decode_jobs": "0"}, ":2: decode_kv_tokens: KV tokens of no job"),
+    ({"decode_kv_tokens": "3"}, ":2: decode_kv_tokens: fewer KV tokens than requests"),
+    ({"decode_jobs": "0"}, ":2: decode_kv_tokens: KV tokens of no request"),
 ]
 
 
@@ -92,7 +92,7 @@ def test_sums_of_chunks_are_all_that_the_forms_need(kind):
     """The design over rows gives what ``step_s`` gives, also for several unequal chunks."""
     model = MODELS[kind]
     shapes = sample_shapes(RANGE, 200, seed=3)
-    shapes += [StepShape(((100, 0), (300, 900), (1, 50)), jobs, 70 * jobs) for jobs in (0, 5, 60)]
+    shapes += [StepShape(((100, 0), (300, 900), (1, 50)), seqs, 70 * seqs) for seqs in (0, 5, 60)]
     rows = steps_frame(step_row(shape, 1.0, 1) for shape in shapes)
     times = [model.step_s(shape) for shape in shapes]
     np.testing.assert_allclose(predict_s(model, rows), times, rtol=1e-12)

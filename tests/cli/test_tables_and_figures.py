@@ -3,7 +3,7 @@
 from typer.testing import CliRunner
 
 from bros_sim.cli import app
-from bros_sim.cli.tables import print_rows
+from bros_sim.report.terminal import print_rows
 
 EXPERIMENT = """
 name: two

@@ -4,7 +4,7 @@ from simulations import make_replica, make_request
 
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.engine import Replica
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.bros.scheduler import BrosScheduler
@@ -24,18 +24,20 @@ def replica_with(scheduler=None, kv=None, **parts) -> Replica:
     return make_replica(**(defaults | parts))
 
 
-def submit(replica: Replica, number: int, *, ttft=10.0, tpot=10.0, cls=RT, at=0.0, **shape) -> Job:
+def submit(
+    replica: Replica, number: int, *, ttft=10.0, tpot=10.0, cls=RT, at=0.0, **shape
+) -> Sequence:
     slo = Slo(ttft, tpot) if cls is RT else Slo()
     request = make_request(number, arrival_s=at, service_class=cls, slo=slo, **shape)
-    job = Job(number, request, at)
-    assert replica.submit(job)
-    return job
+    seq = Sequence(number, request, at)
+    assert replica.submit(seq)
+    return seq
 
 
 def step(replica: Replica, now: float) -> tuple[list[int], float]:
     """Who is in the next batch (decodes included), and when it ends."""
     end_s = replica.start_step(now)
     plan = replica.plan
-    decoding = [job.id for job in replica.running_jobs() if job.decoding]
+    decoding = [seq.id for seq in replica.running_seqs() if seq.decoding]
     replica.finish_step(end_s)
-    return sorted([job.id for job, _ in plan.chunks] + decoding), end_s
+    return sorted([seq.id for seq, _ in plan.chunks] + decoding), end_s

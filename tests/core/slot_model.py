@@ -1,7 +1,8 @@
 """The rules of the bidirectional KV cache with every slot of every block written out.
 
-A slot holds (job, token); the CPU holds a set of them. What the manager derives from counts, this
-model finds by walking: token by token, slot by slot. Jobs are numbers here; ``rt`` tells the class.
+A slot holds (request, token); the CPU holds a set of them. What the manager derives from counts,
+this model finds by walking: token by token, slot by slot. Requests are numbers here; ``rt`` tells
+the class.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ class SlotModel:
         self.free = list(range(blocks))
         self.slots: dict[tuple[int, int], tuple[int, int]] = {}
         self.owners: dict[int, dict[bool, int]] = {}
-        """Block -> real-time or not -> job."""
+        """Block -> real-time or not -> seq."""
         self.tables: dict[int, tuple[int, ...]] = {}
         self.room: dict[int, int] = {}
         self.rt: dict[int, bool] = {}
@@ -27,7 +28,7 @@ class SlotModel:
         self.swapped: set[int] = set()
         self.batch: set[int] = set()
         self.copies: Counter[tuple[str, int, bool]] = Counter()
-        """(to_cpu or to_gpu, job, by whole blocks) -> tokens."""
+        """(to_cpu or to_gpu, request, by whole blocks) -> tokens."""
         self.events: Counter[tuple[str, int]] = Counter()
 
     def copy(self) -> "SlotModel":
@@ -42,18 +43,18 @@ class SlotModel:
 
     # -- slots ----------------------------------------------------------------------------------
 
-    def place(self, job: int, token: int) -> tuple[int, int]:
-        block, at = self.tables[job][token // self.size], token % self.size
-        return block, at if self.rt[job] else self.size - 1 - at
+    def place(self, seq: int, token: int) -> tuple[int, int]:
+        block, at = self.tables[seq][token // self.size], token % self.size
+        return block, at if self.rt[seq] else self.size - 1 - at
 
-    def own(self, job: int, block: int) -> None:
+    def own(self, seq: int, block: int) -> None:
         sides = self.owners.setdefault(block, {})
-        assert self.rt[job] not in sides, "two owners of a kind"
-        sides[self.rt[job]] = job
-        self.tables[job] = (*self.tables[job], block)
+        assert self.rt[seq] not in sides, "two owners of a kind"
+        sides[self.rt[seq]] = seq
+        self.tables[seq] = (*self.tables[seq], block)
 
-    def disown(self, job: int, block: int) -> None:
-        del self.owners[block][self.rt[job]]
+    def disown(self, seq: int, block: int) -> None:
+        del self.owners[block][self.rt[seq]]
         if not self.owners[block]:
             del self.owners[block]
             self.free.append(block)
@@ -63,64 +64,64 @@ class SlotModel:
             raise DoesNotFit
         return self.free.pop()
 
-    def write(self, job: int, token: int) -> None:
-        place = self.place(job, token)
+    def write(self, seq: int, token: int) -> None:
+        place = self.place(seq, token)
         assert place not in self.slots, "slot is taken"
-        self.slots[place] = (job, token)
+        self.slots[place] = (seq, token)
 
-    def to_cpu(self, job: int, token: int, whole: bool) -> None:
-        place = self.place(job, token)
-        assert self.slots.pop(place) == (job, token)
-        self.cpu.add((job, token))
-        self.copies["to_cpu", job, whole] += 1
+    def to_cpu(self, seq: int, token: int, whole: bool) -> None:
+        place = self.place(seq, token)
+        assert self.slots.pop(place) == (seq, token)
+        self.cpu.add((seq, token))
+        self.copies["to_cpu", seq, whole] += 1
         if len(self.cpu) > self.cpu_slots:
             raise DoesNotFit
 
-    def to_gpu(self, job: int, token: int, whole: bool) -> None:
-        self.cpu.remove((job, token))
-        self.write(job, token)
-        self.copies["to_gpu", job, whole] += 1
+    def to_gpu(self, seq: int, token: int, whole: bool) -> None:
+        self.cpu.remove((seq, token))
+        self.write(seq, token)
+        self.copies["to_gpu", seq, whole] += 1
 
     # -- giving room ----------------------------------------------------------------------------
 
-    def extend(self, job, tokens, lenders=(), decoding=(), spare=0, extra=0) -> bool:
-        """Also admits: a job without a table starts with an empty one. False changes nothing."""
-        if job in self.swapped and job in decoding:
+    def extend(self, seq, tokens, lenders=(), decoding=(), spare=0, extra=0) -> bool:
+        """Also admits: who has no table starts with an empty one. False changes nothing."""
+        if seq in self.swapped and seq in decoding:
             return False
         twin = self.copy()
         try:
-            if twin.rt[job]:
-                twin.extend_rt(job, tokens, lenders, decoding, spare)
+            if twin.rt[seq]:
+                twin.extend_rt(seq, tokens, lenders, decoding, spare)
                 left = len(twin.free) - spare + len(twin.lendable(lenders))
             else:
-                twin.extend_be(job, tokens)
+                twin.extend_be(seq, tokens)
                 left = len(twin.free) - spare
         except DoesNotFit:
             return False
         if len(twin.free) < spare or left < extra:
             return False
-        twin.batch.add(job)
+        twin.batch.add(seq)
         self.become(twin)
         return True
 
-    def extend_rt(self, job, tokens, lenders, decoding, spare) -> None:
-        start = self.begin(job, tokens)
+    def extend_rt(self, seq, tokens, lenders, decoding, spare) -> None:
+        start = self.begin(seq, tokens)
         for token in range(start, tokens):
-            if token // self.size == len(self.tables[job]):
-                self.own(job, self.empty_or_borrowed(lenders, spare))
-            self.clear_the_way(self.place(job, token), lenders, decoding)
+            if token // self.size == len(self.tables[seq]):
+                self.own(seq, self.empty_or_borrowed(lenders, spare))
+            self.clear_the_way(self.place(seq, token), lenders, decoding)
         for token in range(start, tokens):
-            if (job, token) in self.cpu:
-                self.to_gpu(job, token, True)
+            if (seq, token) in self.cpu:
+                self.to_gpu(seq, token, True)
             else:
-                self.write(job, token)
+                self.write(seq, token)
 
-    def begin(self, job: int, tokens: int) -> int:
+    def begin(self, seq: int, tokens: int) -> int:
         """The first token that is not on the GPU."""
-        self.tables.setdefault(job, ())
-        start = 0 if job in self.swapped else self.room.get(job, 0)
-        self.swapped.discard(job)
-        self.room[job] = max(tokens, self.room.get(job, 0))
+        self.tables.setdefault(seq, ())
+        start = 0 if seq in self.swapped else self.room.get(seq, 0)
+        self.swapped.discard(seq)
+        self.room[seq] = max(tokens, self.room.get(seq, 0))
         return start
 
     def empty_or_borrowed(self, lenders, spare) -> int:
@@ -178,21 +179,21 @@ class SlotModel:
             self.to_gpu(be, token, False)
             self.events["restored", be] += 1
 
-    def extend_be(self, job: int, tokens: int) -> None:
-        was_swapped, before = job in self.swapped, self.room.get(job, 0)
-        self.room[job] = before
-        self.tables.setdefault(job, ())
-        self.swapped.discard(job)
-        for index in range(len(self.tables[job])):
-            self.make_whole(job, index, tokens, before)
-        self.room[job] = max(tokens, before)
+    def extend_be(self, seq: int, tokens: int) -> None:
+        was_swapped, before = seq in self.swapped, self.room.get(seq, 0)
+        self.room[seq] = before
+        self.tables.setdefault(seq, ())
+        self.swapped.discard(seq)
+        for index in range(len(self.tables[seq])):
+            self.make_whole(seq, index, tokens, before)
+        self.room[seq] = max(tokens, before)
         for token in range(0 if was_swapped else before, tokens):
-            if token // self.size == len(self.tables[job]):
-                self.own(job, self.take_empty())
-            if (job, token) in self.cpu:
-                self.to_gpu(job, token, True)
+            if token // self.size == len(self.tables[seq]):
+                self.own(seq, self.take_empty())
+            if (seq, token) in self.cpu:
+                self.to_gpu(seq, token, True)
             else:
-                self.write(job, token)
+                self.write(seq, token)
 
     def make_whole(self, be: int, index: int, tokens: int, before: int) -> None:
         first = index * self.size
@@ -207,55 +208,55 @@ class SlotModel:
     def extend_decodes(self, members) -> bool:
         """Every member's next token lands in an empty slot of its own, or nothing happens."""
         twin = self.copy()
-        for job in members:
-            token = twin.room[job]
-            if any(owner == job for owner, _ in twin.cpu):
+        for seq in members:
+            token = twin.room[seq]
+            if any(owner == seq for owner, _ in twin.cpu):
                 return False
-            if token // twin.size == len(twin.tables[job]):
+            if token // twin.size == len(twin.tables[seq]):
                 if not twin.free:
                     return False
-                twin.own(job, twin.take_empty())
-            if twin.place(job, token) in twin.slots:
+                twin.own(seq, twin.take_empty())
+            if twin.place(seq, token) in twin.slots:
                 return False
-            twin.room[job] += 1
-            twin.write(job, token)
-            twin.batch.add(job)
+            twin.room[seq] += 1
+            twin.write(seq, token)
+            twin.batch.add(seq)
         self.become(twin)
         return True
 
     # -- taking room away -----------------------------------------------------------------------
 
-    def release(self, job: int) -> None:
-        self.vacate(job)
-        self.cpu -= {entry for entry in self.cpu if entry[0] == job}
-        self.swapped.discard(job)
-        del self.tables[job], self.room[job]
-        self.copies = Counter({key: n for key, n in self.copies.items() if key[1] != job})
-        self.events = Counter({key: n for key, n in self.events.items() if key[1] != job})
+    def release(self, seq: int) -> None:
+        self.vacate(seq)
+        self.cpu -= {entry for entry in self.cpu if entry[0] == seq}
+        self.swapped.discard(seq)
+        del self.tables[seq], self.room[seq]
+        self.copies = Counter({key: n for key, n in self.copies.items() if key[1] != seq})
+        self.events = Counter({key: n for key, n in self.events.items() if key[1] != seq})
 
-    def vacate(self, job: int) -> None:
-        self.batch.discard(job)
-        for place in [place for place, (owner, _) in self.slots.items() if owner == job]:
+    def vacate(self, seq: int) -> None:
+        self.batch.discard(seq)
+        for place in [place for place, (owner, _) in self.slots.items() if owner == seq]:
             del self.slots[place]
-        for block in self.tables[job]:
-            self.disown(job, block)
-        self.tables[job] = ()
+        for block in self.tables[seq]:
+            self.disown(seq, block)
+        self.tables[seq] = ()
 
-    def swap_out(self, job: int, computed: int) -> bool:
-        if job in self.swapped:
+    def swap_out(self, seq: int, computed: int) -> bool:
+        if seq in self.swapped:
             return True
         twin = self.copy()
         try:
             for token in range(computed):
-                if (job, token) not in twin.cpu:
-                    twin.to_cpu(job, token, True)
+                if (seq, token) not in twin.cpu:
+                    twin.to_cpu(seq, token, True)
         except DoesNotFit:
             return False
         if not computed:
             return False
-        twin.vacate(job)
-        twin.room[job] = computed
-        twin.swapped.add(job)
+        twin.vacate(seq)
+        twin.room[seq] = computed
+        twin.swapped.add(seq)
         self.become(twin)
         return True
 
@@ -264,25 +265,25 @@ class SlotModel:
     def check(self) -> None:
         """No token lost or duplicated, all in their places, blocks conserved."""
         on_gpu, expected = set(self.slots.values()), set()
-        for job, room in self.room.items():
-            expected.update((job, token) for token in range(room))
+        for seq, room in self.room.items():
+            expected.update((seq, token) for token in range(room))
         assert len(on_gpu) == len(self.slots), "a token is on the GPU twice"
         assert not on_gpu & self.cpu, "a token is in both places"
         assert on_gpu | self.cpu == expected, "a token is lost, or nobody's"
         assert all(self.place(*token) == place for place, token in self.slots.items())
-        for job, token in self.cpu:
-            assert job in self.swapped or not (self.rt[job] or job in self.batch)
-            newer_here = token + 1 < self.room[job] and (token + 1) % self.size
-            assert not newer_here or (job, token + 1) in self.cpu, "lost tokens are no suffix"
+        for seq, token in self.cpu:
+            assert seq in self.swapped or not (self.rt[seq] or seq in self.batch)
+            newer_here = token + 1 < self.room[seq] and (token + 1) % self.size
+            assert not newer_here or (seq, token + 1) in self.cpu, "lost tokens are no suffix"
         assert len(self.cpu) <= self.cpu_slots
         assert sorted([*self.owners, *self.free]) == list(range(self.blocks))
-        held = sorted((block, job) for job, table in self.tables.items() for block in table)
+        held = sorted((block, seq) for seq, table in self.tables.items() for block in table)
         assert held == sorted(
-            (b, job) for b, sides in self.owners.items() for job in sides.values()
+            (b, seq) for b, sides in self.owners.items() for seq in sides.values()
         )
 
     def lost(self) -> Counter[tuple[int, int]]:
-        """(Best-effort job, block index) -> tokens on the CPU, of jobs not swapped out."""
+        """(Best-effort request, block index) -> tokens on the CPU, of requests not swapped out."""
         return Counter((j, t // self.size) for j, t in self.cpu if j not in self.swapped)
 
     def shared(self) -> set[tuple[int, int, int | None, int, int]]:

@@ -12,7 +12,7 @@ from simulations import UNEVEN, make_replica, make_request, run
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Direction, KVManager
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.schedulers.vllm import VllmScheduler
@@ -21,32 +21,34 @@ RT, BE = ServiceClass.RT, ServiceClass.BE
 OUT, IN = Direction.TO_CPU, Direction.TO_GPU
 
 
-def job(job_id: int, service_class: ServiceClass, tokens: int = 100) -> Job:
-    return Job(job_id, make_request(prompt=tokens, output=50, service_class=service_class), 0.0)
+def seq(seq_id: int, service_class: ServiceClass, tokens: int = 100) -> Sequence:
+    return Sequence(
+        seq_id, make_request(prompt=tokens, output=50, service_class=service_class), 0.0
+    )
 
 
-def pending(kv: KVManager, member: Job, tokens: int) -> Job:
-    """The job computed ``tokens`` tokens and is not in the coming iteration."""
+def pending(kv: KVManager, member: Sequence, tokens: int) -> Sequence:
+    """The request computed ``tokens`` tokens and is not in the coming iteration."""
     assert kv.admit(member, tokens, (), must_fit=0, spare=0)
     kv.commit()
     member.compute(tokens)
     return member
 
 
-def ask(kv: KVManager, member: Job, tokens: int, *lenders: Job) -> bool:
+def ask(kv: KVManager, member: Sequence, tokens: int, *lenders: Sequence) -> bool:
     return kv.admit(member, tokens, (), must_fit=0, spare=0, lenders=lenders)
 
 
 def copies(kv: KVManager) -> list[tuple[Direction, int, int, int]]:
     kv.commit()
-    return [(c.direction, c.job.id, c.tokens, c.blocks) for c in kv.take_copies()]
+    return [(c.direction, c.seq.id, c.tokens, c.blocks) for c in kv.take_copies()]
 
 
 def sharing(kv: BidirectionalKV) -> list[tuple[int, int, int, int]]:
-    """(Real-time job, its block, best-effort job, its block) of shared blocks."""
+    """(Real-time request, its block, best-effort request, its block) of shared blocks."""
     held = [x for x in kv._holdings.values() if x.real_time]
     return [
-        (x.job.id, index, block.be.job.id, block.be_index)
+        (x.seq.id, index, block.be.seq.id, block.be_index)
         for x in held
         for index, block in sorted(x.shared.items())
     ]
@@ -54,8 +56,8 @@ def sharing(kv: BidirectionalKV) -> list[tuple[int, int, int, int]]:
 
 def test_free_blocks_come_first_then_gaps_then_full_blocks_the_newest_first():
     kv = BidirectionalKV(num_gpu_blocks=9, block_size=4)
-    a, b = pending(kv, job(1, BE), 9), pending(kv, job(2, BE), 15)  # 3 blocks each 4
-    rt = job(3, RT)
+    a, b = pending(kv, seq(1, BE), 9), pending(kv, seq(2, BE), 15)  # 3 blocks each 4
+    rt = seq(3, RT)
     assert ask(kv, rt, 17, a, b)  # 1 free, gap of a (3 slots), gap of b (1 slot), 2 of a
     assert kv.free_blocks == 0
     assert sharing(kv) == [(3, 1, 1, 2), (3, 2, 2, 3), (3, 3, 1, 1), (3, 4, 1, 0)]
@@ -66,7 +68,7 @@ def test_free_blocks_come_first_then_gaps_then_full_blocks_the_newest_first():
 
 def test_only_the_slots_about_to_be_written_are_checkpointed():
     kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
-    be, rt = pending(kv, job(1, BE), 10), job(2, RT)
+    be, rt = pending(kv, seq(1, BE), 10), seq(2, RT)
     assert ask(kv, rt, 6, be)
     assert copies(kv) == []
     rt.compute(6)
@@ -74,9 +76,9 @@ def test_only_the_slots_about_to_be_written_are_checkpointed():
     assert copies(kv) == [(OUT, 1, 3, 0)]
 
 
-def test_restored_in_place_once_the_real_time_job_is_gone():
+def test_restored_in_place_once_the_real_time_seq_is_gone():
     kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
-    be, rt = pending(kv, job(1, BE), 10), job(2, RT)
+    be, rt = pending(kv, seq(1, BE), 10), seq(2, RT)
     assert ask(kv, rt, 8, be)
     assert copies(kv) == [(OUT, 1, 2, 0)]
     assert not kv.extend(be, 11)
@@ -87,10 +89,10 @@ def test_restored_in_place_once_the_real_time_job_is_gone():
     assert (kv.relocated_blocks(be), kv.free_blocks) == (0, 0)
 
 
-def test_moves_to_a_free_block_while_the_real_time_job_stays():
+def test_moves_to_a_free_block_while_the_real_time_seq_stays():
     kv = BidirectionalKV(num_gpu_blocks=3, block_size=16)
-    be, other = pending(kv, job(1, BE), 10), pending(kv, job(2, BE), 16)
-    rt = job(3, RT)
+    be, other = pending(kv, seq(1, BE), 10), pending(kv, seq(2, BE), 16)
+    rt = seq(3, RT)
     assert ask(kv, rt, 8, be)
     assert copies(kv) == [(OUT, 1, 2, 0)]
     kv.release(other, resumable=False)
@@ -99,9 +101,9 @@ def test_moves_to_a_free_block_while_the_real_time_job_stays():
     assert (kv.relocated_blocks(be), kv.free_blocks, sharing(kv)) == (1, 0, [])
 
 
-def test_a_best_effort_job_grows_in_its_gap_beside_a_lodger():
+def test_a_best_effort_seq_grows_in_its_gap_beside_a_lodger():
     kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
-    be, rt = pending(kv, job(1, BE), 8), job(2, RT)
+    be, rt = pending(kv, seq(1, BE), 8), seq(2, RT)
     assert ask(kv, rt, 7, be)
     kv.commit()
     assert kv.extend(be, 9)
@@ -111,17 +113,17 @@ def test_a_best_effort_job_grows_in_its_gap_beside_a_lodger():
 
 def test_what_is_in_the_coming_iteration_lends_nothing():
     kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
-    be = pending(kv, job(1, BE), 8)
+    be = pending(kv, seq(1, BE), 8)
     mark = kv.mark()
     assert kv.extend(be, 9)
-    assert not ask(kv, job(2, RT), 4, be)
+    assert not ask(kv, seq(2, RT), 4, be)
     kv.rollback(mark)
-    assert ask(kv, job(2, RT), 4, be)
+    assert ask(kv, seq(2, RT), 4, be)
 
 
 def test_best_effort_and_its_spare_take_free_blocks_alone():
     kv = BidirectionalKV(num_gpu_blocks=4, block_size=4)
-    be, new = pending(kv, job(1, BE), 5), job(2, BE)
+    be, new = pending(kv, seq(1, BE), 5), seq(2, BE)
     assert not kv.admit(new, 4, (), must_fit=0, spare=1, lenders=[be])
     assert not kv.admit(new, 4, (), must_fit=5, spare=0, lenders=[be])
     assert kv.admit(new, 4, (), must_fit=4, spare=0)
@@ -129,16 +131,16 @@ def test_best_effort_and_its_spare_take_free_blocks_alone():
 
 def test_a_full_cpu_lends_like_full_memory():
     kv = BidirectionalKV(num_gpu_blocks=3, block_size=4, cpu_blocks=1)
-    be = pending(kv, job(1, BE), 8)
-    assert not ask(kv, job(2, RT), 5, be)
-    assert ask(kv, job(2, RT), 4, be)
+    be = pending(kv, seq(1, BE), 8)
+    assert not ask(kv, seq(2, RT), 5, be)
+    assert ask(kv, seq(2, RT), 4, be)
     assert not kv.swap_out(be)
 
 
-def test_a_stretch_ends_where_two_jobs_meet():
+def test_a_stretch_ends_where_two_seqs_meet():
     kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
     clock = SimpleNamespace(iteration=0, last_end_s=0.0)
-    be, rt = pending(kv, job(1, BE, 6), 6), job(2, RT, 4)
+    be, rt = pending(kv, seq(1, BE, 6), 6), seq(2, RT, 4)
     assert ask(kv, rt, 4, be)
     kv.advance(1)
     rt.compute(4)
@@ -156,10 +158,10 @@ def test_a_stretch_ends_where_two_jobs_meet():
     assert copies(kv) == [(OUT, 1, 1, 0)]
 
 
-def test_nobody_pays_for_copies_of_a_job_that_is_dropped_in_the_same_draft():
+def test_nobody_pays_for_copies_of_a_seq_that_is_dropped_in_the_same_draft():
     kv = BidirectionalKV(num_gpu_blocks=2, block_size=4)
-    be = pending(kv, job(1, BE), 4)
-    assert ask(kv, job(2, RT), 3, be)
+    be = pending(kv, seq(1, BE), 4)
+    assert ask(kv, seq(2, RT), 3, be)
     kv.release(be, resumable=True)
     assert copies(kv) == []
 
@@ -167,7 +169,7 @@ def test_nobody_pays_for_copies_of_a_job_that_is_dropped_in_the_same_draft():
 @pytest.mark.parametrize("kind", [PagedKV, BidirectionalKV])
 def test_swapped_out_and_back(kind: Callable[..., KVManager]):
     kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2)
-    member = pending(kv, job(1, RT), 6)
+    member = pending(kv, seq(1, RT), 6)
     mark = kv.mark()
     assert kv.swap_out(member)
     assert kv.swap_out(member)
@@ -176,19 +178,19 @@ def test_swapped_out_and_back(kind: Callable[..., KVManager]):
     assert kv.swap_out(member)
     assert copies(kv) == [(OUT, 1, 6, 2)]
     assert (kv.free_blocks, kv.blocks_to_restore(member)) == (3, 2)
-    assert not kv.swap_out(pending(kv, job(2, BE), 3))
-    kv.check([member, job(2, BE)])
+    assert not kv.swap_out(pending(kv, seq(2, BE), 3))
+    kv.check([member, seq(2, BE)])
     assert not kv.extend(member, 9)
     assert kv.extend(member, 7)
     assert copies(kv) == [(IN, 1, 6, 2)]
     assert (kv.free_blocks, kv.blocks_to_restore(member)) == (0, 0)
-    kv.check([member, job(2, BE)])
+    kv.check([member, seq(2, BE)])
 
 
 @pytest.mark.parametrize("kind", [PagedKV, BidirectionalKV])
 def test_a_cohort_member_swapped_out_has_left_the_cohort(kind: Callable[..., KVManager]):
     kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2)
-    member = pending(kv, job(1, RT, 4), 4)
+    member = pending(kv, seq(1, RT, 4), 4)
     kv.join(member)
     member.join(SimpleNamespace(iteration=0, last_end_s=0.0))
     assert kv.swap_out(member)
@@ -209,19 +211,19 @@ def test_a_cohort_member_swapped_out_has_left_the_cohort(kind: Callable[..., KVM
 @pytest.mark.parametrize("kind", [PagedKV, BidirectionalKV])
 def test_what_is_on_the_cpu_can_be_dropped(kind: Callable[..., KVManager]):
     kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2)
-    member = pending(kv, job(1, RT), 8)
+    member = pending(kv, seq(1, RT), 8)
     assert kv.swap_out(member)
     kv.release(member, resumable=True)
     assert copies(kv) == []
     kv.check([])
-    assert kv.swap_out(pending(kv, job(2, RT), 8))
+    assert kv.swap_out(pending(kv, seq(2, RT), 8))
 
 
 def _lose_a_block(kv: BidirectionalKV) -> None:
     kv._free -= 1
 
 
-def _lose_a_job(kv: BidirectionalKV) -> None:
+def _lose_a_seq(kv: BidirectionalKV) -> None:
     kv._holdings.clear()
 
 
@@ -238,11 +240,11 @@ def _forget_the_lodger(kv: BidirectionalKV) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [_lose_a_block, _lose_a_job, _lose_a_token, _overwrite_one_more, _forget_the_lodger]
+    "fault", [_lose_a_block, _lose_a_seq, _lose_a_token, _overwrite_one_more, _forget_the_lodger]
 )
 def test_the_check_sees_a_broken_manager(fault: Callable[[BidirectionalKV], None]):
     kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
-    be, rt = pending(kv, job(1, BE), 10), job(2, RT)
+    be, rt = pending(kv, seq(1, BE), 10), seq(2, RT)
     assert ask(kv, rt, 8, be)
     kv.commit()
     kv.check([be, rt])

@@ -12,13 +12,13 @@ from bros_sim.core.request import Slo
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers import bros_best_effort, bros_replacement
+from bros_sim.schedulers.bros import best_effort, replacement
 from bros_sim.schedulers.bros.offers import Offers
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 
 def crowded(kv, seed: int, **rules) -> tuple[pd.DataFrame, ...]:
-    """A run with more jobs in memory than seats in the batch, and deadlines that often bind."""
+    """A run with more requests in memory than seats in the batch, and deadlines that often bind."""
     draw = np.random.default_rng(seed)
     at = np.cumsum(draw.exponential(0.05, 120))
     shapes = draw.integers((5, 2), (120, 60), size=(200, 2)).tolist()
@@ -41,19 +41,19 @@ def crowded(kv, seed: int, **rules) -> tuple[pd.DataFrame, ...]:
 
 
 def singly(monkeypatch) -> None:
-    """Ask each job by itself, the plain reading of Algorithm 1."""
+    """Ask each request by itself, the plain reading of Algorithm 1."""
 
     def each(self, run) -> None:
-        for deadline, number, job in run:
+        for deadline, number, seq in run:
             if number not in self.memory.gone:
-                self.rt(job, deadline - self.batch.view.now)
+                self.rt(seq, deadline - self.batch.view.now)
 
     monkeypatch.setattr(Offers, "rt_decodes", each)
     monkeypatch.setattr(Offers, "bound_with", lambda *_: None)
-    monkeypatch.setattr(bros_best_effort, "_held_together", lambda *_: 0)
+    monkeypatch.setattr(best_effort, "_held_together", lambda *_: 0)
     monkeypatch.setattr(Offers, "_hopeless", lambda *_: False)
     monkeypatch.setattr(Offers, "each_counts", True)
-    monkeypatch.setattr(bros_replacement, "_all_in_time", lambda *_: 0)
+    monkeypatch.setattr(replacement, "_all_in_time", lambda *_: 0)
 
 
 @pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])

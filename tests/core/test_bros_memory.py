@@ -4,25 +4,25 @@ import pytest
 from bros_steps import BE, bros, replica_with, step, submit
 from simulations import make_request
 
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.schedulers.bros.queues import BrosQueues
 
 
 def small(blocks: int) -> PagedKV:
-    """So many blocks of four tokens for jobs."""
+    """So many blocks of four tokens for requests."""
     return PagedKV(num_gpu_blocks=blocks + 1, block_size=4, enable_prefix_caching=False)
 
 
-def test_the_best_effort_job_ranked_last_gives_way():
+def test_the_best_effort_seq_ranked_last_gives_way():
     replica = replica_with(kv=small(6))
-    jobs = [submit(replica, number, cls=BE, prompt=7, output=9) for number in range(3)]
+    seqs = [submit(replica, number, cls=BE, prompt=7, output=9) for number in range(3)]
     now = 0.0
     for expected in ([0, 1, 2], [0, 1, 2], [0, 1]):
         members, now = step(replica, now)
         assert members == expected
-    assert [job.num_preemptions for job in jobs] == [0, 0, 1]
+    assert [seq.num_preemptions for seq in seqs] == [0, 0, 1]
 
 
 def test_no_rt_pushes_out_one_that_is_due_before_it():
@@ -79,14 +79,14 @@ def test_best_effort_with_the_least_to_restore_comes_first():
     """RT 3 overwrites blocks of BE 1 alone."""
     kv, queues = BidirectionalKV(num_gpu_blocks=7, block_size=4), BrosQueues(per_token=True)
     first, second = (
-        Job(number, make_request(prompt=99, service_class=BE), 0.0) for number in (1, 2)
+        Sequence(number, make_request(prompt=99, service_class=BE), 0.0) for number in (1, 2)
     )
-    for job in (first, second):
-        assert kv.admit(job, 12, (), must_fit=0, spare=0)
+    for seq in (first, second):
+        assert kv.admit(seq, 12, (), must_fit=0, spare=0)
         kv.commit()
-        job.compute(12)
-        queues.running[BE][job.id] = job
+        seq.compute(12)
+        queues.running[BE][seq.id] = seq
     assert queues.be_order(kv, pending_only=False) == [first, second]
-    rt = Job(3, make_request(prompt=99), 0.0)
+    rt = Sequence(3, make_request(prompt=99), 0.0)
     assert kv.admit(rt, 8, (), must_fit=0, spare=0, lenders=[first, second])
     assert queues.be_order(kv, pending_only=False) == [second, first]

@@ -8,7 +8,7 @@ from bros_sim.cluster.routers.qlm import QlmLike
 from bros_sim.cluster.routers.routing import LeastLoaded, RandomRouter, RoundRobin
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.record import RunLog
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
@@ -213,16 +213,16 @@ def test_replicas_step_independently():
     assert [len(ends) for ends in table.iteration_end_s] == [5, 2]
 
 
-def test_jobs_of_a_step_finish_in_order_of_admission():
+def test_seqs_of_a_step_finish_in_order_of_admission():
     """As in vLLM; the order in which they give their blocks back decides what is evicted next."""
     scheduler = VllmScheduler(long_prefill_token_threshold=10)
     replica = make_replica(scheduler=scheduler)
-    replica.submit(Job(0, make_request(0, prompt=30, output=1), 0.0))
-    replica.submit(Job(1, make_request(1, prompt=5, output=3), 0.0))
+    replica.submit(Sequence(0, make_request(0, prompt=30, output=1), 0.0))
+    replica.submit(Sequence(1, make_request(1, prompt=5, output=3), 0.0))
     finished = []
     for now in range(3):
         replica.start_step(float(now))
-        finished += [[job.id for job in replica.finish_step()]]
+        finished += [[seq.id for seq in replica.finish_step()]]
     assert finished == [[], [], [0, 1]]
 
 

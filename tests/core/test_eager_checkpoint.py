@@ -11,7 +11,7 @@ from simulations import UNEVEN, make_replica, make_request, run
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Direction
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV, SavedBlock
 from bros_sim.kv.paged import PagedKV
 from bros_sim.schedulers.vllm import VllmScheduler
@@ -36,8 +36,8 @@ class Campaign:
         )
         self.model = CheckpointModel(blocks, size, cpu_blocks)
         self.clock = SimpleNamespace(iteration=0, last_end_s=0.0)
-        self.running: dict[int, Job] = {}
-        self.waiting: dict[int, Job] = {}
+        self.running: dict[int, Sequence] = {}
+        self.waiting: dict[int, Sequence] = {}
         self.last_id = 0
         self.operations = 0
         self.seen: Counter[str] = Counter()
@@ -53,17 +53,17 @@ class Campaign:
         copying = self.compare_copies()
         self.apply()
         self.compute(copying)
-        for job in list(self.running.values()):
+        for seq in list(self.running.values()):
             if self.random.random() < 0.05:
-                self.finish(job)
+                self.finish(seq)
         self.kv.commit()
         self.compare()
 
     def begin_draft(self) -> None:
-        self.evicted: dict[int, Job] = {}
+        self.evicted: dict[int, Sequence] = {}
         self.admitted: dict[int, int] = {}
         self.chunks: dict[int, int] = {}
-        self.decoding: list[Job] = []
+        self.decoding: list[Sequence] = []
 
     def draft(self) -> None:
         for _ in range(self.random.randint(0, 3)):
@@ -75,18 +75,18 @@ class Campaign:
             self.admit()
 
     def any_change(self) -> None:
-        job = self.random.choice([*self.running.values(), None, None])
-        if job is None:
+        seq = self.random.choice([*self.running.values(), None, None])
+        if seq is None:
             self.admit()
         elif self.random.random() < 0.25:
-            self.evict(job)
-        elif not job.decoding and job.id not in self.chunks:
-            self.extend(job)
+            self.evict(seq)
+        elif not seq.decoding and seq.id not in self.chunks:
+            self.extend(seq)
 
     def one_by_one(self) -> None:
-        for job in self.members():
-            if self.random.random() < 0.8 and self.extend(job):
-                self.decoding.append(job)
+        for seq in self.members():
+            if self.random.random() < 0.8 and self.extend(seq):
+                self.decoding.append(seq)
 
     def a_draft_that_is_rolled_back(self) -> None:
         before, running, waiting = self.model.copy(), dict(self.running), dict(self.waiting)
@@ -103,14 +103,14 @@ class Campaign:
 
     def apply(self) -> None:
         """What a replica does with a plan."""
-        for job in self.evicted.values():
-            job.leave()
-            job.drop_kv()
+        for seq in self.evicted.values():
+            seq.leave()
+            seq.drop_kv()
         if not self.stalls:
-            for job in self.members():
-                if job not in self.decoding:
-                    self.kv.leave(job)
-                    job.leave()
+            for seq in self.members():
+                if seq not in self.decoding:
+                    self.kv.leave(seq)
+                    seq.leave()
                     self.seen["paused"] += 1
         for number, back in self.admitted.items():
             self.running[number].hit(back)
@@ -120,56 +120,56 @@ class Campaign:
             spare = 0 if self.chunks else self.compare_spare(copying)
             iterations = 1 + min(spare, self.random.choice([0, 1, 3, 40]))
             for _ in range(iterations - 1):
-                assert self.model.extend_decodes([job.id for job in self.members()])
+                assert self.model.extend_decodes([seq.id for seq in self.members()])
             self.clock.iteration += iterations
             self.kv.advance(iterations)
         for number, tokens in self.chunks.items():
-            job = self.running[number]
-            if job.run(tokens, 0.0):
-                self.kv.join(job)
-                job.join(self.clock)
+            seq = self.running[number]
+            if seq.run(tokens, 0.0):
+                self.kv.join(seq)
+                seq.join(self.clock)
         self.operations += 1
         self.compare()
 
     # -- operations, each done twice -------------------------------------------------------------
 
     def admit(self) -> None:
-        """A new job, or one that was evicted before this draft."""
-        again = [job for job in self.waiting.values() if job.id not in self.evicted]
-        job = self.random.choice([*again, *again, None]) or self.new_job()
-        hit = self.kv.lookup(job)
+        """A new request, or one that was evicted before this draft."""
+        again = [seq for seq in self.waiting.values() if seq.id not in self.evicted]
+        seq = self.random.choice([*again, *again, None]) or self.new_seq()
+        hit = self.kv.lookup(seq)
         back = len(hit) * self.kv.block_size
-        assert back == self.model.lookup(job.id, job.num_tokens)
-        tokens = self.random.choice([job.num_tokens, self.random.randint(back + 1, job.num_tokens)])
-        must_fit = self.random.choice([0, job.num_tokens])
+        assert back == self.model.lookup(seq.id, seq.num_tokens)
+        tokens = self.random.choice([seq.num_tokens, self.random.randint(back + 1, seq.num_tokens)])
+        must_fit = self.random.choice([0, seq.num_tokens])
         spare = self.random.choice([0, 0, 0, 1, 3])
         mark = self.kv.mark()
-        fits = self.kv.admit(job, tokens, hit, must_fit=must_fit, spare=spare)
-        expected = self.model.admit(job.id, tokens, back, must_fit, spare)
+        fits = self.kv.admit(seq, tokens, hit, must_fit=must_fit, spare=spare)
+        expected = self.model.admit(seq.id, tokens, back, must_fit, spare)
         if fits:
-            self.waiting.pop(job.id, None)
-            self.running[job.id] = job
-            self.admitted[job.id] = back
-            self.chunks[job.id] = tokens - back
+            self.waiting.pop(seq.id, None)
+            self.running[seq.id] = seq
+            self.admitted[seq.id] = back
+            self.chunks[seq.id] = tokens - back
             self.seen["comes back"] += back > 0
         self.done("admit", fits, expected, mark)
 
-    def new_job(self) -> Job:
+    def new_seq(self) -> Sequence:
         self.last_id += 1
         longest = self.random.choice([1, 2, 4]) * self.model.size + 2
         service_class = self.random.choice([RT, BE, BE])
         self.model.be[self.last_id] = service_class is BE
         prompt = self.random.randint(1, longest)
         request = make_request(prompt=prompt, output=10**6, service_class=service_class)
-        return Job(self.last_id, request, 0.0)
+        return Sequence(self.last_id, request, 0.0)
 
-    def extend(self, job: Job) -> bool:
-        tokens = 1 if job.decoding else self.random.randint(1, job.num_tokens - job.num_computed)
+    def extend(self, seq: Sequence) -> bool:
+        tokens = 1 if seq.decoding else self.random.randint(1, seq.num_tokens - seq.num_computed)
         mark = self.kv.mark()
-        fits = self.kv.extend(job, job.num_computed + tokens)
-        expected = self.model.extend(job.id, job.num_computed + tokens)
-        if fits and not job.decoding:
-            self.chunks[job.id] = tokens
+        fits = self.kv.extend(seq, seq.num_computed + tokens)
+        expected = self.model.extend(seq.id, seq.num_computed + tokens)
+        if fits and not seq.decoding:
+            self.chunks[seq.id] = tokens
         self.done("extend", fits, expected, mark)
         return fits
 
@@ -182,23 +182,23 @@ class Campaign:
             self.decoding = members
         return fits
 
-    def evict(self, job: Job) -> None:
-        self.kv.release(job, resumable=True)
-        self.model.release(job.id, for_good=False)
-        del self.running[job.id]
-        self.chunks.pop(job.id, None)
-        self.waiting[job.id] = job
-        if not self.admitted.pop(job.id, None) and job.num_computed:
-            self.evicted[job.id] = job
+    def evict(self, seq: Sequence) -> None:
+        self.kv.release(seq, resumable=True)
+        self.model.release(seq.id, for_good=False)
+        del self.running[seq.id]
+        self.chunks.pop(seq.id, None)
+        self.waiting[seq.id] = seq
+        if not self.admitted.pop(seq.id, None) and seq.num_computed:
+            self.evicted[seq.id] = seq
         self.operations += 1
         self.compare()
 
-    def finish(self, job: Job, *, leaves: bool = True) -> None:
-        self.kv.release(job, resumable=False)
-        self.model.release(job.id, for_good=True)
+    def finish(self, seq: Sequence, *, leaves: bool = True) -> None:
+        self.kv.release(seq, resumable=False)
+        self.model.release(seq.id, for_good=True)
         if leaves:
-            job.leave()
-        del self.running[job.id]
+            seq.leave()
+        del self.running[seq.id]
         self.operations += 1
 
     # -- comparing ------------------------------------------------------------------------------
@@ -213,19 +213,19 @@ class Campaign:
     def compare(self) -> None:
         self.model.check()
         assert self.kv.free_blocks == len(self.model.free)
-        for job in self.waiting.values():
-            back = len(self.kv.lookup(job)) * self.kv.block_size
-            assert back == self.model.lookup(job.id, job.num_tokens)
+        for seq in self.waiting.values():
+            back = len(self.kv.lookup(seq)) * self.kv.block_size
+            assert back == self.model.lookup(seq.id, seq.num_tokens)
         if not self.kv.mark():
             self.kv.check(self.running.values())
 
     def compare_copies(self) -> bool:
         full = len(self.model.cpu) == self.model.cpu_slots
-        self.model.save({i: job.num_computed for i, job in self.running.items()})
+        self.model.save({i: seq.num_computed for i, seq in self.running.items()})
         copies = self.kv.take_copies()
         tokens: Counter[tuple[str, int]] = Counter()
         for copy in copies:
-            tokens[copy.direction.value, copy.job.id] += copy.tokens
+            tokens[copy.direction.value, copy.seq.id] += copy.tokens
             assert copy.tokens > 0
             assert not copy.blocks
         assert tokens == self.model.copies
@@ -243,14 +243,14 @@ class Campaign:
             if any((x.num_computed + 1 + steps) % twin.size == 0 for x in fills) and twin.cpu_slots:
                 self.seen["a block fills"] += 1
                 break
-            if not twin.extend_decodes([job.id for job in members]):
+            if not twin.extend_decodes([seq.id for seq in members]):
                 break
             steps += 1
         assert min(spare, 61) == steps
         return spare
 
-    def members(self) -> list[Job]:
-        return [job for job in self.running.values() if job.decoding]
+    def members(self) -> list[Sequence]:
+        return [seq for seq in self.running.values() if seq.decoding]
 
 
 EVENTS = {
@@ -279,95 +279,95 @@ def cache(*, blocks: int = 8, cpu_blocks: int = 8, caching: bool = False) -> Eag
     return EagerCheckpointKV(blocks + 1, 4, enable_prefix_caching=caching, cpu_blocks=cpu_blocks)
 
 
-def computes(kv: EagerCheckpointKV, tokens: int, service_class: ServiceClass = BE) -> Job:
-    """A new job that computed so many tokens of a longer prompt in an iteration of its own."""
+def computes(kv: EagerCheckpointKV, tokens: int, service_class: ServiceClass = BE) -> Sequence:
+    """A new request that computed so many tokens of a longer prompt in an iteration of its own."""
     request = make_request(prompt=30, output=9, service_class=service_class)
-    job = Job(1 + len(kv._tables), request, 0.0)
-    assert kv.admit(job, tokens, (), must_fit=0, spare=0)
+    seq = Sequence(1 + len(kv._tables), request, 0.0)
+    assert kv.admit(seq, tokens, (), must_fit=0, spare=0)
     assert plan(kv) == []
-    job.run(tokens, 0.0)
-    return job
+    seq.run(tokens, 0.0)
+    return seq
 
 
 def plan(kv: EagerCheckpointKV) -> list[tuple[Direction, int, int]]:
     """What a plan without further changes copies."""
     kv.commit()
-    return [(copy.direction, copy.job.id, copy.tokens) for copy in kv.take_copies()]
+    return [(copy.direction, copy.seq.id, copy.tokens) for copy in kv.take_copies()]
 
 
-def evict(kv: EagerCheckpointKV, job: Job) -> None:
-    kv.release(job, resumable=True)
-    job.drop_kv()
+def evict(kv: EagerCheckpointKV, seq: Sequence) -> None:
+    kv.release(seq, resumable=True)
+    seq.drop_kv()
 
 
 def test_full_blocks_are_saved_with_the_next_iteration_and_only_once():
     kv = cache()
-    job = computes(kv, 10)
-    assert plan(kv) == [(OUT, job.id, 8)]
+    seq = computes(kv, 10)
+    assert plan(kv) == [(OUT, seq.id, 8)]
     assert plan(kv) == []
-    assert kv.extend(job, 13)
+    assert kv.extend(seq, 13)
     assert plan(kv) == []  # those three are computed in that iteration
-    job.run(3, 0.0)
-    assert plan(kv) == [(OUT, job.id, 4)]
+    seq.run(3, 0.0)
+    assert plan(kv) == [(OUT, seq.id, 4)]
 
 
-def test_real_time_jobs_are_not_saved():
+def test_real_time_seqs_are_not_saved():
     kv = cache()
-    job = computes(kv, 10, RT)
+    seq = computes(kv, 10, RT)
     assert plan(kv) == []
-    evict(kv, job)
-    assert list(kv.lookup(job)) == []
+    evict(kv, seq)
+    assert list(kv.lookup(seq)) == []
 
 
 def test_a_preemption_moves_nothing_and_what_was_saved_comes_back():
     kv = cache()
-    job = computes(kv, 10)
+    seq = computes(kv, 10)
     plan(kv)
-    evict(kv, job)
+    evict(kv, seq)
     assert plan(kv) == []
     assert kv.free_blocks == 8
-    hit = kv.lookup(job)
+    hit = kv.lookup(seq)
     assert len(hit) == 2  # the third block was not full
-    assert kv.admit(job, 10, hit, must_fit=0, spare=0)
+    assert kv.admit(seq, 10, hit, must_fit=0, spare=0)
     assert kv.free_blocks == 5
-    assert plan(kv) == [(IN, job.id, 8)]
-    job.hit(8)
-    job.run(2, 0.0)
+    assert plan(kv) == [(IN, seq.id, 8)]
+    seq.hit(8)
+    seq.run(2, 0.0)
     assert plan(kv) == []  # it is on the CPU still
-    evict(kv, job)
-    assert len(kv.lookup(job)) == 2
+    evict(kv, seq)
+    assert len(kv.lookup(seq)) == 2
 
 
 def test_a_block_that_filled_just_before_the_preemption_is_lost():
     kv = cache()
-    job = computes(kv, 10)
-    evict(kv, job)
+    seq = computes(kv, 10)
+    evict(kv, seq)
     assert plan(kv) == []
-    assert list(kv.lookup(job)) == []
+    assert list(kv.lookup(seq)) == []
 
 
 def test_saved_blocks_need_room_on_the_gpu_and_a_refused_admission_copies_nothing():
     kv = cache(blocks=4)
-    job = computes(kv, 12)
+    seq = computes(kv, 12)
     plan(kv)
-    evict(kv, job)
+    evict(kv, seq)
     computes(kv, 8, RT)
-    assert not kv.admit(job, 13, kv.lookup(job), must_fit=0, spare=0)
+    assert not kv.admit(seq, 13, kv.lookup(seq), must_fit=0, spare=0)
     assert plan(kv) == []
 
 
 def test_what_the_gpu_still_holds_is_hit_there():
     kv = cache(blocks=6, caching=True)
-    job = computes(kv, 20)
+    seq = computes(kv, 20)
     plan(kv)
-    evict(kv, job)
-    other = Job(9, make_request(prompt=30, service_class=RT), 0.0)
-    assert kv.admit(other, 14, (), must_fit=0, spare=0)  # 4 of 6 blocks, the last 3 of the job
-    hit = kv.lookup(job)
+    evict(kv, seq)
+    other = Sequence(9, make_request(prompt=30, service_class=RT), 0.0)
+    assert kv.admit(other, 14, (), must_fit=0, spare=0)  # 4 of 6 blocks, the last 3 of the request
+    hit = kv.lookup(seq)
     assert [isinstance(block, SavedBlock) for block in hit] == [False] * 2 + [True] * 3
     kv.release(other, resumable=False)
-    assert kv.admit(job, 20, hit, must_fit=0, spare=0)
-    assert plan(kv) == [(IN, job.id, 12)]
+    assert kv.admit(seq, 20, hit, must_fit=0, spare=0)
+    assert plan(kv) == [(IN, seq.id, 12)]
 
 
 def test_who_finds_no_room_on_the_cpu_is_saved_as_soon_as_there_is_some():
@@ -380,11 +380,11 @@ def test_who_finds_no_room_on_the_cpu_is_saved_as_soon_as_there_is_some():
     assert plan(kv) == [(OUT, second.id, 4)]
 
 
-def test_a_finished_job_leaves_nothing_on_the_cpu():
+def test_a_finished_seq_leaves_nothing_on_the_cpu():
     kv = cache()
-    job = computes(kv, 8)
+    seq = computes(kv, 8)
     plan(kv)
-    kv.release(job, resumable=False)
+    kv.release(seq, resumable=False)
     assert kv._room == 8
 
 
@@ -422,18 +422,18 @@ def test_preempted_best_effort_recomputes_no_more_than_the_last_blocks():
 @pytest.mark.parametrize(
     "fault",
     [
-        lambda kv, job: setattr(kv, "_room", kv._room - 1),
-        lambda kv, job: kv._saved.update({job.id: 9}),
-        lambda kv, job: kv._filling[0].update({job.id: job}),
+        lambda kv, seq: setattr(kv, "_room", kv._room - 1),
+        lambda kv, seq: kv._saved.update({seq.id: 9}),
+        lambda kv, seq: kv._filling[0].update({seq.id: seq}),
     ],
 )
 def test_the_check_sees_a_broken_checkpoint(fault):
     kv = cache(cpu_blocks=9)
-    job = computes(kv, 8)
+    seq = computes(kv, 8)
     plan(kv)
-    kv.check([job])
-    fault(kv, job)
-    if kv._saved[job.id] == 9:
+    kv.check([seq])
+    fault(kv, seq)
+    if kv._saved[seq.id] == 9:
         kv._room = 0
     with pytest.raises(LawBroken, match="L4"):
-        kv.check([job])
+        kv.check([seq])

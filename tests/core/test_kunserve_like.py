@@ -6,7 +6,7 @@ from simulations import ONE_SECOND, make_replica, make_request, run
 
 from bros_sim.config import parse
 from bros_sim.core.errors import InputError
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.experiment import load
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.kv.paged import PagedKV
@@ -61,8 +61,8 @@ def test_parameters_come_back_at_a_finish_that_leaves_little_in_use(restore_belo
 
 def test_a_drop_is_undone_with_the_draft():
     kv = KunserveLikeKV(**SMALL, extra_blocks=3, slowdown=2.0)
-    job = Job(0, make_request(prompt=25), 0.0)
-    assert kv.admit(job, 25, (), must_fit=0, spare=0)
+    seq = Sequence(0, make_request(prompt=25), 0.0)
+    assert kv.admit(seq, 25, (), must_fit=0, spare=0)
     assert (kv.usable_blocks, kv.free_blocks, kv.pace) == (7, 0, 2.0)
     kv.rollback()
     assert (kv.usable_blocks, kv.free_blocks, kv.pace) == (4, 4, 1.0)
@@ -72,9 +72,9 @@ def test_a_drop_is_undone_with_the_draft():
 def test_a_preemption_brings_no_parameters_back(preempted, pace):
     """Memory is short, or nobody would be preempted."""
     kv = KunserveLikeKV(**SMALL, extra_blocks=3, slowdown=2.0)
-    job = Job(0, make_request(prompt=25), 0.0)
-    kv.admit(job, 25, (), must_fit=0, spare=0)
-    kv.release(job, resumable=preempted)
+    seq = Sequence(0, make_request(prompt=25), 0.0)
+    kv.admit(seq, 25, (), must_fit=0, spare=0)
+    kv.release(seq, resumable=preempted)
     assert kv.pace == pace
     assert kv.free_blocks == kv.usable_blocks
 

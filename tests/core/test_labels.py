@@ -1,6 +1,6 @@
 """Short names of sweep paths."""
 
-from bros_sim.study.labels import short_names
+from bros_sim.core.labels import short_names
 
 
 def test_a_name_is_the_shortest_ending_that_is_unique():

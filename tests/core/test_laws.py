@@ -25,7 +25,7 @@ from bros_sim.engine.link import HostLink
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog, RunTables
 from bros_sim.engine.scheduler import Plan
-from bros_sim.engine.sequence import Job, JobView
+from bros_sim.engine.sequence import Sequence, SequenceView
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.schedulers import NEVER_PREEMPT, SCHEDULERS
 from bros_sim.schedulers.ordered.scheduler import OrderedLoop
@@ -86,32 +86,32 @@ class LawfulReplica(Replica):
         assert end_s is None or end_s > now, "L3: a step takes no time"
         return end_s
 
-    def finish_step(self, end_s: float | None = None) -> list[Job]:
+    def finish_step(self, end_s: float | None = None) -> list[Sequence]:
         done = super().finish_step(end_s)
-        self.kv.check(self.running_jobs())
+        self.kv.check(self.running_seqs())
         return done
 
     def planning_changes_nothing(self, now: float) -> None:
         """L5: a plan that is rolled back leaves the KV state as it was."""
-        if not self._jobs:
+        if not self._seqs:
             return
         self.now = now
         twin = copy.deepcopy(self)
         twin.scheduler.plan(twin)
-        planned = _kv_state(twin.kv, self._jobs.values())
+        planned = _kv_state(twin.kv, self._seqs.values())
         twin.kv.rollback()
-        before = _kv_state(self.kv, self._jobs.values())
-        assert _kv_state(twin.kv, self._jobs.values()) == before, "L5: planning changed KV"
+        before = _kv_state(self.kv, self._seqs.values())
+        assert _kv_state(twin.kv, self._seqs.values()) == before, "L5: planning changed KV"
         PLANS_SEEN.add(planned != before)
 
 
 PLANS_SEEN: set[bool] = set()
 
 
-def _kv_state(kv: Any, jobs: Iterable[Job]) -> tuple[Any, ...]:
+def _kv_state(kv: Any, seqs: Iterable[Sequence]) -> tuple[Any, ...]:
     """All that later decisions can depend on."""
-    waiting = [job for job in jobs if job.num_computed == 0]
-    hits = [[block.key for block in kv.lookup(job)] for job in waiting]
+    waiting = [seq for seq in seqs if seq.num_computed == 0]
+    hits = [[block.key for block in kv.lookup(seq)] for seq in waiting]
     return kv.free_blocks, kv.spare_iterations(), hits, _free_list(kv)
 
 
@@ -234,7 +234,7 @@ def test_policies_never_see_the_true_output_length(scheduler: str, kv: str, data
 
 
 class Blindfolded:
-    """A scheduler that is handed jobs with nothing but what `JobView` declares (law L8)."""
+    """A scheduler that is handed seqs with nothing but what `SequenceView` declares (law L8)."""
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
@@ -243,24 +243,24 @@ class Blindfolded:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scheduler, name)
 
-    def submit(self, job: Job) -> bool | None:
-        self._views[job.id] = _Blind(job)
-        return self._scheduler.submit(self._views[job.id])
+    def submit(self, seq: Sequence) -> bool | None:
+        self._views[seq.id] = _Blind(seq)
+        return self._scheduler.submit(self._views[seq.id])
 
-    def finished(self, job: Job) -> None:
-        self._scheduler.finished(self._views.pop(job.id))
+    def finished(self, seq: Sequence) -> None:
+        self._scheduler.finished(self._views.pop(seq.id))
 
     def plan(self, view: Any) -> Plan:
         return self._scheduler.plan(view)
 
 
 class _Blind:
-    def __init__(self, job: Job) -> None:
-        object.__setattr__(self, "_Blind__job", job)
+    def __init__(self, seq: Sequence) -> None:
+        object.__setattr__(self, "_Blind__seq", seq)
 
     def __getattr__(self, name: str) -> Any:
-        assert name in dir(JobView), f"L8: the policy reads {name}"
-        return getattr(self.__job, name)
+        assert name in dir(SequenceView), f"L8: the policy reads {name}"
+        return getattr(self.__seq, name)
 
 
 def assert_same(a: RunTables, b: RunTables) -> None:
@@ -295,7 +295,7 @@ def test_an_empty_plan_with_work_waiting_is_a_livelock(answer: Plan):
         def plan(self, view: Any) -> Plan:
             return answer
 
-    with pytest.raises(LawBroken, match=r"L7: empty plan at 0\.0 s with 1 jobs waiting"):
+    with pytest.raises(LawBroken, match=r"L7: empty plan at 0\.0 s with 1 requests waiting"):
         run([make_request()], make_replica(scheduler=Idle()))
 
 
@@ -303,19 +303,19 @@ def _leak(kv: Any) -> None:
     kv._pool.free -= 1
 
 
-def _lose_a_job(kv: Any) -> None:
+def _lose_a_seq(kv: Any) -> None:
     kv._tables.clear()
 
 
-@pytest.mark.parametrize("fault", [_leak, _lose_a_job])
+@pytest.mark.parametrize("fault", [_leak, _lose_a_seq])
 def test_the_kv_check_sees_a_broken_manager(fault: Callable[[Any], None]):
     replica = make_replica()
-    replica.submit(Job(0, make_request(), 0.0))
+    replica.submit(Sequence(0, make_request(), 0.0))
     replica.start_step(0.0)
-    replica.kv.check(replica.running_jobs())
+    replica.kv.check(replica.running_seqs())
     fault(replica.kv)
     with pytest.raises(LawBroken, match="L4"):
-        replica.kv.check(replica.running_jobs())
+        replica.kv.check(replica.running_seqs())
 
 
 @given(data=st.data())
@@ -328,13 +328,13 @@ def test_vllm_conserves_work(data: st.DataObject):
     class Conserving(Replica):
         def start_step(self, now: float) -> float | None:
             end_s = super().start_step(now)
-            waiting = list(self.scheduler.waiting_jobs())
+            waiting = list(self.scheduler.waiting_seqs())
             if end_s is not None and waiting and not self.plan.evicted:
                 self.head_is_blocked(waiting[0])
             return end_s
 
-        def head_is_blocked(self, head: JobView) -> None:
-            running = len(list(self.scheduler.running_jobs()))
+        def head_is_blocked(self, head: SequenceView) -> None:
+            running = len(list(self.scheduler.running_seqs()))
             decodes = self.num_decodes
             used = sum(tokens for _, tokens in self.plan.chunks) + decodes
             left = policy.max_num_batched_tokens - used

@@ -6,7 +6,7 @@ from simulations import make_replica, make_request, run
 from bros_sim.cluster.routers.qlm import QlmLike
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.record import RunLog
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.schedulers.tgi import TgiScheduler
@@ -30,15 +30,15 @@ def fill(router: QlmLike, *slos: Slo, replicas: int = 1) -> list[int]:
     for i, slo in enumerate(slos):
         request = make_request(i, slo=slo)
         chosen.append(router.route(request, [Load() for _ in range(replicas)]))
-        router.hold(Job(i, request, 0.0), chosen[-1])
+        router.hold(Sequence(i, request, 0.0), chosen[-1])
     return chosen
 
 
 def pulled(router: QlmLike, now: float, replica: int = 0) -> list[int]:
     """All that the replica can pull, in order."""
     order = []
-    while (job := router.pull(replica, Load(), now)) is not None:
-        order.append(job.id)
+    while (seq := router.pull(replica, Load(), now)) is not None:
+        order.append(seq.id)
     return order
 
 
@@ -122,7 +122,7 @@ def test_a_queue_whose_head_has_no_room_is_left_as_it_is():
 
 def held(router: QlmLike, *requests) -> None:
     for i, request in enumerate(requests):
-        router.hold(Job(i, request, request.arrival_s), router.route(request, [Load()]))
+        router.hold(Sequence(i, request, request.arrival_s), router.route(request, [Load()]))
 
 
 def test_an_urgent_request_passes_a_head_without_room_when_it_joins():

@@ -64,7 +64,7 @@ def test_prompts_join_the_decodes_of_their_class():
     assert iterations(table) == [(10, 0), (0, 1), (20, 1), (0, 2)]
 
 
-def test_jobs_of_an_iteration_are_limited():
+def test_seqs_of_an_iteration_are_limited():
     table = run(requests((RT, 10, 2), (RT, 10, 2), (RT, 10, 2)), round_robin(batch_cap=2))
     assert tokens(table) == [[1.0, 2.0], [1.0, 2.0], [3.0, 4.0]]
 
@@ -76,7 +76,7 @@ def test_prompt_tokens_of_an_iteration_are_limited_and_prompts_never_cut():
 
 
 @pytest.mark.parametrize(("watermark", "first_s"), [(0.1, 1.0), (0.3, 3.0)])
-def test_waiting_jobs_leave_the_watermark_free_beside_others(watermark, first_s):
+def test_waiting_seqs_leave_the_watermark_free_beside_others(watermark, first_s):
     replica = round_robin(blocks=10, watermark=watermark)
     table = run(requests((RT, 112, 2), (RT, 32, 2)), replica)
     assert column(table, "first_token_s") == [1.0, first_s]

@@ -10,7 +10,7 @@ from tgi_model import Asked, Tgi
 
 from bros_sim.core.errors import InputError, LawBroken
 from bros_sim.core.request import Request, ServiceClass, Slo
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.schedulers.tgi import TgiScheduler
@@ -48,15 +48,15 @@ def forwards(replica, requests):
             now = coming[0].arrival
             continue
         plan = replica.plan
-        jobs = {job.id: tokens for job, tokens in plan.chunks}
-        decodes = [job.id for job in replica.running_jobs() if job.decoding and not plan.stalls]
+        seqs = {seq.id: tokens for seq, tokens in plan.chunks}
+        decodes = [seq.id for seq in replica.running_seqs() if seq.decoding and not plan.stalls]
         while coming and coming[0].arrival <= end_s:
             at = coming[0].arrival
             if submit(replica, coming.popleft(), refused):
                 end_s = replica.cut(at) or end_s
-        log += [jobs | dict.fromkeys(decodes, 1)] * round(end_s - now)
+        log += [seqs | dict.fromkeys(decodes, 1)] * round(end_s - now)
         replica.finish_step(end_s)
-        replica.kv.check(replica.running_jobs())
+        replica.kv.check(replica.running_seqs())
         now = end_s
 
 
@@ -64,7 +64,7 @@ def submit(replica, one, refused):
     request = Request(
         "test", one.number, ServiceClass.RT, one.arrival, one.prompt, one.output, one.max_new, Slo()
     )
-    taken = replica.submit(Job(one.number, request, one.arrival))
+    taken = replica.submit(Sequence(one.number, request, one.arrival))
     if not taken:
         refused.append(one.number)
     return taken
@@ -74,11 +74,11 @@ def submit(replica, one, refused):
 
 
 def queue_of(count, *, prompt=1, chunking=False):
-    """A queue of jobs with one token to generate."""
+    """A queue of requests with one token to generate."""
     queue = TgiQueue(chunking=chunking)
     for i in range(count):
         request = make_request(i, prompt=prompt, output=1)
-        queue.append(Job(i, request, 0.0))
+        queue.append(Sequence(i, request, 0.0))
     return queue
 
 
@@ -91,7 +91,7 @@ def sizes(queue, **limits):
 def test_example_a_the_budget_bounds_a_batch():
     queue = queue_of(2)
     assert sizes(queue, budget=1) == (1, 1)
-    queue.append(Job(2, make_request(2, prompt=1, output=1), 0.0))
+    queue.append(Sequence(2, make_request(2, prompt=1, output=1), 0.0))
     assert sizes(queue, budget=3) == (2, 0)
 
 
@@ -106,7 +106,7 @@ def test_a_batch_below_its_least_size_goes_back_in_order():
     queue, kv = queue_of(4, prompt=5), ReservedKV(num_gpu_blocks=16)
     batch = queue.next_batch(kv, budget=99, min_size=4)
     assert batch.taken == ()
-    assert ([job.id for job in queue], kv.free_blocks) == ([0, 1, 2, 3], 15)
+    assert ([seq.id for seq in queue], kv.free_blocks) == ([0, 1, 2, 3], 15)
 
 
 def test_example_c_memory_is_reserved_for_life():
@@ -128,7 +128,7 @@ def test_example_d_few_wait_until_nobody_came_for_long(waiting, decodes):
 
 def test_example_d_after_a_quiet_time_one_is_enough():
     log, _ = forwards(tgi(chunking=False), asked(*[(10, 99)] * 40, (10, 9, 30.5)))
-    assert next(at for at, jobs in enumerate(log) if 40 in jobs) == 31
+    assert next(at for at, seqs in enumerate(log) if 40 in seqs) == 31
 
 
 def test_example_e_the_newest_prompt_is_cut():
@@ -140,9 +140,9 @@ def test_example_e_the_newest_prompt_is_cut():
 def test_example_f_newcomers_join_in_every_second_forward():
     arrivals = [(50, 99, at + 0.5) for at in range(20)]
     log, _ = forwards(tgi(max_batch_prefill_tokens=512), asked(*[(10, 99)] * 10, *arrivals))
-    joined = [sum(tokens == 50 for tokens in jobs.values()) for jobs in log[:20]]
+    joined = [sum(tokens == 50 for tokens in seqs.values()) for seqs in log[:20]]
     assert joined == [0, 1, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2, 0, 2]
-    assert all(len(jobs) == 10 + sum(joined[: at + 1]) for at, jobs in enumerate(log[:20]))
+    assert all(len(seqs) == 10 + sum(joined[: at + 1]) for at, seqs in enumerate(log[:20]))
 
 
 # -- the loop, against its transcription ---------------------------------------------------------
@@ -234,7 +234,7 @@ def test_the_budget_is_rounded_up_to_blocks():
 def test_decodes_count_against_the_budget_of_newcomers():
     replica = tgi(max_batch_prefill_tokens=20)
     log, _ = forwards(replica, asked(*[(2, 9)] * 8, (30, 2, 0.5)))
-    assert [jobs[8] for jobs in log if 8 in jobs] == [12, 12, 6, 1]
+    assert [seqs[8] for seqs in log if 8 in seqs] == [12, 12, 6, 1]
 
 
 def test_a_second_prompt_can_be_cut_before_the_first_is_done():
@@ -328,10 +328,10 @@ def test_the_check_sees_a_broken_manager(fault):
     replica = tgi()
     submit(replica, asked((10, 5))[0], [])
     replica.start_step(0.0)
-    replica.kv.check(replica.running_jobs())
+    replica.kv.check(replica.running_seqs())
     setattr(replica.kv, fault, {"_free": 7, "_held": {}}[fault])
     with pytest.raises(LawBroken, match="L4"):
-        replica.kv.check(replica.running_jobs())
+        replica.kv.check(replica.running_seqs())
 
 
 def test_memory_on_demand_is_found_out():

@@ -41,10 +41,10 @@ def test_a_stretch_equals_its_iterations_bit_for_bit(name):
     model = Layers.from_profile(load_profile(name))
     assert isinstance(model, SkewAware)
     assert not isinstance(Linear(), SkewAware)
-    for jobs, longest in ((1, 500), (33, 4000), (64, 900), (100, 8000), (128, 1500)):
-        shape = StepShape((), jobs, jobs * 480, longest)
+    for seqs, longest in ((1, 500), (33, 4000), (64, 900), (100, 8000), (128, 1500)):
+        shape = StepShape((), seqs, seqs * 480, longest)
         single = [
-            model.step_s(StepShape((), jobs, shape.kv_tokens + n * jobs, longest + n))
+            model.step_s(StepShape((), seqs, shape.kv_tokens + n * seqs, longest + n))
             for n in range(400)
         ]
         assert model.skewed_decode_s(shape, 400).tolist() == single
@@ -98,10 +98,10 @@ def test_every_kind_of_model_has_a_line_in_the_figure():
 @pytest.mark.parametrize("name", SHIPPED)
 def test_longer_sequences_never_make_an_iteration_cheaper(name):
     model = Layers.from_profile(load_profile(name))
-    for jobs in (8, 40, 100):
+    for seqs in (8, 40, 100):
         for chunks in ((), ((500, 0),)):
             times = [
-                model.step_s(StepShape(chunks, jobs, 1000 * jobs, longest))
+                model.step_s(StepShape(chunks, seqs, 1000 * seqs, longest))
                 for longest in np.arange(1000, 9000, 500)
             ]
             assert times == sorted(times)

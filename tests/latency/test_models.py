@@ -37,14 +37,14 @@ HYBRID = Hybrid(
 @settings(max_examples=400, deadline=None)
 @given(
     name=st.sampled_from(sorted(MODELS)),
-    jobs=st.integers(1, 1024),
+    seqs=st.integers(1, 1024),
     kv=st.integers(0, 2**40),
     repeat=st.integers(1, 40),
 )
-def test_decode_series_is_the_step_bit_for_bit(name, jobs, kv, repeat):
+def test_decode_series_is_the_step_bit_for_bit(name, seqs, kv, repeat):
     model = MODELS[name]
-    steps = [model.step_s(StepShape((), jobs, kv + n * jobs)) for n in range(repeat)]
-    series = model.decode_s(jobs, kv, repeat)
+    steps = [model.step_s(StepShape((), seqs, kv + n * seqs)) for n in range(repeat)]
+    series = model.decode_s(seqs, kv, repeat)
     assert series.dtype == np.float64
     assert series.tolist() == steps
 
@@ -54,10 +54,10 @@ def test_the_table_series_is_bit_identical_at_and_across_knots():
     lengths = (50, 64, 100, 120, 200, 300)
     grid = DecodeGrid((1, 7, 20), lengths, tuple(tuple(row) for row in ms.tolist()))
     model = replace(MODELS["lab/tiny-tp1:table"], decode=grid)
-    for jobs in (1, 3, 7, 13, 20, 31):
-        kv = 40 * jobs
-        steps = [model.step_s(StepShape((), jobs, kv + n * jobs)) for n in range(300)]
-        assert model.decode_s(jobs, kv, 300).tolist() == steps
+    for seqs in (1, 3, 7, 13, 20, 31):
+        kv = 40 * seqs
+        steps = [model.step_s(StepShape((), seqs, kv + n * seqs)) for n in range(300)]
+        assert model.decode_s(seqs, kv, 300).tolist() == steps
 
 
 @EVERY_MODEL
@@ -98,9 +98,9 @@ def test_more_requests_of_the_same_length_take_longer(name):
 @EVERY_MODEL
 def test_a_chunk_never_makes_a_decode_iteration_cheaper(name):
     model = MODELS[name]
-    for jobs in (1, 50, 94, 95, 128):
-        alone = model.step_s(StepShape((), jobs, 100 * jobs))
-        assert model.step_s(StepShape(((1, 0),), jobs, 100 * jobs)) >= alone
+    for seqs in (1, 50, 94, 95, 128):
+        alone = model.step_s(StepShape((), seqs, 100 * seqs))
+        assert model.step_s(StepShape(((1, 0),), seqs, 100 * seqs)) >= alone
 
 
 @EVERY_MODEL
@@ -129,7 +129,7 @@ def test_hybrid_by_hand():
 def test_hybrid_outside_its_tables():
     assert HYBRID.tokens.at(1) == 5.0
     assert HYBRID.tokens.at(220) == pytest.approx(50.0)  # proportional beyond the last knot
-    one, many = (HYBRID.decode_s(jobs, 0, 1)[0] for jobs in (1, 40))
+    one, many = (HYBRID.decode_s(seqs, 0, 1)[0] for seqs in (1, 40))
     assert one == pytest.approx((5.0 + 0.71 + 0.32 + 1.0) / 1e3)
     assert many == pytest.approx((11.0 + 1.1 + 1.1 + 2.0) / 1e3)
 
@@ -203,7 +203,7 @@ def test_roofline_by_hand():
 
 def test_table_by_hand():
     model = MODELS["lab/tiny-tp1:table"]
-    # batch 4 is a third of the way from 1 to 10; 550 KV a job is half way
+    # batch 4 is a third of the way from 1 to 10; 550 KV a request is half way
     constant = 5 + 3 / 99 + 0.54 + 0.33
     decode = (0.25 + (2.5 - 0.25) / 3) + constant
     assert model.step_s(StepShape((), 4, 2200)) == pytest.approx(decode / 1e3)

@@ -5,6 +5,9 @@ import sys
 
 
 def test_workers_do_without_scipy_and_matplotlib():
-    code = "import sys, bros_sim.study.runner; print({'scipy', 'matplotlib'} & set(sys.modules) or 'none')"
+    code = (
+        "import sys, bros_sim.study.runner; "
+        "print({'scipy', 'matplotlib'} & set(sys.modules) or 'none')"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "none"

@@ -8,7 +8,7 @@ from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.record import RunLog
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
 
@@ -20,7 +20,7 @@ PER_TOKEN = Linear(
 
 
 class Scripted:
-    """A scheduler on a replica; every job is known by a number."""
+    """A scheduler on a replica; every request is known by a number."""
 
     def __init__(self, scheduler, *, kv=None, blocks=4000, **parts) -> None:
         kv = kv or PagedKV(num_gpu_blocks=blocks + 1, enable_prefix_caching=False)
@@ -29,7 +29,7 @@ class Scripted:
         self.replica: Replica = make_replica(log, scheduler=scheduler, kv=kv, **parts)
         self.scheduler, self.kv, self.now = scheduler, kv, 0.0
 
-    def submit(self, number, prompt, output=50, *, cls=RT, at=None, prefix=(), **slo) -> Job:
+    def submit(self, number, prompt, output=50, *, cls=RT, at=None, prefix=(), **slo) -> Sequence:
         at = self.now if at is None else at
         request = make_request(
             number,
@@ -40,24 +40,24 @@ class Scripted:
             slo=Slo(**slo),
             prefix=prefix,
         )
-        job = Job(number, request, at)
-        assert self.replica.submit(job)
-        return job
+        seq = Sequence(number, request, at)
+        assert self.replica.submit(seq)
+        return seq
 
     def plan(self, at=None) -> SimpleNamespace:
         """The next iteration: tokens of each chunk, who decodes, who left, and its seconds."""
         self.now = self.now if at is None else at
         end_s = self.replica.start_step(self.now)
         made = self.replica.plan
-        decodes = sorted(job.id for job in self.replica.running_jobs() if job.decoding)
+        decodes = sorted(seq.id for seq in self.replica.running_seqs() if seq.decoding)
         self.replica.finish_step()
         took, self.now = end_s - self.now, end_s
         return SimpleNamespace(
-            chunks={job.id: tokens for job, tokens in made.chunks},
-            cached={job.id: tokens for job, tokens in made.admitted},
+            chunks={seq.id: tokens for seq, tokens in made.chunks},
+            cached={seq.id: tokens for seq, tokens in made.admitted},
             decodes=decodes,
-            evicted=[job.id for job in made.evicted],
-            paused=sorted(job.id for job in made.paused),
-            why={note.job.id: note.reason for note in made.notes},
+            evicted=[seq.id for seq in made.evicted],
+            paused=sorted(seq.id for seq in made.paused),
+            why={note.seq.id: note.reason for note in made.notes},
             seconds=round(took, 6),
         )

@@ -6,7 +6,7 @@ from simulations import make_replica, make_request, run
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.reasons import BUDGET, DEADLINE, MEMORY
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.latency.linear import DecodeLine, Linear
@@ -19,11 +19,11 @@ def hygen(budget_s=None, *, tokens=2048, seqs=256, fairness=0.0) -> HygenSchedul
     return HygenScheduler(tokens, seqs, budget_s, fairness)
 
 
-def decoding(script: Scripted, *jobs) -> None:
+def decoding(script: Scripted, *seqs) -> None:
     """Submit (number, class) and let them all decode, whatever that takes."""
-    for number, cls in jobs:
+    for number, cls in seqs:
         script.submit(number, 10, cls=cls)
-    while sum(job.decoding for job in script.replica.running_jobs()) < len(jobs):
+    while sum(seq.decoding for seq in script.replica.running_seqs()) < len(seqs):
         script.plan()
 
 
@@ -175,17 +175,17 @@ def queue(fairness: float, *prefixes: tuple[int, ...]) -> PrefixQueue:
     line = PrefixQueue(fairness)
     script = Scripted(hygen())
     for number, prefix in enumerate(prefixes):
-        job = script.submit(number, 64, cls=BE, prefix=prefix)
-        line.push(job, ())
+        seq = script.submit(number, 64, cls=BE, prefix=prefix)
+        line.push(seq, ())
     line.sort_in(16)
     return line
 
 
 def drawn(line: PrefixQueue) -> list[int]:
-    expected = [job.id for job in line]
+    expected = [seq.id for seq in line]
     for place, number in enumerate(expected):
         assert len(line) == len(expected) - place
-        assert [job.id for job in line] == expected[place:]
+        assert [seq.id for seq in line] == expected[place:]
         assert line.pop().id == number
     assert not len(line)
     assert not len(line._by_prefix)
@@ -217,7 +217,7 @@ def test_who_is_preempted_goes_back_to_its_place():
     line = queue(0.0, (1,), (2,), (1,))
     first = line.pop()
     line.push(first, ())
-    assert [job.id for job in line] == [2, 1, 0]  # until the next plan
+    assert [seq.id for seq in line] == [2, 1, 0]  # until the next plan
     assert len(line) == 3
     line.sort_in(16)
     assert drawn(line) == [0, 2, 1]
@@ -240,7 +240,7 @@ def test_the_last_in_that_order_gives_way_and_who_has_finished_is_forgotten():
     script.plan()
     script.submit(4, 40, output=2)
     assert script.plan().evicted == [2]
-    while list(script.replica.running_jobs()):
+    while list(script.replica.running_seqs()):
         script.plan()
     assert script.scheduler._waiting._places == {}
 
@@ -293,8 +293,8 @@ def test_preempted_offline_requests_go_on_from_their_checkpoint():
 
 def test_the_offline_request_that_came_last_gives_way():
     script = Scripted(ConserveLikeScheduler(), blocks=6)
-    jobs: list[Job] = [script.submit(number, 10, cls=BE) for number in (1, 2, 3)]
+    seqs: list[Sequence] = [script.submit(number, 10, cls=BE) for number in (1, 2, 3)]
     script.plan()
     script.submit(4, 60, output=5)
     assert script.plan().evicted == [3]
-    assert [job.num_preemptions for job in jobs] == [0, 0, 1]
+    assert [seq.num_preemptions for seq in seqs] == [0, 0, 1]

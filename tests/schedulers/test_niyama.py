@@ -12,7 +12,7 @@ from simulations import UNEVEN, make_replica, make_request, run
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.reasons import BUDGET
 from bros_sim.engine.scheduler import ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
 from bros_sim.schedulers.niyama.scheduler import NiyamaScheduler
 from bros_sim.schedulers.niyama.slack import DecodeSlack
@@ -26,7 +26,7 @@ def niyama(**options) -> NiyamaScheduler:
 
 
 def decoding(scheduler=None, **slo) -> Scripted:
-    """Job 1 decodes; its second token is due a TPOT after its first is: 0.01 s after its start."""
+    """Request 1 decodes; its second token is due a TPOT after its first, 0.01 s after its start."""
     script = Scripted(scheduler or niyama())
     script.submit(1, 10, **slo)
     assert script.plan().chunks == {1: 10}
@@ -242,13 +242,13 @@ def test_who_has_finished_is_forgotten():
 
 def test_when_the_tightest_decode_leaves_the_next_one_is():
     slack = DecodeSlack()
-    jobs = [SimpleNamespace(id=i, last_token_s=0.0, num_output=1) for i in range(4)]
+    seqs = [SimpleNamespace(id=i, last_token_s=0.0, num_output=1) for i in range(4)]
     due = dict(enumerate((5.0, 9.0, 6.0, 4.0)))
-    slack.starts = jobs
-    slack.join(lambda job: due[job.id], lambda job: 2.0 if job.id < 3 else 3.0)
+    slack.starts = seqs
+    slack.join(lambda seq: due[seq.id], lambda seq: 2.0 if seq.id < 3 else 3.0)
     assert slack.due_s() == 7.0
     for gone, left in ((0, 7.0), (3, 8.0), (2, 11.0), (1, math.inf)):
-        slack.leave(jobs[gone])
+        slack.leave(seqs[gone])
         assert slack.due_s() == left
 
 
@@ -278,17 +278,17 @@ class Walking(NiyamaScheduler):
         super().begin(view)
         clocks = self.__dict__.setdefault("clocks", {})
         due = math.inf
-        for job in self.running_jobs():
-            if job.decoding:
-                clock = clocks.setdefault(job.id, max(self._first_due_s(job), job.last_token_s))
-                due = min(due, clock + self.next_after(job) * job.num_output)
+        for seq in self.running_seqs():
+            if seq.decoding:
+                clock = clocks.setdefault(seq.id, max(self._first_due_s(seq), seq.last_token_s))
+                due = min(due, clock + self.next_after(seq) * seq.num_output)
         assert self._slack.due_s() == pytest.approx(due)
 
     @staticmethod
-    def next_after(job: JobView) -> float:
-        if job.slo.tpot_s is not None:
-            return job.slo.tpot_s
-        return math.inf if job.slo.e2e_s is None else 0.4
+    def next_after(seq: SequenceView) -> float:
+        if seq.slo.tpot_s is not None:
+            return seq.slo.tpot_s
+        return math.inf if seq.slo.e2e_s is None else 0.4
 
 
 SLOS = [Slo(0.05, 0.01), Slo(0.4, 0.2), Slo(1.0, 0.2), Slo(e2e_s=20.0), Slo(0.3), Slo()]

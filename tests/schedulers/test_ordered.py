@@ -20,9 +20,9 @@ class Lifo(OrderedScheduler):
     mirrors = "a test"
     asked: list[int] = field(init=False, default_factory=list)
 
-    def rank(self, job: Any, now: float) -> tuple[float, ...]:
-        self.asked.append(job.id)
-        return (-job.id,)
+    def rank(self, seq: Any, now: float) -> tuple[float, ...]:
+        self.asked.append(seq.id)
+        return (-seq.id,)
 
 
 class Urgent(Lifo):
@@ -78,9 +78,9 @@ def test_nobody_passes_a_head_that_cannot_start_beside_a_prompt_under_way():
     assert firsts(table) == [3.0, 5.0, 5.0]
 
 
-def test_a_job_alone_finds_a_seat():
+def test_a_seq_alone_finds_a_seat():
     class Full(Lifo):
-        def has_seat(self, job, step):
+        def has_seat(self, seq, step):
             return False
 
     assert firsts(play(Full(), ask(), ask())) == [4.0, 1.0]
@@ -105,14 +105,14 @@ def test_prefixes_are_found_in_the_cache():
     assert column(table, "cached_tokens") == [0, 32]
 
 
-def test_a_waiting_job_takes_a_seat_only_from_who_may_be_evicted():
+def test_a_waiting_seq_takes_a_seat_only_from_who_may_be_evicted():
     arrivals = ask(10, 5), ask(10, 2, 1.5)
     assert tokens(play(Lifo(max_num_seqs=1), *arrivals))[1] == [6.0, 7.0]
     table = play(Urgent(max_num_seqs=1), *arrivals)
     assert tokens(table) == [[1.0, 2.0, 5.0, 6.0, 7.0], [3.0, 4.0]]
 
 
-def test_a_waiting_job_takes_memory_from_the_highest_rank_first():
+def test_a_waiting_seq_takes_memory_from_the_highest_rank_first():
     table = play(Urgent(), ask(16, 9), ask(16, 9), ask(30, 1, 1.5), blocks=5)
     assert column(table, "num_preemptions") == [1, 0, 0]
 
@@ -127,13 +127,13 @@ def test_nobody_is_evicted_in_vain():
     assert firsts(table)[2] == 5.0
 
 
-def test_a_paused_job_keeps_its_memory_and_goes_on():
+def test_a_paused_seq_keeps_its_memory_and_goes_on():
     class Every3rd(Lifo):
         timeless = False
 
         def pauses(self, view):
-            idle = [job for job in self.running_jobs() if job.id == 0]
-            return [Note(job, DEADLINE) for job in idle if view.now % 3 == 1]
+            idle = [seq for seq in self.running_seqs() if seq.id == 0]
+            return [Note(seq, DEADLINE) for seq in idle if view.now % 3 == 1]
 
     table = play(Every3rd(), ask(10, 4), ask(10, 6))
     assert tokens(table) == [[1.0, 3.0, 4.0, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
@@ -142,7 +142,7 @@ def test_a_paused_job_keeps_its_memory_and_goes_on():
 
 def test_limits_of_its_own_never_leave_a_policy_with_nobody():
     class Strict(Lifo):
-        def grant(self, job, tokens, step):
+        def grant(self, seq, tokens, step):
             return 5 if step.decodes else 0
 
     table = play(Strict(), ask(10, 3), ask(12, 1))
@@ -165,15 +165,15 @@ def test_a_ranked_queue_is_read_in_order_without_being_changed(entries):
     for rank, number in entries:
         queue.push(Numbered(number), (rank,))
     before = copy.copy(queue._heap)
-    assert [job.id for job in queue] == [number for _, number in sorted(entries)]
+    assert [seq.id for seq in queue] == [number for _, number in sorted(entries)]
     assert queue._heap == before
     assert [queue.pop().id for _ in entries] == [number for _, number in sorted(entries)]
 
 
 def test_best_effort_and_real_time_are_counted():
     class OneBe(Lifo):
-        def has_seat(self, job, step):
-            return job.service_class is not BE or step.running[1] < 1
+        def has_seat(self, seq, step):
+            return seq.service_class is not BE or step.running[1] < 1
 
     table = play(OneBe(), ask(cls=BE), ask(), ask(cls=BE))
     assert firsts(table) == [4.0, 1.0, 1.0]

@@ -108,9 +108,9 @@ class Recorded(SarathiScheduler):
         self.log = []
 
     def settle(self, plan, view):
-        gone = {job.id for job in plan.evicted}
-        decodes = (job for job in self.running_jobs() if job.decoding and job.id not in gone)
-        computed = {job.id: 1 for job in decodes} | {job.id: n for job, n in plan.chunks}
+        gone = {seq.id for seq in plan.evicted}
+        decodes = (seq for seq in self.running_seqs() if seq.decoding and seq.id not in gone)
+        computed = {seq.id: 1 for seq in decodes} | {seq.id: n for seq, n in plan.chunks}
         self.log.append((view.now, computed))
 
 

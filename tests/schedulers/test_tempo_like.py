@@ -5,7 +5,7 @@ from watched import BE, ask, column, watch
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.sequence import Job
+from bros_sim.engine.sequence import Sequence
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.service_gain import Outlook, ServiceGain
 from bros_sim.schedulers.tempo_like import TempoLikeScheduler
@@ -16,8 +16,8 @@ LOOSE = Slo(ttft_s=1000.0, tpot_s=1000.0)
 
 def gain(slo, *, prompt=10, remaining_s=4.0, first_token_s=1.0, gain=GAIN):
     """Of a request that arrived 2 s ago, has no token yet and will have 3."""
-    job = Job(0, ask(0, prompt, 3, slo=slo), 1.0)
-    return gain.of(job, Outlook(3.0, 3, first_token_s, remaining_s))
+    seq = Sequence(0, ask(0, prompt, 3, slo=slo), 1.0)
+    return gain.of(seq, Outlook(3.0, 3, first_token_s, remaining_s))
 
 
 def test_what_is_in_time_is_worth_its_tokens():
@@ -37,14 +37,14 @@ def test_prompt_and_output_are_late_by_themselves():
 
 
 def test_density_is_gain_for_each_second():
-    job = Job(0, ask(0, 10, 3, slo=LOOSE), 1.0)
-    assert GAIN.density(job, Outlook(3.0, 3, 1.0, 4.0)) == (10 + 8 * 3) / 4
+    seq = Sequence(0, ask(0, 10, 3, slo=LOOSE), 1.0)
+    assert GAIN.density(seq, Outlook(3.0, 3, 1.0, 4.0)) == (10 + 8 * 3) / 4
 
 
 def test_tokens_that_are_out_were_in_time():
-    job = Job(0, ask(0, 10, 3, slo=Slo(ttft_s=0.5, tpot_s=0.5)), 1.0)
-    job.emit(2.5)
-    assert GAIN.of(job, Outlook(3.0, 3, 0.0, 4.0)) == 10 + 8 * (1 + 2 * 1.5 / 6)
+    seq = Sequence(0, ask(0, 10, 3, slo=Slo(ttft_s=0.5, tpot_s=0.5)), 1.0)
+    seq.emit(2.5)
+    assert GAIN.of(seq, Outlook(3.0, 3, 0.0, 4.0)) == 10 + 8 * (1 + 2 * 1.5 / 6)
 
 
 def tempo(**policy):

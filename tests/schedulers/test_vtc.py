@@ -17,7 +17,7 @@ def seen(requests, **policy):
 
 def order(requests, **policy):
     """Who got its first token when, earliest first."""
-    started = [job for computed in seen(requests, **policy) for job in computed]
+    started = [seq for computed in seen(requests, **policy) for seq in computed]
     return list(dict.fromkeys(started))
 
 

@@ -20,8 +20,8 @@ class Watched(Replica):
     def start_step(self, now: float) -> float | None:
         end_s = super().start_step(now)
         if end_s is not None:
-            computed = {job.id: 1 for job in self._jobs.values() if job.decoding}
-            computed |= {job.id: tokens for job, tokens in self.plan.chunks}
+            computed = {seq.id: 1 for seq in self._seqs.values() if seq.decoding}
+            computed |= {seq.id: tokens for seq, tokens in self.plan.chunks}
             self.seen.append(dict(sorted(computed.items())))
         return end_s
 

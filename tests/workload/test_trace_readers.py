@@ -181,7 +181,7 @@ def test_servegen_dataset_alone(tmp_path, indent):
     assert abs((trace.prompt_tokens == 10).mean() - 0.5) < 0.08
 
 
-def test_missing_outputs_of_a_batch_job_are_counted(tmp_path):
+def test_missing_outputs_of_a_batch_seq_are_counted(tmp_path):
     trace = read(tmp_path, '{"request_id": 0, "input_length": 61, "hash_ids": [1, 2, 3, 4]}\n')
     assert trace.output_tokens.tolist() == [1]
     assert (trace.counts.missing_output, trace.counts.zero_output) == (1, 1)

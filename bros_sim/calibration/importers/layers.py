@@ -94,15 +94,15 @@ def read_layers(contents: Sequence[Content], options: Options) -> Steps:
     block, once = _sum(dense, PER_BLOCK), _sum(dense, dict.fromkeys(ONCE, 1))
     head = _sum(sampled, dict.fromkeys(HEAD, 1))
     cells = np.array(_numbers(tables["attention"], TABLES["attention"]))
-    chunk, before, jobs, kv, time_us = cells.T
-    tokens, sequences = chunk + jobs, jobs + (chunk > 0)
+    chunk, before, seqs, kv, time_us = cells.T
+    tokens, sequences = chunk + seqs, seqs + (chunk > 0)
     inside = (tokens <= min(block.last, once.last)) & (sequences <= head.last) & (tokens > 0)
     total_us = options.model.layers * (block.at(tokens) + time_us)
     total_us += once.at(tokens) + head.at(sequences)
     rows = []
     for n in np.flatnonzero(inside).tolist():
         chunks = ((int(chunk[n]), int(before[n])),) if chunk[n] else ()
-        shape = StepShape(chunks, int(jobs[n]), int(jobs[n] * (kv[n] + 1)))
+        shape = StepShape(chunks, int(seqs[n]), int(seqs[n] * (kv[n] + 1)))
         rows.append(step_row(shape, US * float(total_us[n]), 1))
     outside = len(cells) - len(rows)
     return Steps(tuple(rows), tuple(_notes(outside, "skew" in tables, options.tp)))

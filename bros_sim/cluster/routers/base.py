@@ -1,12 +1,12 @@
 """Contract of the routers: which replica takes a request, and whether it takes it at once."""
 
-from collections.abc import Sequence
+from collections import abc
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from bros_sim.core.request import Request
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 
 class ReplicaLoad(Protocol):
@@ -39,7 +39,7 @@ class Router(Protocol):
         """Draw any randomness from ``rng``; called once before the run."""
         ...
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
+    def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
         """Index of the replica that takes the request."""
         ...
 
@@ -54,11 +54,11 @@ class HoldingRouter(Router, Protocol):
     to None, never from None to a request (law L11).
     """
 
-    def hold(self, job: JobView, replica: int) -> None:
+    def hold(self, seq: SequenceView, replica: int) -> None:
         """Keep a request that was routed to ``replica``."""
         ...
 
-    def pull(self, replica: int, load: ReplicaLoad, now: float) -> JobView | None:
+    def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
         """The request that ``replica`` takes now, which leaves its queue; None: no further one."""
         ...
 

@@ -1,8 +1,7 @@
 """QLM: queue management at the router, by request groups and estimated waits."""
 
 import math
-from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections import abc, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from annotated_types import Ge, Gt
 
 from bros_sim.cluster.routers.base import AnyCluster, ReplicaLoad
 from bros_sim.core.request import Request, Slo
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 
 @dataclass
@@ -21,12 +20,12 @@ class _Group:
     slo: Slo
     replica: int
     joined: int = 0
-    jobs: deque[JobView] = field(default_factory=deque)
+    seqs: deque[SequenceView] = field(default_factory=deque)
 
     @property
     def deadline_s(self) -> float:
         """When its oldest request is due: its first token, or its last where only that is bound."""
-        oldest = self.jobs[0]
+        oldest = self.seqs[0]
         first = self.slo.deadline(oldest.arrival_s, 1)
         if math.isinf(first) and self.slo.e2e_s is not None:
             return oldest.arrival_s + self.slo.e2e_s
@@ -69,7 +68,7 @@ class QlmLike(AnyCluster):
 
     mirrors = "QLM (arXiv 2407.00047 and its code of 2024), earliest deadline first, one model"
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
+    def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
         """See `Router.route`: where the open group of its SLO is, else where the wait is least."""
         group = self._open.get(request.slo)
         if group is not None:
@@ -77,19 +76,19 @@ class QlmLike(AnyCluster):
         waits = [(self._wait_s(i), load.outstanding_tokens) for i, load in enumerate(replicas)]
         return waits.index(min(waits))
 
-    def hold(self, job: JobView, replica: int) -> None:
+    def hold(self, seq: SequenceView, replica: int) -> None:
         """See `HoldingRouter.hold`: it joins the open group of its SLO or opens one."""
-        group = self._open.get(job.slo)
+        group = self._open.get(seq.slo)
         if group is None:
-            group = self._open[job.slo] = _Group(job.slo, replica)
+            group = self._open[seq.slo] = _Group(seq.slo, replica)
             self._queues[replica].append(group)
-        group.jobs.append(job)
+        group.seqs.append(seq)
         group.joined += 1
         if group.joined == self.group_size:
-            del self._open[job.slo]
-        self._reorder(replica, job.arrival_s)
+            del self._open[seq.slo]
+        self._reorder(replica, seq.arrival_s)
 
-    def pull(self, replica: int, load: ReplicaLoad, now: float) -> JobView | None:
+    def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
         """See `HoldingRouter.pull`: the oldest request of the group at the head."""
         if not self._has_room(replica, load):
             return None  # nor is the queue looked at: in a stretch nothing may change
@@ -101,18 +100,18 @@ class QlmLike(AnyCluster):
         queue = self._queues[replica]
         if not queue or load.waiting_tokens >= self.pull_tokens:
             return False
-        return load.waiting_tokens + queue[0].jobs[0].prompt_tokens <= load.free_tokens
+        return load.waiting_tokens + queue[0].seqs[0].prompt_tokens <= load.free_tokens
 
-    def _pop(self, replica: int) -> JobView:
+    def _pop(self, replica: int) -> SequenceView:
         """Take the oldest request of the group at the head; a group without any is closed."""
         queue = self._queues[replica]
         group = queue[0]
-        job = group.jobs.popleft()
-        if not group.jobs:
+        seq = group.seqs.popleft()
+        if not group.seqs:
             queue.popleft()
             if self._open.get(group.slo) is group:
                 del self._open[group.slo]
-        return job
+        return seq
 
     def _reorder(self, replica: int, now: float) -> None:
         """Earliest deadline first, if some group is in danger."""
@@ -120,7 +119,7 @@ class QlmLike(AnyCluster):
         if self._in_danger(queue, now):
             self._queues[replica] = deque(sorted(queue, key=lambda group: group.deadline_s))
 
-    def _in_danger(self, queue: Sequence[_Group], now: float) -> bool:
+    def _in_danger(self, queue: abc.Sequence[_Group], now: float) -> bool:
         """Whether some group of the queue is estimated to be served after its deadline."""
         done_s = now
         for group in queue:
@@ -134,4 +133,4 @@ class QlmLike(AnyCluster):
         return sum(self._service_s(group) for group in self._queues[replica])
 
     def _service_s(self, group: _Group) -> float:
-        return len(group.jobs) * self.output_tokens / self.tokens_per_s
+        return len(group.seqs) * self.output_tokens / self.tokens_per_s

@@ -1,7 +1,7 @@
 """The batch that a BROS plan builds: what it would cost, and the deadline that binds it."""
 
 import math
-from collections.abc import Sequence
+from collections import abc
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 
 class Work(NamedTuple):
-    """What one job adds to an iteration."""
+    """What one request adds to an iteration."""
 
     tokens: int
     context: int
@@ -22,7 +22,7 @@ class Work(NamedTuple):
 
     @property
     def is_decode(self) -> bool:
-        """Whether the job lacks nothing but the KV of its last token."""
+        """Whether the request lacks nothing but the KV of its last token."""
         return self.tokens == 1 and self.context > 0
 
 
@@ -35,13 +35,13 @@ class Batch:
     bound_s: float = math.inf
     put_off_s: float = math.inf
     """The tightest deadline of RT that were put off, though they can be in time."""
-    put_off: JobView | None = None
+    put_off: SequenceView | None = None
     """Whose it is."""
     size: int = 0
-    selected: dict[int, JobView] = field(default_factory=dict)
-    chunks: list[tuple[JobView, int]] = field(default_factory=list)
-    admitted: list[tuple[JobView, int]] = field(default_factory=list)
-    evicted: list[JobView] = field(default_factory=list)
+    selected: dict[int, SequenceView] = field(default_factory=dict)
+    chunks: list[tuple[SequenceView, int]] = field(default_factory=list)
+    admitted: list[tuple[SequenceView, int]] = field(default_factory=list)
+    evicted: list[SequenceView] = field(default_factory=list)
     _prefill: tuple[tuple[int, int], ...] = ()
     _decodes: int = 0
     _kv_tokens: int = 0
@@ -53,10 +53,10 @@ class Batch:
         """The KV state with the open draft."""
         return self.view.kv
 
-    def keep_in_mind(self, job: JobView, residual: float) -> None:
-        """The job was put off, but BE shall keep its deadline."""
+    def keep_in_mind(self, seq: SequenceView, residual: float) -> None:
+        """The request was put off, but BE shall keep its deadline."""
         if residual < self.put_off_s:
-            self.put_off_s, self.put_off = residual, job
+            self.put_off_s, self.put_off = residual, seq
 
     @property
     def be_bound_s(self) -> float:
@@ -68,11 +68,11 @@ class Batch:
         """The policy's belief about what an iteration costs."""
         return self.view.estimate
 
-    def work(self, job: JobView, to_cpu: int = 0) -> Work:
-        """What the job would add; ask before its KV is reserved, which restores what it lost."""
-        context = job.num_computed
-        restore = self.kv.blocks_to_restore(job) * self.kv.block_size
-        return Work(job.num_tokens - context, context, restore, to_cpu)
+    def work(self, seq: SequenceView, to_cpu: int = 0) -> Work:
+        """What it would add; ask before its KV is reserved, which restores what it lost."""
+        context = seq.num_computed
+        restore = self.kv.blocks_to_restore(seq) * self.kv.block_size
+        return Work(seq.num_tokens - context, context, restore, to_cpu)
 
     def seconds_with(self, work: Work) -> float:
         """Predicted iteration time if that work joined, lost KV restored meanwhile."""
@@ -85,9 +85,9 @@ class Batch:
             shape = StepShape(prefill, self._decodes, self._kv_tokens)
         return self.estimate.step_s(shape, *copies)
 
-    def seconds_with_decodes(self, jobs: int, kv_tokens: int) -> float:
-        """Predicted iteration time with ``jobs`` more decodes that have all their KV."""
-        shape = StepShape(self._prefill, self._decodes + jobs, self._kv_tokens + kv_tokens)
+    def seconds_with_decodes(self, seqs: int, kv_tokens: int) -> float:
+        """Predicted iteration time with ``seqs`` more decodes that have all their KV."""
+        shape = StepShape(self._prefill, self._decodes + seqs, self._kv_tokens + kv_tokens)
         return self.estimate.step_s(shape, self._to_gpu, self._to_cpu)
 
     def alone_s(self, work: Work) -> float:
@@ -96,34 +96,34 @@ class Batch:
             return self.estimate.step_s(StepShape((), 1, work.context + 1))
         return self.estimate.step_s(StepShape(((work.tokens, work.context),), 0, 0))
 
-    def add(self, job: JobView, work: Work) -> None:
-        """The job is in; one outside the cohort computes all that it lacks."""
+    def add(self, seq: SequenceView, work: Work) -> None:
+        """The request is in; one outside the cohort computes all that it lacks."""
         self._to_gpu += work.to_gpu
         self._to_cpu += work.to_cpu
-        self.selected[job.id] = job
-        if not job.decoding:
-            self.chunks.append((job, work.tokens))
+        self.selected[seq.id] = seq
+        if not seq.decoding:
+            self.chunks.append((seq, work.tokens))
         if work.is_decode:
             self.add_decodes(1, work.context + 1)
         else:
             self._prefill += ((work.tokens, work.context),)
             self.size += 1
 
-    def add_all(self, jobs: Sequence[JobView]) -> None:
+    def add_all(self, seqs: abc.Sequence[SequenceView]) -> None:
         """These decodes are in."""
-        selected, chunks, kv_tokens = self.selected, self.chunks, len(jobs)
-        for job in jobs:
-            selected[job.id] = job
-            kv_tokens += job.num_computed
-            if not job.decoding:
-                chunks.append((job, 1))
-        self.add_decodes(len(jobs), kv_tokens)
+        selected, chunks, kv_tokens = self.selected, self.chunks, len(seqs)
+        for seq in seqs:
+            selected[seq.id] = seq
+            kv_tokens += seq.num_computed
+            if not seq.decoding:
+                chunks.append((seq, 1))
+        self.add_decodes(len(seqs), kv_tokens)
 
-    def add_decodes(self, jobs: int, kv_tokens: int) -> None:
+    def add_decodes(self, seqs: int, kv_tokens: int) -> None:
         """That many decodes are in; who they are is known otherwise."""
-        self._decodes += jobs
+        self._decodes += seqs
         self._kv_tokens += kv_tokens
-        self.size += jobs
+        self.size += seqs
 
     def iterations_within_bound(self, most: int) -> int:
         """How many iterations in a row this batch of decodes meets its bound, up to ``most``."""

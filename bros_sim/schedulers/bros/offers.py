@@ -2,13 +2,13 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections import abc
 from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import Batch, Work
 from bros_sim.schedulers.bros.memory import BrosMemory
 from bros_sim.schedulers.bros.notes import BrosNotes
@@ -42,11 +42,11 @@ class Offers:
     memory: BrosMemory
     notes: BrosNotes
     rules: Rules
-    lenders: Sequence[JobView] = ()
+    lenders: abc.Sequence[SequenceView] = ()
     """BE whose blocks RT may borrow."""
     last_resort: bool = False
     """Whether RT that lack memory may push others out."""
-    unserved: list[JobView] = field(default_factory=list)
+    unserved: list[SequenceView] = field(default_factory=list)
     """BE that the cap alone kept out."""
     memory_short: bool = False
     """Whether someone was kept out by memory: more of it may come free only by an event."""
@@ -66,58 +66,58 @@ class Offers:
 
     # -- real-time ------------------------------------------------------------------------------
 
-    def rt(self, job: JobView, residual: float) -> bool:
-        """Take the job if the tightest deadline allows; one that cannot be in time binds none.
+    def rt(self, seq: SequenceView, residual: float) -> bool:
+        """Take the request if the tightest deadline allows; one that cannot be in time binds none.
 
         False if the predicted time keeps it out.
         """
         batch = self.batch
-        if job.id in self.memory.gone:
+        if seq.id in self.memory.gone:
             self.left_out = True
             return True
         if batch.size >= batch.cap:
-            self.keep_out(job)
+            self.keep_out(seq)
             return True
-        if self._hopeless(job, residual):
+        if self._hopeless(seq, residual):
             self.memory_short = self.left_out = True
-            self.notes.memory(job)
+            self.notes.memory(seq)
             return True
-        work = batch.work(job, self._borrowed_tokens(job))
+        work = batch.work(seq, self._borrowed_tokens(seq))
         savable = residual >= batch.alone_s(work)
         bound = min(batch.bound_s, residual) if savable else batch.bound_s
         if batch.size and (seconds := batch.seconds_with(work)) > bound:
             self.bound_hit = self.left_out = True
             if savable and self.rules.be_keeps_all_rt:
-                batch.keep_in_mind(job, residual)
-            self.notes.deadline(job, seconds, bound)
+                batch.keep_in_mind(seq, residual)
+            self.notes.deadline(seq, seconds, bound)
             return False
-        if self.memory.reserve(job, self.lenders) or (
-            self.last_resort and self.memory.fall_back(job, self.lenders)
+        if self.memory.reserve(seq, self.lenders) or (
+            self.last_resort and self.memory.fall_back(seq, self.lenders)
         ):
-            batch.add(job, work)
+            batch.add(seq, work)
             batch.bound_s = bound
         else:
             self.memory_short = self.left_out = True
-            self.notes.memory(job)
-            if not job.num_computed:
-                self.too_long_for_memory = job.num_tokens
+            self.notes.memory(seq)
+            if not seq.num_computed:
+                self.too_long_for_memory = seq.num_tokens
         return True
 
-    def keep_out(self, job: JobView) -> None:
+    def keep_out(self, seq: SequenceView) -> None:
         """The batch is full before an RT."""
         self.left_out = self.rt_capped = True
-        self.notes.cap(job)
+        self.notes.cap(seq)
 
-    def _hopeless(self, job: JobView, residual: float) -> bool:
-        """Whether a waiting job is late, binds nobody, and is as long as one that memory refused.
+    def _hopeless(self, seq: SequenceView, residual: float) -> bool:
+        """Whether a waiting one is late, binds nobody, and is as long as one that memory refused.
 
         Memory only gets shorter until somebody is pushed out.
         """
-        if job.num_tokens < self.too_long_for_memory or residual >= 0 or self.memory.gone:
+        if seq.num_tokens < self.too_long_for_memory or residual >= 0 or self.memory.gone:
             return False
-        return math.isinf(self.batch.bound_s) and not job.num_computed
+        return math.isinf(self.batch.bound_s) and not seq.num_computed
 
-    def rt_decodes(self, run: Sequence[RtEntry]) -> None:
+    def rt_decodes(self, run: abc.Sequence[RtEntry]) -> None:
         """`rt` for decodes in order of deadline, no more than there is room for in the batch."""
         bound = self.bound_with(run)
         if bound is None:
@@ -126,35 +126,35 @@ class Offers:
         else:
             self._take_run(run, bound)
 
-    def _take_run(self, run: Sequence[RtEntry], bound: float) -> None:
+    def _take_run(self, run: abc.Sequence[RtEntry], bound: float) -> None:
         """Decodes that are in time together; memory is what they may lack."""
-        batch, jobs, place = self.batch, [job for _, _, job in run], 0
+        batch, seqs, place = self.batch, [seq for _, _, seq in run], 0
         binding, now = bound < batch.bound_s, batch.view.now
-        while place < len(jobs):
+        while place < len(seqs):
             if binding:  # the first of those that are in; whom memory refuses binds nobody
                 bound = min(batch.bound_s, run[place][0] - now)
-            if taken := self.take(jobs[place:]):
+            if taken := self.take(seqs[place:]):
                 batch.bound_s = bound
                 place += taken
-            elif jobs[place].id not in self.memory.gone:
-                self._take_one(jobs[place], run[place][0], bound)
+            elif seqs[place].id not in self.memory.gone:
+                self._take_one(seqs[place], run[place][0], bound)
             place += not taken
 
-    def _take_one(self, job: JobView, deadline: float, bound: float) -> None:
-        whole = job.decoding or not self.batch.kv.blocks_to_restore(job)
-        if whole and self.memory.reserve(job, self.lenders):
-            self.batch.add_all((job,))
+    def _take_one(self, seq: SequenceView, deadline: float, bound: float) -> None:
+        whole = seq.decoding or not self.batch.kv.blocks_to_restore(seq)
+        if whole and self.memory.reserve(seq, self.lenders):
+            self.batch.add_all((seq,))
             self.batch.bound_s = bound
         else:
-            self.rt(job, deadline - self.batch.view.now)
+            self.rt(seq, deadline - self.batch.view.now)
 
-    def bound_with(self, run: Sequence[RtEntry]) -> float | None:
+    def bound_with(self, run: abc.Sequence[RtEntry]) -> float | None:
         """The tightest deadline with all these decodes in; None if time may keep one of them out.
 
         Either all are in time together, or each of them is late even by itself and binds nobody.
         """
         batch, now = self.batch, self.batch.view.now
-        lengths = [job.num_computed for _, _, job in run]
+        lengths = [seq.num_computed for _, _, seq in run]
         seconds = batch.seconds_with_decodes(len(run), sum(lengths) + len(run))
         bound = min(batch.bound_s, run[0][0] - now)
         if seconds <= bound:
@@ -164,43 +164,43 @@ class Offers:
         late = max(entry[0] for entry in run) - now < batch.alone_s(Work(1, min(lengths)))
         return batch.bound_s if late else None
 
-    def _due_at_once(self, run: Sequence[RtEntry]) -> None:
+    def _due_at_once(self, run: abc.Sequence[RtEntry]) -> None:
         """Decodes with one deadline, not all of which are in time."""
         batch, residual = self.batch, run[0][0] - self.batch.view.now
-        jobs = [job for _, _, job in run]
-        alike = self._bound_of_all(jobs, residual)
-        taken = self.take(jobs[: self.first_in_time(jobs, alike)]) if alike is not None else 0
+        seqs = [seq for _, _, seq in run]
+        alike = self._bound_of_all(seqs, residual)
+        taken = self.take(seqs[: self.first_in_time(seqs, alike)]) if alike is not None else 0
         if alike is not None and taken:
-            batch.bound_s, jobs = alike, jobs[taken:]
+            batch.bound_s, seqs = alike, seqs[taken:]
         too_long = math.inf
-        for job in jobs:
-            if job.id in self.memory.gone:
+        for seq in seqs:
+            if seq.id in self.memory.gone:
                 continue
-            if job.num_computed >= too_long:
+            if seq.num_computed >= too_long:
                 self.bound_hit = self.left_out = True
-            elif not self.rt(job, residual) and alike is not None and not self.each_counts:
-                too_long = math.inf if batch.kv.blocks_to_restore(job) else job.num_computed
+            elif not self.rt(seq, residual) and alike is not None and not self.each_counts:
+                too_long = math.inf if batch.kv.blocks_to_restore(seq) else seq.num_computed
 
-    def _bound_of_all(self, jobs: Sequence[JobView], residual: float) -> float | None:
+    def _bound_of_all(self, seqs: abc.Sequence[SequenceView], residual: float) -> float | None:
         """The deadline that each of them would have to keep; None if they differ in that."""
         batch = self.batch
         if batch.estimate.noise:
             return None
-        lengths = [job.num_computed for job in jobs]
+        lengths = [seq.num_computed for seq in seqs]
         if residual >= batch.alone_s(Work(1, max(lengths))):
             return min(batch.bound_s, residual)
         return batch.bound_s if residual < batch.alone_s(Work(1, min(lengths))) else None
 
-    def first_in_time(self, jobs: Sequence[JobView], bound: float) -> int:
+    def first_in_time(self, seqs: abc.Sequence[SequenceView], bound: float) -> int:
         """How many of the decodes, from the first on, are in time together."""
-        kv_tokens = list(accumulate(job.num_computed + 1 for job in jobs))
+        kv_tokens = list(accumulate(seq.num_computed + 1 for seq in seqs))
 
         def late(place: int) -> bool:
             return self.batch.seconds_with_decodes(place + 1, kv_tokens[place]) > bound
 
-        return bisect_left(range(len(jobs)), True, key=late)
+        return bisect_left(range(len(seqs)), True, key=late)
 
-    def take(self, decodes: Sequence[JobView]) -> int:
+    def take(self, decodes: abc.Sequence[SequenceView]) -> int:
         """The first so many are in: up to one that lacks memory, shares a block or lost tokens."""
         if self.memory.gone:
             return 0
@@ -208,9 +208,9 @@ class Offers:
         self.batch.add_all(decodes[:taken])
         return taken
 
-    def _borrowed_tokens(self, job: JobView) -> int:
-        """Best-effort tokens that the job would overwrite, at most: full blocks beyond the free."""
-        if job.num_computed:
+    def _borrowed_tokens(self, seq: SequenceView) -> int:
+        """BE tokens that it would overwrite, at most: full blocks beyond the free."""
+        if seq.num_computed:
             return 0
         size = self.batch.kv.block_size
-        return size * max(0, -(-job.num_tokens // size) - self.batch.kv.free_blocks)
+        return size * max(0, -(-seq.num_tokens // size) - self.batch.kv.free_blocks)

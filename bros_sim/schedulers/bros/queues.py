@@ -1,4 +1,4 @@
-"""The jobs that a BROS scheduler knows: RT and BE, waiting, pending or in the batch."""
+"""The requests that a BROS scheduler knows: RT and BE, waiting, pending or in the batch."""
 
 import math
 from bisect import bisect_left, insort
@@ -9,14 +9,14 @@ from operator import attrgetter, itemgetter
 
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import KVManager
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
-RtEntry = tuple[float, int, JobView]
-"""Deadline of the next token, job id, job."""
+RtEntry = tuple[float, int, SequenceView]
+"""Deadline of the next token, id, sequence."""
 
 
-def _jobs_of_both() -> dict[ServiceClass, dict[int, JobView]]:
+def _seqs_of_both() -> dict[ServiceClass, dict[int, SequenceView]]:
     return {RT: {}, BE: {}}
 
 
@@ -24,78 +24,79 @@ def _jobs_of_both() -> dict[ServiceClass, dict[int, JobView]]:
 class BrosQueues:
     """Separate RT and BE queues (digest of the paper: waiting, pending and running queues).
 
-    ``running`` holds every job with KV; those of them that are ``pending`` are outside the decode
-    cohort. ``per_token``: the next token is due a TPOT after the last one; else by `Slo.deadline`.
-    The deadline of a waiting or pending RT stands still, so both lists are kept sorted by it.
+    ``running`` holds every request with KV; those of them that are ``pending`` are outside the
+    decode cohort. ``per_token``: the next token is due a TPOT after the last one; else by
+    `Slo.deadline`. The deadline of a waiting or pending RT stands still, so both lists are kept
+    sorted by it.
     """
 
     per_token: bool
     rt_waiting: list[RtEntry] = field(default_factory=list)
     rt_pending: list[RtEntry] = field(default_factory=list)
-    be_waiting: list[tuple[int, JobView]] = field(default_factory=list)
-    be_pending: dict[int, JobView] = field(default_factory=dict)
-    running: dict[ServiceClass, dict[int, JobView]] = field(default_factory=_jobs_of_both)
+    be_waiting: list[tuple[int, SequenceView]] = field(default_factory=list)
+    be_pending: dict[int, SequenceView] = field(default_factory=dict)
+    running: dict[ServiceClass, dict[int, SequenceView]] = field(default_factory=_seqs_of_both)
     tpots: Counter[float | None] = field(default_factory=Counter)
-    """How many running RT jobs have which TPOT target."""
+    """How many running RT requests have which TPOT target."""
 
-    def deadline(self, job: JobView) -> float:
-        """When the job's next token is due."""
-        last, slo = job.last_token_s, job.slo
+    def deadline(self, seq: SequenceView) -> float:
+        """When the request's next token is due."""
+        last, slo = seq.last_token_s, seq.slo
         if last is None or not self.per_token:
-            return slo.deadline(job.arrival_s, job.num_output + 1)
+            return slo.deadline(seq.arrival_s, seq.num_output + 1)
         return math.inf if slo.tpot_s is None else last + slo.tpot_s
 
     # -- changes of state -----------------------------------------------------------------------
 
-    def wait(self, job: JobView) -> None:
-        """The job has no KV and waits."""
-        if job.service_class is RT:
-            insort(self.rt_waiting, (self.deadline(job), job.id, job), key=_order)
+    def wait(self, seq: SequenceView) -> None:
+        """The request has no KV and waits."""
+        if seq.service_class is RT:
+            insort(self.rt_waiting, (self.deadline(seq), seq.id, seq), key=_order)
         else:
-            insort(self.be_waiting, (job.id, job), key=itemgetter(0))
+            insort(self.be_waiting, (seq.id, seq), key=itemgetter(0))
 
-    def admit(self, job: JobView) -> None:
-        """A waiting job gets KV and is in the batch."""
-        if job.service_class is RT:
-            place = self.deadline(job), job.id
+    def admit(self, seq: SequenceView) -> None:
+        """A waiting request gets KV and is in the batch."""
+        if seq.service_class is RT:
+            place = self.deadline(seq), seq.id
             del self.rt_waiting[bisect_left(self.rt_waiting, place, key=_order)]
-            self.tpots[job.slo.tpot_s] += 1
+            self.tpots[seq.slo.tpot_s] += 1
         else:
-            del self.be_waiting[bisect_left(self.be_waiting, job.id, key=itemgetter(0))]
-        self.running[job.service_class][job.id] = job
+            del self.be_waiting[bisect_left(self.be_waiting, seq.id, key=itemgetter(0))]
+        self.running[seq.service_class][seq.id] = seq
 
-    def pause(self, selected: Container[int], now: float) -> tuple[JobView, ...]:
+    def pause(self, selected: Container[int], now: float) -> tuple[SequenceView, ...]:
         """Cohort members that are not selected (by id) keep their KV, pending."""
         rt = [entry for entry in self.rt_members(now) if entry[1] not in selected]
-        jobs = self.running[BE].values()
-        be = [job for job in jobs if job.decoding and job.id not in selected]
+        seqs = self.running[BE].values()
+        be = [seq for seq in seqs if seq.decoding and seq.id not in selected]
         if rt:
             self.rt_pending += rt
             self.rt_pending.sort(key=_order)
-        self.be_pending.update((job.id, job) for job in be)
-        return (*(job for _, _, job in rt), *be)
+        self.be_pending.update((seq.id, seq) for seq in be)
+        return (*(seq for _, _, seq in rt), *be)
 
-    def resume(self, jobs: Container[int]) -> None:
+    def resume(self, seqs: Container[int]) -> None:
         """Those of these (by id) that were pending are in the batch again, or gone."""
         if self.rt_pending:
-            self.rt_pending = [entry for entry in self.rt_pending if entry[1] not in jobs]
+            self.rt_pending = [entry for entry in self.rt_pending if entry[1] not in seqs]
         if self.be_pending:
             pending = self.be_pending.items()
-            self.be_pending = {number: job for number, job in pending if number not in jobs}
+            self.be_pending = {number: seq for number, seq in pending if number not in seqs}
 
-    def evict(self, job: JobView) -> None:
-        """The job lost its KV and waits again."""
-        self.resume((job.id,))
-        self.finish(job)
-        self.wait(job)
+    def evict(self, seq: SequenceView) -> None:
+        """The request lost its KV and waits again."""
+        self.resume((seq.id,))
+        self.finish(seq)
+        self.wait(seq)
 
-    def finish(self, job: JobView) -> None:
-        """The job was in the batch and is gone."""
-        del self.running[job.service_class][job.id]
-        if job.service_class is RT:
-            self.tpots[job.slo.tpot_s] -= 1
-            if not self.tpots[job.slo.tpot_s]:
-                del self.tpots[job.slo.tpot_s]
+    def finish(self, seq: SequenceView) -> None:
+        """The request was in the batch and is gone."""
+        del self.running[seq.service_class][seq.id]
+        if seq.service_class is RT:
+            self.tpots[seq.slo.tpot_s] -= 1
+            if not self.tpots[seq.slo.tpot_s]:
+                del self.tpots[seq.slo.tpot_s]
 
     # -- orders ---------------------------------------------------------------------------------
 
@@ -116,11 +117,11 @@ class BrosQueues:
 
     def rt_members(self, now: float) -> list[RtEntry]:
         """RT in the decode cohort in order of admission."""
-        members = [job for job in self.running[RT].values() if job.decoding]
+        members = [seq for seq in self.running[RT].values() if seq.decoding]
         due = self.common_deadline(now)
         if due is None:
-            return [(self.deadline(job), job.id, job) for job in members]
-        return [(due, job.id, job) for job in members]
+            return [(self.deadline(seq), seq.id, seq) for seq in members]
+        return [(due, seq.id, seq) for seq in members]
 
     def common_deadline(self, now: float) -> float | None:
         """When the next token of every RT in the cohort is due, if that is one instant."""
@@ -129,12 +130,12 @@ class BrosQueues:
         (tpot,) = self.tpots or (None,)
         return math.inf if tpot is None else now + tpot
 
-    def be_order(self, kv: KVManager, *, pending_only: bool) -> list[JobView]:
+    def be_order(self, kv: KVManager, *, pending_only: bool) -> list[SequenceView]:
         """BE with KV by blocks to restore, then by arrival (digest: ascending M_cpu)."""
-        jobs = (self.be_pending if pending_only else self.running[BE]).values()
+        seqs = (self.be_pending if pending_only else self.running[BE]).values()
         if kv.restores_nothing:
-            return sorted(jobs, key=attrgetter("id"))
-        return sorted(jobs, key=lambda job: (kv.blocks_to_restore(job), job.id))
+            return sorted(seqs, key=attrgetter("id"))
+        return sorted(seqs, key=lambda seq: (kv.blocks_to_restore(seq), seq.id))
 
 
 _order = itemgetter(0, 1)

@@ -1,9 +1,9 @@
-"""BROS (arXiv 2504.09590): dynamic priority by residual time for real-time and best-effort jobs.
+"""BROS (arXiv 2504.09590): dynamic priority by residual time for RT and BE requests.
 
-Algorithm 1 as docs/paper-map.md reconstructs it: real-time jobs by ascending residual time while
-the predicted iteration keeps the tightest deadline, then best-effort jobs by the KV they must have
-restored, then best-effort in place of the real-time job with the most slack; the batch cap grows
-while no deadline binds. Which line is stated and which inferred is listed there.
+Algorithm 1 as docs/paper-map.md reconstructs it: real-time requests by ascending residual time
+while the predicted iteration keeps the tightest deadline, then best-effort requests by the KV they
+must have restored, then best-effort in place of the real-time request with the most slack; the
+batch cap grows while no deadline binds. Which line is stated and which inferred is listed there.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.engine.scheduler import Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import Batch
 from bros_sim.schedulers.bros.memory import BrosMemory
 from bros_sim.schedulers.bros.notes import BrosNotes
@@ -92,22 +92,22 @@ class BrosScheduler:
             return f"batch_cap {self.batch_cap} is over batch_cap_max {self.batch_cap_max}"
         return None
 
-    def submit(self, job: JobView) -> None:
+    def submit(self, seq: SequenceView) -> None:
         """See `Scheduler.submit`."""
-        self._queues.wait(job)
+        self._queues.wait(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        self._queues.finish(job)
+        self._queues.finish(seq)
 
-    def running_jobs(self) -> Iterable[JobView]:
-        """Jobs with KV, in the batch or pending: RT, then BE."""
+    def running_seqs(self) -> Iterable[SequenceView]:
+        """Requests with KV, in the batch or pending: RT, then BE."""
         return (*self._queues.running[RT].values(), *self._queues.running[BE].values())
 
-    def waiting_jobs(self) -> Iterable[JobView]:
+    def waiting_seqs(self) -> Iterable[SequenceView]:
         """RT by deadline, then BE by arrival."""
-        yield from (job for *_, job in self._queues.rt_waiting)
-        yield from (job for _, job in self._queues.be_waiting)
+        yield from (seq for *_, seq in self._queues.rt_waiting)
+        yield from (seq for _, seq in self._queues.be_waiting)
 
     # -- planning -------------------------------------------------------------------------------
 
@@ -155,12 +155,12 @@ class BrosScheduler:
     def _decide(self, chosen: Selection) -> Plan:
         """Write the queues and the plan."""
         batch, queues = chosen.batch, self._queues
-        for job in batch.evicted:
-            queues.evict(job)
+        for seq in batch.evicted:
+            queues.evict(seq)
         if batch.chunks:
             queues.resume(batch.selected)
-        for job, _ in batch.admitted:
-            queues.admit(job)
+        for seq, _ in batch.admitted:
+            queues.admit(seq)
         paused = () if chosen.whole else queues.pause(batch.selected, batch.view.now)
         steady = chosen.whole and not (batch.chunks or batch.evicted)
         return Plan(

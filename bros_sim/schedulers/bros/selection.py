@@ -1,10 +1,11 @@
 """Who is in the next BROS batch: Algorithm 1, as one plan runs through it."""
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections import abc
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import Batch
 from bros_sim.schedulers.bros.best_effort import best_effort
 from bros_sim.schedulers.bros.offers import Offers
@@ -16,13 +17,13 @@ class Selection:
     """One pass over the queues. A pass that fails changes nothing but ``batch`` and the draft.
 
     ``everybody`` is the common case, in which every cohort member goes on: it treats the cohort as
-    two groups and does not look at its members. ``one_by_one`` is the algorithm job by job.
+    two groups and does not look at its members. ``one_by_one`` is the algorithm seq by seq.
     """
 
     queues: BrosQueues
     batch: Batch
     offers: Offers
-    replaced: Mapping[int, JobView] = field(default_factory=dict)
+    replaced: Mapping[int, SequenceView] = field(default_factory=dict)
     """RT that give their place up (by id), and the BE in whose favour."""
     others: Container[int] | None = None
     """Once RT are replaced, the RT (by id) that were in the batch: nobody else joins instead."""
@@ -66,7 +67,7 @@ class Selection:
         self._offer_all(entries[before:])
         return True
 
-    def _fill_up(self, entries: Sequence[RtEntry]) -> bool:
+    def _fill_up(self, entries: abc.Sequence[RtEntry]) -> bool:
         """Whether these, if they are decodes, surely leave too little room for the cohort."""
         running, offers = self.queues.running[RT], self.offers
         few = len(entries) + self.batch.view.num_decodes <= self.batch.cap
@@ -75,22 +76,23 @@ class Selection:
         decodes = all(entry[1] in running for entry in entries)
         return decodes and offers.bound_with(entries[: self.batch.cap]) is not None
 
-    def _offer_all(self, entries: Sequence[RtEntry]) -> None:
+    def _offer_all(self, entries: abc.Sequence[RtEntry]) -> None:
         longest = 0 if self.batch.estimate.noise else self.batch.cap
         at = 0
         while at < len(entries) and not self.offers.memory_short:
             at = self._offer_next(entries, at, longest)
 
-    def _add_group(self, jobs: int, kv_tokens: int, residual: float) -> bool:
+    def _add_group(self, seqs: int, kv_tokens: int, residual: float) -> bool:
         batch = self.batch
         bound = min(batch.bound_s, residual)
-        if batch.size + jobs > batch.cap or batch.seconds_with_decodes(jobs, kv_tokens) > bound:
+        if batch.size + seqs > batch.cap or batch.seconds_with_decodes(seqs, kv_tokens) > bound:
             return False
-        batch.add_decodes(jobs, kv_tokens)
+        batch.add_decodes(seqs, kv_tokens)
         batch.bound_s = bound
         return True
 
-    # -- job by job -----------------------------------------------------------------------------
+    # -- request by request
+    # -----------------------------------------------------------------------------
 
     def one_by_one(self) -> None:
         """Algorithm 1: RT by residual time, then BE by what must be restored."""
@@ -112,9 +114,9 @@ class Selection:
         if self.others is None:
             return entries
         others, replaced = self.others, self.replaced
-        for _, number, job in entries:
+        for _, number, seq in entries:
             if number in replaced:
-                self.offers.notes.replaced(job, replaced[number])
+                self.offers.notes.replaced(seq, replaced[number])
         return [x for x in entries if x[1] in others and x[1] not in replaced]
 
     def _in_order(self, entries: list[RtEntry]) -> list[RtEntry]:
@@ -125,20 +127,20 @@ class Selection:
         late = {x[1] for x in entries if x[0] - now < batch.alone_s(batch.work(x[2]))}
         return sorted(entries, key=lambda entry: entry[1] in late)
 
-    def _offer_next(self, entries: Sequence[RtEntry], at: int, longest: int) -> int:
+    def _offer_next(self, entries: abc.Sequence[RtEntry], at: int, longest: int) -> int:
         """Offer entry ``at``, or a run of up to ``longest`` decodes from there; where to go on."""
         run, after = self._run_from(entries, at, min(longest, self.batch.cap - self.batch.size))
         if run:
             self.offers.rt_decodes(run)
         elif after == at:
-            deadline, _, job = entries[at]
-            self.offers.rt(job, deadline - self.batch.view.now)
+            deadline, _, seq = entries[at]
+            self.offers.rt(seq, deadline - self.batch.view.now)
             return at + 1
         return after
 
     def _run_from(
-        self, entries: Sequence[RtEntry], at: int, most: int
-    ) -> tuple[Sequence[RtEntry], int]:
+        self, entries: abc.Sequence[RtEntry], at: int, most: int
+    ) -> tuple[abc.Sequence[RtEntry], int]:
         """The decodes from there on that still have their KV, and where to go on after them."""
         running, gone = self.queues.running[RT], self.offers.memory.gone
         run: list[RtEntry] = []

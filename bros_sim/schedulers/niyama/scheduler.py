@@ -34,7 +34,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.niyama.chunks import PromptThroughput, largest_chunk
 from bros_sim.schedulers.niyama.slack import DecodeSlack
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
@@ -63,23 +63,23 @@ class NiyamaScheduler(LengthPrediction, OrderedScheduler):
         """What this policy follows."""
         return "Niyama / QoServe (arXiv 2503.22562), sarathi-serve 72339db, simplified"
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """Relegated ones last; else by deadline and remaining work."""
-        due_s, tokens = self._first_due_s(job), job.num_tokens - self._computed(job)
-        return (job.id in self._relegated or math.isinf(due_s), due_s + self.alpha_s * tokens)
+        due_s, tokens = self._first_due_s(seq), seq.num_tokens - self._computed(seq)
+        return (seq.id in self._relegated or math.isinf(due_s), due_s + self.alpha_s * tokens)
 
-    def _computed(self, job: JobView) -> int:
-        return job.num_computed if self.runs(job) else 0
+    def _computed(self, seq: SequenceView) -> int:
+        return seq.num_computed if self.runs(seq) else 0
 
-    def _first_due_s(self, job: JobView) -> float:
+    def _first_due_s(self, seq: SequenceView) -> float:
         """When the first output token is due."""
-        if job.slo.ttft_s is None and job.slo.e2e_s is not None:
-            return job.arrival_s + job.slo.e2e_s - self.output_tokens(job) * self.batch_tpot_s
-        return job.slo.deadline(job.arrival_s, 1)
+        if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
+            return seq.arrival_s + seq.slo.e2e_s - self.output_tokens(seq) * self.batch_tpot_s
+        return seq.slo.deadline(seq.arrival_s, 1)
 
-    def _tpot_s(self, job: JobView) -> float:
-        other = math.inf if job.slo.e2e_s is None else self.batch_tpot_s
-        return other if job.slo.tpot_s is None else job.slo.tpot_s
+    def _tpot_s(self, seq: SequenceView) -> float:
+        other = math.inf if seq.slo.e2e_s is None else self.batch_tpot_s
+        return other if seq.slo.tpot_s is None else seq.slo.tpot_s
 
     def begin(self, view: ReplicaView) -> None:
         """See `OrderedLoop.begin`: throughput, slack, the chunk size, and who is relegated."""
@@ -102,26 +102,26 @@ class NiyamaScheduler(LengthPrediction, OrderedScheduler):
     def _doomed(self, view: ReplicaView) -> set[int]:
         """Those in line for the coming iteration that could not be in time."""
         left, doomed = self._tokens - view.num_decodes, set[int]()
-        for job in self._in_line(view.now):
-            if self._comes_late(job, view.now):
-                doomed.add(job.id)
+        for seq in self._in_line(view.now):
+            if self._comes_late(seq, view.now):
+                doomed.add(seq.id)
             elif left <= 0:
                 break
             else:
-                left -= job.num_tokens - self._computed(job)
+                left -= seq.num_tokens - self._computed(seq)
         return doomed
 
-    def _comes_late(self, job: JobView, now: float) -> bool:
+    def _comes_late(self, seq: SequenceView, now: float) -> bool:
         """Whether a request that has not started would not have its first token in time."""
-        started = self.runs(job) or job.num_output or job.id in self._relegated
-        first_s = now + job.num_tokens / self._throughput.tokens_s
-        return not started and first_s > self._first_due_s(job)
+        started = self.runs(seq) or seq.num_output or seq.id in self._relegated
+        first_s = now + seq.num_tokens / self._throughput.tokens_s
+        return not started and first_s > self._first_due_s(seq)
 
-    def _in_line(self, now: float) -> Iterator[JobView]:
+    def _in_line(self, now: float) -> Iterator[SequenceView]:
         """Prompts under way and waiting, in order."""
 
-        def order(job: JobView) -> tuple[Rank, int]:
-            return self.rank(job, now), job.id
+        def order(seq: SequenceView) -> tuple[Rank, int]:
+            return self.rank(seq, now), seq.id
 
         return merge(sorted(self._outside.values(), key=order), self._waiting, key=order)
 
@@ -136,13 +136,13 @@ class NiyamaScheduler(LengthPrediction, OrderedScheduler):
     def settle(self, plan: Plan, view: ReplicaView) -> None:
         """See `OrderedLoop.settle`."""
         self._throughput.planned(view.now, sum(tokens for _, tokens in plan.chunks))
-        for job in plan.evicted:
-            self._slack.leave(job)
-        self._slack.starts = [job for job, _ in plan.chunks if job.id not in self._outside]
+        for seq in plan.evicted:
+            self._slack.leave(seq)
+        self._slack.starts = [seq for seq, _ in plan.chunks if seq.id not in self._outside]
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        super().finished(job)
-        self.forget(job)
-        self._relegated.discard(job.id)
-        self._slack.forget(job)
+        super().finished(seq)
+        self.forget(seq)
+        self._relegated.discard(seq.id)
+        self._slack.forget(seq)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, Note
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.policy import OrderedPolicy
 from bros_sim.schedulers.ordered.step import Lack, Step
 
@@ -15,18 +15,18 @@ class Attempt:
 
     policy: OrderedPolicy
     step: Step
-    running: Mapping[int, JobView]
-    outside: Mapping[int, JobView]
+    running: Mapping[int, SequenceView]
+    outside: Mapping[int, SequenceView]
     """Those of the running that are not in the cohort."""
-    waiting: Iterable[JobView]
+    waiting: Iterable[SequenceView]
     """In order of rank."""
 
     def put_together(self) -> None:
         """Evictions first, as KV managers demand; then decodes; then the rest of the budget."""
         step = self.step
         for gone in step.evictions:
-            step.view.kv.release(gone.job, resumable=self.policy.caches_prefixes)
-            step.running[gone.job.priority] -= 1
+            step.view.kv.release(gone.seq, resumable=self.policy.caches_prefixes)
+            step.running[gone.seq.priority] -= 1
         if self._decode():
             self._share_out()
 
@@ -34,14 +34,14 @@ class Attempt:
         """The cohort decodes, in O(1) unless some of it is paused; False: memory is lacking."""
         step, view = self.step, self.step.view
         without = step.without() if step.idle else set()
-        gone = {gone.job.id for gone in step.evictions}
-        step.paused = [n.job for n in step.idle if n.job.decoding and n.job.id not in gone]
-        evicted = sum(gone.job.decoding for gone in step.evictions)
+        gone = {gone.seq.id for gone in step.evictions}
+        step.paused = [n.seq for n in step.idle if n.seq.decoding and n.seq.id not in gone]
+        evicted = sum(gone.seq.decoding for gone in step.evictions)
         step.decodes = view.num_decodes - evicted - len(step.paused)
         step.budget -= step.decodes
         if step.paused:
-            jobs = [x for x in self.running.values() if x.decoding and x.id not in without]
-            fits = view.kv.extend_all(jobs) == len(jobs)
+            seqs = [x for x in self.running.values() if x.decoding and x.id not in without]
+            fits = view.kv.extend_all(seqs) == len(seqs)
         else:
             fits = view.kv.extend_decodes()
         fits = fits and not self.policy.leaves_too_little(step)
@@ -56,89 +56,89 @@ class Attempt:
         """
         under_way = self._under_way()
         if self._takes_chunkwise():
-            self.step.owed = sum(self._owed(job, job.num_computed) for job in under_way)
+            self.step.owed = sum(self._owed(seq, seq.num_computed) for seq in under_way)
         queue = iter(self.waiting)
         head = next(queue, None)
-        for job in under_way:
-            while head and self._overtakes(head, job):
+        for seq in under_way:
+            while head and self._overtakes(head, seq):
                 head = next(queue, None) if self._starts(head) else None
-            if not self._continues(job):
+            if not self._continues(seq):
                 return
         while head and self._starts(head):
             head = next(queue, None)
 
-    def _under_way(self) -> list[JobView]:
-        """Prompts under way and paused jobs that may go on, in order of rank."""
+    def _under_way(self) -> list[SequenceView]:
+        """Prompts under way and paused requests that may go on, in order of rank."""
         if not self.outside:
             return []
         now, without = self.step.view.now, self.step.without()
-        jobs = [job for job in self.outside.values() if job.id not in without]
-        return sorted(jobs, key=lambda job: (self.policy.rank(job, now), job.id))
+        seqs = [seq for seq in self.outside.values() if seq.id not in without]
+        return sorted(seqs, key=lambda seq: (self.policy.rank(seq, now), seq.id))
 
-    def _overtakes(self, head: JobView, job: JobView) -> bool:
+    def _overtakes(self, head: SequenceView, seq: SequenceView) -> bool:
         now = self.step.view.now
         return not self.policy.finishes_prompts and (
-            (self.policy.rank(head, now), head.id) < (self.policy.rank(job, now), job.id)
+            (self.policy.rank(head, now), head.id) < (self.policy.rank(seq, now), seq.id)
         )
 
-    def _continues(self, job: JobView) -> bool:
-        """Go on with a job outside the cohort; False: it lacks memory."""
+    def _continues(self, seq: SequenceView) -> bool:
+        """Go on with a request outside the cohort; False: it lacks memory."""
         step = self.step
-        lacking = job.num_tokens - job.num_computed
-        tokens = self._granted(job, lacking)
+        lacking = seq.num_tokens - seq.num_computed
+        tokens = self._granted(seq, lacking)
         if not tokens:
-            step.note(self.policy.why_not(job, lacking, step))
+            step.note(self.policy.why_not(seq, lacking, step))
             return True
-        room = job.num_computed + tokens if self.policy.caches_prefixes else job.num_tokens
-        if not step.view.kv.extend(job, room):
-            step.lack = Lack(job, MEMORY, waits=False)
+        room = seq.num_computed + tokens if self.policy.caches_prefixes else seq.num_tokens
+        if not step.view.kv.extend(seq, room):
+            step.lack = Lack(seq, MEMORY, waits=False)
             return False
         if step.owed:
-            step.owed -= self._owed(job, job.num_computed) - self._owed(job, room)
-        step.add(job, tokens)
+            step.owed -= self._owed(seq, seq.num_computed) - self._owed(seq, room)
+        step.add(seq, tokens)
         return True
 
-    def _starts(self, job: JobView) -> bool:
+    def _starts(self, seq: SequenceView) -> bool:
         """Admit the head of the queue, or say what it lacks."""
         step = self.step
         if gone := step.took_memory:
-            step.note(Note(job, AFTER_PREEMPTION, gone.job))
+            step.note(Note(seq, AFTER_PREEMPTION, gone.seq))
             return False
         kv, alone = step.view.kv, not any(step.running)
-        hit = kv.lookup(job) if self.policy.caches_prefixes else ()
+        hit = kv.lookup(seq) if self.policy.caches_prefixes else ()
         cached = len(hit) * kv.block_size
-        tokens = self._granted(job, job.num_tokens - cached)
+        tokens = self._granted(seq, seq.num_tokens - cached)
         if not tokens:
-            step.note(self.policy.why_not(job, job.num_tokens - cached, step))
+            step.note(self.policy.why_not(seq, seq.num_tokens - cached, step))
             return False
-        if not (alone or self.policy.has_seat(job, step)):
-            step.lacks_seat(job)
+        if not (alone or self.policy.has_seat(seq, step)):
+            step.lacks_seat(seq)
             return False
-        room = cached + tokens if self.policy.caches_prefixes else job.num_tokens
-        spare = 0 if alone else self.policy.spare_blocks(job, step) + step.owed
-        if not kv.admit(job, room, hit, must_fit=job.num_tokens, spare=spare):
-            step.lacks_memory(job, -(-job.num_tokens // kv.block_size) + spare)
+        room = cached + tokens if self.policy.caches_prefixes else seq.num_tokens
+        spare = 0 if alone else self.policy.spare_blocks(seq, step) + step.owed
+        if not kv.admit(seq, room, hit, must_fit=seq.num_tokens, spare=spare):
+            step.lacks_memory(seq, -(-seq.num_tokens // kv.block_size) + spare)
             return False
         if self._takes_chunkwise():
-            step.owed += self._owed(job, room)
-        step.running[job.priority] += 1
-        step.admitted.append((job, cached))
-        step.add(job, tokens)
+            step.owed += self._owed(seq, room)
+        step.running[seq.priority] += 1
+        step.admitted.append((seq, cached))
+        step.add(seq, tokens)
         return True
 
     def _takes_chunkwise(self) -> bool:
         """Whether a prompt takes memory as it goes on, not all of it on admission."""
         return self.policy.caches_prefixes and not self.step.view.kv.reserves
 
-    def _owed(self, job: JobView, tokens: int) -> int:
-        """Blocks that the job lacks for all its tokens when it has room for ``tokens``."""
+    def _owed(self, seq: SequenceView, tokens: int) -> int:
+        """Blocks that the request lacks for all its tokens when it has room for ``tokens``."""
         size = self.step.view.kv.block_size
-        return -(-job.num_tokens // size) + -tokens // size
+        return -(-seq.num_tokens // size) + -tokens // size
 
-    def _granted(self, job: JobView, wanted: int) -> int:
+    def _granted(self, seq: SequenceView, wanted: int) -> int:
         """Tokens that the budget and the policy allow; all or none if prompts are not cut."""
         step = self.step
         tokens = min(wanted, step.budget)
         if tokens > 0 and not step.forced:
-            tokens = self.policy.grant(job, tokens, step)
+            tokens = self.policy.grant(seq, tokens, step)
         return tokens if tokens > 0 and (self.policy.cuts_prompts or tokens == wanted) else 0

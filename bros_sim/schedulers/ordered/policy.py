@@ -1,11 +1,11 @@
 """The questions that a rival answers; `OrderedLoop` in ordered.py asks them."""
 
-from collections.abc import Sequence
+from collections import abc
 from typing import ClassVar
 
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
@@ -28,10 +28,10 @@ class OrderedPolicy:
     finishes_prompts: ClassVar[bool] = False
     """Whether prompts under way go before all who wait, or are overtaken by a lower rank."""
 
-    def rank(self, job: JobView, now: float) -> Rank:
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """Who is served first: the lowest rank, ties by arrival.
 
-        Asked for a waiting job when it comes (`runs` is False then, and it has no KV), for a
+        Asked for a waiting request when it comes (`runs` is False then, and it has no KV), for a
         running one whenever a victim or the order of the prompts is looked for.
         """
         raise NotImplementedError
@@ -45,32 +45,32 @@ class OrderedPolicy:
         """Tokens of the coming iteration, those of its decodes included."""
         return self.token_limit
 
-    def has_seat(self, job: JobView, step: Step) -> bool:
-        """Whether a waiting job may join ``step.running`` others; not asked if nobody runs."""
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:
+        """Whether a waiting request may join ``step.running`` others; not asked if nobody runs."""
         raise NotImplementedError
 
-    def spare_blocks(self, job: JobView, step: Step) -> int:  # noqa: ARG002
-        """KV blocks to leave free when a job joins others."""
+    def spare_blocks(self, seq: SequenceView, step: Step) -> int:  # noqa: ARG002
+        """KV blocks to leave free when a request joins others."""
         return 0
 
-    def grant(self, job: JobView, tokens: int, step: Step) -> int:  # noqa: ARG002
-        """How many of ``tokens``, which the budget allows, a job outside the cohort computes."""
+    def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:  # noqa: ARG002
+        """How many of ``tokens``, which the budget allows, who is outside the cohort computes."""
         return tokens
 
-    def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
-        """Why a job got none of the ``tokens`` that it lacks."""
-        return step.lacks_budget(job, tokens)
+    def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
+        """Why a request got none of the ``tokens`` that it lacks."""
+        return step.lacks_budget(seq, tokens)
 
-    def pauses(self, view: ReplicaView) -> Sequence[Note]:  # noqa: ARG002
-        """Running jobs that keep their KV and compute nothing in this iteration, and why."""
+    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:  # noqa: ARG002
+        """Running requests that keep their KV and compute nothing in this iteration, and why."""
         return ()
 
     def leaves_too_little(self, step: Step) -> bool:  # noqa: ARG002
         """Whether memory counts as lacking though every decode has found its room."""
         return False
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
-        """Whether a running job is evicted if a waiting one can start instead."""
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+        """Whether a running request is evicted if a waiting one can start instead."""
         return False
 
     def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002

@@ -4,15 +4,16 @@ Continuous batching with chunked prefill and preemption by recompute. An iterati
 
 1. lets every cohort member decode a token, but for those that `pauses` names;
 2. shares out what is left of `budget`, the lowest rank first, among prompts under way and waiting
-   jobs. Of these the head starts or nobody: it needs a seat, and memory for all the tokens that it
-   has beside what prompts under way still lack.
+   requests. Of these the head starts or nobody: it needs a seat, and memory for all the tokens that
+   it has beside what prompts under way still lack.
 
-Where running jobs lack memory, the one of the highest rank is evicted (recompute), and nobody is
-admitted in that iteration. Where the head of the queue lacks a seat or memory, those of the running
-that `may_evict` grants it are evicted, the highest rank first, if that lets it start.
+Where running requests lack memory, the one of the highest rank is evicted (recompute), and nobody
+is admitted in that iteration. Where the head of the queue lacks a seat or memory, those of the
+running that `may_evict` grants it are evicted, the highest rank first, if that lets it start.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -21,7 +22,7 @@ from annotated_types import Ge
 
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
 from bros_sim.schedulers.ordered.policy import OrderedPolicy
 from bros_sim.schedulers.ordered.step import Eviction, Step
@@ -33,23 +34,23 @@ class OrderedLoop(OrderedPolicy):
     """The loop and its memory."""
 
     _waiting: RankedQueue = field(init=False, default_factory=RankedQueue)
-    _running: dict[int, JobView] = field(init=False, default_factory=dict)
-    _outside: dict[int, JobView] = field(init=False, default_factory=dict)
-    """Running jobs outside the cohort: prompts under way, and paused ones."""
+    _running: dict[int, SequenceView] = field(init=False, default_factory=dict)
+    _outside: dict[int, SequenceView] = field(init=False, default_factory=dict)
+    """Running requests outside the cohort: prompts under way, and paused ones."""
     _seats: list[int] = field(init=False, default_factory=lambda: [0, 0])
-    """Running jobs by class."""
+    """Running requests by class."""
     _refused: int = field(init=False, default=-1)
     """The head of the queue to which nobody gave way, if nothing has happened since."""
 
     # -- for policies ---------------------------------------------------------------------------
 
-    def runs(self, job: JobView) -> bool:
-        """Whether the job holds KV."""
-        return job.id in self._running
+    def runs(self, seq: SequenceView) -> bool:
+        """Whether the request holds KV."""
+        return seq.id in self._running
 
     def rerank(self, now: float) -> None:
         """Ask for the rank of everyone who waits, in O(waiting)."""
-        self._waiting.rerank(lambda job: self.rank(job, now))
+        self._waiting.rerank(lambda seq: self.rank(seq, now))
 
     # -- the contract of schedulers -------------------------------------------------------------
 
@@ -67,23 +68,23 @@ class OrderedLoop(OrderedPolicy):
             " a whole prompt could never run"
         )
 
-    def submit(self, job: JobView) -> bool | None:
+    def submit(self, seq: SequenceView) -> bool | None:
         """See `Scheduler.submit`."""
-        self._waiting.push(job, self.rank(job, job.arrival_s))
+        self._waiting.push(seq, self.rank(seq, seq.arrival_s))
         self._refused = -1
         return None
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        self._leave(job)
+        self._leave(seq)
         self._refused = -1
 
-    def running_jobs(self) -> Iterable[JobView]:
-        """Running jobs in order of admission."""
+    def running_seqs(self) -> Iterable[SequenceView]:
+        """Running requests in order of admission."""
         return self._running.values()
 
-    def waiting_jobs(self) -> Iterable[JobView]:
-        """Waiting jobs in order of rank."""
+    def waiting_seqs(self) -> Iterable[SequenceView]:
+        """Waiting requests in order of rank."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -95,8 +96,8 @@ class OrderedLoop(OrderedPolicy):
             evictions.append(Eviction(victim, step.lack))
             view.kv.rollback(start)
             step = self._attempt(view, evictions)
-        head = step.lack.job if step.lack and step.lack.waits else None
-        in_vain = [gone for gone in evictions if head and gone.lack.job is head]
+        head = step.lack.seq if step.lack and step.lack.waits else None
+        in_vain = [gone for gone in evictions if head and gone.lack.seq is head]
         forced = not step.computes
         if in_vain or forced:
             kept = [gone for gone in evictions if gone not in in_vain]
@@ -109,7 +110,7 @@ class OrderedLoop(OrderedPolicy):
     # -- an attempt -----------------------------------------------------------------------------
 
     def _attempt(
-        self, view: ReplicaView, evictions: Sequence[Eviction], *, forced: bool = False
+        self, view: ReplicaView, evictions: abc.Sequence[Eviction], *, forced: bool = False
     ) -> Step:
         """The iteration without the evicted, up to where a seat or memory is lacking."""
         budget = self.token_limit if forced else self.budget(view)
@@ -118,36 +119,36 @@ class OrderedLoop(OrderedPolicy):
         Attempt(self, step, self._running, self._outside, self._waiting).put_together()
         return step
 
-    def _victim(self, step: Step) -> JobView | None:
+    def _victim(self, step: Step) -> SequenceView | None:
         """Who is evicted for what is lacking: of those who may be, the highest rank."""
         lack, now = step.lack, step.view.now
-        gone = {gone.job.id for gone in step.evictions}
-        jobs = [job for job in self._running.values() if job.id not in gone]
-        if lack and lack.waits and lack.job:
-            if lack.job.id == self._refused:
+        gone = {gone.seq.id for gone in step.evictions}
+        seqs = [seq for seq in self._running.values() if seq.id not in gone]
+        if lack and lack.waits and lack.seq:
+            if lack.seq.id == self._refused:
                 return None
-            jobs = [job for job in jobs if self.may_evict(job, lack.job, now)]
-        return max(jobs, key=lambda job: (self.rank(job, now), job.id), default=None)
+            seqs = [seq for seq in seqs if self.may_evict(seq, lack.seq, now)]
+        return max(seqs, key=lambda seq: (self.rank(seq, now), seq.id), default=None)
 
     # -- the decision ---------------------------------------------------------------------------
 
     def _decide(self, step: Step) -> Plan:
         """Write the queues and the plan."""
-        for job, _ in step.admitted:
+        for seq, _ in step.admitted:
             self._waiting.pop()
-            self._running[job.id] = self._outside[job.id] = job
-            self._seats[job.priority] += 1
-        evicted = tuple(gone.job for gone in step.evictions)
-        for job in evicted:
-            self._leave(job)
-            self._waiting.push(job, self.rank(job, step.view.now))
+            self._running[seq.id] = self._outside[seq.id] = seq
+            self._seats[seq.priority] += 1
+        evicted = tuple(gone.seq for gone in step.evictions)
+        for seq in evicted:
+            self._leave(seq)
+            self._waiting.push(seq, self.rank(seq, step.view.now))
         cached = dict(step.admitted)
-        for job, tokens in step.chunks:
-            if tokens == job.num_tokens - cached.get(job, job.num_computed):
-                self._outside.pop(job.id)
-        self._outside.update((job.id, job) for job in step.paused)
+        for seq, tokens in step.chunks:
+            if tokens == seq.num_tokens - cached.get(seq, seq.num_computed):
+                self._outside.pop(seq.id)
+        self._outside.update((seq.id, seq) for seq in step.paused)
         happened = bool(step.chunks or evicted or step.paused)
-        refused = step.lack.job if step.lack and self.timeless and not happened else None
+        refused = step.lack.seq if step.lack and self.timeless and not happened else None
         self._refused = refused.id if refused else -1
         return Plan(
             tuple(step.chunks),
@@ -159,22 +160,22 @@ class OrderedLoop(OrderedPolicy):
         )
 
     def _notes(self, step: Step) -> tuple[Note, ...]:
-        gone = {gone.job.id for gone in step.evictions}
+        gone = {gone.seq.id for gone in step.evictions}
         return (
             *(gone.note() for gone in step.evictions),
-            *(note for note in (*step.idle, *step.notes) if note.job.id not in gone),
+            *(note for note in (*step.idle, *step.notes) if note.seq.id not in gone),
         )
 
-    def _leave(self, job: JobView) -> None:
-        """A job has no KV any more."""
-        del self._running[job.id]
-        self._outside.pop(job.id, None)
-        self._seats[job.priority] -= 1
+    def _leave(self, seq: SequenceView) -> None:
+        """A request has no KV any more."""
+        del self._running[seq.id]
+        self._outside.pop(seq.id, None)
+        self._seats[seq.priority] -= 1
 
 
 @dataclass
 class OrderedScheduler(OrderedLoop):
-    """The loop with the two limits of most engines: tokens of an iteration, and running jobs."""
+    """The loop with the two limits of most engines: tokens an iteration, and running requests."""
 
     max_num_batched_tokens: Annotated[int, Ge(1), Doc("token budget of an iteration")] = 2048
     max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
@@ -184,12 +185,12 @@ class OrderedScheduler(OrderedLoop):
         """Most tokens of an iteration."""
         return self.max_num_batched_tokens
 
-    def has_seat(self, job: JobView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
         """Whether fewer run than may."""
         return sum(step.running) < self.max_num_seqs - step.view.held_seats
 
     def refuses(self, max_model_len: int) -> str | None:
-        """Every running job has to find a token in an iteration."""
+        """Every running request has to find a token in an iteration."""
         budget = self.max_num_batched_tokens
         if budget < self.max_num_seqs:
             return f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}"

@@ -2,13 +2,14 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.step import Step
 
 
@@ -19,7 +20,7 @@ class Pace:
     view: ReplicaView
     bound_s: float
     """The tightest TPOT of the promised that decode; infinite if nobody does."""
-    prompts: Sequence[tuple[int, int]] = ()
+    prompts: abc.Sequence[tuple[int, int]] = ()
     """What promised prompts lack, and what of them is computed."""
     slack_s: float = math.inf
     """Seconds until the first of them is due."""
@@ -32,36 +33,36 @@ class Pace:
             return seconds, self.bound_s
         return self._step_s(self.prompts, *decodes), self.slack_s
 
-    def too_many(self, givers: Sequence[JobView]) -> Sequence[JobView]:
+    def too_many(self, givers: abc.Sequence[SequenceView]) -> abc.Sequence[SequenceView]:
         """The first of these cohort members without whom everything promised is in time."""
-        jobs, kv_tokens = self.view.num_decodes, sum(self.view.decode_kv_by_class)
-        freed = [0, *accumulate(job.num_computed + 1 for job in givers)]
+        seqs, kv_tokens = self.view.num_decodes, sum(self.view.decode_kv_by_class)
+        freed = [0, *accumulate(seq.num_computed + 1 for seq in givers)]
 
         def in_time(gone: int) -> bool:
-            decodes = jobs - gone, kv_tokens - freed[gone]
+            decodes = seqs - gone, kv_tokens - freed[gone]
             return (not decodes[0] or self._step_s((), *decodes) <= self.bound_s) and (
                 not self.prompts or self._step_s(self.prompts, *decodes) <= self.slack_s
             )
 
         return givers[: bisect_right(range(len(givers)), False, key=in_time)]
 
-    def tokens_beside(self, step: Step, job: JobView, tokens: int, limit_s: float) -> int:
-        """How many of ``tokens`` the job can compute within ``limit_s``, beside the step so far."""
+    def tokens_beside(self, step: Step, seq: SequenceView, tokens: int, limit_s: float) -> int:
+        """How many of ``tokens`` it can compute within ``limit_s``, beside the step so far."""
         if math.isinf(limit_s):
             return tokens
-        return bisect_right(range(1, tokens + 1), limit_s, key=lambda n: self.with_s(step, job, n))
+        return bisect_right(range(1, tokens + 1), limit_s, key=lambda n: self.with_s(step, seq, n))
 
-    def with_s(self, step: Step, job: JobView, tokens: int) -> float:
-        """Seconds of the step with so many tokens of a job; its cached prefix counts as absent."""
-        return self._so_far_s(step, [(tokens, job.num_computed)])
+    def with_s(self, step: Step, seq: SequenceView, tokens: int) -> float:
+        """Seconds of the step with so many of its tokens; its cached prefix counts as absent."""
+        return self._so_far_s(step, [(tokens, seq.num_computed)])
 
     def so_far_s(self, step: Step) -> float:
         """Seconds of the step as it is."""
         return self._so_far_s(step, []) if step.decodes or step.chunks else 0.0
 
-    def _so_far_s(self, step: Step, more: Sequence[tuple[int, int]]) -> float:
-        chunks = [(tokens, job.num_computed) for job, tokens in step.chunks]
-        out = [*step.paused, *(gone.job for gone in step.evictions if gone.job.decoding)]
+    def _so_far_s(self, step: Step, more: abc.Sequence[tuple[int, int]]) -> float:
+        chunks = [(tokens, seq.num_computed) for seq, tokens in step.chunks]
+        out = [*step.paused, *(gone.seq for gone in step.evictions if gone.seq.decoding)]
         kv_tokens = sum(self.view.decode_kv_by_class) - sum(x.num_computed + 1 for x in out)
         return self._step_s([*chunks, *more], step.decodes, kv_tokens)
 

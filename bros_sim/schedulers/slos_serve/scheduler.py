@@ -23,13 +23,12 @@ Gaps:
 """
 
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, abc
 from dataclasses import dataclass, field
 
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
-from bros_sim.engine.sequence import JobView
+from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
@@ -41,11 +40,11 @@ from bros_sim.schedulers.slos_serve.promises import attainable, due_s, tpot_s
 class SlosServeLikeScheduler(OrderedScheduler):
     """After SLOs-Serve: promises by a dynamic programme, best effort in what they leave."""
 
-    _promised: dict[int, JobView] = field(init=False, default_factory=dict)
-    _arrived: list[JobView] = field(init=False, default_factory=list)
-    _lacking: list[JobView] = field(init=False, default_factory=list)
+    _promised: dict[int, SequenceView] = field(init=False, default_factory=dict)
+    _arrived: list[SequenceView] = field(init=False, default_factory=list)
+    _lacking: list[SequenceView] = field(init=False, default_factory=list)
     """The promised without a token."""
-    _first: JobView | None = field(init=False, default=None)
+    _first: SequenceView | None = field(init=False, default=None)
     """The one of them that is due first."""
     _bounds: Counter[float] = field(init=False, default_factory=Counter)
     """TPOT of the promised that decode."""
@@ -57,34 +56,34 @@ class SlosServeLikeScheduler(OrderedScheduler):
         """What this policy follows."""
         return "the idea of SLOs-Serve (arXiv 2504.08784v1), gaps in its docstring"
 
-    def rank(self, job: JobView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
         """The promised by deadline, then best effort by arrival."""
-        return (0.0, due_s(job)) if job.id in self._promised else (1.0, 0.0)
+        return (0.0, due_s(seq)) if seq.id in self._promised else (1.0, 0.0)
 
-    def may_evict(self, victim: JobView, taker: JobView, now: float) -> bool:  # noqa: ARG002
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
         """Best effort gives way to the promised."""
         return taker.id in self._promised and victim.id not in self._promised
 
-    def pauses(self, view: ReplicaView) -> Sequence[Note]:  # noqa: ARG002
+    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:  # noqa: ARG002
         """Best-effort decodes beside which the promised are late, the latest arrival first."""
         seconds, limit_s = self._pace.late()
         if seconds <= limit_s:
             return ()
         running = self._running.values()
-        givers = [job for job in running if job.decoding and job.id not in self._promised]
-        givers.sort(key=lambda job: -job.id)
-        return [Note(job, DEADLINE, None, seconds, limit_s) for job in self._pace.too_many(givers)]
+        givers = [seq for seq in running if seq.decoding and seq.id not in self._promised]
+        givers.sort(key=lambda seq: -seq.id)
+        return [Note(seq, DEADLINE, None, seconds, limit_s) for seq in self._pace.too_many(givers)]
 
-    def grant(self, job: JobView, tokens: int, step: Step) -> int:
+    def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
         """As many as keep the iteration in time for those who are served before."""
-        return self._pace.tokens_beside(step, job, tokens, self._limit_s(job, step))
+        return self._pace.tokens_beside(step, seq, tokens, self._limit_s(seq, step))
 
-    def why_not(self, job: JobView, tokens: int, step: Step) -> Note:
+    def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
         """No tokens are left, or no time."""
         if step.budget <= 0:
-            return step.lacks_budget(job, tokens)
-        limit_s = self._limit_s(job, step)
-        return Note(job, DEADLINE, None, self._pace.with_s(step, job, 1), limit_s)
+            return step.lacks_budget(seq, tokens)
+        limit_s = self._limit_s(seq, step)
+        return Note(seq, DEADLINE, None, self._pace.with_s(step, seq, 1), limit_s)
 
     def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
         """Time binds nobody while only the promised compute, or nothing is promised."""
@@ -92,50 +91,50 @@ class SlosServeLikeScheduler(OrderedScheduler):
         others = self._waiting or self._outside or len(self._running) > len(self._bounding)
         return 1 if bound and others else UNTIL_EVENT
 
-    def _limit_s(self, job: JobView, step: Step) -> float:
+    def _limit_s(self, seq: SequenceView, step: Step) -> float:
         """Nobody must make decodes late, nor the prompt that is due first, if it is in time yet."""
         pace = self._pace
-        in_vain = job.id in self._promised and pace.so_far_s(step) > pace.slack_s
-        if job is self._first or in_vain:
+        in_vain = seq.id in self._promised and pace.so_far_s(step) > pace.slack_s
+        if seq is self._first or in_vain:
             return pace.bound_s
         return min(pace.bound_s, pace.slack_s)
 
-    def submit(self, job: JobView) -> None:
+    def submit(self, seq: SequenceView) -> None:
         """Best effort until `begin` has found out what can be promised."""
-        self._arrived.append(job)
-        super().submit(job)
+        self._arrived.append(seq)
+        super().submit(seq)
 
-    def finished(self, job: JobView) -> None:
+    def finished(self, seq: SequenceView) -> None:
         """See `Scheduler.finished`."""
-        self._promised.pop(job.id, None)
-        self._unbind(job)
-        super().finished(job)
+        self._promised.pop(seq.id, None)
+        self._unbind(seq)
+        super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
         """Promises to who arrived, and the pace of the iteration."""
         if self._arrived:
             promised, limits = self._promised.values(), (self.token_limit, self.max_num_seqs)
             chosen = attainable(self._arrived, promised, view, *limits)
-            self._promised.update((job.id, job) for job in chosen)
+            self._promised.update((seq.id, seq) for seq in chosen)
             self._lacking += chosen
             self._arrived.clear()
             self.rerank(view.now)
-        self._lacking = [job for job in self._lacking if not job.num_output]
-        prompts = [(job.num_tokens - job.num_computed, job.num_computed) for job in self._lacking]
-        bound_s = min((tpot for tpot, jobs in self._bounds.items() if jobs), default=math.inf)
-        self._first = min(self._lacking, key=lambda job: (due_s(job), job.id), default=None)
+        self._lacking = [seq for seq in self._lacking if not seq.num_output]
+        prompts = [(seq.num_tokens - seq.num_computed, seq.num_computed) for seq in self._lacking]
+        bound_s = min((tpot for tpot, seqs in self._bounds.items() if seqs), default=math.inf)
+        self._first = min(self._lacking, key=lambda seq: (due_s(seq), seq.id), default=None)
         slack_s = due_s(self._first) - view.now if self._first else math.inf
         self._pace = Pace(view, bound_s, prompts, slack_s)
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
         """Who decodes from now on, and whose TPOT binds for it."""
-        for job in plan.evicted:
-            self._unbind(job)
-        for job, _ in plan.chunks:
-            if job.id in self._promised and job.id not in self._outside:
-                self._bounding[job.id] = tpot_s(job)
-                self._bounds[tpot_s(job)] += 1
+        for seq in plan.evicted:
+            self._unbind(seq)
+        for seq, _ in plan.chunks:
+            if seq.id in self._promised and seq.id not in self._outside:
+                self._bounding[seq.id] = tpot_s(seq)
+                self._bounds[tpot_s(seq)] += 1
 
-    def _unbind(self, job: JobView) -> None:
-        if bound_s := self._bounding.pop(job.id, None):
+    def _unbind(self, seq: SequenceView) -> None:
+        if bound_s := self._bounding.pop(seq.id, None):
             self._bounds[bound_s] -= 1

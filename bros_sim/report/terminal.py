@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bros_sim.study.labels import short_names
+from bros_sim.core.labels import short_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,3 +83,8 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(table)
+
+
+def say(line: str) -> None:
+    """One line of diagnostics on stderr."""
+    sys.stderr.write(f"{line}\n")
