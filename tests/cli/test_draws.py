@@ -97,6 +97,7 @@ def test_a_draw_of_the_scale_changes_times_by_as_much():
             np.testing.assert_allclose(mine, scale * theirs, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_with_draws_resumes_and_tells_bands(bros, tiny, tmp_path):
     option = ("--set", "latency={uncertainty: true, draws: 2}")
     result = bros("run", tiny, *option)

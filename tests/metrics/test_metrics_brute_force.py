@@ -14,6 +14,7 @@ from bros_sim import metrics
 from bros_sim.metrics import gaps, tokens, usage
 
 
+@pytest.mark.slow
 @given(tables=runs())
 @settings(deadline=None, max_examples=150)
 def test_request_table_equals_brute_force(tables):
@@ -26,6 +27,7 @@ def test_request_table_equals_brute_force(tables):
         assert met == expected["slo_met"]
 
 
+@pytest.mark.slow
 @given(tables=runs(), warmup_s=st.sampled_from([0.0, 1.0, 3.5]))
 @settings(deadline=None, max_examples=150)
 def test_summary_equals_brute_force(tables, warmup_s):
