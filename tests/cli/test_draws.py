@@ -16,6 +16,8 @@ from bros_sim.latency.hybrid import Hybrid
 from tests.cli.conftest import EXPERIMENT
 from tests.cli.test_run import contents
 
+pytestmark = pytest.mark.slow
+
 RATE = "workload.chat.arrivals.rate_rps"
 ALONE = """\
 name: alone
@@ -97,7 +99,6 @@ def test_a_draw_of_the_scale_changes_times_by_as_much():
             np.testing.assert_allclose(mine, scale * theirs, rtol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_run_with_draws_resumes_and_tells_bands(bros, tiny, tmp_path):
     option = ("--set", "latency={uncertainty: true, draws: 2}")
     result = bros("run", tiny, *option)

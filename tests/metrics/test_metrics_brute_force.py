@@ -13,8 +13,9 @@ from metric_runs import runs
 from bros_sim import metrics
 from bros_sim.metrics import gaps, tokens, usage
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 @given(tables=runs())
 @settings(deadline=None, max_examples=150)
 def test_request_table_equals_brute_force(tables):
@@ -27,7 +28,6 @@ def test_request_table_equals_brute_force(tables):
         assert met == expected["slo_met"]
 
 
-@pytest.mark.slow
 @given(tables=runs(), warmup_s=st.sampled_from([0.0, 1.0, 3.5]))
 @settings(deadline=None, max_examples=150)
 def test_summary_equals_brute_force(tables, warmup_s):

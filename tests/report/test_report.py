@@ -23,6 +23,8 @@ from bros_sim.report.settings import layout_of
 from bros_sim.study.results import ResultSet
 from bros_sim.study.store import open_results
 
+pytestmark = pytest.mark.slow
+
 RATE, SLO = "workload.chat.arrivals.rate_rps", "workload.chat.slo.ttft_s"
 
 
@@ -39,7 +41,6 @@ def report(folder):
     return CliRunner().invoke(app, ["report", str(folder)])
 
 
-@pytest.mark.slow
 def test_it_is_one_file_of_bounded_size_and_always_the_same(page, finished):
     before = page.read_bytes()
     assert len(before) < MAX_BYTES == 3_000_000
@@ -210,7 +211,6 @@ def loaded(folder):
     return results, json.loads((folder / "provenance.json").read_text())
 
 
-@pytest.mark.slow
 def test_a_big_sweep_stays_small_and_says_what_it_leaves_out(finished):
     """1,600 points: a stored one of each system under 800 loads."""
     results, provenance = loaded(finished)
