@@ -17,6 +17,8 @@ from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RECIPE = (ROOT / "docs" / "recipes.md").read_text().partition("outside the repository")[2]
 FILES = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", RECIPE, re.DOTALL))
