@@ -51,11 +51,9 @@ class BrosScheduler:
         pass
 
     def submit(self, seq: SequenceView) -> None:
-        """See `Scheduler.submit`."""
         self._queues.wait(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._queues.finish(seq)
 
     def running_seqs(self) -> Iterable[SequenceView]:
