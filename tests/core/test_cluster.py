@@ -89,7 +89,7 @@ def test_ties_between_replicas_do_not_depend_on_stretches(kind, count):
     def tables(longest_stretch: int):
         router = kind()
         router.seed(np.random.default_rng(5))
-        log = RunLog(count)
+        log = RunLog()
         parts = {"longest_stretch": longest_stretch}
         replicas = [make_replica(log, i, scheduler=VllmScheduler(), **parts) for i in range(count)]
 
@@ -162,7 +162,7 @@ def test_clients_whose_requests_are_rejected_go_on_without_hanging():
 
 
 def two_replicas(**parts):
-    log = RunLog(2)
+    log = RunLog()
     return [make_replica(log, index, **parts) for index in range(2)]
 
 
@@ -171,7 +171,7 @@ def two_replicas(**parts):
     [(RoundRobin(), [0, 1, 0, 1]), (LeastLoaded(), [0, 1, 1, 1])],
 )
 def test_routers_choose_a_replica(router, expected):
-    log = RunLog(2)
+    log = RunLog()
     replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
     prompts = [100, 10, 10, 10]
     requests = [make_request(i, prompt=p, arrival_s=0.1 * i) for i, p in enumerate(prompts)]
@@ -180,7 +180,7 @@ def test_routers_choose_a_replica(router, expected):
 
 
 def test_least_loaded_forgets_what_finished():
-    log = RunLog(2)
+    log = RunLog()
     replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
     requests = [
         make_request(0, prompt=100, output=1),
@@ -195,7 +195,7 @@ def test_random_router_is_seeded_and_even():
     def chosen(seed: int) -> list[int]:
         router = RandomRouter()
         router.seed(np.random.default_rng(seed))
-        log = RunLog(2)
+        log = RunLog()
         replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
         requests = [make_request(i, arrival_s=0.01 * i, output=1) for i in range(400)]
         return list(run(requests, *replicas, router=router).requests["replica"])
@@ -205,7 +205,7 @@ def test_random_router_is_seeded_and_even():
 
 
 def test_replicas_step_independently():
-    log = RunLog(2)
+    log = RunLog()
     replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
     requests = [make_request(0, output=5), make_request(1, arrival_s=0.5, output=2)]
     table = run(requests, *replicas)
