@@ -14,6 +14,8 @@ from bros_sim import metrics
 from bros_sim.core.columns import REQUESTS, stored
 from bros_sim.metrics import gaps, tokens, usage
 
+pytestmark = pytest.mark.slow
+
 
 @given(tables=runs())
 @settings(deadline=None, max_examples=150)
