@@ -36,7 +36,7 @@ def crowded(kv, seed: int, **rules) -> tuple[pd.DataFrame, ...]:
     replica = replica_with(bros(batch_cap=8, batch_cap_max=32, **rules), kv, latency=UNEVEN)
     sources = [OpenLoop(chat), ClosedLoop(12, 0.0, False, batch)]
     tables = run(sources, replica, duration_s=6.0, drain_s=4.0)
-    return tables.requests, tables.steps, tables.residency
+    return tables.requests, tables.steps, tables.spans
 
 
 def singly(monkeypatch) -> None:
