@@ -18,23 +18,18 @@ class WaitingQueue(Protocol):
 
     def __iter__(self) -> Iterator[SequenceView]:
         """Requests in the order of service."""
-        ...
 
     def push(self, seq: SequenceView) -> None:
         """Add a request that just arrived."""
-        ...
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
         """Put requests back at the head, the last of them foremost."""
-        ...
 
     def peek(self) -> SequenceView:
         """The next one."""
-        ...
 
     def pop(self) -> SequenceView:
         """Take the next request out."""
-        ...
 
 
 class FcfsQueue:
