@@ -1,10 +1,11 @@
-"""The batch that a BROS plan builds: what it would cost, and the deadline that binds it."""
+"""A BROS batch as it grows: what it would cost, which deadline binds it, what kept others out."""
 
 import math
 from collections import abc
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bros_sim.core.request import ServiceClass
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import StepShape
@@ -37,6 +38,18 @@ class Batch:
     """The tightest deadline of RT that were put off, though they can be in time."""
     put_off: SequenceView | None = None
     """Whose it is."""
+    whole: bool = False
+    """Whether the running batch is in as a whole; its members are then not in ``selected``."""
+    memory_short: bool = False
+    """Whether memory kept out someone who was in time."""
+    rt_capped: bool = False
+    """Whether the cap alone kept an RT out."""
+    bound_hit: bool = False
+    """Whether a deadline kept out someone on whose account the cap starts over."""
+    left_out: bool = False
+    """Whether anyone who could compute does not."""
+    unserved: list[SequenceView] = field(default_factory=list)
+    """BE that the cap alone kept out."""
     size: int = 0
     selected: dict[int, SequenceView] = field(default_factory=dict)
     chunks: list[tuple[SequenceView, int]] = field(default_factory=list)
@@ -52,6 +65,11 @@ class Batch:
     def kv(self) -> KVManager:
         """The KV state with the open draft."""
         return self.view.kv
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no place left."""
+        return self.size >= self.cap
 
     def keep_in_mind(self, seq: SequenceView, residual: float) -> None:
         """The request was put off, but BE shall keep its deadline."""
@@ -84,6 +102,10 @@ class Batch:
             prefill = (*self._prefill, (tokens, context))
             shape = StepShape(prefill, self._decodes, self._kv_tokens)
         return self.estimate.step_s(shape, *copies)
+
+    def in_time(self, work: Work, bound: float) -> bool:
+        """Whether the iteration with it keeps the bound; the first one in always is in time."""
+        return not self.size or self.seconds_with(work) <= bound
 
     def seconds_with_decodes(self, seqs: int, kv_tokens: int) -> float:
         """Predicted iteration time with ``seqs`` more decodes that have all their KV."""
@@ -118,6 +140,19 @@ class Batch:
             if not seq.decoding:
                 chunks.append((seq, 1))
         self.add_decodes(len(seqs), kv_tokens)
+
+    def take_members(self, service_class: ServiceClass, residual: float) -> bool:
+        """The running batch's RT or BE are in, all of them, unless cap or time keep one out."""
+        seqs = self.view.decodes_by_class[service_class.priority]
+        if not seqs:
+            return True
+        kv_tokens = self.view.decode_kv_by_class[service_class.priority]
+        bound = min(self.bound_s, residual)
+        if self.size + seqs > self.cap or self.seconds_with_decodes(seqs, kv_tokens) > bound:
+            return False
+        self.add_decodes(seqs, kv_tokens)
+        self.bound_s = bound
+        return True
 
     def add_decodes(self, seqs: int, kv_tokens: int) -> None:
         """That many decodes are in; who they are is known otherwise."""
