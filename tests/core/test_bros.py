@@ -115,6 +115,16 @@ def test_no_rt_is_replaced_that_would_then_be_late():
     assert step(replica, now)[0] == [0, 1]
 
 
+def test_rt_stay_if_the_batch_would_be_empty_without_them():
+    """BE 1 may take the place of RT 0, but needs five blocks where three are free."""
+    kv = PagedKV(num_gpu_blocks=7, block_size=4, enable_prefix_caching=False)
+    replica = replica_with(bros(batch_cap=1, batch_cap_max=1), kv)
+    submit(replica, 0, prompt=10, output=9)
+    _, now = step(replica, 0.0)
+    submit(replica, 1, prompt=20, cls=BE, at=now)
+    assert step(replica, now)[0] == [0]
+
+
 def test_nobody_makes_the_rt_late_that_was_replaced():
     """BE 1 takes the place of 0, whose deadline goes on keeping prompt 2 out."""
     replica = replica_with(bros(batch_cap=1, batch_cap_max=1))

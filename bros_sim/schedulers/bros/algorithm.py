@@ -53,19 +53,25 @@ class Algorithm1:
 
     def choose(self) -> None:
         """Steps 1 to 5; step 6 is `grows`."""
+        self.fill()
+        if swaps := self.swaps():
+            self.replace(swaps)
+            if not self.batch.size:  # no BE had memory (inferred: then nobody is replaced)
+                self.start_over()
+                self.fill()
+
+    def fill(self) -> None:
+        """Steps 1 to 4."""
         if not self.all_go_on():
             self.start_over()
             self.by_priority(self.queues.all_rt_entries(self.cap, self.view.now))
-        if swaps := self.swaps():
-            self.replace(swaps)
 
     # -- Step 1 (inferred): the running batch goes on as a whole if it can, and others join it ----
 
     def all_go_on(self) -> bool:
         """Steps 2 to 4 for all others; False if anyone in the running batch has to be left out.
 
-        Its RT are asked together, and must be due at one instant; so are its BE, before other BE.
-        None of them lends blocks or gives way.
+        Its RT, which must be due at one instant, are asked together; so are its BE, before others.
         """
         now, queues, batch = self.view.now, self.queues, self.batch
         due = queues.common_deadline(now) if self.view.decodes_by_class[0] else math.inf
@@ -199,13 +205,10 @@ class Algorithm1:
     # -- Step 5: BE in place of the RT with the most slack in a full batch -------------------------
 
     def swaps(self) -> list[Swap]:
-        """RT of the batch, most slack first, and the BE that may go in their place.
-
-        `replacement`: perhaps none while the cap keeps an RT out. Time alone is judged here.
-        """
+        """RT of the batch, most slack first, and the BE that may go in their place, by time alone."""
         batch = self.batch
         if not batch.unserved or (batch.rt_capped and self.rules.replacement == "rt_first"):
-            return []
+            return []  # nor while the cap keeps an RT out
         by_slack = sorted(self.rt_in_batch(), key=itemgetter(0), reverse=True)
         return self.allowed(list(zip(by_slack, batch.unserved, strict=False)))
 
