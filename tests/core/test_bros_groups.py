@@ -8,7 +8,7 @@ from bros_steps import BE, RT, bros, replica_with, step, submit
 from components import any_component, any_requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulations import UNEVEN, make_replica, make_request, run
+from simulations import UNEVEN, WORLD, make_replica, make_request, run
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.decision_log import DecisionLog
@@ -18,9 +18,11 @@ from bros_sim.engine.scheduler import Plan
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.bros.algorithm import Algorithm1
 from bros_sim.schedulers.bros.grouped import GroupedAlgorithm1
+from bros_sim.schedulers.bros.parameters import BrosParameters
 from bros_sim.schedulers.bros.scheduler import BrosScheduler
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
@@ -48,7 +50,8 @@ class BothForms:
         bros = self._scheduler
         bros._catch_up(view)
         first, second = (
-            form(view, bros._queues, bros._rules, bros._cap, bros._mean_s) for form in self._forms
+            form(view, bros._queues, bros._parameters, bros._cap, bros._avg_s)
+            for form in self._forms
         )
         first.choose()
         expected = chosen_by(first)
@@ -115,13 +118,13 @@ def crowded(scheduler, kv, seed: int, *, explain: bool = False) -> None:
     run(sources, replica, duration_s=4.0, drain_s=2.0)
 
 
-@pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])
+@pytest.mark.parametrize("kv", [PagedParameters, BidirectionalParameters])
 @pytest.mark.parametrize("blocks", [40, 400])
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("rules", [{}, OTHER_READINGS], ids=["defaults", "others"])
 def test_in_groups_as_one_by_one_in_a_crowd(kv, blocks: int, seed: int, rules):
     both = BothForms(bros(batch_cap=8, batch_cap_max=32, **rules))
-    crowded(both, kv(num_gpu_blocks=blocks, block_size=8), seed, explain=seed == 2)
+    crowded(both, kv(num_gpu_blocks=blocks, block_size=8).make(WORLD), seed, explain=seed == 2)
     assert both.busy > 100
 
 
@@ -130,9 +133,9 @@ def test_in_groups_as_one_by_one_in_a_crowd(kv, blocks: int, seed: int, rules):
 @given(data=st.data())
 def test_in_groups_as_one_by_one(kv, data: st.DataObject):
     """The law of both forms: the same batch, draft and notes in any state of any run."""
-    scheduler = data.draw(any_component(BrosScheduler))
+    scheduler = BrosScheduler(data.draw(any_component(BrosParameters)))
     log = RunLog(1, decisions=DecisionLog() if data.draw(st.booleans()) else None)
-    parts = {"scheduler": BothForms(scheduler), "kv": data.draw(any_component(kv))}
+    parts = {"scheduler": BothForms(scheduler), "kv": data.draw(any_component(kv)).make(WORLD)}
     link = HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=0.7)
     replica = make_replica(
         log, latency=UNEVEN, max_model_len=100, link=link, token_bytes=400_000, **parts
@@ -227,7 +230,9 @@ def calls_of_a_step(kv, waiting: int) -> int:
     return calls
 
 
-@pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])
+@pytest.mark.parametrize("kv", [PagedParameters, BidirectionalParameters])
 def test_a_step_costs_the_same_however_many_wait(kv):
-    few, many = (calls_of_a_step(kv(num_gpu_blocks=80, block_size=4), n) for n in (100, 800))
+    few, many = (
+        calls_of_a_step(kv(num_gpu_blocks=80, block_size=4).make(WORLD), n) for n in (100, 800)
+    )
     assert few == many

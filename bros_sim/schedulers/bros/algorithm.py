@@ -1,7 +1,7 @@
 """BROS's Algorithm 1, request by request: who is in the batch of the next iteration.
 
 The steps are those of docs/paper-map.md, which marks each as stated or inferred; the paper's own
-line numbers are not known. A rule that no source states is named by its parameter (`Rules`).
+line numbers are not known. A rule that no source states is named by its parameter.
 grouped.py chooses the same in less time.
 
 - Residual time of an RT: from now until its next token is due (`BrosQueues.deadline`).
@@ -11,8 +11,8 @@ grouped.py chooses the same in less time.
 
 import math
 from collections import abc
-from itertools import takewhile
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -20,7 +20,9 @@ from bros_sim.schedulers.bros.batch import Batch, Work
 from bros_sim.schedulers.bros.memory import BrosMemory
 from bros_sim.schedulers.bros.notes import BrosNotes
 from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues, RtEntry
-from bros_sim.schedulers.bros.rules import Rules
+
+if TYPE_CHECKING:
+    from bros_sim.schedulers.bros.parameters import BrosParameters
 
 Swap = tuple[RtEntry, SequenceView]
 """An RT that gives its place up, and the BE in whose favour."""
@@ -30,15 +32,15 @@ class Algorithm1:
     """One plan. It writes into the open draft of the KV state and leaves the queues alone."""
 
     def __init__(
-        self, view: ReplicaView, queues: BrosQueues, rules: Rules, cap: int, mean_s: float
+        self, view: ReplicaView, queues: BrosQueues, rules: "BrosParameters", cap: int, avg_s: float
     ) -> None:
-        """``cap``: places in the batch (Eq. 7). ``mean_s``: average time of an iteration."""
+        """``cap``: places in the batch (Eq. 7). ``avg_s``: average time of an iteration."""
         self.view = view
         self.kv = view.kv
         self.queues = queues
         self.rules = rules
         self.cap = cap
-        self.mean_s = mean_s
+        self.avg_s = avg_s
         self.mark = view.kv.mark()
         self.start_over()
 
@@ -112,8 +114,7 @@ class Algorithm1:
         if self.rules.late_policy != "demote":
             return line
         batch, now = self.batch, self.view.now
-        late = {x[1] for x in line if x[0] - now < batch.alone_s(batch.work(x[2]))}
-        return sorted(line, key=lambda entry: entry[1] in late)
+        return sorted(line, key=lambda x: x[0] - now < batch.alone_s(batch.work(x[2])))
 
     def real_time(self, line: abc.Sequence[RtEntry]) -> None:
         """Step 3; the first one to find the batch full is the last one asked, but in step 1."""
@@ -205,28 +206,26 @@ class Algorithm1:
     # -- Step 5: BE in place of the RT with the most slack in a full batch -------------------------
 
     def swaps(self) -> list[Swap]:
-        """RT of the batch, most slack first, and the BE that may go in their place, by time alone."""
+        """RT of the batch, most slack first, and BE that may go in their place, by time alone."""
         batch = self.batch
         if not batch.unserved or (batch.rt_capped and self.rules.replacement == "rt_first"):
             return []  # nor while the cap keeps an RT out
         by_slack = sorted(self.rt_in_batch(), key=itemgetter(0), reverse=True)
-        return self.allowed(list(zip(by_slack, batch.unserved, strict=False)))
+        return self.in_time(list(zip(by_slack, batch.unserved, strict=False)))
 
     def rt_in_batch(self) -> list[RtEntry]:
         """RT in the batch, those that go on as a whole first."""
         members = self.queues.rt_members(self.view.now) if self.batch.whole else []
         return members + [entry for entry in self.line if entry[1] in self.batch.selected]
 
-    def allowed(self, swaps: list[Swap]) -> list[Swap]:
-        """The first of them, while time allows: the bound, and then the RT's own (inferred)."""
-
-        def in_time(swap: Swap) -> bool:
-            (deadline, _, _), be = swap
+    def in_time(self, swaps: list[Swap]) -> list[Swap]:
+        """The first of them while time allows: the bound, and the RT's own an iteration later."""
+        for place, ((deadline, _, _), be) in enumerate(swaps):
             seconds = self.batch.seconds_with(self.batch.work(be))
             left = deadline - self.view.now - seconds
-            return seconds <= self.batch.be_bound_s and left >= self.mean_s
-
-        return list(takewhile(in_time, swaps))
+            if seconds > self.batch.be_bound_s or left < self.avg_s:  # the latter is inferred
+                return swaps[:place]
+        return swaps
 
     def replace(self, swaps: abc.Sequence[Swap]) -> None:
         """Steps 2 to 4 again, without those RT, so that they stay in time, and with no RT anew."""
@@ -234,7 +233,7 @@ class Algorithm1:
         stay = {number for _, number, _ in self.rt_in_batch()}.difference(for_whom)
         bound_hit, notes = self.batch.bound_hit, self.notes.by_seq
         self.start_over()
-        self.batch.bound_s = swaps[-1][0][0] - self.view.now - self.mean_s
+        self.batch.bound_s = swaps[-1][0][0] - self.view.now - self.avg_s
         self.batch.bound_hit, self.batch.left_out, self.notes.by_seq = bound_hit, True, notes
         line = self.queues.all_rt_entries(self.cap, self.view.now)
         for _, number, seq in line:

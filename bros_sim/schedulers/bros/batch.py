@@ -2,12 +2,9 @@
 
 import math
 from collections import abc
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -27,44 +24,43 @@ class Work(NamedTuple):
         return self.tokens == 1 and self.context > 0
 
 
-@dataclass(slots=True)
 class Batch:
     """Members so far, the predicted iteration time, and the tightest deadline (BROS Eq. 6)."""
 
-    view: ReplicaView
-    cap: int
-    bound_s: float = math.inf
-    put_off_s: float = math.inf
-    """The tightest deadline of RT that were put off, though they can be in time."""
-    put_off: SequenceView | None = None
-    """Whose it is."""
-    whole: bool = False
-    """Whether the running batch is in as a whole; its members are then not in ``selected``."""
-    memory_short: bool = False
-    """Whether memory kept out someone who was in time."""
-    rt_capped: bool = False
-    """Whether the cap alone kept an RT out."""
-    bound_hit: bool = False
-    """Whether a deadline kept out someone on whose account the cap starts over."""
-    left_out: bool = False
-    """Whether anyone who could compute does not."""
-    unserved: list[SequenceView] = field(default_factory=list)
-    """BE that the cap alone kept out."""
-    size: int = 0
-    selected: dict[int, SequenceView] = field(default_factory=dict)
-    chunks: list[tuple[SequenceView, int]] = field(default_factory=list)
-    admitted: list[tuple[SequenceView, int]] = field(default_factory=list)
-    evicted: list[SequenceView] = field(default_factory=list)
-    _prefill: tuple[tuple[int, int], ...] = ()
-    _decodes: int = 0
-    _kv_tokens: int = 0
-    _to_gpu: int = 0
-    _to_cpu: int = 0
-
-    @property
-    def kv(self) -> KVManager:
+    def __init__(self, view: ReplicaView, cap: int) -> None:
+        self.view = view
+        self.kv = view.kv
         """The KV state with the open draft."""
-        return self.view.kv
+        self.estimate = view.estimate
+        """The policy's belief about what an iteration costs."""
+        self.cap = cap
+        self.bound_s = math.inf
+        self.put_off_s = math.inf
+        """The tightest deadline of RT that were put off, though they can be in time."""
+        self.put_off: SequenceView | None = None
+        """Whose it is."""
+        self.whole = False
+        """Whether the running batch is in as a whole; its members are then not in ``selected``."""
+        self.memory_short = False
+        """Whether memory kept out someone who was in time."""
+        self.rt_capped = False
+        """Whether the cap alone kept an RT out."""
+        self.bound_hit = False
+        """Whether a deadline kept out someone on whose account the cap starts over."""
+        self.left_out = False
+        """Whether anyone who could compute does not."""
+        self.unserved: list[SequenceView] = []
+        """BE that the cap alone kept out."""
+        self.size = 0
+        self.selected: dict[int, SequenceView] = {}
+        self.chunks: list[tuple[SequenceView, int]] = []
+        self.admitted: list[tuple[SequenceView, int]] = []
+        self.evicted: list[SequenceView] = []
+        self._prefill: tuple[tuple[int, int], ...] = ()
+        self._decodes = 0
+        self._kv_tokens = 0
+        self._to_gpu = 0
+        self._to_cpu = 0
 
     @property
     def full(self) -> bool:
@@ -80,11 +76,6 @@ class Batch:
     def be_bound_s(self) -> float:
         """The longest iteration that BE may make."""
         return min(self.bound_s, self.put_off_s)
-
-    @property
-    def estimate(self) -> Estimate:
-        """The policy's belief about what an iteration costs."""
-        return self.view.estimate
 
     def work(self, seq: SequenceView, to_cpu: int = 0) -> Work:
         """What it would add; ask before its KV is reserved, which restores what it lost."""

@@ -229,16 +229,16 @@ class GroupedAlgorithm1(Algorithm1):
                 return []
         return super().swaps()
 
-    def allowed(self, swaps: list[Swap]) -> list[Swap]:
+    def in_time(self, swaps: list[Swap]) -> list[Swap]:
         """See `Algorithm1`; BE that only decode are all in time if the longest is."""
         batch, running = self.batch, self.queues.running[BE]
         held = [swap for swap in swaps if swap[1].id in running]
         # Those with the most to restore come last.
         if not held or batch.estimate.noise or self.kv.blocks_to_restore(held[-1][1]):
-            return super().allowed(swaps)
+            return super().in_time(swaps)
         longest = max(seq.num_computed for _, seq in held)
         seconds = batch.seconds_with_decodes(1, longest + 1)
         left = held[-1][0][0] - self.view.now - seconds
-        if seconds > batch.be_bound_s or left < self.mean_s:
-            return super().allowed(swaps)
-        return held + super().allowed(swaps[len(held) :])
+        if seconds > batch.be_bound_s or left < self.avg_s:
+            return super().in_time(swaps)
+        return held + super().in_time(swaps[len(held) :])

@@ -3,28 +3,32 @@
 from bisect import bisect_right
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import Batch
 from bros_sim.schedulers.bros.notes import BrosNotes
 from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
-from bros_sim.schedulers.bros.rules import Rules
+
+if TYPE_CHECKING:
+    from bros_sim.schedulers.bros.parameters import BrosParameters
 
 
-@dataclass(slots=True)
 class BrosMemory:
     """Reservations of one pass over the queues, all of them on the open draft of the KV state."""
 
-    queues: BrosQueues
-    batch: Batch
-    notes: BrosNotes
-    rules: Rules
-    gone: set[int] = field(default_factory=set)
-    """Requests that this plan dropped or swapped out."""
-    _by_urgency: list[tuple[tuple[float, int], SequenceView]] | None = None
+    def __init__(
+        self, queues: BrosQueues, batch: Batch, notes: BrosNotes, rules: "BrosParameters"
+    ) -> None:
+        self.queues = queues
+        self.batch = batch
+        self.notes = notes
+        self.rules = rules
+        self.gone: set[int] = set()
+        """Requests that this plan dropped or swapped out."""
+        self._by_urgency: list[tuple[tuple[float, int], SequenceView]] | None = None
 
     @property
     def spare(self) -> int:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 
 from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, REPLACED, Note
@@ -11,14 +10,14 @@ from bros_sim.schedulers.bros.batch import Batch, Work
 from bros_sim.schedulers.bros.queues import RT, BrosQueues
 
 
-@dataclass(slots=True)
 class BrosNotes:
     """The notes of one pass, at most one for each request: the last counts."""
 
-    batch: Batch
-    queues: BrosQueues
-    asked: bool
-    by_seq: dict[int, Note] = field(default_factory=dict)
+    def __init__(self, batch: Batch, queues: BrosQueues, asked: bool) -> None:
+        self.batch = batch
+        self.queues = queues
+        self.asked = asked
+        self.by_seq: dict[int, Note] = {}
 
     def cap(self, *seqs: SequenceView) -> None:
         """The batch is full."""
