@@ -10,9 +10,10 @@ from bros_sim.core.world import Parameters, World
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.link import HostLink
-from bros_sim.engine.record import RunLog, RunTables
+from bros_sim.engine.record import RunLog
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
@@ -69,7 +70,7 @@ def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Rep
     }
     parts = {name: made(part) for name, part in (defaults | parts).items()}
     parts.setdefault("estimate", Estimate(parts["latency"]))
-    return Replica(index=index, log=log or RunLog(1), **parts)
+    return Replica(index=index, log=log or RunLog(), **parts)
 
 
 def run(
@@ -85,10 +86,11 @@ def run(
         if not sources or isinstance(sources[0], Request)
         else list(sources)
     )
-    return simulate(
+    record = simulate(
         replicas=list(replicas) or [make_replica()],
         router=made(router) or RoundRobin(),
         sources=streams,
         duration_s=duration_s,
         drain_s=drain_s,
     )
+    return run_tables(record)

@@ -16,10 +16,11 @@ from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.noise import StepNoise
-from bros_sim.engine.record import RunLog, RunTables
+from bros_sim.engine.record import RunLog
 from bros_sim.experiment import schema
 from bros_sim.experiment.truth import Model, Truth, truth_of
 from bros_sim.experiment.worlds import world_of
+from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile, load_profile, profile_path
 from bros_sim.workload.prefixes import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
@@ -39,7 +40,7 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     cluster = spec.cluster
     profile = profile_of(spec)
     world = world_of(spec, profile)
-    log = RunLog(cluster.replicas, decisions=DecisionLog() if decisions else None)
+    log = RunLog(decisions=DecisionLog() if decisions else None)
     truth = truth_of(spec.latency)
     latency = latency_model(truth.model, profile)
     replicas = [
@@ -58,13 +59,14 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
         for n in range(cluster.replicas)
     ]
     streams = [stream_of(name, stream) for name, stream in spec.workload.items()]
-    return simulate(
+    record = simulate(
         replicas=replicas,
         router=cluster.router.make(world),
         sources=[_source(stream, spec) for stream in streams],
         duration_s=spec.duration_s,
         drain_s=spec.drain_s,
     )
+    return run_tables(record)
 
 
 def _source(stream: Stream, spec: schema.PointSpec) -> OpenLoop | ClosedLoop:

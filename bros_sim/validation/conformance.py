@@ -106,7 +106,7 @@ class _Replay:
             scheduler=self._scheduler,
             kv=self._kv,
             latency=ONE_SECOND,
-            log=RunLog(1),
+            log=RunLog(),
             max_model_len=config["max_model_len"],
             estimate=Estimate(ONE_SECOND),
             longest_stretch=1,

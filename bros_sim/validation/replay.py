@@ -11,9 +11,10 @@ from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import World
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.record import RunLog, RunTables
+from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.kv.parameters import PagedParameters
+from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
@@ -37,13 +38,14 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
     replica = _replica(arguments, profile)
     made = shareable(_requests(requests, ingest_s))
-    tables = simulate(
+    record = simulate(
         replicas=[replica],
         router=RoundRobin(),
         sources=[OpenLoop(made)],
         duration_s=float(made[-1].arrival_s) + 1.0,
         drain_s=DRAIN_S,
     )
+    tables = run_tables(record)
     table = tables.requests[["first_token_s", "last_token_s", "num_preemptions", "arrival_s"]]
     return table.assign(queued_s=_taken_in(tables, table["arrival_s"].to_numpy(float)))
 
@@ -71,7 +73,7 @@ def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
             )
         ),
         latency=latency,
-        log=RunLog(1),
+        log=RunLog(),
         max_model_len=max_model_len,
         estimate=Estimate(latency),
         async_scheduling=arguments.get("async_scheduling", lags),

@@ -112,7 +112,7 @@ def crowded(scheduler, kv, seed: int, *, explain: bool = False) -> None:
             index, arrival_s=arrival_s, prompt=prompt, output=output, service_class=BE
         )
 
-    log = RunLog(1, decisions=DecisionLog() if explain else None)
+    log = RunLog(decisions=DecisionLog() if explain else None)
     replica = make_replica(log, scheduler=scheduler, kv=kv, latency=UNEVEN)
     sources = [OpenLoop(chat), ClosedLoop(12, 0.0, False, batch)]
     run(sources, replica, duration_s=4.0, drain_s=2.0)
@@ -134,7 +134,7 @@ def test_in_groups_as_one_by_one_in_a_crowd(kv, blocks: int, seed: int, rules):
 def test_in_groups_as_one_by_one(kv, data: st.DataObject):
     """The law of both forms: the same batch, draft and notes in any state of any run."""
     scheduler = BrosScheduler(data.draw(any_component(BrosParameters)))
-    log = RunLog(1, decisions=DecisionLog() if data.draw(st.booleans()) else None)
+    log = RunLog(decisions=DecisionLog() if data.draw(st.booleans()) else None)
     parts = {"scheduler": BothForms(scheduler), "kv": data.draw(any_component(kv)).make(WORLD)}
     link = HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=0.7)
     replica = make_replica(

@@ -99,7 +99,7 @@ def test_ties_between_replicas_do_not_depend_on_stretches(kind, count):
 
     def tables(longest_stretch: int):
         router = kind()
-        log = RunLog(count)
+        log = RunLog()
         parts = {"longest_stretch": longest_stretch}
         replicas = [
             make_replica(log, i, scheduler=VllmScheduler(VllmParameters()), **parts)
@@ -175,7 +175,7 @@ def test_clients_whose_requests_are_rejected_go_on_without_hanging():
 
 
 def two_replicas(**parts):
-    log = RunLog(2)
+    log = RunLog()
     return [make_replica(log, index, **parts) for index in range(2)]
 
 
@@ -184,7 +184,7 @@ def two_replicas(**parts):
     [(RoundRobin(), [0, 1, 0, 1]), (LeastLoaded(), [0, 1, 1, 1])],
 )
 def test_routers_choose_a_replica(router, expected):
-    log = RunLog(2)
+    log = RunLog()
     replicas = [make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)]
     prompts = [100, 10, 10, 10]
     requests = [make_request(i, prompt=p, arrival_s=0.1 * i) for i, p in enumerate(prompts)]
@@ -193,7 +193,7 @@ def test_routers_choose_a_replica(router, expected):
 
 
 def test_least_loaded_forgets_what_finished():
-    log = RunLog(2)
+    log = RunLog()
     replicas = [make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)]
     requests = [
         make_request(0, prompt=100, output=1),
@@ -207,7 +207,7 @@ def test_least_loaded_forgets_what_finished():
 def test_random_router_is_seeded_and_even():
     def chosen(seed: int) -> list[int]:
         router = RandomRouter(np.random.default_rng(seed))
-        log = RunLog(2)
+        log = RunLog()
         replicas = [
             make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)
         ]
@@ -219,7 +219,7 @@ def test_random_router_is_seeded_and_even():
 
 
 def test_replicas_step_independently():
-    log = RunLog(2)
+    log = RunLog()
     replicas = [make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)]
     requests = [make_request(0, output=5), make_request(1, arrival_s=0.5, output=2)]
     table = run(requests, *replicas)

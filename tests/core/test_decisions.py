@@ -30,7 +30,7 @@ def paged(blocks=1000, **parameters):
 
 def log_of(kind, requests, *, kv=None, latency=ONE_SECOND, **parameters):
     """The decision log of one replica as dicts, in order."""
-    log = RunLog(1, decisions=DecisionLog())
+    log = RunLog(decisions=DecisionLog())
     parts = {"scheduler": SCHEDULERS[kind](**parameters), "kv": kv or paged(), "latency": latency}
     tables = run(requests, make_replica(log, **parts))
     assert (tables.requests["status"] == "completed").all()
@@ -266,7 +266,7 @@ def test_a_policy_that_gives_no_reasons_is_logged_without():
         def plan(self, view):
             return super().plan(view)._replace(notes=())
 
-    log = RunLog(1, decisions=DecisionLog())
+    log = RunLog(decisions=DecisionLog())
     replica = make_replica(log, scheduler=Silent(VllmParameters()), kv=paged(2))
     rows = run(two(prompt=15, output=10), replica).decisions.to_dict("records")
     whats = [(row["request"], row["decision"], row["reason"]) for row in rows]

@@ -23,10 +23,11 @@ from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.link import HostLink
 from bros_sim.engine.noise import StepNoise
-from bros_sim.engine.record import RunLog, RunTables
+from bros_sim.engine.record import RunLog
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence, SequenceView
 from bros_sim.kv import KV_MANAGERS
+from bros_sim.metrics.tables import RunTables
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.ordered.scheduler import OrderedLoop
 from bros_sim.schedulers.vllm import VllmScheduler
@@ -165,7 +166,7 @@ def _simulate(
     explain: bool = False,
     **parts: Any,
 ) -> RunTables:
-    log = RunLog(1, decisions=DecisionLog() if explain else None)
+    log = RunLog(decisions=DecisionLog() if explain else None)
     base = make_replica(
         log, scheduler=scheduler, kv=kv, latency=UNEVEN, max_model_len=MODEL_LEN, **LINK, **parts
     )
@@ -194,7 +195,7 @@ def test_conservation_causality_and_exact_kv(scheduler: str, kv: str, data: st.D
     assert manager.free_blocks == manager.usable_blocks, "L4: blocks are held at the end"
     expected = np.minimum(done["output_tokens"], MODEL_LEN - done["prompt_tokens"])
     assert (done["generated_tokens"] == expected).all(), "L10"
-    tokens = table.residency.groupby("request")["tokens"].sum()
+    tokens = table.spans.groupby("request")["tokens"].sum()
     assert tokens.reindex(done.index, fill_value=0).equals(done["generated_tokens"]), "L10"
     ends = table.iteration_end_s[0]
     assert (np.diff(ends) > 0).all(), "L3"
@@ -295,10 +296,12 @@ def assert_same(a: RunTables, b: RunTables) -> None:
     """Equal tables, and equal token times."""
     assert a.requests.equals(b.requests)
     assert a.steps.equals(b.steps)
-    order = list(a.residency.columns)
-    assert a.residency.sort_values(order, ignore_index=True).equals(
-        b.residency.sort_values(order, ignore_index=True)
-    )
+    for name in ("spans", "exceptions"):
+        x, y = (getattr(tables, name) for tables in (a, b))
+        order = list(x.columns)
+        assert x.sort_values(order, ignore_index=True).equals(
+            y.sort_values(order, ignore_index=True)
+        )
     assert all(
         np.array_equal(x, y) for x, y in zip(a.iteration_end_s, b.iteration_end_s, strict=True)
     )

@@ -234,7 +234,7 @@ def test_stretches_change_nothing(count, blocks):
     """L11, with memory that binds and without."""
 
     def tables(longest_stretch: int):
-        log = RunLog(count)
+        log = RunLog()
         replicas = [
             make_replica(
                 log,

@@ -216,7 +216,7 @@ def test_a_stall_costs_the_others_a_forward():
     replica = tgi(chunking=False)
     table = run([make_request(0, output=4), make_request(1, arrival_s=1.5, output=2)], replica)
     assert table.requests["last_token_s"].tolist() == [5.0, 4.0]
-    assert [at.tolist() for at in table.stalled] == [[2]]
+    assert table.exceptions["iteration"].tolist() == [2]
 
 
 def test_the_ratio_is_taken_in_32_bits():

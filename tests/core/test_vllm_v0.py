@@ -56,8 +56,8 @@ def test_the_stall_is_a_gap_between_tokens_and_costs_no_row():
     arrivals = [make_request(0, output=6), make_request(1, arrival_s=2.5, output=2)]
     table = run(arrivals, v0())
     assert longest_gaps(token_rows(table), 2).tolist() == [2.0, 1.0]
-    assert len(table.residency) == 2
-    assert [at.tolist() for at in table.stalled] == [[0, 3]]
+    assert len(table.spans) == 2
+    assert table.exceptions["iteration"].tolist() == [0, 3]
 
 
 def test_resident_tokens_stand_still_while_the_cohort_stalls():

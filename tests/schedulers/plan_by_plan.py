@@ -25,7 +25,7 @@ class Scripted:
 
     def __init__(self, scheduler, *, kv=None, blocks=4000, **parts) -> None:
         kv = kv or PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, enable_prefix_caching=False))
-        log = RunLog(1, decisions=DecisionLog())  # every iteration is planned
+        log = RunLog(decisions=DecisionLog())  # every iteration is planned
         parts = {"latency": PER_TOKEN, "max_model_len": 40_000} | parts
         self.replica: Replica = make_replica(log, scheduler=scheduler, kv=kv, **parts)
         self.scheduler, self.kv = self.replica.scheduler, self.replica.kv
