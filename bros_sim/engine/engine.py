@@ -160,8 +160,7 @@ class Replica:
         if self._lag:
             self._lag.arrive(seq)
             return True
-        if foretell := getattr(self.scheduler, "foretell", None):  # see schedulers/prediction.py
-            foretell(seq, seq.request.output_tokens)
+        self.scheduler.set_true_length(seq, seq.request.output_tokens)
         return self.scheduler.submit(seq) is not False
 
     # -- one step -------------------------------------------------------------------------------
