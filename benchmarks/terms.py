@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.hybrid import Hybrid, PrefillAttention
-from bros_sim.latency.terms import PerSequence
+from bros_sim.latency.parameters import Hybrid, PrefillAttention
+from bros_sim.latency.term_parameters import PerSequence
 from bros_sim.plots.style import PAGE_IN, PALETTE, new_figure, paper_style, render
 from bros_sim.profiles.profile import load_profile
 from bros_sim.study.store import replace_file
@@ -48,8 +48,8 @@ def without(model: Hybrid, term: str) -> Hybrid:
 
 def parts(model: Hybrid, shape: StepShape) -> list[float]:
     """Milliseconds of each term, in the order of TERMS; they add up to the iteration."""
-    whole = model.step_s(shape)
-    others = [1000 * (whole - without(model, term).step_s(shape)) for term in TERMS[1:]]
+    whole = model.make().step_s(shape)
+    others = [1000 * (whole - without(model, term).make().step_s(shape)) for term in TERMS[1:]]
     return [1000 * whole - sum(others), *others]
 
 
@@ -66,7 +66,7 @@ def draw(
 def main() -> None:
     """Write the figure of docs/latency.md."""
     name, target = sys.argv[1:]
-    model = load_profile(name).latency_model(Hybrid)
+    model = load_profile(name).coefficients(Hybrid)
     with paper_style():
         figure = new_figure(PAGE_IN, 2.6)
         for axes, panel in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):

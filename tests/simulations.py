@@ -9,23 +9,23 @@ from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import Parameters, World
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 WORLD = World(max_model_len=4096)
-ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
+ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0)).make()
 """Every iteration takes one second."""
 
 UNEVEN = Linear(
     prefill_ms=7.1,
     prefill_per_token_ms=0.37,
     decode=DecodeLine(const_ms=3.3, per_seq_ms=0.21, per_kv_token_ms=0.0173),
-)
+).make()
 """Iterations of many different durations."""
 
 

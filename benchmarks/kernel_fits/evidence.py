@@ -19,9 +19,8 @@ from bros_sim.calibration.models import model_slug
 from bros_sim.calibration.samples import sample_steps
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.core.errors import InputError
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.roofline import Roofline
-from bros_sim.latency.terms import PerSequence, Validity
+from bros_sim.latency.parameters import Hybrid, Roofline
+from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 FIT_SAMPLES, FIT_SEED = 6000, 1
@@ -54,7 +53,7 @@ def pairs(tables: Path) -> list[Pair]:
 def _pair(profile: Profile, tables: Path) -> Pair:
     gpu_id = profile.id.partition("/")[0]
     kernels = Kernels.of(read_tables(tables, gpu_id), profile.gpu, profile.model, profile.tp)
-    within = Hybrid.from_profile(profile).validity
+    within = profile.coefficients(Hybrid).validity
     remade = fit_kernels(kernels, within)
     rows = held_out_rows(kernels, within)
     against = "held-out kernel sums"
@@ -64,7 +63,7 @@ def _pair(profile: Profile, tables: Path) -> Pair:
 
 def rooflines(profile: Profile) -> tuple[FitError, FitError]:
     """Shipped and re-made roofline against the shipped hybrid, on the same random iterations."""
-    hybrid, shipped = Hybrid.from_profile(profile), Roofline.from_profile(profile)
+    hybrid, shipped = profile.coefficients(Hybrid), profile.coefficients(Roofline)
     seen = sample_steps(hybrid, hybrid.validity, FIT_SAMPLES, FIT_SEED)
     remade = fit_form(seen, "roofline", hybrid.validity, hybrid.overhead)
     left = sample_steps(hybrid, hybrid.validity, SAMPLES, SAMPLE_SEED)
@@ -111,11 +110,11 @@ def vidur_difference(pair: Pair, tables: Path) -> dict[str, float] | None:
         return None
     dense = replace(pair.kernels.dense, vidur=ops)
     other = replace(pair.kernels, dense=dense)
-    rows = held_out_rows(other, Hybrid.from_profile(profile).validity)
+    rows = held_out_rows(other, profile.coefficients(Hybrid).validity)
     change = 100 * (rows["time_s"] / pair.held_out["time_s"] - 1)
     return change.groupby(kinds_of(rows)).mean().to_dict()
 
 
 def bare(profile: Profile) -> Fitted:
     """The shipped hybrid without the engine's overhead: what kernel sums are compared with."""
-    return replace(Hybrid.from_profile(profile), overhead=PerSequence())
+    return replace(profile.coefficients(Hybrid), overhead=PerSequence())

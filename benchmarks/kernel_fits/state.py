@@ -10,7 +10,7 @@ from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.calibration.kernels import HEAD, training_rows
 from bros_sim.calibration.profiles import shown, yaml_text
 from bros_sim.config.components import plain
-from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.parameters import Hybrid
 from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids, profile_path
 from bros_sim.profiles.uncertainty import Uncertainty
 
@@ -53,7 +53,7 @@ def _errors(pair: Pair) -> dict[str, FitError]:
 
 
 def _kernel(pair: Pair) -> dict[str, Uncertainty]:
-    rows = training_rows(pair.kernels, Hybrid.from_profile(pair.profile).validity)
+    rows = training_rows(pair.kernels, pair.profile.coefficients(Hybrid).validity)
     factors = covariance_factors(bare(pair.profile), rows, known=HEAD, most=MOST_FACTORS)
     if pair.profile.id != OVERHEAD_OF:
         factors = (*factors, {"overhead.const_ms": (OVERHEAD_MS,)})

@@ -23,7 +23,7 @@ def blis_iterations(profiles: Path) -> Iterator[list[str]]:
     consecutive &= table["experiment_id"] == table["experiment_id"].shift(-1)
     table = table[consecutive & table["real_ms"].between(1, 1000)]
     profile = load_profile("h100-80gb/llama-2-70b-tp4")
-    model = profile.models.by_kind()[profile.default_model]
+    model = profile.models.by_kind()[profile.default_model].make()
     predicted = np.array([1e3 * model.step_s(_shape(row)) for row in table.to_dict("records")])
     error = predicted / table["real_ms"].to_numpy() - 1
     prefill, decodes = table["batch.num_prefill_reqs"] > 0, table["batch.num_decode_reqs"] > 0
@@ -73,7 +73,7 @@ def splitwise_rows(profiles: Path) -> Iterator[list[str]]:
             ("h100-80gb", 8),
         }:
             continue
-        model = load_profile(name).models.by_kind()["hybrid"]
+        model = load_profile(name).models.by_kind()["hybrid"].make()
         ratios = []
         for p, b, n, prompt, token in cells[
             ["prompt_size", "batch_size", "token_size", "prompt_time", "token_time"]
@@ -92,7 +92,7 @@ def opt_rows() -> Iterator[list[str]]:
     """The published fits against what the hardware allows: weights read once, peak of the units."""
     for name in ("a100-80gb/opt-13b-tp1", "a100-80gb/opt-66b-tp4"):
         profile = load_profile(name)
-        model = profile.models.by_kind()["linear"]
+        model = profile.models.by_kind()["linear"].make()
         weights = 2 * profile.model.parameters / profile.tp
         read_ms = weights / profile.gpu.bandwidth_gb_s / 1e6
         compute_ms = weights * 1024 / PEAK_TFLOPS / 1e9

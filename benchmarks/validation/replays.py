@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.latency.layers import Layers
-from bros_sim.latency.terms import PerSequence, TokenCurve
+from bros_sim.latency.parameters import Layers
+from bros_sim.latency.term_parameters import PerSequence, TokenCurve
 from bros_sim.profiles.profile import Profile, load_profile
 from bros_sim.validation.compare import METRICS, Comparison, compare
 from bros_sim.validation.real_run import EngineArguments

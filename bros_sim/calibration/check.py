@@ -10,9 +10,8 @@ from bros_sim.calibration.check_physics import physics_faults
 from bros_sim.calibration.fit_errors import fit_error
 from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.samples import sample_steps
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.roofline import Roofline
-from bros_sim.latency.terms import PerSequence
+from bros_sim.latency.parameters import Hybrid, Roofline
+from bros_sim.latency.term_parameters import PerSequence
 from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 TOLERANCE_PCT = 0.02
@@ -74,7 +73,7 @@ def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:
     Raises:
         InputError: The tables do not have this pair.
     """
-    hybrid = Hybrid.from_profile(profile)
+    hybrid = profile.coefficients(Hybrid)
     gpu_id = profile.id.partition("/")[0]
     kernels = kernels_of(tables, gpu_id, profile.gpu, profile.model, profile.tp)
     rows = held_out_rows(kernels, hybrid.validity)
@@ -87,7 +86,7 @@ def roofline_error(profile: Profile, against: str) -> FitError:
     Raises:
         InputError: The profile lacks one of the two.
     """
-    hybrid, roofline = Hybrid.from_profile(profile), Roofline.from_profile(profile)
+    hybrid, roofline = profile.coefficients(Hybrid), profile.coefficients(Roofline)
     steps = sample_steps(hybrid, hybrid.validity, SAMPLES, SAMPLE_SEED)
     return fit_error(roofline, steps, against, "hybrid")
 
@@ -111,12 +110,9 @@ def _uncertainty(profile: Profile) -> Iterator[str]:
     """Every draw is a model that the laws of physics leave standing: positive, finite times."""
     for kind, uncertainty in profile.uncertainty.items():
         model = profile.models.by_kind()[kind]
-        validity = getattr(model, "validity", None)
-        if validity is None:
-            continue
         for seed in range(DRAWS):
             drawn = uncertainty.draw(model, np.random.default_rng(seed))
-            times = sample_steps(drawn, validity, 30, seed)["time_s"]
+            times = sample_steps(drawn, model.validity, 30, seed)["time_s"]
             if not np.isfinite(times).all() or times.min() <= 0:
                 yield f"uncertainty.{kind}: draw {seed} has an iteration of {times.min():g} s"
                 break

@@ -8,9 +8,10 @@ import numpy as np
 from bros_sim.calibration.gpus import KNOWN_GPUS
 from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.samples import sample_shapes
-from bros_sim.engine.latency_model import LatencyModel, StepShape
-from bros_sim.latency.linear import Linear
-from bros_sim.latency.terms import MS, Validity
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.latency.parameters import Linear
+from bros_sim.latency.term_parameters import LatencyParameters, Validity
+from bros_sim.latency.terms import MS
 from bros_sim.profiles.profile import BYTES, Profile
 
 SAMPLES, SEED = 300, 5
@@ -22,12 +23,12 @@ SCATTER = 0.005
 """The same between batch sizes: the kernel for two requests may be measured faster than for one."""
 
 
-def physics_faults(profile: Profile, kind: str, model: LatencyModel) -> Iterator[str]:
+def physics_faults(profile: Profile, kind: str, model: LatencyParameters) -> Iterator[str]:
     """What a model says that cannot be, in a line each: one example of every kind of fault."""
-    validity: Validity = getattr(model, "validity", Validity())
+    validity, running = model.validity, model.make()
     yield from _range(validity)
     shapes = sample_shapes(validity, SAMPLES, SEED)
-    times = [model.step_s(shape) for shape in shapes]
+    times = [running.step_s(shape) for shape in shapes]
     if not all(np.isfinite(times)) or min(times) <= 0:
         yield f"{kind}: an iteration takes no time at all ({min(times):g} s)"
         return
@@ -83,14 +84,15 @@ def _peak_tflops(profile: Profile) -> float | None:
 
 
 def _never_falls(
-    kind: str, model: LatencyModel, validity: Validity, shift_ms: float
+    kind: str, model: LatencyParameters, validity: Validity, shift_ms: float
 ) -> Iterator[str]:
     """More tokens, more context, more KV, or more requests of equal length: never less time.
 
     Tokens may take ``shift_ms`` less where the engine was measured to change matrix kernels.
     """
+    running = model.make()
     for what, shapes in _ladders(model, validity):
-        times = [(shape, model.step_s(shape)) for shape in shapes]
+        times = [(shape, running.step_s(shape)) for shape in shapes]
         slack = SCATTER if what == "decode requests" else SLACK
         shift = MS * shift_ms if what.startswith("prompt tokens") else 0.0
         for (before, shorter), (after, longer) in pairwise(times):
@@ -102,7 +104,7 @@ def _never_falls(
                 break
 
 
-def _ladders(model: LatencyModel, validity: Validity) -> Iterator[tuple[str, list[StepShape]]]:
+def _ladders(model: LatencyParameters, validity: Validity) -> Iterator[tuple[str, list[StepShape]]]:
     tokens = validity.max_chunk_tokens or LADDER[-1]
     chunks = [n for n in LADDER if n <= min(tokens, validity.max_tokens or tokens)]
     contexts = [0, *(n for n in LADDER if n <= (validity.max_context_tokens or 0))]
@@ -120,12 +122,12 @@ def _ladders(model: LatencyModel, validity: Validity) -> Iterator[tuple[str, lis
             yield "decode requests", [StepShape((), batch, batch * length) for batch in line]
 
 
-def _falling_quadratic(model: LatencyModel) -> bool:
+def _falling_quadratic(model: LatencyParameters) -> bool:
     """A published fit with a negative quadratic term has chunks get cheaper with context."""
     return isinstance(model, Linear) and model.prefill_per_token2_ms < 0
 
 
-def _lines_of_seqs(model: LatencyModel, seqs: list[int]) -> list[list[int]]:
+def _lines_of_seqs(model: LatencyParameters, seqs: list[int]) -> list[list[int]]:
     """Batch sizes in one series, or on each side of the jump that published fits have."""
     edge = model.large_batch_from if isinstance(model, Linear) else None
     if edge is None:

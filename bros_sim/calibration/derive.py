@@ -19,7 +19,7 @@ from bros_sim.calibration.kernels import (
 from bros_sim.calibration.kernels_tables import MADE_WITH, TABLE_HEAD_DIM
 from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Evidence, Target, assemble
 from bros_sim.core.errors import InputError
-from bros_sim.latency.terms import Validity
+from bros_sim.latency.term_parameters import Validity
 from bros_sim.profiles.profile import FitError, Profile, Source
 from bros_sim.profiles.uncertainty import Uncertainty
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bros_sim.calibration.gpus import GpuFacts
 from bros_sim.calibration.kernels_dense import ELEMENTWISE_BANDWIDTH, HALF, mlp_matrices
-from bros_sim.latency.roofline import Line, Roofline
-from bros_sim.latency.terms import PerSequence, Validity
+from bros_sim.latency.parameters import Line, Roofline
+from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.profiles.profile import BYTES, ModelShape
 
 

@@ -15,7 +15,7 @@ from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.calibration.profiles import Evidence, Target, assemble
 from bros_sim.calibration.step_rows import KINDS, kinds_of, split
 from bros_sim.core.errors import InputError
-from bros_sim.latency.terms import PerSequence, Validity
+from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.profiles.profile import Profile, Source
 from bros_sim.profiles.uncertainty import Uncertainty
 

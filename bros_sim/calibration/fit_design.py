@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.linear import Linear
-from bros_sim.latency.roofline import Roofline
+from bros_sim.latency.parameters import Hybrid, Linear, Roofline
 from bros_sim.latency.terms import MS
 from bros_sim.profiles.uncertainty import get_coefficient, set_coefficient
 

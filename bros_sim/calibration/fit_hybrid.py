@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from bros_sim.calibration.fit_design import hybrid_columns, predict_s
 from bros_sim.calibration.fit_solve import row_weights, solve
 from bros_sim.calibration.step_rows import kinds_of
-from bros_sim.latency.hybrid import DecodeAttention, Hybrid, PrefillAttention
-from bros_sim.latency.terms import FREE, MS, PerSequence, TokenCurve, Validity
+from bros_sim.latency.parameters import DecodeAttention, Hybrid, PrefillAttention
+from bros_sim.latency.term_parameters import FREE, PerSequence, TokenCurve, Validity
+from bros_sim.latency.terms import MS
 
 Floats = NDArray[np.float64]
 

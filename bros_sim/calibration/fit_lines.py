@@ -17,9 +17,9 @@ from bros_sim.calibration.fit_design import (
     with_coefficients,
 )
 from bros_sim.calibration.fit_solve import Floats, row_weights, solve
-from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.latency.roofline import Line, Roofline
-from bros_sim.latency.terms import MS, PerSequence, Validity
+from bros_sim.latency.parameters import DecodeLine, Line, Linear, Roofline
+from bros_sim.latency.term_parameters import PerSequence, Validity
+from bros_sim.latency.terms import MS
 
 M = TypeVar("M", Linear, Roofline)
 

@@ -17,8 +17,9 @@ from bros_sim.calibration.kernels_attention import SPLIT_SEED, Grid, heads_of
 from bros_sim.calibration.kernels_dense import Dense
 from bros_sim.calibration.kernels_tables import Floats, KernelTables, read_tables
 from bros_sim.calibration.step_rows import STEP_COLUMNS
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.terms import MS, PerSequence, Validity
+from bros_sim.latency.parameters import Hybrid
+from bros_sim.latency.term_parameters import PerSequence, Validity
+from bros_sim.latency.terms import MS
 from bros_sim.profiles.profile import Gpu, ModelShape
 
 MAX_TOKENS = 8192

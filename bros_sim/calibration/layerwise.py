@@ -16,9 +16,8 @@ import pandas as pd
 from scipy.optimize import isotonic_regression
 
 from bros_sim.core.errors import InputError
-from bros_sim.latency.grids import DecodeGrid, PrefillGrid
-from bros_sim.latency.layers import Mixing, Tail
-from bros_sim.latency.terms import TokenCurve
+from bros_sim.latency.parameters import Mixing, Tail
+from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
 
 ONCE = ("embedding", "final_layernorm")
 """Layers that an iteration runs once; all others run in every transformer block."""

@@ -20,8 +20,8 @@ from bros_sim.calibration.layerwise import LayerTables, fit_mixing, fit_tail, re
 from bros_sim.config import decode, read_yaml
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.layers import Layers
-from bros_sim.latency.terms import PerSequence, TokenCurve, Validity
+from bros_sim.latency.parameters import Layers
+from bros_sim.latency.term_parameters import PerSequence, TokenCurve, Validity
 from bros_sim.profiles.profile import Engine, ModelShape
 
 HEAD_END = "models:"
@@ -75,9 +75,9 @@ def _in_the_engine(curve: TokenCurve, shift_ms: float) -> TokenCurve:
     """The dense layers with the shift that the engine's own iterations show at some graphs."""
     if not shift_ms:
         return curve
-    first, last = SHIFTED_GRAPHS
+    (first, last), running = SHIFTED_GRAPHS, curve.make()
     knots = sorted({*curve.n, first - 8, first, last, last + 8})
-    times = [curve.at(n) + (shift_ms if first <= n <= last else 0.0) for n in knots]
+    times = [running.at(n) + (shift_ms if first <= n <= last else 0.0) for n in knots]
     return TokenCurve(tuple(knots), tuple(round(ms, 4) for ms in times))
 
 
@@ -103,14 +103,15 @@ def fit_errors(tables: LayerTables, model: Layers) -> pd.DataFrame:
     """
     rows = tables.attention
     rows = rows[(rows["kv_decode"] <= 8192) & (rows["kv_prefill"] <= 8192)]
+    running, tokens, sequences = model.make(), model.tokens.make(), model.sequences.make()
     parts, errors = [], []
     for c, x, n, kv, measured in rows[
         ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "ms"]
     ].itertuples(index=False):
         chunks = ((int(c), int(x)),) if c else ()
         shape = StepShape(chunks, int(n), int(n * kv))
-        rest = model.tokens.at(int(c + n)) + model.sequences.at(int(n) + len(chunks))
-        errors.append((rest + model.attention_ms(shape)) / (rest + measured) - 1)
+        rest = tokens.at(int(c + n)) + sequences.at(int(n) + len(chunks))
+        errors.append((rest + running.attention_ms(shape)) / (rest + measured) - 1)
         parts.append("mixed" if chunks and n else "prefill" if chunks else "decode")
     return pd.DataFrame({"part": parts, "error": errors})
 

@@ -14,9 +14,8 @@ from bros_sim.calibration.models import ModelConfig
 from bros_sim.config.components import plain
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.linear import Linear
-from bros_sim.latency.terms import PerSequence
+from bros_sim.latency.parameters import Hybrid, Linear
+from bros_sim.latency.term_parameters import PerSequence
 from bros_sim.profiles.profile import (
     BYTES,
     GIB,
@@ -73,7 +72,8 @@ def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
     Raises:
         InputError: The weights leave no room for a KV cache.
     """
-    config, tp, kind = target.config, target.tp, model.kind
+    config, tp, models = target.config, target.tp, _models(model)
+    (kind,) = models.by_kind()
     return Profile(
         id=target.profile_id,
         label=evidence.label,
@@ -83,7 +83,7 @@ def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
         dtype=config.dtype,  # type: ignore[arg-type]  # one of DTYPES
         kv=kv_cache(target),
         default_model=kind,
-        models=_models(model),
+        models=models,
         errors={kind: evidence.error},
         sources=evidence.sources,
         host=target.facts.host(tp),

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.calibration.step_rows import step_row, steps_frame
-from bros_sim.engine.latency_model import LatencyModel, StepShape
-from bros_sim.latency.terms import Validity
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.latency.term_parameters import LatencyParameters, Validity
 
 LONGEST_KV = 8192
 
@@ -20,10 +20,12 @@ def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
     return [_shape(validity, kinds[n % 3], rng) for n in range(count)]
 
 
-def sample_steps(model: LatencyModel, validity: Validity, count: int, seed: int) -> pd.DataFrame:
+def sample_steps(
+    model: LatencyParameters, validity: Validity, count: int, seed: int
+) -> pd.DataFrame:
     """The steps frame that a model itself makes of random iterations."""
-    shapes = sample_shapes(validity, count, seed)
-    return steps_frame(step_row(shape, model.step_s(shape), 1) for shape in shapes)
+    shapes, running = sample_shapes(validity, count, seed), model.make()
+    return steps_frame(step_row(shape, running.step_s(shape), 1) for shape in shapes)
 
 
 def _shape(validity: Validity, kind: str, rng: np.random.Generator) -> StepShape:

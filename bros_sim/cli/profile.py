@@ -98,7 +98,7 @@ def _facts(profile: "Profile") -> dict[str, object]:
     from bros_sim.config.components import plain
     from bros_sim.engine.latency_model import StepShape
 
-    model = profile.models.by_kind()[profile.default_model]
+    model = profile.models.by_kind()[profile.default_model].make()
     times = {
         "decode 1 request, 1,024 KV tokens": StepShape((), 1, 1024),
         "decode 64 requests, 65,536 KV tokens": StepShape((), 64, 65536),

@@ -1,5 +1,6 @@
 """The figure of ``profile show --plot``: what prefill and decode iterations cost."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bros_sim.core.errors import InputError
-from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.terms import Validity
+from bros_sim.engine.latency_model import LatencyModel, StepShape
+from bros_sim.latency.term_parameters import Validity
 from bros_sim.profiles.profile import Profile
 
 STYLES = {"hybrid": "-", "layers": "-", "linear": "-", "table": "-", "roofline": ":"}
@@ -44,7 +45,7 @@ def _draw_prefill(axes: Axes, profile: Profile) -> None:
     edge = _smallest(bound.max_tokens, bound.max_chunk_tokens)
     last = int(1.25 * edge) if edge else profile.model.max_model_len
     tokens = np.unique(np.linspace(1, last, 400).astype(int))
-    for kind, model in profile.models.by_kind().items():
+    for kind, model in _models(profile):
         times = [1e3 * model.step_s(StepShape(((int(n), 0),), 0, 0)) for n in tokens]
         axes.plot(tokens, times, STYLES[kind], color=COLOURS[0], label=kind)
     if edge:
@@ -58,7 +59,7 @@ def _draw_decode(axes: Axes, profile: Profile) -> None:
     bound = _validity(profile)
     edge = bound.max_decode_jobs
     last = int(1.25 * edge) if edge else 256
-    for kind, model in profile.models.by_kind().items():
+    for kind, model in _models(profile):
         for colour, kv in zip(COLOURS, _kv_lengths(profile), strict=False):
             label = f"{kv:,} KV tokens per request" if kind == profile.default_model else None
             seqs = range(1, min(last, _most_seqs(profile, kv)) + 1)
@@ -85,9 +86,13 @@ def _kv_lengths(profile: Profile) -> list[int]:
     return [kv for kv in KV_PER_JOB if kv <= limit]
 
 
+def _models(profile: Profile) -> Iterator[tuple[str, LatencyModel]]:
+    for kind, parameters in profile.models.by_kind().items():
+        yield kind, parameters.make()
+
+
 def _validity(profile: Profile) -> Validity:
-    model = profile.models.by_kind()[profile.default_model]
-    return getattr(model, "validity", Validity())
+    return profile.models.by_kind()[profile.default_model].validity
 
 
 def _smallest(*bounds: int | None) -> int:

@@ -54,7 +54,7 @@ class Kinds:
 
     ``table`` may be a function that returns the table, for a component that holds others of its
     own table. A class of the user's own must have the public methods of ``contract``. With
-    ``bare``, a kind that stands alone is left as the class, to be made ``from_profile``.
+    ``bare``, a kind of the table that stands alone is left as the class: a profile has the rest.
     """
 
     what: str
@@ -81,7 +81,7 @@ class Kinds:
             raise fault(("kind",), f"should be text (got {shown(kind)})")
         cls = self.classes.get(kind) or self._own(kind)
         values = {key: below for key, below in value.items() if key != "kind"}
-        if self.bare and not values and hasattr(cls, "from_profile"):
+        if self.bare and not values and issubclass(cls, tuple(self.classes.values())):
             return cls
         return build(cls, values, info.context)
 

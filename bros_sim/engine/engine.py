@@ -21,7 +21,7 @@ from bros_sim.engine.decisions import decisions_of
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.kv_cache import ChangesCost, Copy, Direction, KVManager
 from bros_sim.engine.latency_model import LatencyModel, StepShape, count_extrapolated
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog, SpanEnd
 from bros_sim.engine.scheduler import Plan, Scheduler

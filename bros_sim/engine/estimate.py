@@ -2,15 +2,12 @@
 
 import math
 import zlib
-from dataclasses import dataclass
-from functools import cached_property
 from statistics import NormalDist
 
 from bros_sim.engine.latency_model import LatencyModel, StepShape
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 
 
-@dataclass(frozen=True)
 class Estimate:
     """``max(t_exec, t_swap)`` of an iteration (BROS: t_iter), as the policy sees it.
 
@@ -20,13 +17,23 @@ class Estimate:
     wrong, but wrong in the same way each time, as a fitted model is.
     """
 
-    model: LatencyModel
-    link: HostLink | None = None
-    token_bytes: int = 0
-    overhead_share: float = 0.0
-    bias: float = 1.0
-    noise: float = 0.0
-    seed: int = 0
+    def __init__(
+        self,
+        model: LatencyModel,
+        link: HostLink | None = None,
+        token_bytes: int = 0,
+        overhead_share: float = 0.0,
+        bias: float = 1.0,
+        noise: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.link = link
+        self.token_bytes = token_bytes
+        self.bias = bias
+        self.noise = noise
+        self.seed = seed
+        self._scale = bias / (1.0 - overhead_share)
 
     def step_s(self, shape: StepShape, to_gpu_tokens: int = 0, to_cpu_tokens: int = 0) -> float:
         """Seconds of an iteration with that shape and those copies."""
@@ -36,10 +43,6 @@ class Estimate:
             out = self.link.to_cpu_s(to_cpu_tokens * self.token_bytes)
             seconds = max(seconds, self.bias * max(back, out))
         return seconds * self._error(shape) if self.noise else seconds
-
-    @cached_property
-    def _scale(self) -> float:
-        return self.bias / (1.0 - self.overhead_share)
 
     def _error(self, shape: StepShape) -> float:
         chunks, seqs, kv, _ = shape

@@ -2,8 +2,6 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +12,6 @@ NAME = zlib.crc32(b"step noise")
 Floats = NDArray[np.float64]
 
 
-@dataclass
 class StepNoise:
     """Factors on the durations of one replica's iterations: mean 1, independent of each other.
 
@@ -25,11 +22,12 @@ class StepNoise:
     exact.
     """
 
-    quantiles_pct: Mapping[str, float]
-    seed: int
-    replica: int
-    _block: int = field(init=False, default=-1)
-    _drawn: Floats = field(init=False, default_factory=lambda: np.empty(0))
+    def __init__(self, quantiles_pct: Mapping[str, float], seed: int, replica: int) -> None:
+        self._curve = _curve(quantiles_pct)
+        self._seed = seed
+        self._replica = replica
+        self._block = -1
+        self._drawn: Floats = np.empty(0)
 
     def factors(self, first: int, count: int) -> Floats:
         """Of the iterations ``first``, ``first + 1``, ...; iterations count from 0."""
@@ -43,16 +41,16 @@ class StepNoise:
 
     def _of_block(self, block: int) -> Floats:
         if block != self._block:
-            sequence = np.random.SeedSequence(self.seed, spawn_key=(NAME, self.replica, block))
+            sequence = np.random.SeedSequence(self._seed, spawn_key=(NAME, self._replica, block))
             uniform = np.random.default_rng(sequence).random(BLOCK)
             self._block, self._drawn = block, np.interp(uniform, *self._curve)
         return self._drawn
 
-    @cached_property
-    def _curve(self) -> tuple[Floats, Floats]:
-        """Probability against factor, rising; the error of a slow iteration is negative."""
-        known = sorted((int(name[1:]) / 100, pct) for name, pct in self.quantiles_pct.items())
-        at = np.array([1.0 - below for below, _ in reversed(known)])
-        factor = np.array([1.0 / (1.0 + pct / 100.0) for _, pct in reversed(known)])
-        whole = np.array([0.0, *at, 1.0]), np.array([factor[0], *factor, factor[-1]])
-        return at, factor / np.trapezoid(whole[1], whole[0])
+
+def _curve(quantiles_pct: Mapping[str, float]) -> tuple[Floats, Floats]:
+    """Probability against factor, rising; the error of a slow iteration is negative."""
+    known = sorted((int(name[1:]) / 100, pct) for name, pct in quantiles_pct.items())
+    at = np.array([1.0 - below for below, _ in reversed(known)])
+    factor = np.array([1.0 / (1.0 + pct / 100.0) for _, pct in reversed(known)])
+    whole = np.array([0.0, *at, 1.0]), np.array([factor[0], *factor, factor[-1]])
+    return at, factor / np.trapezoid(whole[1], whole[0])

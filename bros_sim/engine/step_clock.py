@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bros_sim.core.clock import TICK_S, on_grid, to_grid
 from bros_sim.engine.kv_cache import Direction
 from bros_sim.engine.latency_model import LatencyModel, SkewAware, StepShape
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.scheduler import Plan
 

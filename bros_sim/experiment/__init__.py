@@ -15,8 +15,7 @@ from bros_sim.config import Data, Document, decode, show_path
 from bros_sim.config.messages import MISSING
 from bros_sim.config.yaml_write import yaml_text
 from bros_sim.core.errors import InputError
-from bros_sim.engine.latency_model import LatencyModel
-from bros_sim.experiment.build import draw_model, latency_model
+from bros_sim.experiment.build import draw_model, latency_parameters
 from bros_sim.experiment.compatibility import conflicts
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
@@ -24,6 +23,7 @@ from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.experiment.truth import truth_of
+from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.profile import Profile
 
 VERSION = 2
@@ -228,7 +228,7 @@ def _drawn(specs: Specs, inputs: Inputs) -> list[Point]:
     return points
 
 
-def _draws(spec: Experiment, profile: Profile) -> list[LatencyModel]:
+def _draws(spec: Experiment, profile: Profile) -> list[LatencyParameters]:
     truth = truth_of(spec.latency)
     return [draw_model(truth, profile, spec.seed, n) for n in range(1, truth.draws + 1)]
 
@@ -239,7 +239,7 @@ def _with_belief(spec: PointSpec, profile: Profile) -> PointSpec:
     if estimate.latency is not None:
         return spec
     model = truth_of(spec.latency).model
-    nominal = type(latency_model(None, profile)) if model is None else model
+    nominal = type(latency_parameters(None, profile)) if model is None else model
     estimate = estimate.model_copy(update={"latency": nominal})
     return spec.model_copy(update={"system": spec.system.model_copy(update={"estimate": estimate})})
 

@@ -20,6 +20,7 @@ from bros_sim.engine.record import RunLog
 from bros_sim.experiment import schema
 from bros_sim.experiment.truth import Model, Truth, truth_of
 from bros_sim.experiment.worlds import world_of
+from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile, load_profile, profile_path
 from bros_sim.workload.prefixes import shareable
@@ -42,7 +43,7 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     world = world_of(spec, profile)
     log = RunLog(decisions=DecisionLog() if decisions else None)
     truth = truth_of(spec.latency)
-    latency = latency_model(truth.model, profile)
+    latency = latency_parameters(truth.model, profile).make()
     replicas = [
         Replica(
             index=n,
@@ -90,8 +91,10 @@ def _profile(path: Path, content: bytes) -> Profile:
 def estimate_of(spec: schema.PointSpec, profile: Profile, latency: LatencyModel) -> Estimate:
     """What the scheduler believes: the truth, unless the YAML says otherwise."""
     belief = spec.system.estimate
+    if belief.latency is not None:
+        latency = latency_parameters(belief.latency, profile).make()
     return Estimate(
-        latency if belief.latency is None else latency_model(belief.latency, profile),
+        latency,
         profile.host,
         profile.kv_bytes_per_token,
         spec.system.scheduler.overhead_share,
@@ -101,15 +104,15 @@ def estimate_of(spec: schema.PointSpec, profile: Profile, latency: LatencyModel)
     )
 
 
-def latency_model(written: Model, profile: Profile) -> LatencyModel:
-    """The model that the experiment writes out, or the profile's: of the kind it names, or default.
+def latency_parameters(written: Model, profile: Profile) -> LatencyParameters:
+    """Those that the experiment writes out, or the profile's: of the kind it names, or default.
 
     Raises:
         InputError: The profile has none of that kind.
     """
     if written is None:
         return profile.models.by_kind()[profile.default_model]
-    return profile.latency_model(written) if isinstance(written, type) else written
+    return profile.coefficients(written) if isinstance(written, type) else written
 
 
 def noise_of(truth: Truth, profile: Profile, seed: int, replica: int = 0) -> StepNoise | None:
@@ -128,7 +131,7 @@ def noise_of(truth: Truth, profile: Profile, seed: int, replica: int = 0) -> Ste
     return StepNoise(stated, seed, replica)
 
 
-def draw_model(truth: Truth, profile: Profile, seed: int, draw: int) -> LatencyModel:
+def draw_model(truth: Truth, profile: Profile, seed: int, draw: int) -> LatencyParameters:
     """The ``draw``-th model that the profile's uncertainty gives, the same under every system.
 
     Raises:
@@ -140,7 +143,7 @@ def draw_model(truth: Truth, profile: Profile, seed: int, draw: int) -> LatencyM
     if kind not in profile.uncertainty:
         raise InputError(f"profile {profile.id} states none of its model '{kind}'")
     sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(b"latency draw"), draw))
-    model = latency_model(truth.model, profile)
+    model = latency_parameters(truth.model, profile)
     return profile.uncertainty[kind].draw(model, np.random.default_rng(sequence))
 
 
@@ -170,7 +173,7 @@ def stream_of(name: str, stream: schema.Stream) -> Stream:
 def facts(spec: schema.PointSpec) -> dict[str, str]:
     """What a result says about itself: the engine that is mirrored, and where times come from."""
     profile = profile_of(spec)
-    model = latency_model(truth_of(spec.latency).model, profile)
+    model = latency_parameters(truth_of(spec.latency).model, profile)
     scheduler, router = spec.system.scheduler.mirrors, spec.cluster.router.mirrors
     return {
         "mirrors": f"{router}, over {scheduler}" if router else str(scheduler),

@@ -6,11 +6,12 @@ from functools import partial
 from bros_sim.config import Document, PathKey
 from bros_sim.core.errors import InputError
 from bros_sim.core.world import Parameters
-from bros_sim.engine.latency_model import LatencyModel, StepShape
-from bros_sim.experiment.build import draw_model, latency_model, noise_of
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.experiment.build import draw_model, latency_parameters, noise_of
 from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import Model, truth_of
 from bros_sim.experiment.worlds import world_of
+from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.profile import Profile
 
 LEAST_STEP_S = 1e-6
@@ -33,7 +34,7 @@ def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[str
     faults = []
     for place, written in _models(spec):
         try:
-            latency_model(written, profile)
+            latency_parameters(written, profile)
         except InputError as error:
             faults += [document.fault((*place, "kind"), what) for what in error.faults]
     return faults
@@ -84,7 +85,7 @@ def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[st
     for place, written in _models(spec):
         own = written is not None and not isinstance(written, type)
         at = place if own else ("cluster", "profile")
-        faults += _too_fast_a_model(latency_model(written, profile), document, at)
+        faults += _too_fast_a_model(latency_parameters(written, profile), document, at)
     truth = truth_of(spec.latency)
     for draw in range(1, truth.draws + 1):
         model = draw_model(truth, profile, spec.seed, draw)
@@ -92,10 +93,10 @@ def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[st
     return faults
 
 
-def _too_fast_a_model(model: LatencyModel, document: Document, place: PathKey) -> list[str]:
+def _too_fast_a_model(model: LatencyParameters, document: Document, place: PathKey) -> list[str]:
     for what, shape in CHEAPEST.items():
         try:
-            seconds = float(model.step_s(shape))
+            seconds = float(model.make().step_s(shape))
         except Exception as error:  # a user's model may fail in any way
             return [document.fault(place, f"step_s fails: {type(error).__name__}: {error}")]
         if not seconds >= LEAST_STEP_S:

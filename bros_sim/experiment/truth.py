@@ -17,11 +17,11 @@ from pydantic_core import core_schema as schemas
 
 from bros_sim.config.components import Kinds, Strict, build
 from bros_sim.config.messages import fault, together
-from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.latency import LATENCY_MODELS
+from bros_sim.latency.term_parameters import LatencyParameters
 
-KINDS = Kinds("latency model", LATENCY_MODELS, LatencyModel, bare=True)
-Model = LatencyModel | type[LatencyModel] | None
+KINDS = Kinds("latency model", LATENCY_MODELS, LatencyParameters, bare=True)
+Model = LatencyParameters | type[LatencyParameters] | None
 """A model written out, the profile's of that kind, or the profile's default."""
 
 
@@ -49,7 +49,7 @@ class Truth:
         """How many models are drawn; 0 without uncertainty."""
         return self.options.draws if self.options.uncertainty else 0
 
-    def at_a_point(self, drawn: LatencyModel | None = None) -> object:
+    def at_a_point(self, drawn: LatencyParameters | None = None) -> object:
         """What ``latency`` of a point says: the model, or the one drawn instead, and its noise."""
         model = self.model if drawn is None else drawn
         noise = TruthOptions.model_validate({"noise": True})

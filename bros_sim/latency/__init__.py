@@ -1,16 +1,13 @@
-"""What an iteration costs: latency models and the profiles that hold their coefficients."""
+"""What an iteration costs: latency models and the coefficients that profiles hold of them."""
 
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.layers import Layers
-from bros_sim.latency.linear import Linear
-from bros_sim.latency.roofline import Roofline
-from bros_sim.latency.table import Table
+from bros_sim.latency.parameters import Hybrid, Layers, Linear, Roofline, Table
+from bros_sim.latency.term_parameters import LatencyParameters
 
-LATENCY_MODELS: dict[str, type] = {
+LATENCY_MODELS: dict[str, type[LatencyParameters]] = {
     "hybrid": Hybrid,
     "layers": Layers,
     "linear": Linear,
     "roofline": Roofline,
     "table": Table,
 }
-"""``kind -> class``: the methods of ``base.LatencyModel``, made by ``from_profile(profile)``."""
+"""``kind`` in YAML and in profiles -> its parameters."""

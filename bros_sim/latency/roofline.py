@@ -1,84 +1,40 @@
 """Model ``roofline``: the larger of a memory-bound and a compute-bound line, plus attention."""
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING
 
-import numpy as np
-from annotated_doc import Doc
-from numpy.typing import NDArray
+from bros_sim.latency.terms import MS, Chunks, LineModel, chunk_sums
 
-from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.terms import (
-    EVERYWHERE,
-    MS,
-    FromProfile,
-    NonNegative,
-    PerSequence,
-    Validity,
-    kv_line,
-)
+if TYPE_CHECKING:
+    from bros_sim.latency.parameters import Roofline
 
 
-@dataclass(frozen=True)
-class Line:
-    """``const_ms + per_token_ms * tokens``."""
+class RooflineModel(LineModel):
+    """What runs of `Roofline`."""
 
-    const_ms: NonNegative
-    per_token_ms: NonNegative
+    def __init__(self, parameters: "Roofline") -> None:
+        super().__init__(parameters.validity)
+        self._parameters = parameters
 
+    def _fitted_line(self, seqs: int) -> tuple[float, float]:
+        return self._base_s(seqs, seqs), MS * self._parameters.decode_per_kv_token_ms
 
-@dataclass(frozen=True)
-class Roofline(FromProfile):
-    """The plain fallback: few numbers, each with a physical meaning.
-
-    ``max(memory(n), compute(n)) + overhead(B) + [B > 0] (decode + per_seq * B + per_kv * KV)
-    + per_chunk * C + per_token2 * sum(c * (x + c / 2))``, and ``prefill`` where nothing decodes.
-    """
-
-    kind: ClassVar[str] = "roofline"
-
-    memory: Annotated[Line, Doc("weights have to be read, however few the tokens")]
-    compute: Annotated[Line, Doc("the matrix units are busy")]
-    decode_ms: NonNegative
-    decode_per_seq_ms: NonNegative
-    decode_per_kv_token_ms: NonNegative
-    prefill_ms: Annotated[NonNegative, Doc("only in iterations without decode")]
-    prefill_per_chunk_ms: NonNegative
-    prefill_per_token2_ms: Annotated[NonNegative, Doc("per c * (x + c / 2)")]
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
-    validity: Validity = EVERYWHERE
-
-    def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
-        chunks, seqs, kv, _ = shape
-        if not chunks:
-            return self._base_s(seqs, seqs) + MS * self.decode_per_kv_token_ms * kv
-        tokens = seqs
-        work2 = 0
-        for chunk, cached in chunks:
-            tokens += chunk
-            work2 += chunk * (2 * cached + chunk)
+    def _chunks_s(self, chunks: Chunks, seqs: int, kv: int) -> float:
+        model = self._parameters
+        tokens, _, work2 = chunk_sums(chunks)
         attention = MS * (
-            self.prefill_per_chunk_ms * len(chunks) + self.prefill_per_token2_ms / 2 * work2
+            model.prefill_per_chunk_ms * len(chunks) + model.prefill_per_token2_ms / 2 * work2
         )
-        return self._base_s(seqs, tokens) + MS * self.decode_per_kv_token_ms * kv + attention
-
-    def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
-        base = self._base_s(decode_jobs, decode_jobs)
-        slope = MS * self.decode_per_kv_token_ms
-        return kv_line(base, slope, decode_jobs, kv_tokens, repeat)
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was fitted on."""
-        return not self.validity.covers(shape)
+        return (
+            self._base_s(seqs, seqs + tokens) + MS * model.decode_per_kv_token_ms * kv + attention
+        )
 
     def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""
+        model = self._parameters
         time = max(
-            self.memory.const_ms + self.memory.per_token_ms * tokens,
-            self.compute.const_ms + self.compute.per_token_ms * tokens,
+            model.memory.const_ms + model.memory.per_token_ms * tokens,
+            model.compute.const_ms + model.compute.per_token_ms * tokens,
         )
-        time += self.overhead.const_ms + self.overhead.per_seq_ms * seqs
-        attention = self.decode_ms + self.decode_per_seq_ms * seqs if seqs else self.prefill_ms
+        time += model.overhead.const_ms + model.overhead.per_seq_ms * seqs
+        attention = model.decode_ms + model.decode_per_seq_ms * seqs if seqs else model.prefill_ms
         return MS * (time + attention)

@@ -1,78 +1,51 @@
 """Model ``table``: measured grids, interpolated; nothing is fitted."""
 
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from annotated_doc import Doc
 from numpy.typing import NDArray
 
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.grids import DecodeGrid, DecodeLines, PrefillGrid
-from bros_sim.latency.terms import (
-    EVERYWHERE,
-    FREE,
-    MS,
-    FromProfile,
-    PerSequence,
-    TokenCurve,
-    Validity,
-    kv_series,
-)
+from bros_sim.latency.grids import chunk_ms, decode_lines
+from bros_sim.latency.terms import MS, FittedModel, Lines, kv_series
+
+if TYPE_CHECKING:
+    from bros_sim.latency.parameters import Table
 
 
-@dataclass(frozen=True)
-class Table(FromProfile):
-    """Sum of measured parts, which is also how layer-wise profilers cut an iteration.
+class TableModel(FittedModel):
+    """What runs of `Table`."""
 
-    ``tokens(n) + sequences(B + C) + overhead(B) + [B > 0] decode(B, KV) + sum(prefill(c, x))``.
-    A grid of whole iterations fits in: put its shortest decode and its prefill without context
-    into ``tokens``, and the differences to them into ``decode`` and ``prefill``.
-    """
-
-    kind: ClassVar[str] = "table"
-
-    tokens: Annotated[TokenCurve, Doc("dense layers against tokens")]
-    decode: DecodeGrid
-    prefill: PrefillGrid
-    sequences: Annotated[PerSequence, Doc("LM head and sampler, per scheduled sequence")] = FREE
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")] = (
-        FREE
-    )
-    validity: Validity = EVERYWHERE
-    _decode: dict[int, DecodeLines] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_decode", {})
+    def __init__(self, parameters: "Table") -> None:
+        super().__init__(parameters.validity)
+        self._parameters = parameters
+        self._tokens = parameters.tokens.make()
+        self._decode: dict[int, Lines] = {}
 
     def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
         chunks, seqs, kv, _ = shape
         if not chunks:
-            return (self._decode.get(seqs) or self._decode_lines(seqs)).at(kv)
-        added = sum(self.prefill.at(chunk, context) for chunk, context in chunks)
+            return self._decode_lines(seqs).at(kv)
+        added = sum(chunk_ms(self._parameters.prefill, *chunk) for chunk in chunks)
         tokens = sum(chunk for chunk, _ in chunks)
         if not seqs:
             constant = self._constant_ms(len(chunks), 0)
-            return MS * (self.tokens.at(tokens) + constant + added)
-        added += self.tokens.at(tokens + seqs) - self.tokens.at(seqs)
-        added += self.sequences.per_seq_ms * len(chunks)
-        return self.step_s(StepShape((), seqs, kv)) + MS * added
+            return MS * (self._tokens.at(tokens) + constant + added)
+        added += self._tokens.at(tokens + seqs) - self._tokens.at(seqs)
+        added += self._parameters.sequences.per_seq_ms * len(chunks)
+        return self._decode_lines(seqs).at(kv) + MS * added
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
-        lines = self._decode.get(decode_jobs) or self._decode_lines(decode_jobs)
-        return lines.series(kv_series(decode_jobs, kv_tokens, repeat))
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was measured on."""
-        return not self.validity.covers(shape)
+        return self._decode_lines(decode_jobs).series(kv_series(decode_jobs, kv_tokens, repeat))
 
     def _constant_ms(self, sequences: int, seqs: int) -> float:
-        time = self.sequences.const_ms + self.sequences.per_seq_ms * sequences
-        return time + self.overhead.const_ms + self.overhead.per_seq_ms * seqs
+        per_sequence, overhead = self._parameters.sequences, self._parameters.overhead
+        time = per_sequence.const_ms + per_sequence.per_seq_ms * sequences
+        return time + overhead.const_ms + overhead.per_seq_ms * seqs
 
-    def _decode_lines(self, seqs: int) -> DecodeLines:
-        constant = self.tokens.at(seqs) + self._constant_ms(seqs, seqs)
-        lines = self._decode[seqs] = self.decode.lines(seqs, constant)
-        return lines
+    def _decode_lines(self, seqs: int) -> Lines:
+        found = self._decode.get(seqs)
+        if found is None:
+            constant = self._tokens.at(seqs) + self._constant_ms(seqs, seqs)
+            found = self._decode[seqs] = decode_lines(self._parameters.decode, seqs, constant)
+        return found

@@ -3,153 +3,120 @@
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from annotated_doc import Doc
-from annotated_types import Ge
 from numpy.typing import NDArray
 
 from bros_sim.engine.latency_model import StepShape
 
-MS = 1e-3
+if TYPE_CHECKING:
+    from bros_sim.latency.term_parameters import Validity
+
+MS: Final = 1e-3
 """Seconds in a millisecond."""
 
-M = TypeVar("M")
-
-NonNegative = Annotated[float, Ge(0)]
-Bound = Annotated[int, Ge(1)] | None
+Chunks = tuple[tuple[int, int], ...]
 
 
-class ModelSource(Protocol):
-    """What a profile is to a model: the place where its coefficients are found."""
+class FittedModel:
+    """Base of the shipped models: knows the range that it was fitted on."""
 
-    def latency_model(self, cls: type[M]) -> M:
-        """The profile's instance of ``cls``; ``InputError`` if it has none."""
+    def __init__(self, validity: "Validity") -> None:
+        self._max_tokens = validity.max_tokens or math.inf
+        self._max_decode_jobs = validity.max_decode_jobs or math.inf
+        self._max_kv_tokens = validity.max_kv_tokens or math.inf
+        self._max_kv_tokens_per_job = validity.max_kv_tokens_per_job or math.inf
+        self._max_chunk_tokens = validity.max_chunk_tokens or math.inf
+        self._max_context_tokens = validity.max_context_tokens or math.inf
 
-
-class FromProfile:
-    """Mixin of the shipped models: a profile holds them ready-made, one of each kind at most."""
-
-    kind: ClassVar[str]
-
-    @classmethod
-    def from_profile(cls, profile: ModelSource) -> Self:
-        """The model with the coefficients of ``profile``.
-
-        Raises:
-            InputError: The profile has no coefficients for this kind of model.
-        """
-        return profile.latency_model(cls)
-
-
-@dataclass(frozen=True)
-class Validity:
-    """The range that a model was fitted on; ``None`` leaves a dimension unbounded."""
-
-    max_tokens: Annotated[Bound, Doc("tokens computed in one iteration, prefill and decode")] = None
-    max_decode_jobs: Annotated[Bound, Doc("requests that decode in one iteration")] = None
-    max_kv_tokens: Annotated[Bound, Doc("KV tokens of all decoding requests together")] = None
-    max_kv_tokens_per_job: Annotated[Bound, Doc("KV tokens of a decoding request, mean")] = None
-    max_chunk_tokens: Annotated[Bound, Doc("tokens of one prefill chunk")] = None
-    max_context_tokens: Annotated[Bound, Doc("cached tokens before a prefill chunk")] = None
-
-    def covers(self, shape: StepShape) -> bool:
-        """Whether the shape lies inside; a convex set, so both ends of a stretch suffice."""
+    def extrapolates(self, shape: StepShape) -> bool:
         chunks, seqs, kv, _ = shape
         tokens = seqs
         for chunk, context in chunks:
             tokens += chunk
-            if _above(chunk, self.max_chunk_tokens) or _above(context, self.max_context_tokens):
-                return False
-        return not (
-            _above(tokens, self.max_tokens)
-            or _above(seqs, self.max_decode_jobs)
-            or _above(kv, self.max_kv_tokens)
-            or (seqs and _above(kv / seqs, self.max_kv_tokens_per_job))
+            if chunk > self._max_chunk_tokens or context > self._max_context_tokens:
+                return True
+        return (
+            tokens > self._max_tokens
+            or seqs > self._max_decode_jobs
+            or kv > self._max_kv_tokens
+            or (seqs > 0 and kv / seqs > self._max_kv_tokens_per_job)
         )
 
 
-EVERYWHERE = Validity()
-"""No bound at all: for costs that are set and not fitted."""
+class LineModel(FittedModel):
+    """Base of the models whose decode-only iterations are a line in summed KV."""
+
+    def __init__(self, validity: "Validity") -> None:
+        super().__init__(validity)
+        self._lines: dict[int, tuple[float, float]] = {}
+
+    def step_s(self, shape: StepShape) -> float:
+        if shape.chunks:
+            return self._chunks_s(shape.chunks, shape.decode_jobs, shape.kv_tokens)
+        base, slope = self._line(shape.decode_jobs)
+        return base + slope * shape.kv_tokens
+
+    def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
+        # The same two roundings as in step_s: token counts are exact integers below 2**53.
+        base, slope = self._line(decode_jobs)
+        return base + slope * kv_series(decode_jobs, kv_tokens, repeat)
+
+    def _line(self, seqs: int) -> tuple[float, float]:
+        """Intercept and slope over summed KV, in seconds; remembered, there are few batch sizes."""
+        found = self._lines.get(seqs)
+        if found is None:
+            found = self._lines[seqs] = self._fitted_line(seqs)
+        return found
+
+    def _fitted_line(self, seqs: int) -> tuple[float, float]:
+        raise NotImplementedError
+
+    def _chunks_s(self, chunks: Chunks, seqs: int, kv: int) -> float:
+        """Seconds of an iteration with prefill chunks."""
+        raise NotImplementedError
 
 
-def _above(value: float, bound: int | None) -> bool:
-    return bound is not None and value > bound
+class Lines:
+    """A curve of straight lines: one up to each knot, and one beyond the last."""
 
-
-@dataclass(frozen=True)
-class PerSequence:
-    """A cost of ``const_ms + per_seq_ms * sequences``."""
-
-    const_ms: NonNegative = 0.0
-    per_seq_ms: NonNegative = 0.0
-
-
-FREE = PerSequence()
-
-
-@dataclass(frozen=True)
-class TokenCurve:
-    """Milliseconds against a number of tokens: linear between the knots.
-
-    Held constant below the first knot, proportional to the tokens beyond the last one.
-    """
-
-    n: tuple[Annotated[int, Ge(1)], ...]
-    ms: tuple[NonNegative, ...]
-    _segments: tuple[tuple[float, float], ...] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        require_grid("n", self.n)
-        require_lengths(n=self.n, ms=self.ms)
-        inner = segments(self.n, self.ms)
-        ends = ((self.ms[0], 0.0), (0.0, self.ms[-1] / self.n[-1]))
-        object.__setattr__(self, "_segments", (ends[0], *inner, ends[1]))
+    def __init__(self, knots: Sequence[int], lines: Sequence[tuple[float, float]]) -> None:
+        self._knots = knots
+        self._lines = lines
 
     def at(self, tokens: int) -> float:
-        """Milliseconds of ``tokens``."""
-        base, slope = self._segments[bisect_right(self.n, tokens)]
+        """The curve at a number of tokens."""
+        base, slope = self._lines[bisect_right(self._knots, tokens)]
         return base + slope * tokens
 
+    def series(self, tokens: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The same product and sum as in ``at``, element by element."""
+        base, slope = np.array(self._lines)[np.searchsorted(self._knots, tokens, side="right")].T
+        values: NDArray[np.float64] = base + slope * tokens
+        return values
 
-def segments(x: Sequence[float], y: Sequence[float]) -> tuple[tuple[float, float], ...]:
+
+def segments(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
     """``(intercept, slope)`` of the straight line between each two neighbouring points."""
     lines = []
     for (x0, y0), (x1, y1) in pairwise(zip(x, y, strict=True)):
         slope = (y1 - y0) / (x1 - x0)
         lines.append((y0 - slope * x0, slope))
-    return tuple(lines)
+    return lines
 
 
-def kv_line(
-    base_s: float, slope_s: float, decode_jobs: int, kv_tokens: int, repeat: int
-) -> NDArray[np.float64]:
-    """``base + slope * kv`` of ``repeat`` iterations, each with ``decode_jobs`` more KV tokens.
-
-    The same two roundings as the scalar expression in ``step_s``: token counts are exact integers
-    below 2**53, so the two agree bit for bit.
-    """
-    return base_s + slope_s * kv_series(decode_jobs, kv_tokens, repeat)
+def chunk_sums(chunks: Chunks) -> tuple[int, int, int]:
+    """Sums over chunks of ``c`` tokens after ``x`` cached ones: c, x, and ``c * (2 * x + c)``."""
+    tokens = context = work2 = 0
+    for chunk, cached in chunks:
+        tokens += chunk
+        context += cached
+        work2 += chunk * (2 * cached + chunk)
+    return tokens, context, work2
 
 
 def kv_series(decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
     """Summed KV of ``repeat`` consecutive decode iterations of a fixed batch; exact integers."""
     return kv_tokens + decode_jobs * np.arange(repeat, dtype=np.float64)
-
-
-def require_grid(name: str, values: Sequence[float]) -> None:
-    """Raise ``ValueError`` unless there is a value and they increase strictly."""
-    if not values or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"{name} needs at least one number, all of them finite")
-    if any(low >= high for low, high in pairwise(values)):
-        raise ValueError(f"{name} must increase strictly")
-
-
-def require_lengths(**columns: Sequence[object]) -> None:
-    """Raise ``ValueError`` unless all columns are equally long."""
-    if len({len(column) for column in columns.values()}) > 1:
-        sizes = ", ".join(f"{name} has {len(column)}" for name, column in columns.items())
-        raise ValueError(f"the lists must be equally long ({sizes})")

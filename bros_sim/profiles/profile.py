@@ -14,13 +14,9 @@ from bros_sim.config import decode, read_yaml
 from bros_sim.config.messages import nearest
 from bros_sim.core.data_files import data_path
 from bros_sim.core.errors import InputError
-from bros_sim.engine.latency_model import LatencyModel
-from bros_sim.engine.link import HostLink
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.layers import Layers
-from bros_sim.latency.linear import Linear
-from bros_sim.latency.roofline import Roofline
-from bros_sim.latency.table import Table
+from bros_sim.engine.link_parameters import HostLink
+from bros_sim.latency.parameters import Hybrid, Layers, Linear, Roofline, Table
+from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.uncertainty import Uncertainty
 
 DEFAULT_PROFILE = "a100-80gb/llama-3-8b-tp1"
@@ -147,7 +143,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Models:
-    """The latency models that a profile has coefficients for, by kind."""
+    """The coefficients of the latency models of a profile, by kind."""
 
     hybrid: Hybrid | None = None
     layers: Layers | None = None
@@ -155,8 +151,8 @@ class Models:
     roofline: Roofline | None = None
     table: Table | None = None
 
-    def by_kind(self) -> dict[str, LatencyModel]:
-        """The models that are there."""
+    def by_kind(self) -> dict[str, LatencyParameters]:
+        """Those that are there."""
         found = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         return {kind: model for kind, model in found.items() if model is not None}
 
@@ -220,19 +216,18 @@ class Profile:
         """Bytes of the model's parameters, over all GPUs of the replica."""
         return self.model.parameters * BYTES[self.dtype]
 
-    def latency_model(self, cls: type[M]) -> M:
-        """The latency model of class ``cls``.
+    def coefficients(self, cls: type[M]) -> M:
+        """Those of the latency model with parameters ``cls``.
 
         Raises:
-            InputError: There are no coefficients for it.
+            InputError: There are none.
         """
         kinds = self.models.by_kind()
         for model in kinds.values():
             if isinstance(model, cls):
                 return model
-        name = getattr(cls, "kind", cls.__name__)
         raise InputError(
-            f"profile {self.id} has no coefficients for the latency model '{name}'"
+            f"profile {self.id} has no coefficients for the latency model '{cls.__name__.lower()}'"
             f" (known: {', '.join(sorted(kinds))})"
         )
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from bros_sim.core.clock import on_grid
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.step_clock import StepClock
-from bros_sim.experiment.build import latency_model, noise_of, profile_of
+from bros_sim.experiment.build import latency_parameters, noise_of, profile_of
 from bros_sim.experiment.schema import PointSpec
 from bros_sim.experiment.truth import truth_of
 
@@ -50,7 +50,10 @@ def timing_of(spec: PointSpec) -> Timing:
         OSError: The profile cannot be read.
     """
     profile, truth = profile_of(spec), truth_of(spec.latency)
-    model, share = latency_model(truth.model, profile), spec.system.scheduler.overhead_share
+    model, share = (
+        latency_parameters(truth.model, profile).make(),
+        spec.system.scheduler.overhead_share,
+    )
     clocks = [
         StepClock(model, share, noise_of(truth, profile, spec.seed, replica))
         for replica in range(spec.cluster.replicas)

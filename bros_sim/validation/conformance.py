@@ -20,11 +20,11 @@ from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence, SequenceView
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 
-ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
+ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0)).make()
 FORMAT = "bros-vllm-oracle/1"
 
 

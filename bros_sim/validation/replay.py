@@ -60,7 +60,7 @@ def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
         refusals = (f"tensor_parallel_size {tp} is not that of {profile.id} ({profile.tp})",)
     if refusals:
         raise InputError(f"{arguments.file}: {refusals[0]}")
-    latency = profile.models.by_kind()[profile.default_model]
+    latency = profile.models.by_kind()[profile.default_model].make()
     return Replica(
         index=0,
         scheduler=VllmScheduler(parameters),

@@ -8,10 +8,16 @@ import pandas as pd
 
 from bros_sim.calibration.samples import sample_shapes
 from bros_sim.calibration.step_rows import StepRow, step_row, steps_frame
-from bros_sim.latency.hybrid import DecodeAttention, Hybrid, PrefillAttention
-from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.latency.roofline import Line, Roofline
-from bros_sim.latency.terms import PerSequence, TokenCurve, Validity
+from bros_sim.latency.parameters import (
+    DecodeAttention,
+    DecodeLine,
+    Hybrid,
+    Line,
+    Linear,
+    PrefillAttention,
+    Roofline,
+)
+from bros_sim.latency.term_parameters import PerSequence, TokenCurve, Validity
 
 RANGE = Validity(4096, 128, 131072, 8192, 4096, 4096)
 HYBRID = Hybrid(
@@ -44,7 +50,8 @@ def rows_of(model, count, *, seed=0, noise=0.0) -> list[StepRow]:
     """Random iterations and what they cost, with relative noise."""
     shapes = sample_shapes(RANGE, count, seed)
     error = np.exp(noise * np.random.default_rng(seed + 1000).standard_normal(count))
-    times = [model.step_s(shape) * factor for shape, factor in zip(shapes, error, strict=True)]
+    running = model.make()
+    times = [running.step_s(shape) * factor for shape, factor in zip(shapes, error, strict=True)]
     return [step_row(shape, time, 3) for shape, time in zip(shapes, times, strict=True)]
 
 

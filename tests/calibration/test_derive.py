@@ -14,8 +14,8 @@ from bros_sim.calibration.models import find_model, model_slug
 from bros_sim.calibration.profiles import Target, write_profile
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.roofline import Roofline
-from bros_sim.latency.terms import PerSequence, Validity
+from bros_sim.latency.parameters import Roofline
+from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.profiles.profile import load_profile, profile_ids
 
 LLAMA = Path(__file__).parents[1] / "data" / "calibration" / "llama.json"
@@ -124,7 +124,7 @@ def test_from_a_data_sheet(tmp_path):
 def test_its_terms_by_hand():
     facts, shape = KNOWN_GPUS["a100-80gb"], find_model(str(LLAMA)).shape
     bare = PerSequence()
-    model = roofline_of(facts, shape, 1, "bfloat16", overhead=bare, validity=Validity())
+    model = roofline_of(facts, shape, 1, "bfloat16", overhead=bare, validity=Validity()).make()
     weights = 2 * (shape.parameters - 128256 * 4096) / 2039e9
     elementwise = 32 * 2 * (6 * 4096 + 3 * 14336) / (0.8 * 2039e9)
     decode = 1.32 * weights + 32 * 0.0325e-3 + elementwise + 1.31 * 131072 * 1000 / 2039e9
@@ -149,7 +149,7 @@ def test_from_tables_and_a_card_that_has_none(own_tables, tmp_path):
     assert profile.errors["hybrid"].mape_pct < 3
     assert profile.uncertainty["hybrid"].scale_pct == 10
     # 200 TFLOPS and 1 TB/s, as the tables were made
-    hybrid, layers = profile.models.hybrid, 8_030_261_248 - 2 * 128256 * 4096
+    hybrid, layers = profile.models.hybrid.make(), 8_030_261_248 - 2 * 128256 * 4096
     half, full = (hybrid.step_s(StepShape(((n, 0),), 0, 0)) for n in (4096, 8192))
     elementwise = 32 * 2 * (6 * 4096 + 3 * 14336) / (0.8 * 2039e9)
     work = 4096 * (2 * layers / 200e12 + elementwise)
@@ -210,7 +210,7 @@ def test_the_rule_misses_kernel_sums_by_no_more_than_its_band(shared_tables):
     for name in ("a100-80gb/llama-3-8b-tp1", "h100-80gb/llama-2-70b-tp4"):
         profile, gpu_id = load_profile(name), name.partition("/")[0]
         kernels = kernels_of(shared_tables, gpu_id, profile.gpu, profile.model, profile.tp)
-        rows = held_out_rows(kernels, Roofline.from_profile(profile).validity)
+        rows = held_out_rows(kernels, profile.coefficients(Roofline).validity)
         facts, bare = KNOWN_GPUS[gpu_id], PerSequence()
         model = roofline_of(
             facts, profile.model, profile.tp, "float16", overhead=bare, validity=Validity()

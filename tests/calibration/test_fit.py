@@ -10,7 +10,7 @@ from bros_sim.calibration.fit_errors import error_pct, fit_error
 from bros_sim.calibration.fit_hybrid import fit_hybrid, knots_of
 from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.core.errors import InputError
-from bros_sim.latency.terms import Validity
+from bros_sim.latency.term_parameters import Validity
 from bros_sim.profiles.uncertainty import Uncertainty
 
 
@@ -43,7 +43,8 @@ def test_hybrid_recovers_attention_and_the_dense_curve():
             assert found == pytest.approx(slope, rel=0.1), (kv, batch)
     assert model.prefill_attention.per_token2_ms == pytest.approx(3e-6, rel=0.1)
     # What a token costs may stand in the curve or in the attention: only the sum is determined.
-    added = model.tokens.at(1024) - model.tokens.at(512)
+    tokens = model.tokens.make()
+    added = tokens.at(1024) - tokens.at(512)
     added += 512 * model.prefill_attention.per_token_ms
     assert added == pytest.approx(24 + 512 * 5e-4, rel=0.03)
 

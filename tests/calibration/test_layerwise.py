@@ -81,8 +81,10 @@ def folder(tmp_path):
 
 def test_known_coefficients_are_recovered(folder):
     tables = read_layer_tables(folder, blocks=2)
-    assert tables.tokens().at(64) == pytest.approx((2 * 10 + 2 * 2 * 1 + 5) * 2 / 1e3, rel=0.01)
-    assert tables.sequences().at(100) == pytest.approx(0.04)
+    assert tables.tokens().make().at(64) == pytest.approx(
+        (2 * 10 + 2 * 2 * 1 + 5) * 2 / 1e3, rel=0.01
+    )
+    assert tables.sequences().make().at(100) == pytest.approx(0.04)
     assert tables.lone_ms_per_token() == pytest.approx(2 * LONE / 1e3)
     mixing = fit_mixing(tables)
     assert mixing.launch_ms == pytest.approx(2 * LAUNCH / 1e3)

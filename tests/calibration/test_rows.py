@@ -16,7 +16,7 @@ from bros_sim.calibration.step_rows import (
 )
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.parameters import Hybrid
 from bros_sim.profiles.profile import load_profile
 
 
@@ -94,15 +94,17 @@ def test_sums_of_chunks_are_all_that_the_forms_need(kind):
     shapes = sample_shapes(RANGE, 200, seed=3)
     shapes += [StepShape(((100, 0), (300, 900), (1, 50)), seqs, 70 * seqs) for seqs in (0, 5, 60)]
     rows = steps_frame(step_row(shape, 1.0, 1) for shape in shapes)
-    times = [model.step_s(shape) for shape in shapes]
+    running = model.make()
+    times = [running.step_s(shape) for shape in shapes]
     np.testing.assert_allclose(predict_s(model, rows), times, rtol=1e-12)
 
 
 def test_the_design_of_a_shipped_profile_is_its_model():
-    hybrid = Hybrid.from_profile(load_profile("h100-80gb/llama-2-70b-tp8"))
+    hybrid = load_profile("h100-80gb/llama-2-70b-tp8").coefficients(Hybrid)
     shapes = sample_shapes(hybrid.validity, 200, seed=4)
     rows = steps_frame(step_row(shape, 1.0, 1) for shape in shapes)
-    times = [hybrid.step_s(shape) for shape in shapes]
+    running = hybrid.make()
+    times = [running.step_s(shape) for shape in shapes]
     np.testing.assert_allclose(predict_s(hybrid, rows), times, rtol=1e-12)
 
 

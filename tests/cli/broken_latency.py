@@ -2,10 +2,23 @@
 
 from dataclasses import dataclass
 
-from bros_sim.latency.linear import Linear
+from bros_sim.latency.term_parameters import LatencyParameters
+
+
+class BrokenModel:
+    def step_s(self, shape):
+        return 1 / (shape.kv_tokens - shape.kv_tokens)
+
+    def decode_s(self, decode_jobs, kv_tokens, repeat):
+        raise NotImplementedError
+
+    def extrapolates(self, shape):
+        return False
 
 
 @dataclass(frozen=True)
-class Broken(Linear):
-    def step_s(self, shape):
-        return 1 / (shape.kv_tokens - shape.kv_tokens)
+class Broken(LatencyParameters):
+    prefill_ms: float = 0.0
+
+    def make(self):
+        return BrokenModel()

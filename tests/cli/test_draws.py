@@ -10,9 +10,9 @@ import pytest
 from bros_sim.config import override, parse
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
-from bros_sim.experiment.build import estimate_of, profile_of, read_point, run_point
+from bros_sim.experiment.build import latency_parameters, profile_of, read_point, run_point
 from bros_sim.experiment.truth import truth_of
-from bros_sim.latency.hybrid import Hybrid
+from bros_sim.latency.parameters import Hybrid
 from tests.cli.conftest import EXPERIMENT
 from tests.cli.test_run import contents
 
@@ -62,7 +62,7 @@ def test_a_draw_is_one_model_for_all_and_nobody_believes_in_it():
     assert [tuple(p.labels.values()) for p in found.drawn[:4]] == [
         ("FCFS", 2, 1 + n % 3, n) for n in (1, 2, 3, 4)
     ]
-    nominal = Hybrid.from_profile(profile_of(found.spec))
+    nominal = profile_of(found.spec).coefficients(Hybrid)
     models = {
         n: {repr(p.spec.latency) for p in found.drawn if p.labels["draw"] == n} for n in range(1, 5)
     }
@@ -71,7 +71,7 @@ def test_a_draw_is_one_model_for_all_and_nobody_believes_in_it():
     for point in found.drawn:
         spec = read_point(point.resolved)
         assert spec.latency == point.spec.latency
-        assert estimate_of(spec, profile_of(spec), spec.latency).model == nominal
+        assert latency_parameters(spec.system.estimate.latency, profile_of(spec)) == nominal
         assert spec.seed == point.labels["seed"]
 
 

@@ -5,9 +5,9 @@ import pytest
 from bros_sim.config import override, parse
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
-from bros_sim.experiment.build import estimate_of, facts, latency_model, profile_of, read_point
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.roofline import Roofline
+from bros_sim.experiment.build import estimate_of, facts, latency_parameters, profile_of, read_point
+from bros_sim.latency.hybrid import HybridModel
+from bros_sim.latency.roofline import RooflineModel
 from tests.cli.conftest import EXPERIMENT
 
 RATE = "workload.chat.arrivals.rate_rps"
@@ -162,9 +162,9 @@ def test_a_scheduler_may_believe_in_a_latency_model_of_its_own():
     """Of the profile's, or written out; the truth stays what it is."""
     spec = points(systems__FCFS__estimate="{latency: {kind: roofline}}")[0].spec
     profile = profile_of(spec)
-    truth = latency_model(spec.latency, profile)
+    truth = latency_parameters(spec.latency, profile).make()
     belief = estimate_of(spec, profile, truth)
-    assert (type(truth), type(belief.model)) == (Hybrid, Roofline)
+    assert (type(truth), type(belief.model)) == (HybridModel, RooflineModel)
 
 
 def test_a_belief_that_the_profile_lacks_is_a_fault_at_its_place():

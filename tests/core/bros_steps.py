@@ -7,12 +7,12 @@ from bros_sim.engine.engine import Replica
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.bros.parameters import BrosParameters
 from bros_sim.schedulers.bros.scheduler import BrosScheduler
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
-PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0))
+PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0)).make()
 """A prompt token costs 1 ms, a decode iteration 10 ms."""
 
 

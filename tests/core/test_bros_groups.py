@@ -12,14 +12,14 @@ from simulations import UNEVEN, WORLD, make_replica, make_request, run
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.decision_log import DecisionLog
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.scheduler import Plan
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.bros.algorithm import Algorithm1
 from bros_sim.schedulers.bros.grouped import GroupedAlgorithm1
 from bros_sim.schedulers.bros.parameters import BrosParameters
@@ -179,7 +179,9 @@ def test_so_must_who_is_replaced_by_a_decode(tpot, expected):
 
 def test_be_that_replace_two_rt_keep_both_in_time():
     """Each BE alone would be in time; both would take 30 of the 26 ms that the RT can wait."""
-    costly = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0, per_kv_token_ms=0.1))
+    costly = Linear(
+        prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0, per_kv_token_ms=0.1)
+    ).make()
     replica = replica_with(bros(batch_cap=2, batch_cap_max=2, smoothing=0.0), latency=costly)
     submit(replica, 0, cls=BE, prompt=100, output=9)
     submit(replica, 1, cls=BE, prompt=100, output=9)

@@ -17,7 +17,8 @@ from bros_sim.core.request import ServiceClass
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
+from bros_sim.latency.term_parameters import Validity
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
@@ -86,7 +87,7 @@ def test_a_request_that_rounds_onto_the_end_still_counts():
 
 
 def test_iterations_that_cost_nothing_still_take_time():
-    table = run([make_request(output=5)], make_replica(latency=Linear()))
+    table = run([make_request(output=5)], make_replica(latency=Linear().make()))
     assert (np.diff(table.iteration_end_s[0], prepend=0.0) == 2.0**-30).all()
 
 
@@ -251,11 +252,8 @@ def test_steps_tell_queue_batch_and_memory_by_class():
 
 
 def test_extrapolated_iterations_are_counted_inside_a_stretch():
-    class UpTo(Linear):
-        def extrapolates(self, shape):
-            return shape.kv_tokens > 15
-
-    latency = UpTo(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
+    once = {"prefill_ms": 1000.0, "decode": DecodeLine(const_ms=1000.0)}
+    latency = Linear(**once, validity=Validity(max_kv_tokens=15)).make()
     for longest in (1, 4096):
         replica = make_replica(latency=latency, longest_stretch=longest)
         table = run([make_request(prompt=10, output=10)], replica)
@@ -263,7 +261,7 @@ def test_extrapolated_iterations_are_counted_inside_a_stretch():
 
 
 def test_cost_grows_with_the_kv_that_decodes_attend_to():
-    latency = Linear(prefill_ms=1000.0, decode=DecodeLine(per_kv_token_ms=62.5))
+    latency = Linear(prefill_ms=1000.0, decode=DecodeLine(per_kv_token_ms=62.5)).make()
     table = run([make_request(prompt=10, output=4)], make_replica(latency=latency))
     assert np.allclose(np.diff(table.iteration_end_s[0]), [11 / 16, 12 / 16, 13 / 16], atol=1e-9)
 

@@ -11,14 +11,14 @@ from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters, ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.report.story import REASONS
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
-PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0))
+PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0)).make()
 """A prompt token costs 1 ms, a decode iteration 10 ms."""
 
 

@@ -12,12 +12,12 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.latency.layers import Layers
+from bros_sim.latency.parameters import Layers
 from bros_sim.profiles.profile import load_profile
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 
-LAYERS = Layers.from_profile(load_profile("rtx4090/llama-3.1-8b-tp1"))
+LAYERS = load_profile("rtx4090/llama-3.1-8b-tp1").coefficients(Layers).make()
 
 
 def run(requests, latency=ONE_SECOND, *, seats=8, blocks=1000, longest=4096, lag=True):

@@ -21,7 +21,7 @@ from bros_sim.core.request import Request
 from bros_sim.core.world import World
 from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.engine import Replica
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.scheduler import Plan

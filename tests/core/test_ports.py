@@ -14,13 +14,14 @@ from bros_sim.engine.kv_cache import ChangesCost, KVManager
 from bros_sim.engine.latency_model import LatencyModel, SkewAware
 from bros_sim.engine.scheduler import Scheduler
 from bros_sim.kv.parameters import KvParameters
+from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.queues import WaitingQueue
 
 ROOMS = (bros_sim.cluster.routers, bros_sim.kv, bros_sim.latency, bros_sim.schedulers)
 PORTS = (
     ChangesCost, HoldingRouter, KVManager, LatencyModel, Router, Scheduler, SkewAware, WaitingQueue,
-    KvParameters, RouterParameters, SchedulerParameters,
+    KvParameters, LatencyParameters, RouterParameters, SchedulerParameters,
 )  # fmt: skip
 
 

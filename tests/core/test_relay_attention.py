@@ -13,9 +13,9 @@ from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.kv.pool import Block
 from bros_sim.kv.relay import SharedReads
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 
-PER_KV = Linear(prefill_ms=1.0, decode=DecodeLine(const_ms=1.0, per_kv_token_ms=1.0))
+PER_KV = Linear(prefill_ms=1.0, decode=DecodeLine(const_ms=1.0, per_kv_token_ms=1.0)).make()
 """Milliseconds of a decode iteration: one and the KV tokens that it reads."""
 
 
@@ -66,7 +66,7 @@ def test_a_prefix_that_is_no_system_prompt_is_read_by_each():
 
 
 def test_what_does_not_depend_on_kv_is_the_same_to_the_byte():
-    flat = Linear(prefill_ms=9.0, decode=DecodeLine(const_ms=5.0, per_seq_ms=0.3))
+    flat = Linear(prefill_ms=9.0, decode=DecodeLine(const_ms=5.0, per_seq_ms=0.3)).make()
     requests = [chat(n, 0.01 * n, output=3 + n % 7) for n in range(40)]
     (_, plain), (_, relayed) = (steps_ms(requests, flat, relay_attention=on) for on in (0, 1))
     assert relayed.requests.equals(plain.requests)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from simulations import make_replica, make_request, run
 
-from bros_sim.latency.linear import Linear
+from bros_sim.latency.parameters import Linear
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 
@@ -25,7 +25,7 @@ def _mean_wait(seed: int, load: float, prompts: np.ndarray, service_s: np.ndarra
     ]
     server = make_replica(
         scheduler=VllmScheduler(VllmParameters(max_num_seqs=1)),
-        latency=Linear(prefill_ms=50.0, prefill_per_token_ms=0.5),
+        latency=Linear(prefill_ms=50.0, prefill_per_token_ms=0.5).make(),
     )
     table = run(requests, server, duration_s=float(arrivals[-1]) + 1)
     return float((table.requests["first_scheduled_s"] - table.requests["arrival_s"]).mean())

@@ -5,7 +5,7 @@ import pytest
 from simulations import make_replica, make_request, run
 
 from bros_sim.core.world import World
-from bros_sim.engine.link import HostLink
+from bros_sim.engine.link_parameters import HostLink
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.metrics.gaps import longest_gaps

@@ -1,21 +1,21 @@
 """The model `layers`: closed form, padding, mixing, and the tail of unequal lengths."""
 
-import numpy as np
 import pytest
 
 from bros_sim.cli.profile_figure import STYLES
 from bros_sim.engine.latency_model import SkewAware, StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.grids import DecodeGrid, PrefillGrid
-from bros_sim.latency.layers import Layers, Mixing, Tail
-from bros_sim.latency.linear import Linear
-from bros_sim.latency.terms import PerSequence, TokenCurve
+from bros_sim.latency.grids import chunk_ms
+from bros_sim.latency.layers import LayersModel
+from bros_sim.latency.parameters import Layers, Linear, Mixing, Tail
+from bros_sim.latency.term_parameters import DecodeGrid, PerSequence, PrefillGrid, TokenCurve
 from bros_sim.profiles.profile import load_profile
 
 SHIPPED = ("rtx4090/llama-3.1-8b-tp1", "rtxpro6000/llama-3.1-8b-tp1", "rtxpro6000/qwen3-32b-tp2")
+PREFILL = PrefillGrid((1, 100), (0, 100), ((0.1, 0.2), (10.0, 20.0)))
 
 
-def small(**other) -> Layers:
+def small(**other) -> LayersModel:
     """Dense 1 ms a token, attention 1 us a KV token alone and 2 us beside a chunk."""
     kv = (1, 1000)
     parts = {
@@ -23,13 +23,13 @@ def small(**other) -> Layers:
         "sequences": TokenCurve((1, 1000), (0.5, 0.5)),
         "decode": DecodeGrid((1, 10), kv, ((0.001, 1.0), (0.01, 10.0))),
         "mixed": DecodeGrid((1, 10), kv, ((0.002, 2.0), (0.02, 20.0))),
-        "prefill": PrefillGrid((1, 100), (0, 100), ((0.1, 0.2), (10.0, 20.0))),
+        "prefill": PREFILL,
         "tail": Tail(0.001, (1, 10), (0.5, 0.5), (0.5, 0.5), unsplit_from=4),
         "mixing": Mixing(launch_ms=0.1, per_pair_ms=0.01, hidden_up_to=0.0),
         "graph_sizes": (1, 2, 4, 8),
         "tile_tokens": 16,
     }
-    return Layers(**{**parts, **other})
+    return Layers(**{**parts, **other}).make()
 
 
 def ms(model, *shape):
@@ -38,9 +38,9 @@ def ms(model, *shape):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_stretch_equals_its_iterations_bit_for_bit(name):
-    model = Layers.from_profile(load_profile(name))
+    model = load_profile(name).coefficients(Layers).make()
     assert isinstance(model, SkewAware)
-    assert not isinstance(Linear(), SkewAware)
+    assert not isinstance(Linear().make(), SkewAware)
     for seqs, longest in ((1, 500), (33, 4000), (64, 900), (100, 8000), (128, 1500)):
         shape = StepShape((), seqs, seqs * 480, longest)
         single = [
@@ -76,7 +76,7 @@ def test_chunks_and_decodes_share_a_kernel():
     both = ms(model, ((100, 0),), 10, 1000)
     assert both == pytest.approx(112 + 0.5 + 10.0 + (2.0 - 0.1) + 0.01 * 10 * 100)
     two = ms(model, ((50, 0), (50, 0)), 0, 0)
-    assert two == pytest.approx(112 + 0.5 + 2 * model.prefill.at(50, 0) - 0.1)
+    assert two == pytest.approx(112 + 0.5 + 2 * chunk_ms(PREFILL, 50, 0) - 0.1)
 
 
 def test_all_reduce_counts_padded_tokens():
@@ -97,11 +97,11 @@ def test_every_kind_of_model_has_a_line_in_the_figure():
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_longer_sequences_never_make_an_iteration_cheaper(name):
-    model = Layers.from_profile(load_profile(name))
+    model = load_profile(name).coefficients(Layers).make()
     for seqs in (8, 40, 100):
         for chunks in ((), ((500, 0),)):
             times = [
                 model.step_s(StepShape(chunks, seqs, 1000 * seqs, longest))
-                for longest in np.arange(1000, 9000, 500)
+                for longest in range(1000, 9000, 500)
             ]
             assert times == sorted(times)

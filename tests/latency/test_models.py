@@ -9,20 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.hybrid import DecodeAttention, Hybrid, PrefillAttention
-from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.latency.roofline import Line, Roofline
-from bros_sim.latency.table import DecodeGrid
-from bros_sim.latency.terms import PerSequence, TokenCurve, Validity
+from bros_sim.latency.parameters import (
+    DecodeAttention,
+    DecodeLine,
+    Hybrid,
+    Line,
+    Linear,
+    PrefillAttention,
+    Roofline,
+    Table,
+)
+from bros_sim.latency.term_parameters import DecodeGrid, PerSequence, TokenCurve, Validity
 from bros_sim.profiles.profile import load_profile, profile_ids
 
 TABLE_FILE = Path(__file__).parent / "table_profile.yaml"
 PROFILES = [load_profile(name) for name in [*profile_ids(), TABLE_FILE]]
 MODELS = {
-    f"{profile.id}:{kind}": LATENCY_MODELS[kind].from_profile(profile)
+    f"{profile.id}:{kind}": parameters.make()
     for profile in PROFILES
-    for kind in profile.models.by_kind()
+    for kind, parameters in profile.models.by_kind().items()
 }
 EVERY_MODEL = pytest.mark.parametrize("name", MODELS)
 HYBRID = Hybrid(
@@ -32,6 +37,7 @@ HYBRID = Hybrid(
     head=PerSequence(0.7, 0.01),
     overhead=PerSequence(0.3, 0.02),
 )
+RUNNING = HYBRID.make()
 
 
 @settings(max_examples=400, deadline=None)
@@ -53,7 +59,7 @@ def test_the_table_series_is_bit_identical_at_and_across_knots():
     ms = np.sort(np.random.default_rng(3).uniform(0.1, 9.0, (3, 6)))
     lengths = (50, 64, 100, 120, 200, 300)
     grid = DecodeGrid((1, 7, 20), lengths, tuple(tuple(row) for row in ms.tolist()))
-    model = replace(MODELS["lab/tiny-tp1:table"], decode=grid)
+    model = replace(load_profile(TABLE_FILE).coefficients(Table), decode=grid).make()
     for seqs in (1, 3, 7, 13, 20, 31):
         kv = 40 * seqs
         steps = [model.step_s(StepShape((), seqs, kv + n * seqs)) for n in range(300)]
@@ -103,45 +109,47 @@ def test_a_chunk_never_makes_a_decode_iteration_cheaper(name):
         assert model.step_s(StepShape(((1, 0),), seqs, 100 * seqs)) >= alone
 
 
-@EVERY_MODEL
-def test_models_survive_pickling_and_keep_their_times(name):
-    model = MODELS[name]
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.id)
+def test_parameters_survive_pickling_and_keep_their_times(profile):
     shape = StepShape(((100, 20),), 7, 900)
-    before = model.step_s(shape)
-    assert pickle.loads(pickle.dumps(model)).step_s(shape) == before
+    for parameters in profile.models.by_kind().values():
+        copied = pickle.loads(pickle.dumps(parameters))
+        assert copied == parameters
+        assert copied.make().step_s(shape) == parameters.make().step_s(shape)
 
 
 def test_hybrid_by_hand():
     # tokens(60) = 15, head 0.7 + 0.03, overhead 0.3 + 0.06, decode attention 1.5 + 0.002 * 1000
     decode = 3.6 + 0.73 + 0.36 + 1.5 + 2.0
-    assert HYBRID.step_s(StepShape((), 3, 1000)) == pytest.approx((decode + 5.0 - 3.6) / 1e3)
+    assert RUNNING.step_s(StepShape((), 3, 1000)) == pytest.approx((decode + 5.0 - 3.6) / 1e3)
     # two chunks: 50 after 0, 40 after 30; work 50 * 25 + 40 * 50 = 3250
     chunks = 2 * (0.01 + 0.25) + 90 * 0.002 + 3250e-5 + 30 * 0.004
     prefill = 21.0 + 0.7 + 0.3 + 0.5 + chunks
     shape = StepShape(((50, 0), (40, 30)), 0, 0)
-    assert HYBRID.step_s(shape) == pytest.approx(prefill / 1e3)
+    assert RUNNING.step_s(shape) == pytest.approx(prefill / 1e3)
     mixed = 5.0 + 0.2 * (93 - 10) + 0.73 + 0.36 + 1.5 + 2.0 + chunks
-    assert HYBRID.step_s(shape._replace(decode_jobs=3, kv_tokens=1000)) == pytest.approx(
+    assert RUNNING.step_s(shape._replace(decode_jobs=3, kv_tokens=1000)) == pytest.approx(
         mixed / 1e3
     )
 
 
 def test_hybrid_outside_its_tables():
-    assert HYBRID.tokens.at(1) == 5.0
-    assert HYBRID.tokens.at(220) == pytest.approx(50.0)  # proportional beyond the last knot
-    one, many = (HYBRID.decode_s(seqs, 0, 1)[0] for seqs in (1, 40))
+    tokens = HYBRID.tokens.make()
+    assert tokens.at(1) == 5.0
+    assert tokens.at(220) == pytest.approx(50.0)  # proportional beyond the last knot
+    one, many = (RUNNING.decode_s(seqs, 0, 1)[0] for seqs in (1, 40))
     assert one == pytest.approx((5.0 + 0.71 + 0.32 + 1.0) / 1e3)
     assert many == pytest.approx((11.0 + 1.1 + 1.1 + 2.0) / 1e3)
 
 
 def test_hybrid_factor_scales_everything():
-    double = replace(HYBRID, whole_iteration_factor=2.0)
+    double = replace(HYBRID, whole_iteration_factor=2.0).make()
     for shape in (StepShape((), 3, 9), StepShape(((5, 6),), 0, 0), StepShape(((5, 6),), 3, 9)):
-        assert double.step_s(shape) == pytest.approx(2 * HYBRID.step_s(shape))
+        assert double.step_s(shape) == pytest.approx(2 * RUNNING.step_s(shape))
 
 
 def test_linear_constant_cost():
-    model = Linear(prefill_ms=100.0, decode=DecodeLine(const_ms=7.0))
+    model = Linear(prefill_ms=100.0, decode=DecodeLine(const_ms=7.0)).make()
     assert model.step_s(StepShape(((5, 0),), 0, 0)) == pytest.approx(0.1)
     assert model.step_s(StepShape(((5000, 99),), 3, 50)) == pytest.approx(0.1)
     assert model.decode_s(4, 100, 3) == pytest.approx([0.007] * 3)
@@ -149,7 +157,7 @@ def test_linear_constant_cost():
 
 
 def test_opt_published_fit_by_hand():
-    model = Linear.from_profile(load_profile("a100-80gb/opt-13b-tp2"))
+    model = load_profile("a100-80gb/opt-13b-tp2").coefficients(Linear).make()
     prefill = 27.4408 + 0.0905453 * 768 + 8.45205e-06 * (512**2 + 256**2)
     whole = StepShape(((512, 0), (256, 0)), 0, 0)
     assert model.step_s(whole) == pytest.approx(prefill / 1e3)
@@ -162,14 +170,14 @@ def test_opt_published_fit_by_hand():
 
 
 def test_chunks_of_a_prompt_add_up_to_its_quadratic_term():
-    model = Linear(prefill_per_token2_ms=1e-4)
+    model = Linear(prefill_per_token2_ms=1e-4).make()
     whole = model.step_s(StepShape(((900, 0),), 0, 0))
     parts = [model.step_s(StepShape(((300, x),), 0, 0)) for x in (0, 300, 600)]
     assert sum(parts) == pytest.approx(whole)
 
 
 def test_negative_quadratic_ends_where_it_was_measured():
-    model = Linear.from_profile(load_profile("a100-80gb/opt-66b-tp2"))
+    model = load_profile("a100-80gb/opt-66b-tp2").coefficients(Linear).make()
     times = [model.step_s(StepShape(((n, 0),), 0, 0)) for n in (2048, 3048, 4048)]
     assert times[1] - times[0] == pytest.approx(0.382641)
     assert times[2] - times[1] == pytest.approx(0.382641)
@@ -190,7 +198,7 @@ def test_roofline_by_hand():
         prefill_per_chunk_ms=0.2,
         prefill_per_token2_ms=1e-5,
         overhead=PerSequence(1.0, 0.03),
-    )
+    ).make()
     assert model.step_s(StepShape((), 10, 2000)) == pytest.approx((10.1 + 1.3 + 1.5 + 2.0) / 1e3)
     chunk = 0.2 + 1e-5 * 400 * (100 + 200)
     assert model.step_s(StepShape(((400, 100),), 0, 0)) == pytest.approx(
@@ -230,6 +238,6 @@ def test_table_by_hand():
     ],
 )
 def test_each_bound_of_the_validity_range(bound, inside, outside):
-    model = Linear(validity=Validity(**{bound: 100}))
+    model = Linear(validity=Validity(**{bound: 100})).make()
     assert not model.extrapolates(inside)
     assert model.extrapolates(outside)

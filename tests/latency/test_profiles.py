@@ -11,10 +11,7 @@ from bros_sim.config.components import plain
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.linear import Linear
-from bros_sim.latency.roofline import Roofline
-from bros_sim.latency.table import Table
+from bros_sim.latency.parameters import Hybrid, Linear, Roofline, Table
 from bros_sim.profiles.profile import (
     DEFAULT_PROFILE,
     GIB,
@@ -70,7 +67,8 @@ def test_times_respect_the_hardware(name):
     tflops = next(v for k, v in peak_tflops.items() if k in profile.gpu.name) * profile.tp
     read_s = 2 * profile.model.parameters / profile.tp / profile.gpu.bandwidth_gb_s / 1e9
     compute_s = 2 * profile.model.parameters * 2048 / tflops / 1e12
-    for model in profile.models.by_kind().values():
+    for parameters in profile.models.by_kind().values():
+        model = parameters.make()
         one, many = (model.step_s(StepShape((), n, 1024 * n)) for n in (1, 64))
         prefill = model.step_s(StepShape(((2048, 0),), 0, 0))
         assert read_s < one < (2.4 if "opt" not in name else 9) * read_s
@@ -81,8 +79,8 @@ def test_times_respect_the_hardware(name):
 @pytest.mark.parametrize("name", KERNEL_IDS)
 def test_roofline_is_as_close_to_the_hybrid_as_it_says(name):
     profile = load_profile(name)
-    hybrid, roofline = Hybrid.from_profile(profile), Roofline.from_profile(profile)
-    shapes = sample_shapes(hybrid.validity, 3000, seed=2)
+    shapes = sample_shapes(profile.coefficients(Hybrid).validity, 3000, seed=2)
+    hybrid, roofline = (profile.coefficients(kind).make() for kind in (Hybrid, Roofline))
     assert not any(hybrid.extrapolates(shape) for shape in shapes)
     truth = np.array([hybrid.step_s(shape) for shape in shapes])
     error = 100 * (np.array([roofline.step_s(shape) for shape in shapes]) / truth - 1)
@@ -93,7 +91,7 @@ def test_roofline_is_as_close_to_the_hybrid_as_it_says(name):
 
 
 def test_default_profile_by_hand():
-    model = Hybrid.from_profile(load_profile(DEFAULT_PROFILE))
+    model = load_profile(DEFAULT_PROFILE).coefficients(Hybrid).make()
     decode = 10.53 + 0.602052 + 64 * 0.00145813 + 0.844511 + 65536 * 8.03435e-05
     decode += 0.46 + 64 * 0.0146
     assert model.step_s(StepShape((), 64, 65536)) == pytest.approx(decode / 1e3)
@@ -124,7 +122,7 @@ def test_kernel_coefficients_are_the_fitted_ones(name):
         for gpu, model, tp in (key.split("/") for key in source["pairs"])
     }
     assert sorted(keys) == KERNEL_IDS
-    pair, model = source["pairs"][keys[name]], Hybrid.from_profile(load_profile(name))
+    pair, model = source["pairs"][keys[name]], load_profile(name).coefficients(Hybrid)
     assert list(model.tokens.n) == pair["knots_n"]
     assert list(model.tokens.ms) == pair["lin_ms"]
     assert asdict(model.head) == {f"{key}_ms": value for key, value in pair["head_ms"].items()}
@@ -150,7 +148,7 @@ def _compare_decode(grid, pair, *, everywhere):
 def test_opt_coefficients_are_the_published_ones():
     fits = shared("opt_a100_published_fits.yaml")["fits"]
     for key in (key for key in fits if key.endswith("/vllm")):
-        model = Linear.from_profile(load_profile(key.removesuffix("/vllm")))
+        model = load_profile(key.removesuffix("/vllm")).coefficients(Linear)
         prefill = [
             model.prefill_ms,
             model.prefill_per_token_ms,
@@ -166,7 +164,7 @@ def test_derived_40gb_profile_states_and_applies_its_factor():
     big, small = (load_profile(f"a100-{size}gb/opt-13b-tp2") for size in (80, 40))
     assert small.label.startswith("Derived")
     assert small.kv.num_gpu_blocks == pytest.approx(3600, rel=0.02)
-    before, after = Linear.from_profile(big), Linear.from_profile(small)
+    before, after = big.coefficients(Linear), small.coefficients(Linear)
     weights_gb = 12_853_473_280 / 1e9  # fp16, half of them on each GPU
     for old, new in ((before.decode, after.decode), (before.large_batch, after.large_batch)):
         assert new.per_kv_token_ms == pytest.approx(old.per_kv_token_ms * 2039 / 1555, rel=1e-5)
@@ -180,9 +178,9 @@ def test_own_profile_by_path_and_missing_model():
     profile = load_profile(TABLE_FILE)
     assert profile.kv.num_gpu_blocks == 2588
     assert profile.derived_num_gpu_blocks is None
-    assert Table.from_profile(profile) is profile.models.table
+    assert profile.coefficients(Table) is profile.models.table
     with pytest.raises(InputError, match=r"lab/tiny-tp1 has no .* 'linear' \(known: table\)"):
-        Linear.from_profile(profile)
+        profile.coefficients(Linear)
 
 
 def test_profiles_write_back_what_they_read():

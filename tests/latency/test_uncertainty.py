@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.hybrid import Hybrid
-from bros_sim.latency.linear import Linear
+from bros_sim.latency.parameters import Hybrid, Linear
 from bros_sim.profiles.profile import load_profile, profile_ids
 from bros_sim.profiles.uncertainty import Uncertainty, scaled
 
@@ -17,7 +16,8 @@ LINE = Linear(prefill_ms=10.0, prefill_per_token_ms=0.1)
 def test_a_scale_scales_every_iteration_of_every_model(name):
     for model in load_profile(name).models.by_kind().values():
         for shape in [*SHAPES, StepShape((), 128, 16000, 8000)]:
-            assert scaled(model, 1.1).step_s(shape) == pytest.approx(1.1 * model.step_s(shape))
+            longer, time = (m.make().step_s(shape) for m in (scaled(model, 1.1), model))
+            assert longer == pytest.approx(1.1 * time)
 
 
 def test_draws_spread_as_the_scale_says_and_repeat_with_the_seed():
@@ -39,7 +39,7 @@ def test_factors_move_coefficients_together():
 
 
 def test_no_coefficient_turns_negative_and_the_curve_never_falls():
-    hybrid = Hybrid.from_profile(load_profile("a100-80gb/llama-3-8b-tp1"))
+    hybrid = load_profile("a100-80gb/llama-3-8b-tp1").coefficients(Hybrid)
     wild = tuple(50.0 * (-1) ** n for n in range(len(hybrid.tokens.n)))
     factors = ({"tokens.ms": wild, "head.const_ms": (-40.0,)},)
     uncertain = Uncertainty("test", factors=factors)

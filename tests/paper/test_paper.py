@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bros_sim.cli import app
 from bros_sim.core.data_files import data_path
-from bros_sim.latency.linear import Linear
+from bros_sim.latency.parameters import Linear
 from bros_sim.profiles.profile import load_profile
 
 pytestmark = pytest.mark.slow
@@ -116,7 +116,7 @@ def test_opt_30b_lies_between_the_published_fits_and_states_its_factor():
     assert middle.kv.num_gpu_blocks == pytest.approx(4000, rel=0.02)
     by_size = share(small.model.parameters, middle.model.parameters, big.model.parameters)
     by_kv = share(small.kv_bytes_per_token, middle.kv_bytes_per_token, big.kv_bytes_per_token)
-    low, new, high = (Linear.from_profile(profile) for profile in (small, middle, big))
+    low, new, high = (profile.coefficients(Linear) for profile in (small, middle, big))
     for key, at in (("prefill_ms", by_size), ("prefill_per_token2_ms", by_kv)):
         between = getattr(low, key) + at * (getattr(high, key) - getattr(low, key))
         assert getattr(new, key) == pytest.approx(between, rel=1e-4)

@@ -11,12 +11,12 @@ from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 PER_TOKEN = Linear(
     prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0, per_seq_ms=1.0, per_kv_token_ms=0.0)
-)
+).make()
 """A prompt token costs 1 ms; n decodes cost 10 + n ms."""
 
 

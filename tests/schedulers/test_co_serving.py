@@ -10,7 +10,7 @@ from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import EagerCheckpointParameters, PagedParameters
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.conserve_like import ConserveLikeParameters, ConserveLikeScheduler
 from bros_sim.schedulers.hygen import HygenParameters, HygenScheduler
 from bros_sim.schedulers.hygen_queue import PrefixQueue
@@ -137,7 +137,9 @@ def test_offline_prompts_under_way_go_before_those_that_wait():
     assert script.plan().chunks == {2: 50, 1: 50}
 
 
-LONG = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0, per_kv_token_ms=0.01))
+LONG = Linear(
+    prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0, per_kv_token_ms=0.01)
+).make()
 """1,000 tokens of context cost 10 ms."""
 
 

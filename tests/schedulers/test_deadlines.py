@@ -3,12 +3,12 @@
 import pytest
 from scripted import BE, RT, Slo, ask, column, firsts, play
 
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.edf import EdfParameters
 from bros_sim.schedulers.least_slack import LeastSlackParameters, LeastSlackScheduler
 
 BOTH = pytest.mark.parametrize("policy", [EdfParameters, LeastSlackParameters])
-PER_TOKEN = Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1000.0))
+PER_TOKEN = Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1000.0)).make()
 
 
 def due(ttft_s, tpot_s=None, e2e_s=None):
@@ -75,7 +75,7 @@ def test_slack_counts_what_a_prompt_still_takes(policy, expected):
 
 
 def test_slack_of_a_prompt_in_chunks_is_that_of_all_of_them():
-    fixed = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
+    fixed = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0)).make()
     policy = LeastSlackScheduler(LeastSlackParameters(max_num_seqs=1, max_num_batched_tokens=10))
     arrivals = ask(35, 1, slo=due(9)), ask(10, 1, slo=due(8))
     assert firsts(play(policy, *arrivals, latency=fixed)) == [4.0, 5.0]

@@ -7,10 +7,10 @@ from watched import ask, column, watch
 
 from bros_sim.core.world import World
 from bros_sim.engine.estimate import Estimate
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.fastserve import FastServeParameters, FastServeScheduler
 
-TENTHS = Estimate(Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1.0)))
+TENTHS = Estimate(Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1.0)).make())
 """A policy believes a prompt to take 0.1 s a token."""
 
 

@@ -15,6 +15,7 @@ from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.niyama.scheduler import NiyamaParameters, NiyamaScheduler
 from bros_sim.schedulers.niyama.slack import DecodeSlack
 
@@ -83,7 +84,7 @@ def test_little_free_memory_halves_the_grid():
 
 def test_what_the_first_prompt_has_computed_counts():
     """Squares of the context: 1 us per token and token before it."""
-    latency = type(PER_TOKEN)(prefill_per_token2_ms=0.001, decode=PER_TOKEN.decode)
+    latency = Linear(prefill_per_token2_ms=0.001, decode=DecodeLine(10.0, 1.0)).make()
     script = Scripted(niyama(), latency=latency)
     script.submit(1, 1, ttft_s=0.01, tpot_s=0.280)
     script.submit(2, 4000, **RELAXED)

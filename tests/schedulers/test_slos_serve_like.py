@@ -6,11 +6,13 @@ from watched import BE, ask, column, watch
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters, SlosServeLikeScheduler
 
-TIMES = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0))
-CROWDED = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0, per_seq_ms=50.0))
+TIMES = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0)).make()
+CROWDED = Linear(
+    prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0, per_seq_ms=50.0)
+).make()
 """Each decode makes the iteration longer."""
 
 
@@ -59,7 +61,7 @@ def test_no_prompt_makes_late_the_one_that_is_due_first():
 def test_a_prompt_that_is_late_anyway_holds_nobody_up():
     # Tokens are believed to take half of what they do. At 0.6 s 0 has 0.15 s left and asks for 0.2.
     requests = [ask(0, 100, 1, slo=due(0.75)), ask(1, 100, 1, slo=due(2.0))]
-    believed = Estimate(Linear(prefill_per_token_ms=5.0, decode=DecodeLine(const_ms=50.0)))
+    believed = Estimate(Linear(prefill_per_token_ms=5.0, decode=DecodeLine(const_ms=50.0)).make())
     got = seen(requests, max_num_batched_tokens=60, latency=TIMES, estimate=believed)
     assert got == [{0: 60}, {0: 40, 1: 20}, {1: 60}, {1: 20}]
 

@@ -6,7 +6,7 @@ from watched import BE, ask, column, watch
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.sequence import Sequence
-from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.service_gain import Outlook, ServiceGain
 from bros_sim.schedulers.tempo_like import TempoLikeParameters, TempoLikeScheduler
 
@@ -121,7 +121,9 @@ def test_who_lost_its_kv_takes_longer():
         ask(1, 300, 1, 2.5, slo=LOOSE),
         ask(2, 100, 1, 2.5, slo=LOOSE),
     ]
-    believed = Estimate(Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=1000.0)))
+    believed = Estimate(
+        Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=1000.0)).make()
+    )
     _, table = watch(tempo(period=3, output_weight=1.0), requests, estimate=believed)
     assert column(table, "num_preemptions") == [1, 0, 0]
     assert column(table, "first_token_s") == [1.0, 4.0, 5.0]

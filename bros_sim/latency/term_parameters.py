@@ -1,0 +1,135 @@
+"""What the parameters of the latency models are made of; every cost is in milliseconds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Ge
+
+from bros_sim.engine.latency_model import LatencyModel
+from bros_sim.latency.terms import Lines, segments
+
+NonNegative = Annotated[float, Ge(0)]
+Bound = Annotated[int, Ge(1)] | None
+Rows = tuple[tuple[NonNegative, ...], ...]
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The range that a model was fitted on; ``None`` leaves a dimension unbounded."""
+
+    max_tokens: Annotated[Bound, Doc("tokens computed in one iteration, prefill and decode")] = None
+    max_decode_jobs: Annotated[Bound, Doc("requests that decode in one iteration")] = None
+    max_kv_tokens: Annotated[Bound, Doc("KV tokens of all decoding requests together")] = None
+    max_kv_tokens_per_job: Annotated[Bound, Doc("KV tokens of a decoding request, mean")] = None
+    max_chunk_tokens: Annotated[Bound, Doc("tokens of one prefill chunk")] = None
+    max_context_tokens: Annotated[Bound, Doc("cached tokens before a prefill chunk")] = None
+
+
+EVERYWHERE = Validity()
+"""No bound at all: for costs that are set and not fitted."""
+
+
+class LatencyParameters:
+    """Base of the latency models' parameters: frozen dataclasses whose fields are the YAML's keys.
+
+    A profile holds one of each shipped kind at most; the kind is the class's name in small letters.
+    """
+
+    validity: Validity = EVERYWHERE
+
+    def make(self) -> LatencyModel:
+        """The model that runs."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PerSequence:
+    """A cost of ``const_ms + per_seq_ms * sequences``."""
+
+    const_ms: NonNegative = 0.0
+    per_seq_ms: NonNegative = 0.0
+
+
+FREE = PerSequence()
+
+
+@dataclass(frozen=True)
+class TokenCurve:
+    """Milliseconds against a number of tokens: linear between the knots.
+
+    Held constant below the first knot, proportional to the tokens beyond the last one.
+    """
+
+    n: tuple[Annotated[int, Ge(1)], ...]
+    ms: tuple[NonNegative, ...]
+
+    def __post_init__(self) -> None:
+        require_grid("n", self.n)
+        require_lengths(n=self.n, ms=self.ms)
+
+    def make(self) -> Lines:
+        """The curve, ready to be evaluated."""
+        ends = ((self.ms[0], 0.0), (0.0, self.ms[-1] / self.n[-1]))
+        return Lines(self.n, (ends[0], *segments(self.n, self.ms), ends[1]))
+
+
+@dataclass(frozen=True)
+class DecodeGrid:
+    """What decode adds: one row of ``ms`` per batch size, one column per KV length of a seq.
+
+    Between two rows linear in the batch size at equal KV per seq, in a row linear in KV. Below the
+    grid the first cell holds; beyond the last batch size the last row grows in proportion, beyond
+    the last KV length the last line goes on.
+    """
+
+    batch: tuple[Annotated[int, Ge(1)], ...]
+    kv_per_job: tuple[Annotated[int, Ge(1)], ...]
+    ms: Rows
+
+    def __post_init__(self) -> None:
+        _require_rows("batch", self.batch, "kv_per_job", self.kv_per_job, self.ms)
+
+
+@dataclass(frozen=True)
+class PrefillGrid:
+    """What the attention of one chunk adds: a row per chunk length, a column per prior context.
+
+    Interpolated and continued as ``DecodeGrid`` is.
+    """
+
+    chunk: tuple[Annotated[int, Ge(1)], ...]
+    context: tuple[Annotated[int, Ge(0)], ...]
+    ms: Rows
+
+    def __post_init__(self) -> None:
+        _require_rows("chunk", self.chunk, "context", self.context, self.ms)
+
+
+def require_grid(name: str, values: Sequence[float]) -> None:
+    """Raise ``ValueError`` unless there is a value and they increase strictly."""
+    if not values or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"{name} needs at least one number, all of them finite")
+    if any(low >= high for low, high in pairwise(values)):
+        raise ValueError(f"{name} must increase strictly")
+
+
+def require_lengths(**columns: Sequence[object]) -> None:
+    """Raise ``ValueError`` unless all columns are equally long."""
+    if len({len(column) for column in columns.values()}) > 1:
+        sizes = ", ".join(f"{name} has {len(column)}" for name, column in columns.items())
+        raise ValueError(f"the lists must be equally long ({sizes})")
+
+
+def _require_rows(
+    row_name: str, rows: Sequence[int], column_name: str, columns: Sequence[int], ms: Rows
+) -> None:
+    require_grid(row_name, rows)
+    require_grid(column_name, columns)
+    if len(rows) < 2 or len(columns) < 2:
+        raise ValueError(f"a grid needs at least two values of {row_name} and of {column_name}")
+    if len(ms) != len(rows) or any(len(row) != len(columns) for row in ms):
+        raise ValueError(f"ms needs {len(rows)} rows ({row_name}) of {len(columns)} numbers each")
