@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bros_sim.calibration.check_physics import physics_faults
+from bros_sim.calibration.check_physics import physics_problems
 from bros_sim.calibration.fit_errors import fit_error
 from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.samples import sample_steps
@@ -28,7 +28,7 @@ class Checked:
 
     id: str
     label: str
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
     errors: dict[str, FitError]
     not_computed: tuple[str, ...]
 
@@ -44,9 +44,9 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
         InputError: It is no valid profile at all, or the tables cannot be read.
     """
     profile = load_profile(id_or_path)
-    faults = [*_structure(profile, id_or_path), *_uncertainty(profile)]
+    problems = [*_structure(profile, id_or_path), *_uncertainty(profile)]
     for kind, model in profile.models.by_kind().items():
-        faults += physics_faults(profile, kind, model)
+        problems += physics_problems(profile, kind, model)
     errors, left = {}, []
     for kind, stated in profile.errors.items():
         again = recomputed(profile, kind, tables)
@@ -54,8 +54,8 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
             left.append(f"{kind}: {stated.against}")
         else:
             errors[kind] = again
-            faults += _differences(kind, stated, again)
-    return Checked(profile.id, profile.label, tuple(faults), errors, tuple(left))
+            problems += _differences(kind, stated, again)
+    return Checked(profile.id, profile.label, tuple(problems), errors, tuple(left))
 
 
 def recomputed(profile: Profile, kind: str, tables: Path | None) -> FitError | None:

@@ -4,14 +4,14 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bros_sim.config import show_path
 from bros_sim.config.messages import finished
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 
 MAX_FAULTS = 10
 """Faults of one file that are printed; the rest is only counted."""
@@ -82,16 +82,15 @@ def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = 
         raise InputError(*capped(place, _lines(error, shape, place, tuple(at)))) from None
 
 
-def capped(place: str, lines: Iterable[str]) -> list[str]:
+def capped(place: str, faults: Iterable[Fault | str]) -> list[Fault | str]:
     """The first faults, and how many more there are."""
-    found = list(dict.fromkeys(lines))
+    found = list(dict.fromkeys(faults))
     more = len(found) - MAX_FAULTS
     return [*found[:MAX_FAULTS], *([f"{place}: and {more} more faults"] if more > 0 else [])]
 
 
 def _lines(
     error: ValidationError, shape: type[Foreign], place: str, at: tuple[int | str, ...]
-) -> Iterable[str]:
-    for item in error.errors(include_url=False):
-        what = str(finished(item, shape)["type"])
-        yield f"{place}: {show_path(at + tuple(item['loc']))}{what}"
+) -> Iterable[Fault]:
+    for fault in finished(error, shape):
+        yield replace(fault, path=at + fault.path, place=place)

@@ -107,7 +107,7 @@ def read_steps(path: Path) -> pd.DataFrame:
 
 
 def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
-    """Column, rows at fault, and what is wrong with them."""
+    """Column, invalid rows, and what is wrong with them."""
     sensible = {name: rows[name].between(0, np.finfo(float).max) for name in STEP_COLUMNS}
     rules = [(name, ~good, "should be a number >= 0") for name, good in sensible.items()]
     sound = pd.concat(sensible, axis=1).all(axis=1)

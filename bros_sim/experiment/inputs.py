@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.experiment.schema import Experiment, router_of
 from bros_sim.experiment.truth import truth_of
 from bros_sim.kv import KV_MANAGERS
@@ -39,13 +39,13 @@ class Inputs:
         """A profile by id or path.
 
         Raises:
-            InputError: It is not there or at fault.
+            InputError: It is not there or invalid.
         """
         if name not in self._profiles:
             self._profiles[name] = load_profile(name)
         return self._profiles[name]
 
-    def completed(self, document: Document) -> tuple[Document, list[str]]:
+    def completed(self, document: Document) -> tuple[Document, list[Fault]]:
         """The document with what follows from its profile, and what is wrong with that profile.
 
         A path of a profile becomes absolute; KV managers get their sizes, schedulers their limits.
@@ -60,7 +60,7 @@ class Inputs:
         try:
             profile = self.profile(name)
         except InputError as error:
-            faults = [document.fault(PROFILE, what) for what in error.faults]
+            faults = [document.fault(PROFILE, line) for line in error.lines]
             return _with_kv_sizes(document, None), faults
         return _with_limits(_with_kv_sizes(document, profile), profile), []
 
@@ -203,5 +203,5 @@ def _limits(
 
 
 def _count(value: Data) -> int | None:
-    """A limit that is written and can be one; faults of others are for ``decode`` to report."""
+    """A limit that is written and can be one; ``decode`` reports what is wrong with others."""
     return value if isinstance(value, int) and value >= 1 else None

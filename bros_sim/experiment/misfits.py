@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from bros_sim.config import Document, PathKey
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.experiment.build import draw_model, latency_model, noise_of
@@ -25,25 +25,25 @@ CHEAPEST = {
 """Iterations below which none can be; if they take no time, simulated time stands still."""
 
 
-def misfits(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def misfits(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile cannot give, what takes no time, and what a policy cannot serve."""
     faults = _lacking(spec, document, profile) or _unstated(spec, document, profile)
     faults = faults or _too_fast(spec, document, profile)
     return [*faults, *_refusals(spec, document, profile)]
 
 
-def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile cannot give."""
     faults = []
     for place, written in _models(spec):
         try:
             latency_model(written, profile)
         except InputError as error:
-            faults += [document.fault((*place, "kind"), what) for what in error.faults]
+            faults += [document.fault((*place, "kind"), line) for line in error.lines]
     return faults
 
 
-def _unstated(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def _unstated(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile does not say about the error of its model, and the truth asks for."""
     truth = truth_of(spec.latency)
     asked: dict[str, Callable[[], object]] = {"noise": partial(noise_of, truth, profile, spec.seed)}
@@ -54,7 +54,7 @@ def _unstated(spec: Experiment, document: Document, profile: Profile) -> list[st
         try:
             check()
         except InputError as error:
-            faults += [document.fault(("latency", key), what) for what in error.faults]
+            faults += [document.fault(("latency", key), line) for line in error.lines]
     return faults
 
 
@@ -66,7 +66,7 @@ def _models(spec: Experiment) -> Iterator[tuple[PathKey, Model]]:
             yield ("systems", name, "estimate", "latency"), system.estimate.latency
 
 
-def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[str]:
+def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[Fault]:
     """What a policy cannot serve."""
     max_model_len = spec.cluster.max_model_len or profile.model.max_model_len
     for name, system in spec.systems.items():
@@ -99,7 +99,7 @@ def _lacks(kv: KVManager, replicas: int) -> str | None:
     return None
 
 
-def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """An iteration that takes no time: a closed loop would never end."""
     faults = []
     for place, written in _models(spec):
@@ -113,7 +113,7 @@ def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[st
     return faults
 
 
-def _too_fast_a_model(model: LatencyModel, document: Document, place: PathKey) -> list[str]:
+def _too_fast_a_model(model: LatencyModel, document: Document, place: PathKey) -> list[Fault]:
     for what, shape in CHEAPEST.items():
         try:
             seconds = float(model.step_s(shape))

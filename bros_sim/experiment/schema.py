@@ -9,8 +9,9 @@ from pydantic import Field, create_model, model_validator
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.cluster.routers.base import Router
 from bros_sim.config.components import Kinds, Strict, model_of
-from bros_sim.config.messages import MISSING, fault
+from bros_sim.config.messages import MISSING, invalid
 from bros_sim.core.clock import HORIZON_S
+from bros_sim.core.errors import Code
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.scheduler import Scheduler
@@ -100,13 +101,13 @@ class Stream(Strict):
     @model_validator(mode="after")
     def _has_lengths(self) -> "Stream":
         if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
-            raise fault(("lengths",), MISSING)
+            raise invalid(("lengths",), MISSING, Code.MISSING_KEY)
         return self
 
     @model_validator(mode="after")
     def _has_one_deadline(self) -> "Stream":
         if self.slo.e2e_s is not None and getattr(self.arrivals, "deadline_s", None) is not None:
-            raise fault(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
+            raise invalid(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
         return self
 
 

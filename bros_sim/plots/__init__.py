@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.metrics.catalogue import metric_name
 from bros_sim.plots.cdf import latency_cdf
 from bros_sim.plots.lines import attainment, line
@@ -46,7 +46,7 @@ __all__ = [
 
 
 def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
-    """Why a figure without fault would be empty; nothing if it would not."""
+    """Why a valid figure would be empty; nothing if it would not."""
     if not any(not point.error and matches(point, spec.where) for point in results.points):
         return "there is nothing to draw: no such point succeeded"
     what = {"attainment": "slo_attainment", "latency_cdf": "ttft", "timeline": "kv_slots"}
@@ -76,8 +76,8 @@ def draw(spec: FigureSpec, results: Results) -> Figure:
     """
     faults = find_faults(spec, axes_of(results.points))
     if not faults and (why := nothing_to_draw(spec, results)):
-        faults = [("plot", why)]
+        faults = [Fault(Code.OTHER, ("plot",), why)]
     if faults:
-        raise InputError(*(f"figures: {spec.plot}: {key}: {what}" for key, what in faults))
+        raise InputError(*(f"figures: {spec.plot}: {fault}" for fault in faults))
     with paper_style():
         return PLOTS[spec.plot](spec, results)

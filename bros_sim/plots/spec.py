@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Protocol
 import pandas as pd
 from annotated_doc import Doc
 
-from bros_sim.config.messages import nearest
+from bros_sim.config.messages import closest, nearest
+from bros_sim.core.errors import Code, Fault
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS, metric_name
 
@@ -143,11 +144,16 @@ def open_axes(spec: FigureSpec, axes: Axes, *taken: str) -> list[str]:
     return [name for name, values in axes.items() if name not in closed and len(values) > 1]
 
 
-def find_faults(spec: FigureSpec, axes: Axes) -> list[tuple[str, str]]:
-    """What is wrong with a figure of an experiment: ``(YAML key, finished message)``.
+def find_faults(spec: FigureSpec, axes: Axes) -> list[Fault]:
+    """What is wrong with a figure of an experiment; the paths are from the figure's entry on.
 
     Needs only the labels of the points, so that it can run before any point does.
     """
+    return [Fault(Code.OTHER, (key,), text) for key, text in _found(spec, axes)]
+
+
+def _found(spec: FigureSpec, axes: Axes) -> list[tuple[str, str]]:
+    """The YAML key and what is wrong with it."""
     if spec.plot not in KEYS:
         return [("plot", f"there is no plot '{spec.plot}'{nearest(spec.plot, KEYS)}")]
     found = [*_unused(spec), *_where(spec, axes)]
@@ -206,8 +212,7 @@ def _metric(spec: FigureSpec) -> Iterator[tuple[str, str]]:
 
 
 def _near_metric(name: str, known: Mapping[str, object]) -> str:
-    hint = nearest(name, known)
-    return hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
+    return nearest(name, known) if closest(name, known) else " (see `bros-sim list metrics`)"
 
 
 def _too_many(spec: FigureSpec, axes: Axes) -> Iterator[tuple[str, str]]:

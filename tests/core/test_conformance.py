@@ -98,7 +98,7 @@ def test_bad_logs_are_refused(tmp_path: Path, name: str, content: bytes, message
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         [compare(path) for path in find_logs(tmp_path)]
-    assert any(message in fault for fault in caught.value.faults)
+    assert any(message in fault for fault in caught.value.lines)
 
 
 def test_missing_folder_is_refused(tmp_path: Path):

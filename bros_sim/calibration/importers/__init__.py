@@ -20,7 +20,7 @@ from bros_sim.calibration.importers.vllm_latency import (
     read_latency,
 )
 from bros_sim.calibration.importers.vllm_serve import is_serve, read_serve
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 
 __all__ = ["FORMATS", "Format", "Options", "Run", "Runs", "Steps", "import_files"]
 
@@ -56,11 +56,11 @@ def import_files(paths: Sequence[Path], options: Options) -> tuple[Format, Steps
     """What some result files of one format hold.
 
     Raises:
-        InputError: A file cannot be read, has no known format, or is at fault; or the files are
+        InputError: A file cannot be read, has no known format, or is invalid; or the files are
             of several formats.
     """
     found: dict[str, list[Content]] = {}
-    faults: list[str] = []
+    faults: list[Fault | str] = []
     for path in paths:
         try:
             content = read_content(path)

@@ -14,7 +14,7 @@ from bros_sim.calibration.checked_json import Foreign, capped, checked
 from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import StepRow, step_row
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.engine.latency_model import StepShape
 
 UNSTABLE_PCT = 0.5
@@ -84,7 +84,7 @@ def read_forward(contents: Sequence[Content], _: Options) -> Steps:
 
 def _cases(content: Content) -> list[_Case]:
     place = str(content.path)
-    faults: list[str] = []
+    faults: list[Fault | str] = []
     cases = []
     for number, data in enumerate(content.first):
         try:
