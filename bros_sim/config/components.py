@@ -36,7 +36,7 @@ from pydantic_core import core_schema as schemas
 from bros_sim.config.messages import combined, finished, invalid, nearest, shown
 from bros_sim.core.errors import Code, InputError
 
-__all__ = ["Kinds", "Strict", "build", "load_class", "model_of", "nearest", "plain"]
+__all__ = ["Kinds", "Record", "Strict", "build", "load_class", "model_of", "nearest", "plain"]
 
 T = TypeVar("T")
 
@@ -130,6 +130,29 @@ class Kinds:
         own = {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "module:Class"}
         other = {"type": "object", "properties": {"kind": own}, "required": ["kind"]}
         return {"anyOf": [*known, other]}
+
+
+@dataclass(frozen=True)
+class Record:
+    """Marks a field that holds one dataclass: ``Annotated[Slo, Record(Slo)]``."""
+
+    cls: type
+
+    def read(self, value: object, info: ValidationInfo) -> object:
+        """Check the mapping of the init fields and make the dataclass."""
+        return build(self.cls, value, info.context)
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return schemas.with_info_plain_validator_function(
+            self.read, serialization=schemas.plain_serializer_function_ser_schema(plain)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(model_of(self.cls).__pydantic_core_schema__)
 
 
 def _members(cls: type) -> set[str]:

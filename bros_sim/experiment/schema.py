@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Len
+from annotated_types import Ge, Len
 from pydantic import Field, create_model, model_validator
 
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.cluster.routers.base import Router
-from bros_sim.config.components import Kinds, Strict, model_of
+from bros_sim.config.components import Kinds, Record, Strict, model_of
 from bros_sim.config.messages import MISSING, invalid
 from bros_sim.core.clock import HORIZON_S
 from bros_sim.core.errors import Code
-from bros_sim.core.request import ServiceClass
+from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.scheduler import Scheduler
 from bros_sim.experiment.sweep import Sweep
@@ -66,17 +66,8 @@ SUPPLIED: Mapping[type, Mapping[str, str]] = {
 }
 """Parameters of components that the experiment fills in, and from what."""
 
-Positive = Annotated[float, Gt(0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Title = Annotated[str, Len(1, 80)]
-
-
-class Slo(Strict):
-    """Service-level objective; what is left out binds nothing."""
-
-    ttft_s: Positive | None = Field(None, description="arrival to first token")
-    tpot_s: Positive | None = Field(None, description="time per further token")
-    e2e_s: Positive | None = Field(None, description="arrival to last token")
 
 
 class Stream(Strict):
@@ -87,14 +78,14 @@ class Stream(Strict):
     lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = Field(
         None, description="may be left out where the arrivals bring their own (replay, twin)"
     )
-    slo: Slo = Field(default_factory=lambda: Slo.model_validate({}))
+    slo: Annotated[Slo, Record(Slo)] = Field(default_factory=Slo)
     max_tokens: Annotated[Any, Kinds("rule for max_tokens", MAX_TOKENS)] = Field(
         default_factory=MAX_TOKENS["headroom"], description="the cap that a client states"
     )
     system_prompt_tokens: int = Field(
         0, ge=0, le=10**9, description="tokens before every prompt, the same ones in all of them"
     )
-    refrag: Refrag | None = Field(
+    refrag: Annotated[Refrag, Record(Refrag)] | None = Field(
         None, description="retrieved context that is compressed (arXiv 2509.01092)"
     )
 

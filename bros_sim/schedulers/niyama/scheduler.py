@@ -74,7 +74,8 @@ class NiyamaScheduler(LengthPrediction, OrderedScheduler):
     def _first_due_s(self, seq: SequenceView) -> float:
         """When the first output token is due."""
         if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
-            return seq.arrival_s + seq.slo.e2e_s - self.output_tokens(seq) * self.batch_tpot_s
+            output_s = self.output_tokens(seq) * self.batch_tpot_s
+            return seq.slo.last_deadline(seq.arrival_s) - output_s
         return seq.slo.deadline(seq.arrival_s, 1)
 
     def _tpot_s(self, seq: SequenceView) -> float:
