@@ -88,7 +88,6 @@ METRICS: dict[str, Metric] = {
     "rejected": Metric(
         "requests", "Rejected", "requests that could never fit or were turned away", "lower"
     ),
-    "dropped": Metric("requests", "Dropped", "requests that the policy gave up", "lower"),
     "unfinished": Metric("requests", "Unfinished", "requests still in the system", "lower"),
     "slo_attainment": Metric(
         "share", "SLO attainment", "completed and met every SLO / arrived with an SLO", "higher"

@@ -35,7 +35,7 @@ from bros_sim.metrics.warmup import WarmUp, left_out
 Value = float | str
 Summary = dict[str, Value]
 CLASSES = ("rt", "be", "all")
-STATUSES = ("completed", "rejected", "dropped", "unfinished")
+STATUSES = ("completed", "rejected", "unfinished")
 
 
 @dataclass(frozen=True)
