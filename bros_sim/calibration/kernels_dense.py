@@ -61,12 +61,7 @@ class Gemm:
 def _neighbours(rate: Floats) -> Floats:
     """Median rate of the up to four cells beside each one in (n, k)."""
     padded = np.pad(rate, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
-    beside = [
-        padded[:, :-2, 1:-1],
-        padded[:, 2:, 1:-1],
-        padded[:, 1:-1, :-2],
-        padded[:, 1:-1, 2:],
-    ]
+    beside = [padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]]
     return np.asarray(np.nanmedian(np.stack(beside), axis=0), dtype=float)
 
 

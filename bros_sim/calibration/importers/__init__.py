@@ -14,11 +14,7 @@ from bros_sim.calibration.importers.content import Content, read_content
 from bros_sim.calibration.importers.guidellm import is_guidellm, read_guidellm
 from bros_sim.calibration.importers.layers import is_layer_table, read_layers
 from bros_sim.calibration.importers.vllm_forward import is_forward, read_forward
-from bros_sim.calibration.importers.vllm_latency import (
-    is_latency,
-    is_latency_record,
-    read_latency,
-)
+from bros_sim.calibration.importers.vllm_latency import is_latency, is_latency_record, read_latency
 from bros_sim.calibration.importers.vllm_serve import is_serve, read_serve
 from bros_sim.core.errors import Fault, InputError
 
