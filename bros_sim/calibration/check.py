@@ -18,13 +18,13 @@ from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_i
 TOLERANCE_PCT = 0.02
 """Points of percent by which a figure computed again may differ: rounding."""
 SAMPLES, SAMPLE_SEED = 3000, 2
-"""Random iterations on which a roofline is compared with the hybrid model it stands in for."""
+"""Random iterations on which a roofline is compared with the hybrid model it replaces."""
 DRAWS = 6
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a profile's checks."""
+    """The results of a profile's checks."""
 
     id: str
     label: str
@@ -59,7 +59,7 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
 
 
 def recomputed(profile: Profile, kind: str, tables: Path | None) -> FitError | None:
-    """The error of a model computed again; ``None`` where what it was judged by is not at hand."""
+    """The error of a model computed again; ``None`` where its reference is not there."""
     stated = profile.errors[kind]
     if stated.recomputed_from == "hybrid":
         return roofline_error(profile, stated.against)

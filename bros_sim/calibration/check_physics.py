@@ -24,7 +24,7 @@ SCATTER = 0.005
 
 
 def physics_problems(profile: Profile, kind: str, model: LatencyModel) -> Iterator[str]:
-    """What a model says that cannot be, in a line each: one example of every kind."""
+    """Physically impossible answers of a model: one line and one example for each kind."""
     validity: Validity = getattr(model, "validity", Validity())
     yield from _range(validity)
     shapes = sample_shapes(validity, SAMPLES, SEED)

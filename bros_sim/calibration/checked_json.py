@@ -1,4 +1,4 @@
-"""JSON files of other programs: read, checked by key, every fault with its file and path."""
+"""Reads JSON files of other programs; every fault comes with its file and path."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Foreign(BaseModel):
-    """Base of what other programs write: keys that we do not know are none of our business.
+    """Base of what other programs write; unknown keys are ignored.
 
     Numbers must be numbers (no text, no booleans) and finite.
     """
@@ -70,7 +70,7 @@ def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = 
     Args:
         shape: The class to make.
         data: What ``parse_json`` returned, or a part of it.
-        place: The file, or file and line: how a fault starts.
+        place: The file, or file and line.
         at: Path of the part in the file.
 
     Raises:

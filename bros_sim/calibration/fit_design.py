@@ -1,4 +1,4 @@
-"""Latency models over a steps frame: every model is linear in its coefficients, piece by piece.
+"""Latency models over a steps frame: every model is linear in its coefficients, piecewise.
 
 ``design(model, steps) @ coefficients(model)`` is what the model's ``step_s`` says, in milliseconds.
 For ``linear`` and ``roofline`` the pieces are the sides of a maximum, and the design is that of the
@@ -23,7 +23,7 @@ Fitted = Hybrid | Linear | Roofline
 """The forms that can be fitted."""
 M = TypeVar("M", Hybrid, Linear, Roofline)
 Columns = dict[str, Floats]
-"""Path of a coefficient (``head.const_ms``) or list of them -> its columns, one row per step."""
+"""Path of a coefficient (``head.const_ms``) or list of them -> its columns, a row per iteration."""
 
 
 def predict_s(model: Fitted, steps: pd.DataFrame) -> Floats:

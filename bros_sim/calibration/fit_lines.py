@@ -1,7 +1,7 @@
 """Fits of the forms with a maximum in them, ``roofline`` and ``linear``.
 
 Given which side of the maximum counts for each row, both are linear; the rows' sides and the
-coefficients are found in turn, from several first guesses, and the best end is kept.
+coefficients are found in turn, from several first guesses, and the best result is kept.
 """
 
 from typing import TypeVar
@@ -74,7 +74,7 @@ def _best(guesses: list[M], steps: pd.DataFrame, known: tuple[str, ...]) -> M:
 
 
 def _descended(model: M, steps: pd.DataFrame, known: tuple[str, ...]) -> M:
-    """Sides from coefficients, coefficients from sides, while that lowers the loss."""
+    """Alternate between sides and coefficients while that lowers the loss."""
     target, weights = steps["time_s"].to_numpy(float) / MS, row_weights(steps)
     best, least = model, np.inf
     for _ in range(ROUNDS):

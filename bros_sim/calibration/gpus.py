@@ -1,4 +1,4 @@
-"""What data sheets say of GPUs: for profiles of cards and models that nobody measured here."""
+"""Data sheets of GPUs, for profiles of cards and models that were not measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """Iterations as sums of measured kernels: rows to fit on, and rows held out to judge the fit.
 
 What is summed: dense layers and all-reduces, attention, LM head; nothing of the engine. Rows are
-held out by attention cell: what the fit sees is made from the other cells alone, what it is judged
-by from all. GEMM tables have 21 sizes of m, each a step of the tiling, and are not split.
+held out by attention cell: the fit sees rows made from the other cells alone, the judgement rows
+from all. GEMM tables have 21 sizes of m, one per tiling, and are not split.
 """
 
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ def kernels_of(folder: Path, gpu_id: str, gpu: Gpu, model: ModelShape, tp: int) 
 
 
 def training_rows(kernels: Kernels, within: Validity, random_rows: int = 2400) -> pd.DataFrame:
-    """The steps frame that a fit sees: training cells, and random iterations between them."""
+    """Rows for the fit: training cells, and random iterations between them."""
     seen = kernels.training()
     shapes = [_decode_cells(seen.decode.cells), _prefill_cells(seen.prefill.cells)]
     shapes += _random(within, random_rows, np.random.default_rng([SPLIT_SEED, 1]))
@@ -123,7 +123,7 @@ def training_rows(kernels: Kernels, within: Validity, random_rows: int = 2400) -
 
 
 def held_out_rows(kernels: Kernels, within: Validity, random_rows: int = 1200) -> pd.DataFrame:
-    """The steps frame that judges it: cells not seen, other random iterations over all cells."""
+    """Rows to judge it by: held-out cells, and other random iterations over all cells."""
     decode, prefill = kernels.decode.cells, kernels.prefill.cells
     shapes = [
         _decode_cells(decode[decode["held_out"]]),
@@ -176,7 +176,7 @@ def _shapes(**columns: "Floats | pd.Series[float]") -> pd.DataFrame:
 
 
 def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.DataFrame:
-    """Shapes inside the range as rows of the steps frame."""
+    """Shapes within the range as rows of a steps file."""
     shapes = pd.concat(parts, ignore_index=True)
     tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["seqs"] * shapes["kv"]
     inside = (shapes["seqs"] + tokens <= MAX_TOKENS) & (kv <= (within.max_kv_tokens or np.inf))

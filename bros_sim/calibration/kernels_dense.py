@@ -1,4 +1,4 @@
-"""Time of everything in a layer but attention: GEMMs, elementwise operations, all-reduce."""
+"""Time of all of a layer except attention: GEMMs, elementwise operations, all-reduce."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which model a profile is for: a ``config.json``, or one that a shipped profile knows."""
+"""The model that a profile is for: from a ``config.json`` or a shipped profile."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Making a profile of fitted or derived coefficients, and writing it as a file."""
+"""Makes profiles from fitted or derived coefficients and writes them as files."""
 
 import dataclasses
 import io
@@ -38,7 +38,7 @@ WIDTH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a profile is of."""
+    """What a profile describes."""
 
     facts: GpuFacts
     config: ModelConfig
@@ -58,7 +58,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What stands behind the coefficients."""
+    """Where the coefficients come from, and how good they are."""
 
     label: str
     error: FitError
@@ -150,7 +150,7 @@ def yaml_text(data: object) -> str:
 
 
 def shown(value: object) -> object:
-    """Plain data without what says nothing: defaults that are empty or not stated."""
+    """Plain data without empty defaults."""
     nothing: tuple[object, ...] = (None, {}, [])
     if isinstance(value, dict):
         kept = {key: shown(item) for key, item in value.items()}

@@ -55,7 +55,7 @@ class Case:
 
     @property
     def shape(self) -> StepShape:
-        """What the latency models see of it."""
+        """The batch as latency models see it."""
         decodes = [group for group in self.groups if group.decodes]
         chunks = (
             ((group.tokens, group.context),) * group.count

@@ -1,7 +1,7 @@
 """The table of iterations: one row for each shape of an iteration and how long it took.
 
-Importers and ``profile measure`` write it, kernel sums are turned into it, and it is all that a fit
-sees. docs/calibrate-your-gpu.md documents the columns.
+Importers and ``profile measure`` write it, kernel sums are turned into it, and fits see nothing
+else. docs/calibrate-your-gpu.md documents the columns.
 """
 
 import io
@@ -136,7 +136,7 @@ def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
             sound & (seqs == 0) & (rows["decode_kv_tokens"] > 0),
             "KV tokens of no request",
         ),
-        ("decode_jobs", sound & (seqs + tokens == 0), "a step computes at least one token"),
+        ("decode_jobs", sound & (seqs + tokens == 0), "an iteration computes at least one token"),
     ]
     return rules
 

@@ -163,7 +163,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Profile:
-    """One (GPU, model, tensor parallelism): facts, KV size, latency models, and their honesty."""
+    """One (GPU, model, tensor parallelism): facts, KV size, latency models, and their errors."""
 
     id: Text
     label: Annotated[Text, Doc("what the numbers are: calibrated, fitted, derived")]
@@ -172,7 +172,7 @@ class Profile:
     model: ModelShape
     dtype: Annotated[Literal["float16", "bfloat16", "float32", "fp8"], Doc("weights and KV")]
     kv: KvCache
-    default_model: Annotated[str, Doc("kind of latency model that is used unless told otherwise")]
+    default_model: Annotated[str, Doc("kind of latency model that is used by default")]
     models: Models
     errors: Annotated[Mapping[str, FitError], Doc("error of each latency model, by kind")]
     sources: Annotated[tuple[Source, ...], MinLen(1)]

@@ -1,7 +1,7 @@
 """Arrivals at a steady mean rate. The init fields are the YAML keys.
 
 Every open-loop class answers ``times(duration_s, rng)``: sorted arrival times in [0, duration_s).
-A rate of 0 is a stream without requests, for the end of a sweep at which a class is absent.
+A rate of 0 is a stream without requests, for sweeps that begin without a class.
 """
 
 import math
@@ -131,7 +131,7 @@ class Weibull(SteadyRate):
 
 @dataclass(frozen=True)
 class Bag:
-    """A batch job: ``count`` requests at one moment, wanted back by a deadline (their E2E SLO)."""
+    """A batch job: ``count`` requests at one moment, due by one deadline (their E2E SLO)."""
 
     count: Annotated[int, Ge(1), Le(10**7), Doc("requests in the bag")]
     release_s: Annotated[float, Ge(0), Doc("when all of them arrive")] = 0.0

@@ -1,6 +1,6 @@
 """MAX_TOKENS: the output cap that a client states, which TGI reserves and a policy may see.
 
-A cap in the trace goes first; these rules fill the rest. The init fields are the YAML keys.
+A cap in the trace takes precedence; these rules fill the gaps. The init fields are the YAML keys.
 """
 
 from dataclasses import dataclass

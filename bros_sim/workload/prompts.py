@@ -34,7 +34,7 @@ class Refrag:
     expanded: Annotated[float, Ge(0), Le(1), Doc("share of the chunks that stay tokens")] = 0.0
 
     def positions(self, prompts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What the decoder computes, and keeps KV of, for prompts of so many tokens."""
+        """What the decoder computes, and keeps KV of, for prompts of these lengths."""
         question = np.minimum(prompts, self.question_tokens)
         context = prompts - question
         chunks = -(-context // self.compression)

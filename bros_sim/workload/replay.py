@@ -24,7 +24,7 @@ Tokens = Annotated[int, Ge(1), Le(10**9)]
 
 @dataclass(frozen=True)
 class Replay:
-    """The rows of a trace as they are, at their own times.
+    """The rows of a trace, at their own times.
 
     ``rate_scale`` changes the load in one of two ways, which differ in burstiness. ``warp`` plays
     the trace faster or slower: every gap is divided by it. ``thin`` keeps the time axis: each
@@ -139,7 +139,7 @@ def _superposed(
 
 @dataclass(frozen=True)
 class TwinArrivals:
-    """A synthetic day in the life of a trace: the rate profile of its twin as a Poisson process.
+    """Arrivals like those of a trace: the rate profile of its twin as a Poisson process.
 
     The profile starts with the run and repeats when it ends. With ``rate_rps`` it is scaled so
     that the expected mean over the run has that value; bursts scale with it.

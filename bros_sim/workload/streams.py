@@ -32,8 +32,8 @@ class Stream:
     """One stream of the YAML's ``workload``.
 
     ``lengths`` may be left out where the arrivals bring their own: a replayed trace has its rows,
-    a twin its histogram (and prefix model). A class, SLO or cap in a trace's row goes before the
-    stream's. All prompts begin with the same ``system_prompt_tokens``, besides their lengths.
+    a twin its histogram (and prefix model). A class, SLO or cap in a trace's row takes
+    precedence. All prompts begin with the same ``system_prompt_tokens``, on top of their lengths.
     """
 
     name: str
@@ -83,7 +83,7 @@ class OpenLoop:
 class ClosedLoop:
     """Requests that come when earlier ones are done.
 
-    ``request(index, arrival_s)`` makes the index-th request of the stream, whoever asks and when.
+    ``request(index, arrival_s)`` makes the index-th request of the stream.
     ``truncated`` counts outputs that were cut to a smaller cap among the first ``BLOCK``.
     """
 

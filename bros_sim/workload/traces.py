@@ -1,4 +1,4 @@
-"""A trace file -> a `Trace`, under one stated policy; nothing is dropped without being counted.
+"""Reads a trace file into a `Trace` under one policy; whatever is changed or left out is counted.
 
 The policy, in this order:
 
@@ -9,7 +9,7 @@ The policy, in this order:
 5. A length of zero is raised to one token (``zero_tokens="one"``), or the row is left out
    (``"drop"``); a length over a cap is cut to it.
 
-The format is told by header or keys, never by the file's name.
+The format is recognised by header or keys, never by the file's name.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -149,7 +149,7 @@ class _Policy(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _read(source: Source, state: tuple[int, ...], policy: _Policy) -> Trace:
-    """``state`` tells a file that has changed from the one that was read."""
+    """``state`` differs once the file has changed."""
     del state
     start_s, end_s, dequantise, zero_tokens, most_prompt, most_output, seed = policy
     reader = find_reader(source)

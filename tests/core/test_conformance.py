@@ -85,7 +85,7 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
         ("a.json", b"\xff\xfe", "not a readable decision log"),
         ("a.json", b"[]", "expected 'bros-vllm-oracle/1'"),
         ("a.json", b'{"format": "bros-vllm-oracle/1"}', "requests: missing"),
-        ("a.json", b'{"format": "bros-vllm-oracle/1", "log": []}', "log: holds no step"),
+        ("a.json", b'{"format": "bros-vllm-oracle/1", "log": []}', "log: holds no iteration"),
         (
             "a.json",
             b'{"format": "bros-vllm-oracle/1", "vllm_version": "0.13.0", "config": {},'

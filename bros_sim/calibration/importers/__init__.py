@@ -1,4 +1,4 @@
-"""FORMATS: the result files that ``profile import`` reads, told by their content.
+"""FORMATS: the result files that ``profile import`` reads, recognised by their content.
 
 To add one: a module with a function that recognises the format and one that reads it, and a line
 here. A format reads all its files at once, because some files belong together.

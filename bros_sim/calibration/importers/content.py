@@ -1,4 +1,4 @@
-"""A result file as it lies on disk: one JSON value, one JSON value per line, or CSV rows."""
+"""A result file as read from disk: one JSON value, one JSON value per line, or CSV rows."""
 
 import csv
 import json

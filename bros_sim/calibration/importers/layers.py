@@ -32,7 +32,7 @@ TABLES = {
     "per_sequence": ("layer", "sequences", "time_us"),
     "skew": ("regime", "n", "nb", "ratio", "skew", "pc", "kp", "kvs"),
 }
-"""Table -> the columns that it is told by."""
+"""Table -> the columns that identify it."""
 PER_BLOCK = {
     "layernorm": 2,
     "qkv_proj": 1,

@@ -1,8 +1,8 @@
 """``vllm bench forward --output-json`` (vLLM 0.33): exact batches, timed as CUDA graphs.
 
-A list of cases, times in microseconds. ``kv_len`` counts the tokens after the step, the new ones
-included. The batch is the expanded ``requests`` and not the case's name: by default the tool draws
-the lengths anew (``--kv-len-jitter 0.5``). Sampling and the CPU's part of a step are not in it.
+A list of cases, times in microseconds. ``kv_len`` counts the tokens after the iteration, new
+ones included. The batch is the expanded ``requests`` and not the case's name: by default the
+tool draws the lengths anew (``--kv-len-jitter 0.5``). Sampling and the CPU's part are not included.
 """
 
 from collections.abc import Sequence

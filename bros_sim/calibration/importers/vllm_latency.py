@@ -95,10 +95,10 @@ def is_latency_record(content: Content) -> bool:
 
 
 def read_latency(contents: Sequence[Content], options: Options) -> Steps:
-    """The iterations that can be told from whole generations; the rest is named, with the reason.
+    """The iterations that whole generations reveal; notes say what was left out and why.
 
     Raises:
-        InputError: Lengths or batch size are not known, or no iteration can be told.
+        InputError: Lengths or batch size are not known, or no iteration can be derived.
     """
     full = [g for content in contents if is_latency_record(content) for g in _recorded(content)]
     known = {generation.latencies for generation in full}
