@@ -72,7 +72,7 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
     result = CliRunner().invoke(app, ["vllm", str(tmp_path)])
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert lines[0].startswith("altered.json.gz: step ")
+    assert lines[0].startswith("altered.json.gz: iteration ")
     assert lines[-1] == "1/2 identical"
 
 
