@@ -92,22 +92,12 @@ class Scheduler(Protocol):
     """One policy on one replica. It owns its queues of requests and changes nothing else."""
 
     @property
-    def mirrors(self) -> str:
-        """Engine or paper, and version, whose decisions these are.
-
-        The text says ``simplified`` or ``reconstructed`` where not every rule is followed; that of
-        a kind ``<name>_like`` need not. `bros-sim list schedulers` calls all others exact.
-        """
-        ...
-
-    @property
     def overhead_share(self) -> float:
         """Share of every iteration that the policy itself takes."""
         ...
 
-    def refuses(self, max_model_len: int) -> str | None:
-        """Why the policy cannot serve a model of that length; None when it can."""
-        ...
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        """The true output length of a request about to be submitted, for bounds by an oracle."""
 
     def submit(self, seq: SequenceView) -> bool | None:
         """A request arrived; it waits, unless the answer is False: the policy turns it away."""

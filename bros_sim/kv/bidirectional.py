@@ -6,27 +6,25 @@ Reconstructed from digests of the paper (arXiv 2504.09590v1); what they leave op
 
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated
-
-from annotated_doc import Doc
-from annotated_types import Ge
+from typing import TYPE_CHECKING
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.kv.base import BaseKV
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.holdings import Holding
-from bros_sim.kv.journal import Journal
 from bros_sim.kv.rooms import RoomFinder
 from bros_sim.kv.sharing import PreemptionTable
 from bros_sim.kv.sharing_laws import check_sharing
 
+if TYPE_CHECKING:
+    from bros_sim.kv.parameters import BidirectionalParameters
 
-@dataclass
-class BidirectionalKV:
+
+class BidirectionalKV(BaseKV):
     """A block holds one RT request's KV from the left and one BE request's from the right.
 
     Real-time requests take free blocks first, then borrow those of pending best-effort requests and
@@ -34,25 +32,12 @@ class BidirectionalKV:
     take free blocks alone, and get back what they lost before they run. No prefix caching.
     """
 
-    num_gpu_blocks: Annotated[
-        int, Ge(2), Doc("KV blocks; one is never used, to compare with vLLM's null block")
-    ]
-    block_size: Annotated[int, Ge(1), Doc("tokens per KV block")] = 16
-    cpu_blocks: Annotated[
-        int, Ge(0), Doc("blocks' worth of KV slots on the CPU (the paper gives none: inferred)")
-    ] = 8192
-    _free: int = field(init=False)
-    _holdings: dict[int, Holding] = field(init=False, default_factory=dict)
-    _journal: Journal = field(init=False, default_factory=Journal)
-    _crossings: Crossings = field(init=False)
-    _cpu: CpuStore = field(init=False)
-    _table: PreemptionTable = field(init=False)
-    _rooms: RoomFinder = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, parameters: "BidirectionalParameters") -> None:
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
         self._free = self.usable_blocks
+        self._holdings: dict[int, Holding] = {}
         self._crossings = Crossings(self.block_size)
-        self._cpu = CpuStore(self.cpu_blocks * self.block_size, self._journal.on_undo)
+        self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
         self._table = PreemptionTable(self.block_size, self._journal, self._cpu)
         self._rooms = RoomFinder(self._holdings, self._table, self._cpu, self.block_size)
 
@@ -62,47 +47,24 @@ class BidirectionalKV:
         return True
 
     @property
-    def reserves(self) -> bool:
-        """See `KVManager.reserves`."""
-        return False
-
-    @property
-    def usable_blocks(self) -> int:
-        """Blocks that requests can hold: as many as under `PagedKV`."""
-        return self.num_gpu_blocks - 1
-
-    @property
     def free_blocks(self) -> int:
         """Blocks with no owner on either side, the open draft included."""
         return self._free
 
     # -- drafts ---------------------------------------------------------------------------------
 
-    def mark(self) -> int:
-        """See `KVManager.mark`."""
-        return self._journal.mark()
-
-    def rollback(self, mark: int = 0) -> None:
-        """See `KVManager.rollback`."""
-        self._journal.rollback(mark)
-
     def commit(self) -> None:
-        """See `KVManager.commit`."""
-        self._journal.commit()
+        super().commit()
         self._table.extended.clear()
         self._table.cohort_extended = False
 
     # -- room -----------------------------------------------------------------------------------
 
-    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:  # noqa: ARG002
-        """Nothing: blocks that two requests write into are not cached."""
-        return ()
-
     def admit(
         self,
         seq: SequenceView,
         num_tokens: int,
-        hit: abc.Sequence[object],  # noqa: ARG002
+        hit: abc.Sequence[object],
         *,
         must_fit: int,
         spare: int,
@@ -217,7 +179,7 @@ class BidirectionalKV:
 
     # -- taking room away -----------------------------------------------------------------------
 
-    def release(self, seq: SequenceView, *, resumable: bool) -> None:  # noqa: ARG002
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:
         """Give up what the request has here and on the CPU; a block without owners is free."""
         self._vacate(self._holdings[seq.id])
         self._cpu.forget(seq)
@@ -303,9 +265,6 @@ class BidirectionalKV:
         held = check_sharing(self._holdings, self._table, self._cpu, self.block_size)
         if self._free < 0 or self._free + held != self.usable_blocks:
             raise LawBroken(f"L4: {self._free} free + {held} held != {self.usable_blocks} blocks")
-
-    def _blocks(self, tokens: int) -> int:
-        return -(-tokens // self.block_size)
 
     def _take(self, blocks: int) -> None:
         """Take free blocks; a negative number gives back."""

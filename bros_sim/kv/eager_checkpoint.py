@@ -22,17 +22,16 @@ Simplified:
 import sys
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
-
-from annotated_doc import Doc
-from annotated_types import Ge
+from typing import TYPE_CHECKING, NamedTuple
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
+
+if TYPE_CHECKING:
+    from bros_sim.kv.parameters import EagerCheckpointParameters
 
 
 class SavedBlock(NamedTuple):
@@ -41,7 +40,6 @@ class SavedBlock(NamedTuple):
     key: tuple[str, int, int]
 
 
-@dataclass
 class EagerCheckpointKV(PagedKV):
     """`PagedKV` in which preempted best-effort requests get back from the CPU what the GPU lost.
 
@@ -49,25 +47,20 @@ class EagerCheckpointKV(PagedKV):
     Real-time requests are preempted as in `PagedKV`. Nothing is swapped: a preemption is cheaper.
     """
 
-    cpu_blocks: Annotated[
-        int, Ge(0), Doc("blocks' worth of KV slots on the CPU for checkpoints; 0 = none are made")
-    ] = 8192
-    _saved: dict[int, int] = field(init=False, default_factory=dict)
-    """Leading blocks on the CPU, by best-effort request, whether it runs or waits."""
-    _room: int = field(init=False)
-    _copies: list[Copy] = field(init=False, default_factory=list)
-    _granted: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    """Best-effort requests outside the cohort that compute in the coming iteration."""
-    _unsaved: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    """Those that did in the last one, and those for whom the CPU had no room."""
-    _filling: list[dict[int, SequenceView]] = field(init=False)
-    """Best-effort members of the cohort by phase (`Crossings.add`): one phase fills at a time."""
-    _copying: bool = field(init=False, default=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._room = self.cpu_blocks
-        self._filling = [{} for _ in range(self.block_size)]
+    def __init__(self, parameters: "EagerCheckpointParameters") -> None:
+        super().__init__(parameters)
+        self.cpu_blocks = parameters.cpu_blocks
+        self._room = parameters.cpu_blocks
+        self._saved: dict[int, int] = {}
+        """Leading blocks on the CPU, by best-effort request, whether it runs or waits."""
+        self._copies: list[Copy] = []
+        self._granted: dict[int, SequenceView] = {}
+        """Best-effort requests outside the cohort that compute in the coming iteration."""
+        self._unsaved: dict[int, SequenceView] = {}
+        """Those that did in the last one, and those for whom the CPU had no room."""
+        self._filling: list[dict[int, SequenceView]] = [{} for _ in range(self.block_size)]
+        """Best-effort members of the cohort by phase (`Crossings.add`): one fills at a time."""
+        self._copying = False
 
     # -- coming back ----------------------------------------------------------------------------
 
@@ -137,7 +130,7 @@ class EagerCheckpointKV(PagedKV):
         if new < full:
             self._unsaved[seq.id] = seq
 
-    def swap_out(self, seq: SequenceView) -> bool:  # noqa: ARG002
+    def swap_out(self, seq: SequenceView) -> bool:
         """Nothing is swapped."""
         return False
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bros_sim.engine.record import RunTables
 from bros_sim.metrics.catalogue import LATENCIES, METRICS, P999_FROM, STATISTICS
 from bros_sim.metrics.gaps import GapPool
 from bros_sim.metrics.requests import (
@@ -21,15 +20,15 @@ from bros_sim.metrics.requests import (
     tpot_slo_s,
 )
 from bros_sim.metrics.saturation import backlog_verdict
+from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import (
     Bools,
     Floats,
     Ints,
-    clock_starts,
     gaps_on_time,
     token_rows,
 )
-from bros_sim.metrics.usage import extrapolated_share, kv_usage
+from bros_sim.metrics.usage import extrapolated_share, kv_slots, kv_usage
 from bros_sim.metrics.warmup import WarmUp, left_out
 
 Value = float | str
@@ -80,9 +79,9 @@ def summarise(
         "extrapolated_share": extrapolated_share(tables.steps),
         "makespan_s": run.makespan_s,
         "warmup_s": run.warmup_s,
-        "replicas": len(tables.iteration_end_s),
-        "kv_blocks": tables.usable_blocks,
-        "kv_slots": tables.usable_blocks * tables.block_size,
+        "replicas": len(tables.engines),
+        "kv_blocks": int(tables.engines["kv_blocks"].iloc[0]),
+        "kv_slots": int(kv_slots(tables)[0]),
     }
     classes = requests["class"].to_numpy()
     summaries: dict[str, Summary] = {}
@@ -102,10 +101,10 @@ def _plain(value: Value) -> Value:
 
 def _prepare(tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> _Run:
     warmup_s, settled = left_out(wanted, requests, tables.duration_s)
-    rows, starts, size = token_rows(tables), clock_starts(tables), len(requests)
+    rows, size = token_rows(tables), len(requests)
     columns = _columns(requests)
     before_window = np.nextafter(warmup_s, -np.inf)
-    steady = rows.count_until(tables.duration_s, starts) - rows.count_until(before_window, starts)
+    steady = rows.count_until(tables.duration_s) - rows.count_until(before_window)
     first_arrival = floats(columns, "arrival_s").min() if size else np.nan
     last_token = rows.end_s[rows.first + rows.tokens - 1].max() if rows.request.size else np.nan
     return _Run(

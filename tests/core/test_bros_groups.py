@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from bros_steps import BE, RT, bros, replica_with, step, submit
-from simulations import UNEVEN, make_request, run
+from simulations import UNEVEN, WORLD, make_request, run
 
 from bros_sim.core.request import Slo
-from bros_sim.kv.bidirectional import BidirectionalKV
-from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.bros import best_effort, replacement
 from bros_sim.schedulers.bros.offers import Offers
@@ -37,7 +36,7 @@ def crowded(kv, seed: int, **rules) -> tuple[pd.DataFrame, ...]:
     replica = replica_with(bros(batch_cap=8, batch_cap_max=32, **rules), kv, latency=UNEVEN)
     sources = [OpenLoop(chat), ClosedLoop(12, 0.0, False, batch)]
     tables = run(sources, replica, duration_s=6.0, drain_s=4.0)
-    return tables.requests, tables.steps, tables.residency
+    return tables.requests, tables.steps, tables.spans
 
 
 def singly(monkeypatch) -> None:
@@ -56,16 +55,16 @@ def singly(monkeypatch) -> None:
     monkeypatch.setattr(replacement, "_all_in_time", lambda *_: 0)
 
 
-@pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])
+@pytest.mark.parametrize("kv", [PagedParameters, BidirectionalParameters])
 @pytest.mark.parametrize("blocks", [40, 400])
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(
     "rules", [{}, {"late_policy": "demote", "be_bound": "all_rt", "cap_reset": "rt"}]
 )
 def test_in_groups_as_one_by_one(kv, blocks: int, seed: int, rules, monkeypatch):
-    grouped = crowded(kv(num_gpu_blocks=blocks, block_size=8), seed, **rules)
+    grouped = crowded(kv(num_gpu_blocks=blocks, block_size=8).make(WORLD), seed, **rules)
     singly(monkeypatch)
-    alone = crowded(kv(num_gpu_blocks=blocks, block_size=8), seed, **rules)
+    alone = crowded(kv(num_gpu_blocks=blocks, block_size=8).make(WORLD), seed, **rules)
     for table, other in zip(grouped, alone, strict=True):
         pd.testing.assert_frame_equal(table, other)
 
@@ -157,7 +156,9 @@ def calls_of_a_step(kv, waiting: int) -> int:
     return calls
 
 
-@pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])
+@pytest.mark.parametrize("kv", [PagedParameters, BidirectionalParameters])
 def test_a_step_costs_the_same_however_many_wait(kv):
-    few, many = (calls_of_a_step(kv(num_gpu_blocks=80, block_size=4), n) for n in (100, 800))
+    few, many = (
+        calls_of_a_step(kv(num_gpu_blocks=80, block_size=4).make(WORLD), n) for n in (100, 800)
+    )
     assert few == many

@@ -3,9 +3,8 @@
 from collections import abc
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 from bros_sim.core.request import Request
+from bros_sim.core.world import Parameters, World
 from bros_sim.engine.sequence import SequenceView
 
 
@@ -31,14 +30,6 @@ class ReplicaLoad(Protocol):
 class Router(Protocol):
     """Chooses a replica for every arrival. One router serves one run."""
 
-    def refuses(self, replicas: int) -> str | None:
-        """Why so many replicas cannot be routed to; None when they can."""
-        ...
-
-    def seed(self, rng: np.random.Generator) -> None:
-        """Draw any randomness from ``rng``; called once before the run."""
-        ...
-
     def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
         """Index of the replica that takes the request."""
         ...
@@ -63,12 +54,9 @@ class HoldingRouter(Router, Protocol):
         ...
 
 
-class AnyCluster:
-    """A router that takes any number of replicas and draws nothing at random."""
+class RouterParameters(Parameters):
+    """Base of the routers' parameters: frozen dataclasses whose fields are the YAML's keys."""
 
-    def refuses(self, replicas: int) -> str | None:  # noqa: ARG002
-        """See `Router.refuses`."""
-        return None
-
-    def seed(self, rng: np.random.Generator) -> None:
-        """See `Router.seed`."""
+    def make(self, world: World) -> Router:
+        """The router of one run."""
+        raise NotImplementedError

@@ -3,13 +3,14 @@
 import math
 from collections import abc, defaultdict, deque
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
-from bros_sim.cluster.routers.base import AnyCluster, ReplicaLoad
+from bros_sim.cluster.routers.base import ReplicaLoad, RouterParameters
 from bros_sim.core.request import Request, Slo
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.sequence import SequenceView
 
 
@@ -30,8 +31,8 @@ class _Group:
         return self.slo.last_deadline(oldest.arrival_s) if math.isinf(first_s) else first_s
 
 
-@dataclass
-class QlmLike(AnyCluster):
+@dataclass(frozen=True)
+class QlmLikeParameters(RouterParameters):
     """QLM: groups of equal SLO wait at the router, earliest deadline first once one is in danger.
 
     After QLM (arXiv 2407.00047, SoCC 2024) and its released code: a request joins the open group of
@@ -49,6 +50,8 @@ class QlmLike(AnyCluster):
     requests for a more urgent group, swaps of models (a cluster serves one), groups that move.
     """
 
+    fidelity: ClassVar[Fidelity] = "like"
+
     group_size: Annotated[int, Ge(1), Doc("most requests of a group; then a new one opens")] = 16
     pull_tokens: Annotated[
         int, Ge(1), Doc("prompt tokens waiting inside a replica from which it pulls no more")
@@ -59,12 +62,25 @@ class QlmLike(AnyCluster):
     tokens_per_s: Annotated[
         float, Gt(0), Doc("tokens that a replica is believed to generate per second")
     ] = 700.0
-    _queues: defaultdict[int, deque[_Group]] = field(
-        init=False, default_factory=lambda: defaultdict(deque)
-    )
-    _open: dict[Slo, _Group] = field(init=False, default_factory=dict)
 
-    mirrors = "QLM (arXiv 2407.00047 and its code of 2024), earliest deadline first, one model"
+    @property
+    def mirrors(self) -> str:
+        return "QLM (arXiv 2407.00047 and its code of 2024), earliest deadline first, one model"
+
+    def make(self, world: World) -> "QlmLike":
+        return QlmLike(self)
+
+
+class QlmLike:
+    """The virtual queues of all replicas."""
+
+    def __init__(self, parameters: QlmLikeParameters) -> None:
+        self.group_size = parameters.group_size
+        self.pull_tokens = parameters.pull_tokens
+        self.output_tokens = parameters.output_tokens
+        self.tokens_per_s = parameters.tokens_per_s
+        self._queues: defaultdict[int, deque[_Group]] = defaultdict(deque)
+        self._open: dict[Slo, _Group] = {}
 
     def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
         """See `Router.route`: where the open group of its SLO is, else where the wait is least."""

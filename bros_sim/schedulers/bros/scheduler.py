@@ -7,11 +7,7 @@ batch cap grows while no deadline binds. Which line is stated and which inferred
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
-
-from annotated_doc import Doc
-from annotated_types import Ge, Lt
+from typing import TYPE_CHECKING
 
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -23,74 +19,36 @@ from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
 from bros_sim.schedulers.bros.replacement import replace, replaceable
 from bros_sim.schedulers.bros.selection import Selection
 
+if TYPE_CHECKING:
+    from bros_sim.schedulers.bros.parameters import BrosParameters
+
 LONGEST_LOOKAHEAD = 4096
 """Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 
 
-@dataclass
 class BrosScheduler:
     """BROS: RT by residual time, BE into what is left, whole prompts, no output prediction."""
 
-    batch_cap: Annotated[int, Ge(1), Doc("batch cap to start from, and after a deadline bound")] = (
-        128
-    )
-    batch_cap_max: Annotated[int, Ge(1), Doc("where the doubling of the cap ends")] = 1024
-    cap_reset: Annotated[
-        Literal["anyone", "rt"],
-        Doc("whose being left out for a deadline starts the cap over: anyone's, or RT's alone"),
-    ] = "anyone"
-    replacement: Annotated[
-        Literal["always", "rt_first"],
-        Doc("when BE may take the place of RT with slack: always, or not while the cap bars RT"),
-    ] = "always"
-    smoothing: Annotated[
-        float, Ge(0), Lt(1), Doc("weight of the past in the moving average of iteration time")
-    ] = 0.9
-    late_policy: Annotated[
-        Literal["serve_first", "demote"],
-        Doc("RT that cannot be in time: in order of residual time, or after all that can"),
-    ] = "serve_first"
-    be_bound: Annotated[
-        Literal["batch", "all_rt"],
-        Doc("whose deadlines BE keep: of RT in the batch, or also of RT put off that can be saved"),
-    ] = "batch"
-    tpot_mode: Annotated[
-        Literal["per_token", "cumulative"],
-        Doc("next token due a TPOT after the last one, or TTFT + k TPOT after arrival"),
-    ] = "per_token"
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks that waiting BE leave free")
-    ] = 0.01
-    shortage: Annotated[
-        Literal["recompute", "swap"],
-        Doc("what happens to the BE ranked last when another BE lacks memory"),
-    ] = "recompute"
-    victims: Annotated[
-        Literal["be_only", "any_newest"],
-        Doc("who is recomputed for RT where the KV manager cannot lend BE's blocks"),
-    ] = "be_only"
-    overhead_share: Annotated[
-        float, Ge(0), Lt(1), Doc("share of every iteration that scheduling takes")
-    ] = 0.08
-    _queues: BrosQueues = field(init=False)
-    _cap: int = field(init=False)
-    _grows: bool = field(init=False, default=True)
-    _tau_s: float = field(init=False, default=0.0)
-
-    def __post_init__(self) -> None:
-        self._cap = self.batch_cap
+    def __init__(self, parameters: "BrosParameters") -> None:
+        self.batch_cap = parameters.batch_cap
+        self.batch_cap_max = parameters.batch_cap_max
+        self.cap_reset = parameters.cap_reset
+        self.replacement = parameters.replacement
+        self.smoothing = parameters.smoothing
+        self.late_policy = parameters.late_policy
+        self.be_bound = parameters.be_bound
+        self.tpot_mode = parameters.tpot_mode
+        self.watermark = parameters.watermark
+        self.shortage = parameters.shortage
+        self.victims = parameters.victims
+        self.overhead_share = parameters.overhead_share
         self._queues = BrosQueues(per_token=self.tpot_mode == "per_token")
+        self._cap = self.batch_cap
+        self._grows = True
+        self._tau_s = 0.0
 
-    @property
-    def mirrors(self) -> str:
-        """What this policy follows."""
-        return "BROS (arXiv 2504.09590v1), reconstructed: docs/paper-map.md"
-
-    def refuses(self, max_model_len: int) -> str | None:  # noqa: ARG002
-        """Prompts are never cut, so any model can be served."""
-        if self.batch_cap > self.batch_cap_max:
-            return f"batch_cap {self.batch_cap} is over batch_cap_max {self.batch_cap_max}"
-        return None
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        pass
 
     def submit(self, seq: SequenceView) -> None:
         """See `Scheduler.submit`."""
