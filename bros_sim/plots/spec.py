@@ -63,20 +63,16 @@ class PointView(Protocol):
     @property
     def labels(self) -> Mapping[str, Label]:
         """``system``, each sweep path, and ``seed``."""
-        ...
 
     @property
     def error(self) -> str:
         """Empty when the point succeeded."""
-        ...
 
     def requests(self) -> pd.DataFrame:
         """The columns of requests.parquet."""
-        ...
 
     def steps(self) -> pd.DataFrame:
         """The columns of steps.parquet."""
-        ...
 
 
 class Results(Protocol):
@@ -85,15 +81,12 @@ class Results(Protocol):
     @property
     def points(self) -> Sequence[PointView]:
         """In the order systems x grid x seeds."""
-        ...
 
     def table(self) -> pd.DataFrame:
         """One row per point and class; labels, ``class``, metrics."""
-        ...
 
     def draws(self) -> pd.DataFrame:
         """The same of the points under drawn latency models, with ``draw``; empty without any."""
-        ...
 
 
 def label(value: object) -> object:

@@ -83,7 +83,7 @@ class QlmLike:
         self._open: dict[Slo, _Group] = {}
 
     def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
-        """See `Router.route`: where the open group of its SLO is, else where the wait is least."""
+        """Where the open group of its SLO is, else where the wait is least."""
         group = self._open.get(request.slo)
         if group is not None:
             return group.replica
@@ -91,7 +91,7 @@ class QlmLike:
         return waits.index(min(waits))
 
     def hold(self, seq: SequenceView, replica: int) -> None:
-        """See `HoldingRouter.hold`: it joins the open group of its SLO or opens one."""
+        """It joins the open group of its SLO or opens one."""
         group = self._open.get(seq.slo)
         if group is None:
             group = self._open[seq.slo] = _Group(seq.slo, replica)
@@ -103,7 +103,7 @@ class QlmLike:
         self._reorder(replica, seq.arrival_s)
 
     def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
-        """See `HoldingRouter.pull`: the oldest request of the group at the head."""
+        """The oldest request of the group at the head."""
         if not self._has_room(replica, load):
             return None  # nor is the queue looked at: in a stretch nothing may change
         self._reorder(replica, now)
