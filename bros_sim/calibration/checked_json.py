@@ -89,6 +89,16 @@ def capped(place: str, faults: Iterable[Fault | str]) -> list[Fault | str]:
     return [*found[:MAX_FAULTS], *([f"{place}: and {more} more faults"] if more > 0 else [])]
 
 
+def refuse(place: str, faults: Sequence[Fault | str]) -> None:
+    """Raise the first of the faults, if there are any.
+
+    Raises:
+        InputError: With how many more there are.
+    """
+    if faults:
+        raise InputError(*capped(place, faults))
+
+
 def _lines(
     error: ValidationError, shape: type[Foreign], place: str, at: tuple[int | str, ...]
 ) -> Iterable[Fault]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.calibration.fit_design import hybrid_columns, predict_s
+from bros_sim.calibration.fit_design import hybrid_columns, predict_s, six_digits
 from bros_sim.calibration.fit_solve import row_weights, solve
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.latency.hybrid import DecodeAttention, Hybrid, PrefillAttention
@@ -156,5 +156,4 @@ def _increments(size: int) -> Floats:
 
 
 def _rounded(values: Floats) -> tuple[float, ...]:
-    """Six digits, as files hold them."""
-    return tuple(float(f"{value:.6g}") for value in values)
+    return tuple(map(six_digits, values))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
+from bros_sim.calibration.fit_design import six_digits
 from bros_sim.calibration.fit_hybrid import Given, fit_hybrid
 from bros_sim.calibration.kernels_attention import SPLIT_SEED, Grid, heads_of
 from bros_sim.calibration.kernels_dense import Dense
@@ -42,15 +43,8 @@ class Kernels:
     folded: int
 
     @classmethod
-    def of(
-        cls,
-        tables: KernelTables,
-        gpu: Gpu,
-        model: ModelShape,
-        tp: int,
-        vidur: pd.DataFrame | None = None,
-    ) -> "Kernels":
-        """Pick the cells of this model's heads; with ``vidur`` the dense operations are Vidur's.
+    def of(cls, tables: KernelTables, gpu: Gpu, model: ModelShape, tp: int) -> "Kernels":
+        """Pick the cells of this model's heads.
 
         Raises:
             InputError: The tables have none for such heads.
@@ -60,7 +54,7 @@ class Kernels:
         generation = tables.generation.assign(kv_tokens=tables.generation["step"] + 1)
         heads = heads_of(generation, query, kv, model.head_dim)
         return cls(
-            dense=Dense.of(tables, gpu, model, tp, vidur),
+            dense=Dense.of(tables, gpu, model, tp),
             prefill=Grid.of(tables.context, context, "isl"),
             decode=Grid.of(generation, heads, "kv_tokens"),
             layers=model.layers,
@@ -204,7 +198,7 @@ def head_line(kernels: Kernels, most: int = MAX_JOBS) -> PerSequence:
     times = kernels.dense.head_ms(sequences)
     rows = np.stack([np.ones_like(sequences), sequences], axis=1) / times[:, None]
     const, slope = nnls(rows, np.ones_like(times))[0]
-    return PerSequence(float(f"{const:.6g}"), float(f"{slope:.6g}"))
+    return PerSequence(six_digits(const), six_digits(slope))
 
 
 def fit_kernels(kernels: Kernels, within: Validity) -> Hybrid:

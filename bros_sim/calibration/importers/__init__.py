@@ -7,7 +7,7 @@ here. A format reads all its files at once, because some files belong together.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bros_sim.calibration.checked_json import capped
+from bros_sim.calibration.checked_json import refuse
 from bros_sim.calibration.importers.aiperf import is_aiperf, read_aiperf
 from bros_sim.calibration.importers.base import Format, Options, Run, Runs, Steps
 from bros_sim.calibration.importers.content import Content, read_content
@@ -84,8 +84,7 @@ def _check_order(found: Runs, place: str) -> None:
         for row in run.rows
         if not row.arrival_s <= row.first_token_s + CLOCK_S <= row.last_token_s + 2 * CLOCK_S
     ]
-    if faults:
-        raise InputError(*capped(place, faults))
+    refuse(place, faults)
 
 
 def _format_of(content: Content) -> Format:

@@ -36,6 +36,12 @@ class Content:
         """Whether the first record is an object with these keys."""
         return isinstance(self.first, dict) and all(key in self.first for key in keys)
 
+    def lists(self, *keys: str) -> bool:
+        """Whether the first record is a list that begins with an object with these keys."""
+        if not isinstance(self.first, list) or not self.first:
+            return False
+        return isinstance(self.first[0], dict) and set(keys) <= set(self.first[0])
+
 
 def read_content(path: Path) -> Content:
     """Read a file, gzip or plain, by what is in it.

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, capped, checked
+from bros_sim.calibration.checked_json import Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import StepRow, step_row
@@ -49,13 +49,7 @@ class _Case(Foreign):
 
 def is_forward(content: Content) -> bool:
     """A list of objects with a case, its requests and a median."""
-    first = content.first
-    return (
-        isinstance(first, list)
-        and bool(first)
-        and isinstance(first[0], dict)
-        and {"case", "requests", "median_us"} <= set(first[0])
-    )
+    return content.lists("case", "requests", "median_us")
 
 
 def read_forward(contents: Sequence[Content], _: Options) -> Steps:
@@ -97,8 +91,7 @@ def _cases(content: Content) -> list[_Case]:
             if request.context < 0:
                 what = f"kv_len: {request.kv_len} is less than query_len {request.query_len}"
                 faults.append(f"{place}: {number}.requests.{index}.{what}")
-    if faults:
-        raise InputError(*capped(place, faults))
+    refuse(place, faults)
     return cases
 
 
