@@ -1,10 +1,10 @@
 """What an experiment file may hold: the YAML's shape, checked strictly, and its JSON schema."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from annotated_types import Ge, Len
-from pydantic import Field, create_model, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.cluster.routers.base import RouterParameters
@@ -191,9 +191,9 @@ def router_of(spec: Experiment, system: str) -> RouterParameters:
     return router
 
 
-def json_schema(figure: type) -> dict[str, Any]:
-    """The JSON schema of an experiment file, for editors; ``figure`` is one entry of figures."""
-    entry: Any = model_of(figure)
+def json_schema(plots: Mapping[str, type]) -> dict[str, Any]:
+    """The JSON schema of an experiment file, for editors; ``plots``: kind of figure -> its keys."""
+    entry: Any = Union[tuple(_entry(plot, cls) for plot, cls in plots.items())]  # noqa: UP007
     field: Any = (list[entry], Field(default_factory=list))
     whole = create_model("Experiment", __base__=Experiment, figures=field)
     return {
@@ -201,3 +201,9 @@ def json_schema(figure: type) -> dict[str, Any]:
         **whole.model_json_schema(by_alias=True),
         "title": "bros-sim experiment",
     }
+
+
+def _entry(plot: str, cls: type) -> type[BaseModel]:
+    doc = (cls.__doc__ or "").partition("\n")[0]
+    fields: dict[str, Any] = {"plot": (Literal[plot], ...)}
+    return create_model(cls.__name__, __base__=model_of(cls), __doc__=doc, **fields)
