@@ -6,7 +6,7 @@ from typing import Any
 from bros_sim.cluster.cluster import simulate
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.request import Request, ServiceClass, Slo
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.link import HostLink
 from bros_sim.engine.record import RunLog, RunTables
@@ -51,7 +51,9 @@ def make_request(
     )
 
 
-def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Replica:
+def make_replica(
+    log: RunLog | None = None, index: int = 0, kind: type[Engine] = Engine, **parts: Any
+) -> Engine:
     defaults: dict[str, Any] = {
         "scheduler": VllmScheduler(),
         "kv": PagedKV(num_gpu_blocks=1001),
@@ -62,12 +64,12 @@ def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Rep
     }
     parts = defaults | parts
     parts.setdefault("estimate", Estimate(parts["latency"]))
-    return Replica(index=index, log=log or RunLog(1), **parts)
+    return kind(id=index, log=log or RunLog(1), **parts)
 
 
 def run(
     sources: Sequence[Request] | Sequence[OpenLoop | ClosedLoop],
-    *replicas: Replica,
+    *replicas: Engine,
     duration_s: float = 1000.0,
     drain_s: float = 10_000.0,
     router: Any = None,

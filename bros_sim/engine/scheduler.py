@@ -114,7 +114,7 @@ class Scheduler(Protocol):
         ...
 
     def finished(self, seq: SequenceView) -> None:
-        """A running request generated its last token and is gone."""
+        """A running request is gone: it has its last token, or was taken to another engine."""
         ...
 
     def plan(self, view: ReplicaView) -> Plan:

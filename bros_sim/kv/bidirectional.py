@@ -89,8 +89,6 @@ class BidirectionalKV:
     def commit(self) -> None:
         """See `KVManager.commit`."""
         self._journal.commit()
-        self._table.extended.clear()
-        self._table.cohort_extended = False
 
     # -- room -----------------------------------------------------------------------------------
 
@@ -278,9 +276,9 @@ class BidirectionalKV:
         """See `KVManager.leave`; a request that was just swapped out has left already."""
         holding = self._holdings[seq.id]
         if not holding.swapped:
-            holding.tokens = tokens = seq.num_computed
+            self._crossings.remove(seq.num_computed)
+            holding.tokens = tokens = self._table.room(holding)
             holding.top = (tokens - 1) // self.block_size
-            self._crossings.remove(tokens)
         holding.phase = -1
 
     def spare_iterations(self) -> int:
@@ -290,8 +288,10 @@ class BidirectionalKV:
 
     def advance(self, iterations: int) -> None:
         """See `KVManager.advance`."""
-        self._take(self._crossings.advance(iterations))
-        self.commit()
+        if iterations:
+            self._take(self._crossings.advance(iterations))
+        self._table.extended.clear()
+        self._table.cohort_extended = False
 
     # -- laws and helpers -----------------------------------------------------------------------
 

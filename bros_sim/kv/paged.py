@@ -4,13 +4,13 @@ from collections import abc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from annotated_doc import Doc
 from annotated_types import Ge
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy
+from bros_sim.engine.kv_cache import Copy, KvImage
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
@@ -36,6 +36,12 @@ class _Table:
     shared: list[Block]
 
 
+class ImportedBlock(NamedTuple):
+    """A block of KV that another engine computed: a handle of `lookup`."""
+
+    key: Key
+
+
 @dataclass
 class PagedKV:
     """vLLM's paged KV cache: blocks on demand, prefix caching, preemption by recompute.
@@ -59,7 +65,12 @@ class PagedKV:
         bool, Doc("read the KV of a stream's system prompt once for 64 requests (2402.14808)")
     ] = False
     _tables: dict[int, _Table] = field(init=False, default_factory=dict)
+    _imported: dict[int, int] = field(init=False, default_factory=dict)
+    """Leading blocks computed elsewhere, by request that has not been admitted yet."""
     _extended: set[int] = field(init=False, default_factory=set)
+    """Cohort members with room for the token of the coming iteration, or of that under way."""
+    _all_extended: bool = field(init=False, default=False)
+    """Whether the whole cohort has it."""
     _crossings: Crossings = field(init=False)
     _journal: Journal = field(init=False, default_factory=Journal)
     _pool: BlockPool = field(init=False)
@@ -119,7 +130,6 @@ class PagedKV:
     def commit(self) -> None:
         """See `KVManager.commit`."""
         self._journal.commit()
-        self._extended.clear()
 
     # -- what a policy writes into a draft ------------------------------------------------------
 
@@ -129,10 +139,17 @@ class PagedKV:
         vLLM leaves at least the last token to compute. Content that only the seq itself knows
         (its own tokens after a preemption) is keyed by the seq.
         """
+        hit = self._cached(seq)
+        if seq.id not in self._imported:
+            return hit
+        most = min(self._imported[seq.id], (seq.num_tokens - 1) // self.block_size)
+        return [*hit, *(ImportedBlock(_own(seq, i)) for i in range(len(hit), most))]
+
+    def _cached(self, seq: SequenceView) -> list[Block]:
+        hit: list[Block] = []
         keys = self._keys(seq)
         if not keys and not (seq.num_preemptions and self.enable_prefix_caching):
-            return ()
-        hit: list[Block] = []
+            return hit
         for i in range((seq.num_tokens - 1) // self.block_size):
             block = self._pool.cached(keys[i] if i < len(keys) else _own(seq, i))
             if block is None:
@@ -166,9 +183,15 @@ class PagedKV:
         table = self._tables[seq.id] = _Table(self._keys(seq), num_tokens, blocks)
         self._journal.on_undo(partial(self._tables.pop, seq.id))
         self._cache(table)
+        if seq.id in self._imported:
+            self._journal.pop(self._imported, seq.id)
         if on_cpu := self._cpu.tokens(seq):
             self._cpu.load(seq, on_cpu, self._blocks(on_cpu))
         return True
+
+    def import_(self, seq: SequenceView, image: KvImage) -> None:
+        """See `Imports.import_`."""
+        self._imported[seq.id] = image.tokens // self.block_size
 
     def extend(
         self,
@@ -216,6 +239,7 @@ class PagedKV:
         if not self._has_room(need):
             return False
         self._pool.take(need)
+        self._journal.set(self, "_all_extended", True)
         return True
 
     def swap_out(self, seq: SequenceView) -> bool:
@@ -281,7 +305,7 @@ class PagedKV:
         if not self._cpu.tokens(seq):
             self._crossings.remove(seq.num_computed)
             table = self._tables[seq.id]
-            table.tokens = seq.num_computed
+            table.tokens = self._tokens(seq, table)
             for prompt in self._relayed(seq, table):
                 self._relay.remove(*prompt)
 
@@ -291,8 +315,10 @@ class PagedKV:
 
     def advance(self, iterations: int) -> None:
         """See `KVManager.advance`."""
-        self._pool.take(self._crossings.advance(iterations))
-        self.commit()
+        if iterations:
+            self._pool.take(self._crossings.advance(iterations))
+        self._extended.clear()
+        self._all_extended = False
 
     # -- laws and helpers -----------------------------------------------------------------------
 
@@ -330,7 +356,7 @@ class PagedKV:
 
     def _tokens(self, seq: SequenceView, table: _Table) -> int:
         if seq.decoding:
-            return seq.num_computed + (seq.id in self._extended)
+            return seq.num_computed + (self._all_extended or seq.id in self._extended)
         return table.tokens
 
     def _keys(self, seq: SequenceView) -> tuple[Key, ...]:
