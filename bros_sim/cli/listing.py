@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
 FORMATS = "trace formats that are read, told by their header (path: FILE)"
 
-SHORT_OF_EXACT = ("reconstructed", "simplified")
-"""Words with which a scheduler's ``mirrors`` says that it does not follow every rule."""
-
 
 class What(StrEnum):
     """What can be listed."""
@@ -68,9 +65,9 @@ def schema() -> None:
     `# yaml-language-server: $schema=experiment.schema.json`
     """
     from bros_sim.experiment.schema import json_schema
-    from bros_sim.plots import FigureSpec
+    from bros_sim.plots import PLOTS
 
-    sys.stdout.write(json.dumps(json_schema(FigureSpec), indent=1) + "\n")
+    sys.stdout.write(json.dumps(json_schema(PLOTS), indent=1) + "\n")
 
 
 def _entries(what: What) -> list[dict[str, object]]:
@@ -84,10 +81,10 @@ def _entries(what: What) -> list[dict[str, object]]:
 
 
 def _components(what: What) -> list[dict[str, object]]:
-    from bros_sim.experiment.schema import SUPPLIED, TABLES
+    from bros_sim.experiment.schema import TABLES
 
     table = TABLES[what.value]
-    return [_component(kind, cls, SUPPLIED.get(cls, {})) for kind, cls in table.items()]
+    return [_component(kind, cls) for kind, cls in table.items()]
 
 
 def _metrics() -> list[dict[str, object]]:
@@ -97,13 +94,9 @@ def _metrics() -> list[dict[str, object]]:
 
 
 def _plots() -> list[dict[str, object]]:
-    from bros_sim.plots import PLOTS, FigureSpec
+    from bros_sim.plots import PLOTS
 
-    entries: list[dict[str, object]] = [
-        {"name": name, "help": _first_line(draw)} for name, draw in PLOTS.items()
-    ]
-    keys = _component("keys of a figure", FigureSpec, {})
-    return [*entries, {**keys, "help": "one entry under figures"}]
+    return [_component(name, cls) for name, cls in PLOTS.items()]
 
 
 def _profiles() -> list[dict[str, object]]:
@@ -127,31 +120,23 @@ def _traces() -> list[dict[str, object]]:
     return [*twins, *formats]
 
 
-def _component(kind: str, cls: type, supplied: "Mapping[str, str]") -> dict[str, object]:
+def _component(kind: str, cls: type) -> dict[str, object]:
     from bros_sim.config.parameters import parameters
+    from bros_sim.core.world import Parameters
 
     entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
-    found = parameters(cls)
-    if hasattr(cls, "mirrors"):  # of a policy as its defaults make it
-        mirrors = cls().mirrors
-        entry |= {"mirrors": mirrors, "exactness": exactness(kind, mirrors)}
+    if issubclass(cls, Parameters) and (mirrors := cls.__new__(cls).mirrors):  # by its defaults
+        entry |= {"mirrors": mirrors, "fidelity": cls.fidelity}
     entry["parameters"] = [
         {
             "name": p.name,
             "type": p.type,
-            "default": supplied.get(p.name, p.default),
+            "default": p.default,
             "help": p.help,
         }
-        for p in found
+        for p in parameters(cls)
     ]
     return entry
-
-
-def exactness(kind: str, mirrors: str) -> str:
-    """How far a policy follows what it mirrors: by its name, or as the text itself admits."""
-    if kind.endswith("_like"):
-        return "like"
-    return next((word for word in SHORT_OF_EXACT if word in mirrors), "exact")
 
 
 def _first_line(item: object) -> str:
@@ -162,7 +147,7 @@ def _print_entry(entry: "Mapping[str, object]") -> None:
     help_text = entry.get("help")
     sys.stdout.write(f"{entry['name']}{f': {help_text}' if help_text else ''}\n")
     if "mirrors" in entry:
-        sys.stdout.write(f"    mirrors {entry['mirrors']} [{entry['exactness']}]\n")
+        sys.stdout.write(f"    mirrors {entry['mirrors']} [{entry['fidelity']}]\n")
     for item in entry.get("parameters", []):  # type: ignore[attr-defined]
         default = "" if item["default"] == "required" else f" = {item['default']}"
         meaning = f"  {item['help']}" if item["help"] else ""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from bros_sim.engine.decisions import decisions_of
 from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.latency_model import LatencyModel, count_extrapolated
-from bros_sim.engine.record import RunLog
+from bros_sim.engine.record import RunLog, SpanEnd
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
 from bros_sim.engine.step_clock import Stretch
@@ -36,17 +36,22 @@ class Accounts:
             outside = count_extrapolated(self._latency, stretch.shape, len(stretch.ends_s))
             self._log.steps.append(stretch.row(self._engine, outside))
 
-    def close_residency(self, seq: Sequence) -> None:
-        """A sequence stops to decode in every iteration; it may not have done so."""
-        start = seq.residency_start
+    def close_span(self, seq: Sequence, ended: SpanEnd) -> None:
+        """A sequence gets no more tokens for now, if it got any."""
+        start = seq.span_start
         if start is not None:
             output = seq.num_output
-            self._log.residency.extend((seq.id, self._engine, start, output - seq.logged_output))
-            seq.residency_start, seq.logged_output = None, output
+            tokens = output - seq.logged_output
+            self._log.add_span(seq.id, self._engine, start, tokens, ended)
+            seq.span_start, seq.logged_output = None, output
 
     def end(self, seq: Sequence, status: str) -> None:
         """A request's story is over."""
         self._log.add_request(seq, self._engine, status)
+
+    def down(self, now: float) -> None:
+        """The engine is over."""
+        self._log.engine_down(self._engine, now)
 
     def decide(self, plan: Plan, copies: Iterable[Copy], now: float) -> None:
         """A plan is about to be applied: its decisions, if they are kept."""

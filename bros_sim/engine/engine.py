@@ -20,6 +20,7 @@ from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy, Direction, Imports, KvImage
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.load import Refusal
+from bros_sim.engine.record import SpanEnd
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
 from bros_sim.engine.state import EngineState
@@ -65,7 +66,7 @@ class Engine(EngineState):
         if self._stretch is not None:
             self._stretch.forget(seq)
         self.kv.release(seq, resumable=False)
-        self._leave(seq)
+        self._leave(seq, "taken")
         self.scheduler.finished(seq)
         seq.lose_kv()
         self.cut()
@@ -85,9 +86,10 @@ class Engine(EngineState):
         running = list(self.batch)
         for seq in running:
             self.kv.release(seq, resumable=False)
-            self._leave(seq)
+            self._leave(seq, "crashed")
             seq.lose_kv()
         self._rest()
+        self._accounts.down(self.now)
         gone = running + list(self._waiting.values())
         self._waiting.clear()
         self._waiting_by_class = [0, 0]
@@ -110,7 +112,7 @@ class Engine(EngineState):
                 self._end(stretch)
         unfinished = [*self.batch, *self._waiting.values()]
         for seq in sorted(unfinished, key=lambda seq: seq.id):
-            self._accounts.close_residency(seq)
+            self._accounts.close_span(seq, "unfinished")
             if seq in self.batch:
                 self.batch.remove(seq)
             self._accounts.end(seq, "unfinished")
@@ -132,13 +134,12 @@ class Engine(EngineState):
 
     def _hand_over(self, seq: Sequence) -> bool:
         """Tell the scheduler of an arrival; False: it turns it away."""
-        if foretell := getattr(self.scheduler, "foretell", None):  # see schedulers/prediction.py
-            foretell(seq, seq.request.output_tokens)
+        self.scheduler.set_true_length(seq, seq.request.output_tokens)
         return self.scheduler.submit(seq) is not False
 
-    def _leave(self, seq: Sequence) -> None:
+    def _leave(self, seq: Sequence, why: SpanEnd) -> None:
         """A running sequence is gone."""
-        self._accounts.close_residency(seq)
+        self._accounts.close_span(seq, why)
         self.batch.remove(seq)
         self.outstanding_tokens -= seq.prompt_tokens + seq.max_tokens
 
@@ -245,8 +246,8 @@ class Engine(EngineState):
             seq = self.batch.members[view.id]
             if not seq.run(tokens, now):
                 continue
-            if seq.residency_start is None:
-                seq.residency_start = iteration
+            if seq.span_start is None:
+                seq.span_start = iteration
             if seq.num_output == seq.target_output:
                 done.append(seq)
                 continue
@@ -258,7 +259,7 @@ class Engine(EngineState):
         """Sequences have all their tokens."""
         for seq in done:
             self._release(seq)
-            self._leave(seq)
+            self._leave(seq, "finished")
             self.scheduler.finished(seq)
             self._accounts.end(seq, "completed")
 
@@ -272,7 +273,7 @@ class Engine(EngineState):
     def _apply(self, plan: Plan) -> None:
         for view in plan.evicted:
             seq = self.batch.members[view.id]
-            self._accounts.close_residency(seq)
+            self._accounts.close_span(seq, "preempted")
             self.batch.remove(seq)
             seq.drop_kv()
             self._waiting[seq.id] = seq
@@ -280,7 +281,7 @@ class Engine(EngineState):
         for view in plan.paused:
             seq = self.batch.members[view.id]
             self.kv.leave(seq)
-            self._accounts.close_residency(seq)
+            self._accounts.close_span(seq, "paused")
             self.batch.pause(seq)
         for view, cached in plan.admitted:
             self._admit(self._waiting.pop(view.id), cached)

@@ -144,9 +144,9 @@ class Sequence:
         "prompt_tokens",
         "recomputed_tokens",
         "request",
-        "residency_start",
         "service_class",
         "slo",
+        "span_start",
         "stream",
         "swapped_blocks",
         "system_prompt_tokens",
@@ -176,7 +176,7 @@ class Sequence:
         self.checkpointed_slots = 0
         self.admit_order = -1
         self.finish_iteration = -1
-        self.residency_start: int | None = None
+        self.span_start: int | None = None
         self.logged_output = 0
         self._base_computed = 0
         self._base_output = 0

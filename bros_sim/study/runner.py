@@ -163,7 +163,8 @@ def _executed(task: Task) -> Outcome:
         requests = request_metrics(tables)
         summary = summarise(tables, requests, warmup_s=spec.warmup_s)
         made = facts(spec)
-        content = Content(requests, tables.steps, summary, made, task.resolved, tables.decisions)
+        measured = (requests, tables.steps, tables.engines, summary)
+        content = Content(*measured, made, task.resolved, tables.decisions)
         return _stored(task, content)
     except InputError as error:
         return Outcome(task.key, "; ".join(error.faults), lasting=False)

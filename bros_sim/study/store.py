@@ -27,6 +27,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.study.results import (
     DECISIONS,
     DRAW,
+    ENGINES,
     REQUESTS,
     STEPS,
     Labels,
@@ -47,6 +48,7 @@ class Content:
 
     requests: pd.DataFrame
     steps: pd.DataFrame
+    engines: pd.DataFrame
     summary: Summary
     facts: Mapping[str, str]
     resolved: str
@@ -128,8 +130,9 @@ class Store:
                 _write_parquet(partial / DECISIONS, content.decisions)
             _write_bytes(partial / RESOLVED, content.resolved.encode())
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-            summary = {**content.facts, "summary": content.summary, "files": files}
-            _write_bytes(partial / SUMMARY, as_json(summary))
+            engines = content.engines.to_dict("records")
+            summary = {"summary": content.summary, ENGINES: engines, "files": files}
+            _write_bytes(partial / SUMMARY, as_json({**content.facts, **summary}))
             self._move_in(partial, key)
             self._failure(key).unlink(missing_ok=True)
         finally:

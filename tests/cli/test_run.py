@@ -20,6 +20,8 @@ from bros_sim.study.runner import Outcome, run_points
 from bros_sim.study.store import Store
 from tests.cli.conftest import EXPERIMENT
 
+pytestmark = pytest.mark.slow
+
 POINT_FILES = ["requests.parquet", "resolved.yaml", "steps.parquet", "summary.json"]
 PLAIN = EXPERIMENT[: EXPERIMENT.index("figures:")]
 """Without figures, where they are not what is tested: drawing takes longer than running."""
@@ -29,11 +31,16 @@ MAIN = [sys.executable, "-c", "from bros_sim.cli import main; main()"]
 FRAGILE = '''
 from dataclasses import dataclass
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
-@dataclass
-class Fragile(VllmScheduler):
+@dataclass(frozen=True)
+class Fragile(VllmParameters):
     """Fails in the middle of a run."""
 
+    def make(self, world):
+        return FragileScheduler(self)
+
+class FragileScheduler(VllmScheduler):
     def plan(self, view):
         if view.now > 1:
             raise RuntimeError("out of\\nideas")
@@ -224,7 +231,7 @@ def test_a_failed_point_is_a_row_until_it_is_run_again(bros, tiny, tmp_path, mon
     assert pd.read_csv(folder / "summary.csv")["error"].notna().sum() == 2
     (reason, _) = sorted((folder / "failed").iterdir())
     assert "fragile_policy.py" in json.loads(reason.read_text())["details"]
-    monkeypatch.setattr(sys.modules["fragile_policy"].Fragile, "plan", VllmScheduler.plan)
+    monkeypatch.setattr(sys.modules["fragile_policy"].FragileScheduler, "plan", VllmScheduler.plan)
     assert bros("run", tiny, "--retry-failed").exit_code == 0
     assert pd.read_csv(folder / "summary.csv")["error"].notna().sum() == 0
     assert not list((folder / "failed").iterdir())
@@ -280,7 +287,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_full_disk_stops_the_sweep_and_costs_no_point(tiny, tmp_path, small_disk, workers):
     tiny.write_text(PLAIN)
     command = [*MAIN, "run", str(tiny), "--set", "sweep.seeds=40"]

@@ -10,7 +10,10 @@ import pytest
 
 from bros_sim.cli.progress import Progress
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 from tests.cli.test_run import FRAGILE, contents, points
+
+pytestmark = pytest.mark.slow
 
 needs_optuna = pytest.mark.skipif(
     importlib.util.find_spec("optuna") is None, reason="needs optuna: pip install 'bros-sim[opt]'"
@@ -142,7 +145,9 @@ def test_interrupted_resumed_and_longer_with_any_number_of_workers(
     assert search(5).exit_code == 0
     longer = told(folder, "trials")
     assert len(longer) == 6
-    assert longer["systems.one.scheduler.watermark"][0] == VllmScheduler().watermark  # unwritten
+    assert (
+        longer["systems.one.scheduler.watermark"][0] == VllmScheduler(VllmParameters()).watermark
+    )  # unwritten
     assert longer[:4].drop(columns="best").equals(short.drop(columns="best"))
     assert ages(folder).items() > before.items()
 

@@ -9,6 +9,8 @@ import pytest
 
 from bros_sim.study.workers import on_workers
 
+pytestmark = pytest.mark.slow
+
 
 def square(number: int) -> int:
     if number < 0:
@@ -50,7 +52,7 @@ def test_stopping_early_ends_the_workers():
 
 
 def test_stopping_early_leaves_other_processes_alone():
-    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,))
     other.start()
     running = on_workers(square, list(range(1000)), 2)
     next(running)

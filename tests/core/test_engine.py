@@ -1,6 +1,5 @@
 """An engine that loses sequences at random instants: by a crash, or because they are taken."""
 
-import copy
 import math
 from typing import Any
 
@@ -19,9 +18,10 @@ from bros_sim.engine.kv_cache import KvImage
 from bros_sim.engine.load import Refusal
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
-from bros_sim.kv.reserved import ReservedKV
-from bros_sim.schedulers.tgi import TgiScheduler
-from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.kv.parameters import ReservedParameters
+from bros_sim.metrics.tables import run_tables
+from bros_sim.schedulers.tgi import TgiParameters
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 __all__ = ["pytest_generate_tests"]
 
@@ -63,13 +63,13 @@ class Driver:
 def build(data: st.DataObject, scheduler: str, kv: str) -> tuple[Driver, list[Engine]]:
     """Two engines of one kind, the requests and one record."""
     policy, manager = data.draw(pairs(scheduler, kv))
-    log = RunLog(2)
+    log = RunLog()
     engines = [
         make_replica(
             log,
             index,
-            scheduler=copy.deepcopy(policy),
-            kv=copy.deepcopy(manager),
+            scheduler=policy,
+            kv=manager,
             latency=UNEVEN,
             max_model_len=MODEL_LEN,
             **LINK,
@@ -84,7 +84,8 @@ def all_is_well(driver: Driver, last: Engine, requests: int) -> None:
     last.kv.check(())
     assert last.kv.free_blocks == last.kv.usable_blocks, "L4: blocks are held at the end"
     assert last.load().outstanding_tokens == last.load().waiting_tokens == 0
-    table = driver.log.tables(duration_s=1.0, usable_blocks=1, block_size=1)
+    driver.log.add_engine(0, "", "", block_size=1, kv_blocks=1, up_s=0.0)
+    table = run_tables(driver.log.record(1.0))
     rows = table.requests
     assert len(rows) == requests, "L1: a request is lost"
     assert set(rows["status"]) <= {"completed", "rejected"}, "L1: the run drains"
@@ -93,7 +94,7 @@ def all_is_well(driver: Driver, last: Engine, requests: int) -> None:
     assert (done["first_token_s"] <= done["last_token_s"]).all(), "L2"
     expected = done["output_tokens"].clip(upper=MODEL_LEN - done["prompt_tokens"])
     assert (done["generated_tokens"] == expected).all(), "L10"
-    tokens = table.residency.groupby("request")["tokens"].sum()
+    tokens = table.spans.groupby("request")["tokens"].sum()
     assert tokens.reindex(done.index, fill_value=0).equals(done["generated_tokens"]), "L10"
 
 
@@ -105,7 +106,9 @@ def test_a_crash_loses_kv_and_nobody(scheduler: str, kv: str, data: st.DataObjec
     gone = first.crash()
     first.kv.check(())
     assert first.kv.free_blocks == first.kv.usable_blocks, "L4: a crash leaves blocks held"
-    assert len(gone) + len(driver.coming) + len(driver.log.requests) == requests, "L1"
+    assert (
+        len(gone) + len(driver.coming) + len(driver.log.record(1.0).requests["stream"]) == requests
+    ), "L1"
     second.catch_up(first.now)
     for seq in gone:
         second.submit(seq)
@@ -148,12 +151,12 @@ def one_engine(kind: type[Engine] = Engine, **parts: Any) -> tuple[Engine, Seque
 
 
 def test_an_image_spares_the_blocks_that_it_fills():
-    engine, seq = one_engine(scheduler=VllmScheduler())
+    engine, seq = one_engine(scheduler=VllmParameters())
     engine.proceed()
     engine.begin(1.0)
     engine.catch_up(4.5)
     assert engine.take(seq) == KvImage(tokens=43, block_size=16)
-    other = make_replica(scheduler=VllmScheduler())
+    other = make_replica(scheduler=VllmParameters())
     assert other.submit(seq, KvImage(43, 16)) is None
     other.begin(4.5)
     assert other.plan is not None
@@ -172,16 +175,16 @@ def test_who_only_waits_cannot_be_taken():
 def test_a_refusal_says_why():
     long, short = (Sequence(i, make_request(i, prompt=n), 0.0) for i, n in enumerate((5000, 50)))
     assert make_replica().submit(long) is Refusal.NEVER_FITS
-    strict = TgiScheduler(max_input_tokens=20)
-    engine = make_replica(scheduler=strict, kv=ReservedKV(num_gpu_blocks=9000))
+    strict = TgiParameters(max_input_tokens=20)
+    engine = make_replica(scheduler=strict, kv=ReservedParameters(num_gpu_blocks=9000))
     assert engine.submit(short) is Refusal.TURNED_AWAY
 
 
 def test_an_engine_that_plans_ahead_finds_out_late_whom_its_policy_turns_away():
     engine, _ = one_engine(
         AsyncEngine,
-        scheduler=TgiScheduler(max_concurrent_requests=1),
-        kv=ReservedKV(num_gpu_blocks=9000),
+        scheduler=TgiParameters(max_concurrent_requests=1),
+        kv=ReservedParameters(num_gpu_blocks=9000),
     )
     late = Sequence(1, make_request(1), 0.5)
     engine.catch_up(0.5)

@@ -10,6 +10,7 @@ from bros_sim.core.request import Request
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 
 __all__ = ["BE", "RT", "ask", "column", "watch"]
 
@@ -32,7 +33,7 @@ class Watched(Engine):
 
 def watch(scheduler: Any, requests: list[Request], *, blocks: int = 1000, **parts: Any):
     """Tokens by request of every iteration, and the tables; ``blocks`` of 16 tokens."""
-    kv = PagedKV(num_gpu_blocks=blocks + 1, enable_prefix_caching=False)
+    kv = PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, enable_prefix_caching=False))
     parts = {"longest_stretch": 1} | parts
     replica = make_replica(kind=Watched, scheduler=scheduler, kv=kv, **parts)
     table = run(requests, replica)
