@@ -14,7 +14,7 @@ class Batch:
     """The sequences that run, in order of admission.
 
     Each is a member of the decode cohort or outside it: a prompt under way, or paused. This is the
-    one ledger of who runs. The engine keeps it; policies see it in `EngineView.batch`.
+    one ledger of who runs. The engine keeps it; policies see it as `ReplicaView.batch`.
     """
 
     def __init__(self, *, track_longest: bool) -> None:
