@@ -21,7 +21,7 @@ class Clock(simpy.Environment):
     """What happens next; an alarm happens by its own priority."""
 
     def schedule(self, event: Event, priority: EventPriority = NORMAL, delay: float = 0) -> None:
-        """See `simpy.Environment.schedule`."""
+        """Of an alarm the priority is its own."""
         super().schedule(event, event.priority if isinstance(event, Alarm) else priority, delay)
 
 

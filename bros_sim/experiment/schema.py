@@ -21,8 +21,8 @@ from bros_sim.profiles.profile import DEFAULT_PROFILE
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
+from bros_sim.workload.arrivals import Arrivals
 from bros_sim.workload.prompts import Refrag
-from bros_sim.workload.replay import Replay, TwinArrivals
 
 TABLES: Mapping[str, Mapping[str, type]] = {
     "schedulers": SCHEDULERS,
@@ -52,7 +52,7 @@ class Stream(Strict):
     """One stream of requests."""
 
     service_class: ServiceClass = Field(alias="class", description="rt or be")
-    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)]
+    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS, Arrivals)]
     lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = Field(
         None, description="may be left out where the arrivals bring their own (replay, twin)"
     )
@@ -69,13 +69,13 @@ class Stream(Strict):
 
     @model_validator(mode="after")
     def _has_lengths(self) -> "Stream":
-        if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
+        if self.lengths is None and not self.arrivals.brings_lengths:
             raise fault(("lengths",), MISSING)
         return self
 
     @model_validator(mode="after")
     def _has_one_deadline(self) -> "Stream":
-        if self.slo.e2e_s is not None and getattr(self.arrivals, "deadline_s", None) is not None:
+        if self.slo.e2e_s is not None and self.arrivals.own_deadline_s is not None:
             raise fault(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
         return self
 

@@ -45,11 +45,11 @@ class FigureSpec(ABC):
     def needs(self) -> str:
         """The metric without which there is nothing to draw."""
 
-    def shows(self, points: "Sequence[PointView]", table: pd.DataFrame) -> bool:  # noqa: ARG002
+    def shows(self, points: "Sequence[PointView]", table: pd.DataFrame) -> bool:
         """Whether a value of the metric is there: ``points`` are those shown, ``table`` theirs."""
         return self.needs in table and bool(table[self.needs].notna().any())
 
-    def faults(self, axes: Axes) -> Faults:  # noqa: ARG002
+    def faults(self, axes: Axes) -> Faults:
         """What is wrong with what it is asked to show, ``where`` left aside."""
         yield from ()
 
@@ -57,7 +57,7 @@ class FigureSpec(ABC):
         """Labels that it shows otherwise than by panels."""
         return ("system",)
 
-    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:  # noqa: ARG002
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
         """What it shows, for the name of its file; ``names`` are the short ones of the labels."""
         return ()
 
@@ -77,20 +77,16 @@ class PointView(Protocol):
     @property
     def labels(self) -> Mapping[str, Label]:
         """``system``, each sweep path, and ``seed``."""
-        ...
 
     @property
     def error(self) -> str:
         """Empty when the point succeeded."""
-        ...
 
     def requests(self) -> pd.DataFrame:
         """The columns of requests.parquet."""
-        ...
 
     def steps(self) -> pd.DataFrame:
         """The columns of steps.parquet."""
-        ...
 
 
 class Results(Protocol):
@@ -99,15 +95,12 @@ class Results(Protocol):
     @property
     def points(self) -> Sequence[PointView]:
         """In the order systems x grid x seeds."""
-        ...
 
     def table(self) -> pd.DataFrame:
         """One row per point and class; labels, ``class``, metrics."""
-        ...
 
     def draws(self) -> pd.DataFrame:
         """The same of the points under drawn latency models, with ``draw``; empty without any."""
-        ...
 
 
 def label(value: object) -> object:

@@ -73,7 +73,6 @@ class ConserveLikeScheduler(CoServingScheduler):
         return self.offline_ttft_share * self._tightest_ttft_s
 
     def submit(self, seq: SequenceView) -> bool | None:
-        """See `Scheduler.submit`."""
         if seq.service_class is ServiceClass.RT:
             self._targets[_tpot_s(seq)] += 1
             if seq.slo.ttft_s is not None:
@@ -81,7 +80,6 @@ class ConserveLikeScheduler(CoServingScheduler):
         return super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         if seq.service_class is ServiceClass.RT:
             target = _tpot_s(seq)

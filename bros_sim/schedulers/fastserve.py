@@ -133,7 +133,6 @@ class FastServeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._queues.leave(seq.id)
         super().finished(seq)
 

@@ -106,7 +106,6 @@ class TempoLikeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._lengths.add(seq.stream, seq.num_output)
         self._densities.pop(seq.id, None)
         super().finished(seq)

@@ -81,7 +81,6 @@ class VtcScheduler(OrderedScheduler):
         return 1 if self._waiting.clients_waiting > 1 else UNTIL_EVENT
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._drop(seq)
         self._waiting.forget(seq)
         super().finished(seq)

@@ -2,7 +2,7 @@
 
 import pytest
 from bros_steps import BE, PER_TOKEN, bros, replica_with, step, submit
-from simulations import make_request, run
+from simulations import WORLD, make_request, run
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
@@ -113,6 +113,16 @@ def test_no_rt_is_replaced_that_would_then_be_late():
     _, now = step(replica, 0.0)
     submit(replica, 2, cls=BE, prompt=25)
     assert step(replica, now)[0] == [0, 1]
+
+
+def test_rt_stay_if_the_batch_would_be_empty_without_them():
+    """BE 1 may take the place of RT 0, but needs five blocks where three are free."""
+    kv = PagedParameters(num_gpu_blocks=7, block_size=4, enable_prefix_caching=False)
+    replica = replica_with(bros(batch_cap=1, batch_cap_max=1), kv.make(WORLD))
+    submit(replica, 0, prompt=10, output=9)
+    _, now = step(replica, 0.0)
+    submit(replica, 1, prompt=20, cls=BE, at=now)
+    assert step(replica, now)[0] == [0]
 
 
 def test_nobody_makes_the_rt_late_that_was_replaced():

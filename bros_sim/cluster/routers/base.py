@@ -14,17 +14,14 @@ class EngineLoad(Protocol):
     @property
     def outstanding_tokens(self) -> int:
         """Prompt and ``max_tokens`` of all its unfinished requests."""
-        ...
 
     @property
     def waiting_tokens(self) -> int:
         """Known tokens of the requests that it has and does not run; not in a stretch's middle."""
-        ...
 
     @property
     def free_tokens(self) -> int:
         """KV slots that nobody holds; not to be read in the middle of a stretch."""
-        ...
 
 
 class Router(Protocol):
@@ -32,7 +29,6 @@ class Router(Protocol):
 
     def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
         """Number of the engine that takes the request, one of ``engines``."""
-        ...
 
 
 @runtime_checkable
@@ -47,11 +43,9 @@ class HoldingRouter(Router, Protocol):
 
     def hold(self, seq: SequenceView, engine: int) -> None:
         """Keep a request that was routed to ``engine``."""
-        ...
 
     def pull(self, engine: int, load: EngineLoad, now: float) -> SequenceView | None:
         """The request that ``engine`` takes now, which leaves its queue; None: no further one."""
-        ...
 
 
 class RouterParameters(Parameters):

@@ -86,14 +86,14 @@ class QlmLike:
         self._open: dict[Slo, _Group] = {}
 
     def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
-        """See `Router.route`: where the open group of its SLO is, else where the wait is least."""
+        """Where the open group of its SLO is, else where the wait is least."""
         group = self._open.get(request.slo)
         if group is not None and group.engine in engines:
             return group.engine
         return min(engines, key=lambda n: (self._wait_s(n), engines[n].outstanding_tokens))
 
     def hold(self, seq: SequenceView, engine: int) -> None:
-        """See `HoldingRouter.hold`: it joins the open group of its SLO or opens one."""
+        """It joins the open group of its SLO or opens one."""
         group = self._open.get(seq.slo)
         if group is None or group.engine != engine:
             group = self._open[seq.slo] = _Group(seq.slo, engine)
@@ -105,7 +105,7 @@ class QlmLike:
         self._reorder(engine, seq.arrival_s)
 
     def pull(self, engine: int, load: EngineLoad, now: float) -> SequenceView | None:
-        """See `HoldingRouter.pull`: the oldest request of the group at the head."""
+        """The oldest request of the group at the head."""
         if not self._has_room(engine, load):
             return None  # nor is the queue looked at: in a stretch nothing may change
         self._reorder(engine, now)

@@ -105,7 +105,7 @@ class NiyamaScheduler(OrderedScheduler):
         return other if seq.slo.tpot_s is None else seq.slo.tpot_s
 
     def begin(self, view: ReplicaView) -> None:
-        """See `OrderedLoop.begin`: throughput, slack, the chunk size, and who is relegated."""
+        """Throughput, slack, the chunk size, and who is relegated."""
         self._throughput.learn(view, self.token_limit)
         self._slack.join(self._first_due_s, self._tpot_s)
         first = next(self._in_line(view.now), None)
@@ -157,14 +157,12 @@ class NiyamaScheduler(OrderedScheduler):
         return 1 if len(self._waiting) or self._outside else UNTIL_EVENT
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
-        """See `OrderedLoop.settle`."""
         self._throughput.planned(view.now, sum(tokens for _, tokens in plan.chunks))
         for seq in plan.evicted:
             self._slack.leave(seq)
         self._slack.starts = [seq for seq, _ in plan.chunks if seq.id not in self._outside]
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         self.prediction.forget(seq)
         self._relegated.discard(seq.id)

@@ -118,7 +118,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._promised.pop(seq.id, None)
         self._unbind(seq)
         super().finished(seq)
