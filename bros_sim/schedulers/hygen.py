@@ -69,9 +69,8 @@ class HygenScheduler(CoServingScheduler):
     def __init__(self, parameters: HygenParameters) -> None:
         super().__init__(parameters)
         self.latency_budget_s = parameters.latency_budget_s
-        self.fairness = parameters.fairness
         self._tightest_s = math.inf
-        self._waiting = PrefixQueue(self.fairness)
+        self._waiting = PrefixQueue(parameters.fairness)
 
     def bound_s(self) -> float:
         """The latency budget."""

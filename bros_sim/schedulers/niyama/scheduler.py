@@ -72,7 +72,6 @@ class NiyamaScheduler(OrderedScheduler):
 
     def __init__(self, parameters: NiyamaParameters) -> None:
         super().__init__(parameters)
-        self.max_num_batched_tokens = parameters.max_num_batched_tokens
         self.alpha_s = parameters.alpha_s
         self.safety = parameters.safety
         self.batch_tpot_s = parameters.batch_tpot_s
