@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from bros_sim.config.messages import nearest
+from bros_sim.config.messages import closest, nearest
 from bros_sim.core.errors import InputError
 from bros_sim.metrics.catalogue import METRICS, Metric, metric_name
 
@@ -53,8 +53,8 @@ class Measure:
             raise InputError(f"{place}write METRIC[CLASS], as in mean_ttft_ms[rt]")
         metric = metric_name(found["metric"])
         if metric not in METRICS:
-            hint = nearest(metric, METRICS)
-            hint = hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
+            near = closest(metric, METRICS)
+            hint = nearest(metric, METRICS) if near else " (see `bros-sim list metrics`)"
             raise InputError(f"{place}there is no metric '{found['metric']}'{hint}")
         if metric == "saturation":
             raise InputError(f"{place}it is a word, not a number")

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bros_sim.config.messages import nearest
+from bros_sim.config.messages import closest, nearest
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_width, shifted
@@ -128,8 +128,7 @@ class Lines(FigureSpec):
 
 def no_metric(name: str, known: Iterable[str]) -> str:
     """There is no such metric, and which is near."""
-    hint = nearest(name, known)
-    hint = hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
+    hint = nearest(name, known) if closest(name, known) else " (see `bros-sim list metrics`)"
     return f"there is no metric '{name}'{hint}"
 
 

@@ -16,6 +16,7 @@ from annotated_doc import Doc
 from matplotlib.figure import Figure
 
 from bros_sim.config.messages import nearest
+from bros_sim.core.errors import Code, Fault
 
 Label = None | bool | int | float | str
 Axes = Mapping[str, Sequence[object]]
@@ -135,11 +136,16 @@ def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     return table
 
 
-def find_faults(spec: FigureSpec, axes: Axes) -> list[tuple[str, str]]:
-    """What is wrong with a figure of an experiment: ``(YAML key, finished message)``.
+def find_faults(spec: FigureSpec, axes: Axes) -> list[Fault]:
+    """What is wrong with a figure of an experiment; the paths are from the figure's entry on.
 
     Needs only the labels of the points, so that it can run before any point does.
     """
+    return [Fault(Code.OTHER, (key,), text) for key, text in _found(spec, axes)]
+
+
+def _found(spec: FigureSpec, axes: Axes) -> list[tuple[str, str]]:
+    """The YAML key and what is wrong with it."""
     found = [*_where(spec, axes), *spec.faults(axes)]
     return found or [*_too_many(spec, axes)]
 
