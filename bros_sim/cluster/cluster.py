@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from bros_sim.cluster.clients import Clients
 from bros_sim.cluster.clock import Clock
 from bros_sim.cluster.pool import Pool
-from bros_sim.cluster.routers.base import EngineLoad, HoldingRouter, Router
+from bros_sim.cluster.routers.base import HoldingRouter, Router
 from bros_sim.cluster.server import Server
 from bros_sim.core.clock import on_grid
 from bros_sim.core.request import Request, ServiceClass
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.record import RunLog, RunRecord
 from bros_sim.engine.sequence import Sequence
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
@@ -62,7 +63,7 @@ class _Cluster:
         self._log = log
         self._held: dict[int, tuple[Sequence, int]] = {}
         self._servers: dict[int, Server] = {}
-        self._serving: dict[ServiceClass, dict[int, EngineLoad]] = {c: {} for c in ServiceClass}
+        self._serving: dict[ServiceClass, dict[int, Engine]] = {c: {} for c in ServiceClass}
         self._arrived = 0
         self.clients = Clients(self._clock, self, duration_s)
 
@@ -91,7 +92,10 @@ class _Cluster:
         """A request reaches the cluster now; None when its engine rejects it."""
         seq = Sequence(self._arrived, request, self._clock.now)
         self._arrived += 1
-        number = self._router.route(request, self._serving[request.service_class])
+        serving = self._serving[request.service_class]
+        for engine in serving.values():
+            engine.catch_up(self._clock.now)  # whatever the router looks at is of this instant
+        number = self._router.route(request, serving)
         server = self._servers[number]
         if self._holder is None or not server.engine.fits(request):
             return seq if server.submit(seq) else None
@@ -105,6 +109,10 @@ class _Cluster:
         """Iterations of an engine ended, and so did these; whether any client can react."""
         reacting = self.clients.answer(done, served=True)
         return self.clients.answer(self._pull(engine), served=False) or reacting
+
+    def refused(self, seqs: abc.Sequence[Sequence]) -> None:
+        """An engine refuses requests that it took before."""
+        self.clients.answer(seqs, served=False)
 
     def _pull(self, engine: int) -> list[Sequence]:
         """Hand over what the router has for an engine that computes nothing; whom it rejects."""

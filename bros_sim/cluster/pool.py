@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.record import RunLog
 
 
@@ -17,7 +17,7 @@ class Pool:
     """
 
     replicas: int
-    make: Callable[[int, RunLog], Replica]
+    make: Callable[[int, RunLog], Engine]
     name: str = ""
     profile: str = ""
     classes: frozenset[ServiceClass] = frozenset(ServiceClass)

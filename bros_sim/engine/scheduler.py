@@ -93,7 +93,7 @@ class Scheduler(Protocol):
         """A request arrived; it waits, unless the answer is False: the policy turns it away."""
 
     def finished(self, seq: SequenceView) -> None:
-        """A running request generated its last token and is gone."""
+        """A running request is gone: it has its last token, or was taken to another engine."""
 
     def plan(self, view: ReplicaView) -> Plan:
         """Decide the next iteration, writing KV changes into the draft of ``view.kv``."""

@@ -13,7 +13,7 @@ from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
 from bros_sim.core.world import World
 from bros_sim.engine.decision_log import DecisionLog
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.noise import StepNoise
@@ -56,9 +56,9 @@ def _pool(spec: schema.PointSpec, profile: Profile, world: World) -> Pool:
     truth = truth_of(spec.latency)
     latency = latency_model(truth.model, profile)
 
-    def make(number: int, log: RunLog) -> Replica:
-        return Replica(
-            index=number,
+    def make(number: int, log: RunLog) -> Engine:
+        return Engine(
+            id=number,
             scheduler=spec.system.scheduler.make(world),
             kv=spec.system.kv.make(world),
             latency=latency,

@@ -220,7 +220,7 @@ class TgiScheduler:
             self._waiting_tokens = 0
         for seq, tokens in batch.taken:
             self._batch[seq.id] = seq
-            if tokens < seq.prompt_tokens:
+            if tokens < seq.num_tokens:
                 self._cut[seq.id] = seq
         self._last_size = len(self._batch)
 
@@ -239,8 +239,8 @@ class TgiScheduler:
         budget = self.max_batch_prefill_tokens - (self._last_size - 1)
         chunks: list[tuple[SequenceView, int]] = []
         for seq in reversed(self._cut.copy().values()):
-            remaining = seq.prompt_tokens - seq.num_computed
-            if not remaining:
+            remaining = seq.num_tokens - seq.num_computed
+            if seq.decoding:
                 del self._cut[seq.id]
                 continue
             tokens = max(min(remaining, budget), 1)

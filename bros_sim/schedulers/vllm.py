@@ -85,6 +85,7 @@ class VllmScheduler:
 
     def finished(self, seq: SequenceView) -> None:
         del self._running[seq.id]
+        self._catching_up.pop(seq.id, None)
 
     def running_seqs(self) -> Iterable[SequenceView]:
         """Running requests in order of admission."""
