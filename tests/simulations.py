@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.pool import Pool
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import Parameters, World
@@ -88,10 +89,12 @@ def run(
         if not sources or isinstance(sources[0], Request)
         else list(sources)
     )
+    engines = list(replicas) or [make_replica()]
     record = simulate(
-        replicas=list(replicas) or [make_replica()],
+        pools=[Pool(len(engines), lambda number, _: engines[number])],
         router=made(router) or RoundRobin(),
         sources=streams,
+        log=engines[0].log,
         duration_s=duration_s,
         drain_s=drain_s,
     )

@@ -21,15 +21,12 @@ class Attainment(Lines):
 
     @property
     def needs(self) -> str:
-        """See `FigureSpec.needs`."""
         return metric_name(self.y or "slo_attainment")
 
     def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
-        """See `FigureSpec.words`."""
         return self.y, *super().words(names)
 
     def faults(self, axes: Axes) -> Faults:
-        """See `FigureSpec.faults`."""
         yield from super().faults(axes)
         shares = [name for name, metric in METRICS.items() if metric.unit == "share"]
         if self.needs in METRICS and self.needs not in shares:
@@ -38,7 +35,6 @@ class Attainment(Lines):
             yield "y", no_metric(str(self.y), shares)
 
     def draw(self, results: Results) -> Figure:
-        """See `FigureSpec.draw`."""
         figure, drawn = self.lines(results)
         for panel in drawn:
             panel.set_ylim(0, 104)

@@ -71,19 +71,17 @@ class Lines(FigureSpec):
     )
 
     def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
-        """See `FigureSpec.shows`: of the class asked for."""
+        """Of the class asked for."""
         return super().shows(points, select(table, {"class": self.service_class or "rt"}))
 
     def taken(self) -> tuple[str, ...]:
-        """See `FigureSpec.taken`."""
         return self.x, self.by or "system"
 
     def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
-        """See `FigureSpec.words`."""
         return self.service_class, names[self.x], names[self.by] if self.by else None
 
     def faults(self, axes: Axes) -> Faults:
-        """See `FigureSpec.faults`: of the axes."""
+        """Of the axes."""
         paths = [name for name in axes if name not in {"system", "seed"}]
         if self.x not in paths:
             yield "x", f"'{self.x}' is not a sweep path{nearest(self.x, paths)}"

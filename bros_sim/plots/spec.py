@@ -46,11 +46,11 @@ class FigureSpec(ABC):
     def needs(self) -> str:
         """The metric without which there is nothing to draw."""
 
-    def shows(self, points: "Sequence[PointView]", table: pd.DataFrame) -> bool:  # noqa: ARG002
+    def shows(self, points: "Sequence[PointView]", table: pd.DataFrame) -> bool:
         """Whether a value of the metric is there: ``points`` are those shown, ``table`` theirs."""
         return self.needs in table and bool(table[self.needs].notna().any())
 
-    def faults(self, axes: Axes) -> Faults:  # noqa: ARG002
+    def faults(self, axes: Axes) -> Faults:
         """What is wrong with what it is asked to show, ``where`` left aside."""
         yield from ()
 
@@ -58,7 +58,7 @@ class FigureSpec(ABC):
         """Labels that it shows otherwise than by panels."""
         return ("system",)
 
-    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:  # noqa: ARG002
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
         """What it shows, for the name of its file; ``names`` are the short ones of the labels."""
         return ()
 

@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.pool import Pool
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
@@ -40,9 +41,10 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     replica = _engine(arguments, profile)
     made = shareable(_requests(requests, ingest_s))
     record = simulate(
-        replicas=[replica],
+        pools=[Pool(1, lambda *_: replica)],
         router=RoundRobin(),
         sources=[OpenLoop(made)],
+        log=replica.log,
         duration_s=float(made[-1].arrival_s) + 1.0,
         drain_s=DRAIN_S,
     )
