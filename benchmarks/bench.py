@@ -15,6 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from bros_sim.config import parse
+from bros_sim.experiment import build, load
+from bros_sim.study import runner
+
 EXPERIMENT = """
 name: bench
 duration_s: {duration}
@@ -57,10 +61,6 @@ CASES = [
 
 def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) -> dict[str, float]:
     """Run one point in this process and measure it."""
-    from bros_sim.config import parse
-    from bros_sim.experiment import build, load
-    from bros_sim.study import runner
-
     text = EXPERIMENT.format(
         duration=requests / rate, rate=rate, blocks=blocks, batch=batch, system=system
     )

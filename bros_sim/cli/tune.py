@@ -1,14 +1,12 @@
 """``tune``: the parameters with which a system does best, within limits."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED
-from bros_sim.cli.run import (
+from bros_sim.cli.experiments import opened, runner
+from bros_sim.cli.options import (
     DaskOption,
     ExperimentFile,
     Format,
@@ -19,10 +17,13 @@ from bros_sim.cli.run import (
     WorkersOption,
     read_experiment,
 )
+from bros_sim.cli.output import say, write_json
+from bros_sim.cli.printing import show_parts
+from bros_sim.cli.verbs import FAILED
 from bros_sim.core.errors import InputError
-from bros_sim.report.terminal import say
-
-EXTRA = "tune needs the extra: pip install 'bros-sim[opt]'"
+from bros_sim.core.extras import need
+from bros_sim.metrics.measures import Measure, Target
+from bros_sim.report.tables import plain_rows
 
 
 def tune(
@@ -84,33 +85,28 @@ def tune(
     `bros-sim tune exp.yaml --vary systems.vLLM.scheduler.max_num_batched_tokens=256..8192
     --minimize "p99_ttft_ms[rt]" --trials 20`
     """
-    try:
-        from bros_sim.study.tuning import Aim, Setting, find, read_parameter
-    except ModuleNotFoundError as error:
-        raise InputError(f"{EXTRA} ({error})") from None
-    from bros_sim.cli.searches import opened, runner
-    from bros_sim.metrics.measures import Measure, Target
-    from bros_sim.report.tune_tables import judged, print_answer, write
-
+    tuning = need("bros_sim.study.tuning", "opt", "tune needs the extra")
+    tables = need("bros_sim.report.tune_tables", "opt", "tune needs the extra")
     if (maximize is None) == (minimize is None):
         raise InputError("tune: say one of --maximize MEASURE and --minimize MEASURE")
     option = "--minimize" if maximize is None else "--maximize"
     objective = Measure.parse(minimize or maximize or "", option)
     limits = tuple(Target.parse(text, "--target") for text in target or [])
-    aim = Aim(objective, maximize is not None, limits, trials, seeds, held_out)
-    space = [read_parameter(text) for text in vary]
-    setting = Setting(read_experiment(experiment, overrides or []), space, aim.measures, system)
+    aim = tuning.Aim(objective, maximize is not None, limits, trials, seeds, held_out)
+    space = [tuning.read_parameter(text) for text in vary]
+    setting = tuning.Setting(read_experiment(experiment, overrides), space, aim.measures, system)
     store = opened(setting.variation, setting.loaded, out)
     run = runner(store, workers, dask, retry_failed=retry_failed)
-    tuned = find(setting, aim, store, run, lambda trial: say(judged(trial)))
-    folder, found = write(tuned, setting, aim, store)
+    tuned = tuning.find(setting, aim, store, run, lambda trial: say(tables.judged(trial)))
+    folder, found = tables.write(tuned, setting, aim, store)
     if form is Format.JSON:
-        rows = json.loads(found.to_json(orient="records"))
         best = {"trial": tuned.best.number, "values": dict(tuned.best.values)}
         whole = {"name": setting.loaded.spec.name, "folder": str(folder), "best": best}
-        sys.stdout.write(json.dumps({**whole, "answers": rows}, indent=1) + "\n")
+        write_json({**whole, "answers": plain_rows(found)})
     else:
-        print_answer(tuned, setting, found)
+        show_parts(tables.answer_parts(tuned, setting, found))
+        for line in tables.failures(tuned):
+            say(line)
         say(f"results: {folder}")
     if any(trial.error for trial in tuned.judged):
         raise typer.Exit(FAILED)

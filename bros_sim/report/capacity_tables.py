@@ -1,8 +1,7 @@
-"""What ``capacity`` writes and prints."""
+"""What a search for capacity writes and says."""
 
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from bros_sim.experiment.build import profile_of
 from bros_sim.metrics.search import rows
 from bros_sim.plots.capacity import draw_capacity
 from bros_sim.report.searches import estimate, search_folder, write_figure, write_table
-from bros_sim.report.terminal import print_table, say
+from bros_sim.report.tables import Part, Table
 from bros_sim.report.verdict import records
 from bros_sim.study.capacity import Cell, Question, Variants, answers, evaluations
 from bros_sim.study.store import Store, as_json, made_by, replace_file
@@ -58,25 +57,33 @@ def write(cells: Sequence[Cell], variants: Variants, store: Store) -> tuple[Path
     return folder, found
 
 
-def print_answers(found: pd.DataFrame, question: Question) -> None:
+def answer_parts(found: pd.DataFrame, question: Question) -> Iterator[Part]:
     """A row for each system and point of the other axes, then what to keep in mind."""
     by = list(found.columns[: found.columns.get_loc("vary")])
     which = "Least" if question.least else "Highest"
     limits = " and ".join(map(str, question.targets))
-    sys.stdout.write(f"{which} {question.vary} that keeps {limits}:\n")
+    yield f"{which} {question.vary} that keeps {limits}:"
     value = short_names([*by, question.vary])[question.vary]
     gpus = ["GPUs"] if "gpus" in found else []
     headings = [*short_names(by).values(), value, "95 % interval", *gpus]
     headings += ["kept", "missed", "binds", "seeds", "load"]
-    cells = ([*(str(row[n]) for n in by), *_cells(row, question)] for row in records(found))
-    print_table(headings, cells)
-    for row in records(found):
-        who = ", ".join(str(row[name]) for name in by)
-        if row["error"]:
-            say(f"failed: {who}: {row['error']}")
-        elif row["load"] not in {"", "stable"}:
+    rows = records(found)
+    yield Table(headings, [[*(str(row[n]) for n in by), *_cells(row, question)] for row in rows])
+    for row in rows:
+        if not row["error"] and row["load"] not in {"", "stable"}:
+            who = ", ".join(str(row[name]) for name in by)
             what = f"the runs at {row['kept']:g} that keep it are {row['load']}"
-            sys.stdout.write(f"warning: {who}: {what}: the answer depends on duration_s\n")
+            yield f"warning: {who}: {what}: the answer depends on duration_s"
+
+
+def failures(found: pd.DataFrame) -> list[str]:
+    """A line for each search that a failed run ended."""
+    by = list(found.columns[: found.columns.get_loc("vary")])
+    return [
+        f"failed: {', '.join(str(row[name]) for name in by)}: {row['error']}"
+        for row in records(found)
+        if row["error"]
+    ]
 
 
 def _cells(row: Row, question: Question) -> list[str]:

@@ -1,6 +1,6 @@
-"""What ``tune`` writes and prints."""
+"""What a search for parameters writes and says."""
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ from bros_sim.metrics.search import KEPT
 from bros_sim.plots.tuning import draw_tuning
 from bros_sim.report.compared import difference
 from bros_sim.report.searches import estimate, search_folder, write_figure, write_table
-from bros_sim.report.terminal import print_table, say
+from bros_sim.report.tables import Part, Table
 from bros_sim.report.verdict import Row, amount, records, signed, verdict
 from bros_sim.study.results import show_label
 from bros_sim.study.store import Store, as_json, made_by, replace_file
@@ -71,57 +71,53 @@ def write(tuned: Tuned, setting: Setting, aim: Aim, store: Store) -> tuple[Path,
     return folder, found
 
 
-def print_answer(tuned: Tuned, setting: Setting, found: pd.DataFrame) -> None:
+def answer_parts(tuned: Tuned, setting: Setting, found: pd.DataFrame) -> Iterator[Part]:
     """The best values, what they came to on held-out seeds, and what may be said of that."""
     aim, best = tuned.best.aim, tuned.best
-    sys.stdout.write(f"{_wanted(aim)}, {setting.system}, {_tried(tuned)}:\n")
+    yield f"{_wanted(aim)}, {setting.system}, {_among(tuned)}:"
     names = short_names(setting.given)
     rows = [
         [names[path], *(str(show_label(values[path])) for values in (setting.given, best.values))]
         for path in setting.given
     ]
-    print_table(["parameter", GIVEN, BEST], rows)
+    yield Table(["parameter", GIVEN, BEST], rows)
     if best.verdict != KEEPS:
-        sys.stdout.write("None keeps the targets; this one misses them by least.\n")
+        yield "None keeps the targets; this one misses them by least."
     elif tuned.trials[0].verdict != KEEPS:
-        sys.stdout.write("The values given do not keep the targets.\n")
-    for trial in tuned.judged:
-        if trial.error:
-            say(f"failed: trial {trial.number}: {trial.error}")
+        yield "The values given do not keep the targets."
     fresh = found[found["on"] == HELD_OUT] if len(found) else found
     if len(fresh):
-        _print_held_out(tuned, fresh)
+        yield from _held_out(tuned, fresh)
 
 
-def _tried(tuned: Tuned) -> str:
+def failures(tuned: Tuned) -> list[str]:
+    """A line for each trial that failed."""
+    return [f"failed: trial {trial.number}: {trial.error}" for trial in tuned.judged if trial.error]
+
+
+def _among(tuned: Tuned) -> str:
     verdicts = [trial.verdict for trial in tuned.trials]
     kept = f", {verdicts.count(KEEPS)} of which keep them" if tuned.best.aim.targets else ""
     return f"among {len(verdicts)} combinations{kept}"
 
 
-def _print_held_out(tuned: Tuned, fresh: pd.DataFrame) -> None:
+def _held_out(tuned: Tuned, fresh: pd.DataFrame) -> Iterator[Part]:
     aim, first = tuned.best.aim, int(fresh["first_seed"].iloc[0])
     chosen = f"seeds {first - aim.seeds} to {first - 1}"
-    sys.stdout.write(f"\nOn seeds {first} to {first + aim.held_out - 1}, which played no part:\n")
+    yield f"\nOn seeds {first} to {first + aim.held_out - 1}, which played no part:"
     compared = "verdict" in fresh
-    print_table(
-        [
-            "measure",
-            GIVEN,
-            *([BEST, "difference (95 %)", "in words"] if compared else []),
-            "target",
-        ],
-        [_cells(row, compared=compared) for row in records(fresh)],
-    )
+    beside = [BEST, "difference (95 %)", "in words"] if compared else []
+    rows = [_cells(row, compared=compared) for row in records(fresh)]
+    yield Table(["measure", GIVEN, *beside, "target"], rows)
     if not compared:
-        sys.stdout.write(f"On {chosen} nothing that was tried is better than the values given.\n")
+        yield f"On {chosen} nothing that was tried is better than the values given."
         return
     named = fresh.assign(system="the best combination")
-    sys.stdout.write(f"{verdict(named, [], 'the values given')}\n")
+    yield verdict(named, [], "the values given")
     for row in records(fresh):
         if row["target"] and row["kept"] != KEPT:
-            sys.stdout.write(f"warning: {row['target']}: {row['kept']} on these seeds\n")
-    sys.stdout.write(f"It was chosen on {chosen}, which flatter it: trials.csv has them.\n")
+            yield f"warning: {row['target']}: {row['kept']} on these seeds"
+    yield f"It was chosen on {chosen}, which flatter it: trials.csv has them."
 
 
 def _cells(row: Row, *, compared: bool) -> list[str]:

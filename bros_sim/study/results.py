@@ -2,13 +2,15 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
@@ -17,6 +19,8 @@ SERVED = "output_throughput_steady"
 """What ``be_retention`` compares: tokens at their own time, so that the drain does not count."""
 DRAW = "draw"
 """Label of a point under a drawn latency model; the nominal one is draw 0."""
+CHOICES = 20
+"""How many points a message lists."""
 
 Label = None | bool | int | float | str
 Labels = Mapping[str, Any]
@@ -62,6 +66,21 @@ class PointResult:
         return replace(self, summary={**self.summary, "be": best_effort}, be_alone=alone.key)
 
     @property
+    def words(self) -> str:
+        """``system=BROS, rate_rps=4, seed=0``."""
+        return label_words(self.labels)
+
+    def needed(self) -> "PointResult":
+        """The point, if it did not fail.
+
+        Raises:
+            InputError: With why it failed.
+        """
+        if self.error:
+            raise InputError(f"{self.words}: this point failed: {self.error}")
+        return self
+
+    @property
     def has_decisions(self) -> bool:
         """Whether a decision log was asked for when the point ran."""
         return DECISIONS in self.facts.get("files", ())  # type: ignore[operator]
@@ -103,6 +122,41 @@ class ResultSet:
             return self.table()
         nominal = [replace(point, labels={**point.labels, DRAW: 0}) for point in self.points]
         return _table([*nominal, *self.drawn])
+
+    def one(self, number: int | None, wanted: Labels) -> PointResult:
+        """The point with that number (from 1, as in summary.csv) and labels; None fits any.
+
+        Raises:
+            InputError: None or several are; with the points there are.
+        """
+        points = dict(enumerate(self.points, 1))
+        fits = {
+            n: point
+            for n, point in points.items()
+            if number in {None, n}
+            and all(value in {None, point.labels[name]} for name, value in wanted.items())
+        }
+        if len(fits) == 1:
+            return next(iter(fits.values()))
+        listed = fits or points
+        lines = [f"  --point {n}: {point.words}" for n, point in listed.items()][:CHOICES]
+        more = [f"  and {len(listed) - CHOICES} more"] if len(listed) > CHOICES else []
+        what = "which point? These fit" if fits else "no such point. There are"
+        raise InputError(f"{self.folder}: {what}:", *lines, *more)
+
+
+@contextmanager
+def undamaged(folder: Path) -> Iterator[None]:
+    """Reads the files of results.
+
+    Raises:
+        InputError: One of them is damaged.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{folder}: damaged, run it again: {what}") from None
 
 
 def _table(points: Sequence[PointResult]) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def test_a_run_alone_that_fails_is_told(bros, tiny, tmp_path, monkeypatch):
     tiny.write_text(ASKING)
     result = bros("run", tiny)
     assert result.exit_code == 1
-    assert result.stderr.count("failed, BE alone: system=") == 2
+    assert result.stderr.count("failed, BE-only baseline: system=") == 2
     assert "be_retention" not in summary(tmp_path)
 
 

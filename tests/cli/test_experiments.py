@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bros_sim.cli.listing import What, exactness
 from bros_sim.core.data_files import data_path
+from bros_sim.report.listing import What, exactness
 
 SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
 ROOT = data_path("experiments").parent

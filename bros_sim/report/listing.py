@@ -1,0 +1,155 @@
+"""What an experiment can be made of: kinds, their parameters, metrics, plots, profiles, traces."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+from bros_sim.config.parameters import parameters
+from bros_sim.experiment.schema import SUPPLIED, TABLES
+from bros_sim.metrics.catalogue import METRICS
+from bros_sim.plots import PLOTS, FigureSpec
+from bros_sim.profiles.profile import profile_ids
+from bros_sim.report.tables import Printed
+from bros_sim.workload import TRACES
+from bros_sim.workload.twin_file import load_twin
+from bros_sim.workload.twins import twin_paths
+
+TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
+FORMATS = "trace formats that are read, told by their header (path: FILE)"
+
+SHORT_OF_EXACT = ("reconstructed", "simplified")
+"""Words with which a scheduler's ``mirrors`` says that it does not follow every rule."""
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    SCHEDULERS = "schedulers"
+    KV = "kv"
+    ROUTERS = "routers"
+    ARRIVALS = "arrivals"
+    LENGTHS = "lengths"
+    MAX_TOKENS = "max_tokens"
+    LATENCY = "latency"
+    METRICS = "metrics"
+    PLOTS = "plots"
+    PROFILES = "profiles"
+    TRACES = "traces"
+
+
+Entry = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Listing(Printed):
+    """What there is, by title; ``titled``: whether the titles are printed."""
+
+    entries: Mapping[str, Sequence[Entry]]
+    titled: bool
+
+    def parts(self) -> Iterator[str]:
+        """Every entry with its parameters."""
+        for title, entries in self.entries.items():
+            if self.titled:
+                yield f"{title.upper()}\n"
+            for group, members in groupby(entries, key=lambda entry: entry.get("group")):
+                if group:
+                    yield f"{group}:"
+                for entry in members:
+                    yield from _lines(entry)
+                if group:
+                    yield ""
+
+    def plain(self) -> Mapping[str, Sequence[Entry]]:
+        """The same for JSON."""
+        return self.entries
+
+
+def listing(what: What | None) -> Listing:
+    """What there is of one sort, or of all."""
+    return Listing({item.value: _entries(item) for item in ([what] if what else What)}, not what)
+
+
+def _entries(what: What) -> list[Entry]:
+    named = {
+        What.METRICS: _metrics,
+        What.PLOTS: _plots,
+        What.PROFILES: _profiles,
+        What.TRACES: _traces,
+    }
+    return named[what]() if what in named else _components(what)
+
+
+def _components(what: What) -> list[Entry]:
+    table = TABLES[what.value]
+    return [_component(kind, cls, SUPPLIED.get(cls, {})) for kind, cls in table.items()]
+
+
+def _metrics() -> list[Entry]:
+    return [{"name": name, "help": f"{m.doc} [{m.unit}]"} for name, m in METRICS.items()]
+
+
+def _plots() -> list[Entry]:
+    entries: list[Entry] = [
+        {"name": name, "help": _first_line(draw)} for name, draw in PLOTS.items()
+    ]
+    keys = _component("keys of a figure", FigureSpec, {})
+    return [*entries, {**keys, "help": "one entry under figures"}]
+
+
+def _profiles() -> list[Entry]:
+    return [{"name": name} for name in profile_ids()]
+
+
+def _traces() -> list[Entry]:
+    twins: list[Entry] = [
+        {"name": name, "help": load_twin(path).describes, "group": TWINS}
+        for name, path in twin_paths().items()
+    ]
+    formats: list[Entry] = [
+        {"name": name, "help": reader.title, "group": FORMATS} for name, reader in TRACES.items()
+    ]
+    return [*twins, *formats]
+
+
+def _component(kind: str, cls: type, supplied: Mapping[str, str]) -> Entry:
+    entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
+    found = parameters(cls)
+    if hasattr(cls, "mirrors"):  # of a policy as its defaults make it
+        mirrors = cls().mirrors
+        entry |= {"mirrors": mirrors, "exactness": exactness(kind, mirrors)}
+    entry["parameters"] = [
+        {
+            "name": p.name,
+            "type": p.type,
+            "default": supplied.get(p.name, p.default),
+            "help": p.help,
+        }
+        for p in found
+    ]
+    return entry
+
+
+def exactness(kind: str, mirrors: str) -> str:
+    """How far a policy follows what it mirrors: by its name, or as the text itself admits."""
+    if kind.endswith("_like"):
+        return "like"
+    return next((word for word in SHORT_OF_EXACT if word in mirrors), "exact")
+
+
+def _first_line(item: object) -> str:
+    return (item.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
+
+
+def _lines(entry: Entry) -> Iterator[str]:
+    help_text = entry.get("help")
+    yield f"{entry['name']}{f': {help_text}' if help_text else ''}"
+    if "mirrors" in entry:
+        yield f"    mirrors {entry['mirrors']} [{entry['exactness']}]"
+    for item in entry.get("parameters", []):  # type: ignore[attr-defined]
+        default = "" if item["default"] == "required" else f" = {item['default']}"
+        meaning = f"  {item['help']}" if item["help"] else ""
+        yield f"    {item['name']}: {item['type']}{default}{meaning}"
+    if "parameters" in entry:
+        yield ""
