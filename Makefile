@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-gpu test-all lint bench paper related rivals validate kernel-fits clean
+.PHONY: help setup demo quick test test-gpu test-slice test-all lint bench paper related rivals validate kernel-fits clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -23,7 +23,10 @@ lint: setup  ## Lint, format, types and the import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint  ## Lint, test and run the notebooks (about ten minutes on two cores)
+quick: lint  ## Lint, types, imports and the tests of less than a second (a minute and a half)
+	$(BIN)/pytest -n 2 -m "not slow and not long" --hypothesis-profile quick
+
+test: lint  ## Lint, test and run the notebooks (five to six minutes on two fast cores)
 	$(BIN)/pytest -n 2 -m "not long"
 	$(BIN)/pytest -n 2 --nbmake notebooks
 
@@ -31,7 +34,11 @@ test-gpu: setup  ## Install PyTorch (large) and test `bros-sim profile measure`,
 	$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet -r requirements-gpu.lock
 	$(BIN)/pytest tests/calibration/test_measure.py
 
-test-all: lint  ## The same with examples drawn anew, and the long campaigns
+SLICE ?= $(shell git rev-parse HEAD)
+test-slice: setup  ## A twelfth of the long campaigns, chosen by the commit's hash (up to five minutes)
+	$(BIN)/pytest -n 2 --slice $(SLICE)
+
+test-all: lint  ## The same as test with examples drawn anew, and all long campaigns
 	$(BIN)/pytest -n 2 --hypothesis-profile search
 	$(BIN)/pytest -n 2 --nbmake notebooks
 

@@ -84,7 +84,7 @@ def _sheets(found: list[Pair]) -> str:
     factors = ", ".join(f"{name} {value:.4g}" for name, value in vars(calibrated(found)).items())
     stated = ", ".join(f"{name} {value:.4g}" for name, value in vars(CALIBRATED).items())
     table = _table(["card", "all cards calibrated", "this card left out"], rows)
-    return f"{table}\n\nFactors over all cards: {factors}. In use, rounded: {stated}."
+    return f"{table}\n\nFactors over all cards:\n{factors}.\nIn use, rounded:\n{stated}."
 
 
 def _sizes(error: np.ndarray) -> str:

@@ -113,7 +113,7 @@ def answer(results: ResultSet) -> float:
 
 
 def kunserve(results: ResultSet) -> str:
-    """Tail TTFT and TPOT by height of the burst; what drops how often is in the steps."""
+    """Tail TTFT and TPOT by height of the burst; what drops how often is in steps.parquet."""
     tail = means(results, "p99_ttft_ms", SCALE) / 1000
     tpot = means(results, "mean_tpot_ms", SCALE)
     met = means(results, "slo_attainment", SCALE) * 100
@@ -141,10 +141,12 @@ def lockstep(results: ResultSet) -> tuple[float, float]:
     return min(costs), max(costs)
 
 
-def _durations(steps: pd.DataFrame, replica: int) -> np.ndarray:
+def _durations(iterations: pd.DataFrame, replica: int) -> np.ndarray:
     """Durations of a replica's iterations in the burst; those of one row are taken as equal."""
     start, end = BURST_S
-    mine = steps[(steps["replica"] == replica) & steps["start_s"].between(start, end)]
+    mine = iterations[
+        (iterations["replica"] == replica) & iterations["start_s"].between(start, end)
+    ]
     each = (mine["end_s"] - mine["start_s"]) / mine["repeat"]
     return np.repeat(each.to_numpy(), mine["repeat"].to_numpy())
 

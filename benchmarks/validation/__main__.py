@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.validation.evidence import blis_steps, opt_rows, splitwise_rows
+from benchmarks.validation.evidence import blis_iterations, opt_rows, splitwise_rows
 from benchmarks.validation.replays import Run, carried_over, halves, row, variants
 from bros_sim.plots.style import render
 from bros_sim.profiles.profile import load_profile
@@ -48,7 +48,7 @@ def main(shared: Path, out: Path) -> None:
         ),
         blis=_table(
             ("iterations", "number", "median error %", "mean absolute error %"),
-            blis_steps(data / "profiles"),
+            blis_iterations(data / "profiles"),
         ),
         splitwise=_table(
             ("profile", "cells", "prompt, measured / predicted", "token, measured / predicted"),

@@ -15,8 +15,8 @@ SPLITWISE = "splitwise/llama2_70b_e2e.csv.gz"
 PEAK_TFLOPS = 312.0
 
 
-def blis_steps(profiles: Path) -> Iterator[list[str]]:
-    """Iterations of vLLM 0.15.1 (H100, Llama-2-70B TP4), timed from one step to the next."""
+def blis_iterations(profiles: Path) -> Iterator[list[str]]:
+    """Iterations of vLLM 0.15.1 (H100, Llama-2-70B TP4), timed from one to the next."""
     table = pd.read_csv(profiles / BLIS).sort_values(["experiment_id", "step.id"])
     table["real_ms"] = -table["step.ts_start_ns"].diff(-1) / 1e6
     consecutive = table["step.id"].diff(-1) == -1

@@ -25,6 +25,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["profile", *(str(word) for word in arguments)])
 
 
+@pytest.mark.slow
 def test_every_shipped_profile_passes():
     done = run("check")
     assert done.exit_code == 0, done.stdout
@@ -97,6 +98,7 @@ def test_a_model_that_takes_no_time_is_no_model():
     assert any("no time at all" in line for line in physics_faults(profile, "linear", linear))
 
 
+@pytest.mark.slow
 def test_fit_writes_a_profile_that_simulates_and_says_what_it_is(tmp_path):
     steps, out, plot = (tmp_path / name for name in ("steps.csv", "mine.yaml", "error.svg"))
     write_steps(rows_of(HYBRID, 500, noise=0.02), steps)

@@ -61,6 +61,7 @@ def test_changes_are_what_set_takes(experiment):
         bs.load("tiny.yaml", {"duration": 3})
 
 
+@pytest.mark.slow
 def test_a_run_is_what_a_sweep_stores(experiment):
     stored = bs.sweep(experiment, workers=2)
     again = bs.read_results("results/tiny")

@@ -11,6 +11,8 @@ from scipy.optimize import brentq
 from tests.cli.test_run import FRAGILE, contents
 from tests.metrics import md1
 
+pytestmark = pytest.mark.slow
+
 RATE = "workload.chat.arrivals.rate_rps"
 QUEUE = """\
 name: queue

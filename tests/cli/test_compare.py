@@ -34,6 +34,7 @@ def ran(made, tmp_path):
     return shutil.copytree(made, tmp_path / "results" / "tiny")
 
 
+@pytest.mark.slow
 def test_the_table_the_requests_and_the_verdict(bros, ran):
     result = bros("compare", ran)
     assert result.exit_code == 0, result.output

@@ -11,6 +11,8 @@ from bros_sim.experiment import load
 from bros_sim.study import runner
 from tests.cli.conftest import EXPERIMENT
 
+pytestmark = pytest.mark.slow
+
 RATE = "workload.chat.arrivals.rate_rps"
 ASKING = EXPERIMENT.replace("sweep:", "outputs: {be_retention: true}\nsweep:")
 STEADY = "output_throughput_steady"

@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.conftest import EXPERIMENT
 
+pytestmark = pytest.mark.slow
+
 PLAIN = EXPERIMENT[: EXPERIMENT.index("figures:")]
 BROS = [sys.executable, "-c", "from bros_sim.cli import main; main()"]
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -104,10 +106,10 @@ def test_on_a_cluster_as_here(cluster):
 def test_who_kills_its_worker_fails_alone(cluster):
     address, folder = cluster
     text = PLAIN.replace("{kind: vllm, policy: priority}", "{kind: 'deadly_policy:Deadly'}")
-    result = run(folder, text, "--dask", address, "--set", "sweep.seeds=3")
+    result = run(folder, text, "--dask", address, "--set", "sweep.seeds=1")
     assert result.returncode == 1
-    assert result.stderr.count("it killed its worker process") == 6, result.stderr
-    assert len({path.parts[3] for path in stored(folder)}) == 6
+    assert result.stderr.count("it killed its worker process") == 2, result.stderr
+    assert len({path.parts[3] for path in stored(folder)}) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from bros_sim.latency.hybrid import Hybrid
 from tests.cli.conftest import EXPERIMENT
 from tests.cli.test_run import contents
 
+pytestmark = pytest.mark.slow
+
 RATE = "workload.chat.arrivals.rate_rps"
 ALONE = """\
 name: alone

@@ -8,6 +8,8 @@ import pytest
 from bros_sim.core.data_files import data_path
 from bros_sim.report.listing import What, exactness
 
+pytestmark = pytest.mark.slow
+
 SHIPPED = sorted(data_path("experiments").glob("*.yaml"))
 ROOT = data_path("experiments").parent
 SHORT = ("--set", "duration_s=3", "--set", "warmup_s=0", "--set", "drain_s=20", "--set", "sweep={}")

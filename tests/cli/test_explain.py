@@ -7,6 +7,8 @@ import pytest
 
 from tests.cli.conftest import EXPERIMENT
 
+pytestmark = pytest.mark.slow
+
 PLAIN = EXPERIMENT[: EXPERIMENT.index("sweep:")].replace("rate_rps: 4", "rate_rps: 8")
 ONE = PLAIN[: PLAIN.index("  Priority:")].replace("kind: vllm", "kind: vllm, max_num_seqs: 2")
 ASKED = "outputs: {decisions: true}\n"

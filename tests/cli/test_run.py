@@ -20,6 +20,8 @@ from bros_sim.study.runner import Outcome, run_points
 from bros_sim.study.store import Store
 from tests.cli.conftest import EXPERIMENT
 
+pytestmark = pytest.mark.slow
+
 POINT_FILES = ["requests.parquet", "resolved.yaml", "steps.parquet", "summary.json"]
 PLAIN = EXPERIMENT[: EXPERIMENT.index("figures:")]
 """Without figures, where they are not what is tested: drawing takes longer than running."""
@@ -280,7 +282,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_full_disk_stops_the_sweep_and_costs_no_point(tiny, tmp_path, small_disk, workers):
     tiny.write_text(PLAIN)
     command = [*MAIN, "run", str(tiny), "--set", "sweep.seeds=40"]

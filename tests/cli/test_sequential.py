@@ -18,6 +18,8 @@ from bros_sim.metrics.measures import Measure, Width
 from bros_sim.schedulers.vllm import VllmScheduler
 from tests.cli.test_run import FRAGILE, PLAIN, contents
 
+pytestmark = pytest.mark.slow
+
 SHORT = PLAIN.replace("duration_s: 5", "duration_s: 2")
 RATE = "workload.chat.arrivals.rate_rps"
 UNTIL = "sweep={grid: {%s: [2, 8]}, seeds: 5, until: {half_width: {%s}, max_seeds: %d}}"

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tests.cli.conftest import EXPERIMENT
+
+pytestmark = pytest.mark.slow
 
 CSV = EXPERIMENT + "outputs: {tables: csv}\n"
 

@@ -12,6 +12,8 @@ from bros_sim.cli.progress import Progress
 from bros_sim.schedulers.vllm import VllmScheduler
 from tests.cli.test_run import FRAGILE, contents, points
 
+pytestmark = pytest.mark.slow
+
 needs_optuna = pytest.mark.skipif(
     importlib.util.find_spec("optuna") is None, reason="needs optuna: pip install 'bros-sim[opt]'"
 )

@@ -9,6 +9,8 @@ import pytest
 
 from bros_sim.study.workers import on_workers
 
+pytestmark = pytest.mark.slow
+
 
 def square(number: int) -> int:
     if number < 0:

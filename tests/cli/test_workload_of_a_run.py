@@ -8,6 +8,8 @@ import pytest
 from bros_sim.workload.renewal import MAX_EPOCHS
 from tests.cli.conftest import EXPERIMENT
 
+pytestmark = pytest.mark.slow
+
 RATE = "workload.chat.arrivals.rate_rps"
 POISSON = "{kind: poisson, rate_rps: 4}"
 CAP = "workload.chat.max_tokens={kind: fixed, tokens: 5}"

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ DATA = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=8), DATA, min_size=1, max_size=5))
 def test_it_reads_as_it_was(data):
     assert parse(yaml_text(data), "written.yaml").data == data

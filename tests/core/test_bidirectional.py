@@ -279,6 +279,7 @@ def campaigns(size: int, operations: int, seed: int) -> Counter[str]:
     return seen
 
 
+@pytest.mark.slow
 @SIZES
 def test_manager_agrees_with_every_slot_written_out(size):
     seen = campaigns(size, 25_000, 0)

@@ -19,6 +19,7 @@ def test_every_decision_is_that_of_the_real_scheduler(path: Path):
     assert compare(path) is None
 
 
+@pytest.mark.slow
 def test_logs_cover_every_version_policy_and_feature():
     configs = [
         (log["vllm_version"], log["config"])

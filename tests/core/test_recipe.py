@@ -16,6 +16,8 @@ from simulations import UNEVEN, make_replica, make_request, run
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.paged import PagedKV
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RECIPE = (ROOT / "docs" / "recipes.md").read_text().partition("outside the repository")[2]
 FILES = dict(re.findall(r"```\w+\n# (\S+)\n(.*?)```", RECIPE, re.DOTALL))

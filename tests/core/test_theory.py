@@ -8,8 +8,11 @@ from simulations import make_replica, make_request, run
 from bros_sim.latency.linear import Linear
 from bros_sim.schedulers.vllm import VllmScheduler
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = 20_000
 SEEDS = 5
+LOADS = pytest.mark.parametrize("load", [pytest.param(0.3, marks=pytest.mark.long), 0.7])
 
 
 def _mean_wait(seed: int, load: float, prompts: np.ndarray, service_s: np.ndarray) -> float:
@@ -32,7 +35,7 @@ def _interval(waits: list[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@pytest.mark.parametrize("load", [0.3, 0.7])
+@LOADS
 def test_constant_service_is_md1(load: float):
     """Mean wait of M/D/1: load * service / (2 * (1 - load))."""
     prompts = np.full(REQUESTS, 100)
@@ -42,7 +45,7 @@ def test_constant_service_is_md1(load: float):
     assert low < load * 0.1 / (2 * (1 - load)) < high
 
 
-@pytest.mark.parametrize("load", [0.3, 0.7])
+@LOADS
 def test_random_service_is_mg1(load: float):
     """Pollaczek-Khinchine: rate * E[S^2] / (2 * (1 - load))."""
     waits, theory = [], []

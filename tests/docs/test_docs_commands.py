@@ -211,6 +211,7 @@ def save_experiments(document: Path, folder: Path) -> None:
             (folder / f"{data['name']}.yaml").write_text(block.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_commands_run(document, folder, environment, own_scheduler):
     save_experiments(document, folder)
@@ -254,6 +255,7 @@ def test_the_documents_show_commands():
     assert not any("docs/latency.md" in text and "factor" in text for text in shown)
 
 
+@pytest.mark.slow
 def test_what_make_bench_runs_still_measures():
     bench = ROOT / "benchmarks" / "bench.py"
     case = json.dumps([30, 7.5, "", "", "{scheduler: {kind: bros}, kv: {kind: bidirectional}}"])

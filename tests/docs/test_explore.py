@@ -12,6 +12,8 @@ from doc_blocks import ROOT
 import bros_sim as bs
 from bros_sim.metrics.intervals import half_width
 
+pytestmark = pytest.mark.slow
+
 mo = pytest.importorskip("marimo", reason="needs marimo: pip install 'bros-sim[explore]'")
 
 RATE = "workload.chat.arrivals.rate_rps"

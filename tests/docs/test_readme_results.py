@@ -6,6 +6,7 @@ After a change that means to alter them: `pytest tests/docs --update-golden`.
 import re
 
 import numpy as np
+import pytest
 from doc_blocks import ROOT
 from matplotlib.image import imread
 from typer.testing import CliRunner
@@ -18,6 +19,7 @@ MADE = "results/quickstart/figures/attainment-rate_rps.png"
 TABLE = re.compile(r"(?<=run experiments/quickstart.yaml\n```\n\n```text\n).*?(?=```)", re.DOTALL)
 
 
+@pytest.mark.long
 def test_table_and_figure_are_current(request, folder):
     result = CliRunner().invoke(app, ["run", "experiments/quickstart.yaml"])
     assert result.exit_code == 0, result.output

@@ -13,6 +13,8 @@ from metric_runs import runs
 from bros_sim import metrics
 from bros_sim.metrics import gaps, tokens, usage
 
+pytestmark = pytest.mark.slow
+
 
 @given(tables=runs())
 @settings(deadline=None, max_examples=150)

@@ -57,6 +57,7 @@ def test_the_metrics_look_at_what_is_left():
     assert (found["warmup_s"], found["arrived"]) == (warmup_s, int(np.ceil(400 - 2 * warmup_s)))
 
 
+@pytest.mark.slow
 def test_a_run_that_never_settles_is_too_short_or_worse():
     tables = queue(0.001)
     requests = request_metrics(tables)

@@ -22,6 +22,8 @@ from packaging.utils import canonicalize_name
 
 from bros_sim import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LINES = (ROOT / "requirements.lock").read_text().splitlines()
 PINS = (line.split("==") for line in LINES if not line.startswith("#"))

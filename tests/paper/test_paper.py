@@ -16,6 +16,8 @@ from bros_sim.core.data_files import data_path
 from bros_sim.latency.linear import Linear
 from bros_sim.profiles.profile import load_profile
 
+pytestmark = pytest.mark.slow
+
 ROOT = data_path("experiments").parent
 FILES = sorted((ROOT / "experiments" / "paper").glob("*.yaml"))
 SHORT = ("duration_s=6", "warmup_s=0", "drain_s=20", "sweep.seeds=2", "figures=[]")

@@ -36,6 +36,7 @@ def results(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_document_tells_the_results_beside_the_claims(results):
     document = results / "related.md"
     command = [sys.executable, "-m", "benchmarks.related", results, document]

@@ -37,6 +37,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", EVERY, ids=lambda spec: f"{spec.plot}-{spec.y or spec.metric}")
 def test_the_same_figure_gives_the_same_bytes(spec, results):
     first, second = (plots.render(plots.draw(spec, results), "svg") for _ in range(2))
@@ -44,6 +45,7 @@ def test_the_same_figure_gives_the_same_bytes(spec, results):
     assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_other_files_are_stable_too(kind, head, results):
     first, second = (plots.render(plots.draw(EVERY[-1], results), kind) for _ in range(2))

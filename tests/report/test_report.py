@@ -23,6 +23,8 @@ from bros_sim.report.settings import layout_of
 from bros_sim.study.results import ResultSet
 from bros_sim.study.store import open_results
 
+pytestmark = pytest.mark.slow
+
 RATE, SLO = "workload.chat.arrivals.rate_rps", "workload.chat.slo.ttft_s"
 
 

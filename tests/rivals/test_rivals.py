@@ -159,6 +159,7 @@ def test_the_tables_compare_in_points_and_mark_what_is_sure():
     assert not re.search(r"\bnan\b|[{}]", text)
 
 
+@pytest.mark.slow
 def test_one_command_runs_what_is_missing_and_writes_the_document(tmp_path):
     two = (
         "{vLLM FCFS: {scheduler: {kind: vllm}, kv: {kind: paged}}, "
