@@ -82,7 +82,7 @@ def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) ->
         store = runner.Store(Path(folder) / "bench")
         store.open()
         start = time.process_time()
-        outcome = runner.execute(runner.Task(point.key, point.resolved, store.folder, False))
+        outcome = runner.execute(runner.Task.of(point, store))
         point_s = time.process_time() - start
     if outcome.error:
         raise SystemExit(outcome.error)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bros_sim.cli.experiments import opened, runner
+from bros_sim import api
+from bros_sim.cli.experiments import Terminal
 from bros_sim.cli.options import (
     DaskOption,
     ExperimentFile,
@@ -17,13 +18,9 @@ from bros_sim.cli.options import (
     WorkersOption,
     read_experiment,
 )
-from bros_sim.cli.output import say, write_json
-from bros_sim.cli.printing import show_parts
-from bros_sim.cli.verbs import FAILED
-from bros_sim.metrics.measures import Target
-from bros_sim.report.capacity_tables import answer_parts, evaluated, failures, write
-from bros_sim.report.tables import plain_rows
-from bros_sim.study.capacity import Question, Variants, find
+from bros_sim.cli.printing import end_search
+from bros_sim.experiment import load
+from bros_sim.study.study import Place
 
 
 def capacity(
@@ -76,22 +73,12 @@ def capacity(
 
     `bros-sim capacity exp.yaml --vary cluster.replicas --target "p99_ttft_ms[rt] <= 800"`
     """
-    targets = [Target.parse(target, "--target")]
-    targets += [Target.parse(text, "--and") for text in also or []]
-    question = Question(vary, tuple(targets), seeds, precision)
-    variants = Variants(read_experiment(experiment, overrides), question)
-    loaded = variants.at(variants.start)
-    store = opened(variants.variation, loaded, out)
-    run = runner(store, workers, dask, retry_failed=retry_failed)
-    cells = find(variants, store, run, lambda cell, value: say(evaluated(cell, value, vary)))
-    folder, answers = write(cells, variants, store)
-    if form is Format.JSON:
-        whole = {"name": loaded.spec.name, "folder": str(folder), "targets": [*map(str, targets)]}
-        write_json({**whole, "answers": plain_rows(answers)})
-    else:
-        show_parts(answer_parts(answers, question))
-        for line in failures(answers):
-            say(line)
-        say(f"results: {folder}")
-    if any(cell.error for cell in cells):
-        raise typer.Exit(FAILED)
+    found = api.capacity(
+        load(read_experiment(experiment, overrides)),
+        vary,
+        [target, *(also or [])],
+        seeds=seeds,
+        precision=precision,
+        place=Place(out, workers, dask, retry_failed, watch=Terminal("the same command")),
+    )
+    end_search(found, found.folder, found.failures, form)

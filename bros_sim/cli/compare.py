@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
+from bros_sim import api
 from bros_sim.cli.options import Format, FormatOption, ResultsFolder
 from bros_sim.cli.printing import show
-from bros_sim.report import compared
-from bros_sim.study.store import open_results
 
 
 def compare(
@@ -37,4 +36,4 @@ def compare(
 
     `bros-sim compare results/quickstart --metric p95_ttft_ms[rt] --format json`
     """
-    show(compared.compare(open_results(results)[0], baseline, metrics or []), form)
+    show(api.compare(results, baseline, metrics or []), form)

@@ -1,7 +1,7 @@
-"""How the verbs that run points start: from a file to its points, their store and workers."""
+"""How the verbs that run points start: the experiment from its file, where and how it runs."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -10,18 +10,15 @@ from bros_sim.cli.options import read_experiment
 from bros_sim.cli.output import say
 from bros_sim.cli.progress import Progress
 from bros_sim.cli.verbs import INTERRUPTED
-from bros_sim.core.errors import InputError
-from bros_sim.core.extras import need
-from bros_sim.experiment import Loaded, Point, load
+from bros_sim.experiment import Loaded, load
 from bros_sim.plots import FigureSpec
 from bros_sim.report.figure_files import read_figures
-from bros_sim.study.runner import Engine, LocalWorkers, pending, run_points
-from bros_sim.study.store import Store
-from bros_sim.study.variation import Run, Variation
+from bros_sim.study.runner import Pending
+from bros_sim.study.study import Ended
 
 
 def load_experiment(path: Path, overrides: list[str] | None) -> tuple[Loaded, list[FigureSpec]]:
-    """The experiment and its figures; its warnings are said."""
+    """The experiment and its figures; its warnings go to stderr."""
     document = read_experiment(path, overrides)
     loaded = load(document)
     figures = read_figures(document, loaded.points)
@@ -35,64 +32,32 @@ def counted(number: int, thing: str) -> str:
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+class Terminal:
+    """Shows on stderr how a study goes on.
 
-
-def engine(workers: int | None, dask: str | None, store: Store) -> Engine:
-    """Who runs the points: local processes, or the workers of a Dask cluster."""
-    if dask is None:
-        return LocalWorkers(workers or _cores())
-    if workers is not None:
-        raise InputError("--workers: the Dask cluster of --dask has its own")
-    module = need("bros_sim.study.dask_cluster", "cluster", "--dask needs the extra")
-    cluster: Engine = module.DaskCluster(dask, store.folder.resolve())
-    return cluster
-
-
-def run_missing(
-    points: Sequence[Point],
-    store: Store,
-    engine: Engine,
-    again: str,
-    *,
-    retry_failed: bool = False,
-) -> dict[str, str]:
-    """Run what is missing; key -> error of the points that failed, now or before.
-
-    ``again`` is the command that resumes.
+    ``again`` is the command that resumes it after an interruption.
     """
-    there = pending(points, store, retry_failed=retry_failed)
-    for line in there.damaged:
+
+    def __init__(self, again: str) -> None:
+        self._again = again
+
+    def say(self, line: str) -> None:
+        """One line."""
         say(line)
-    if there.complete:
-        say(f"{counted(there.complete, 'point')} already in {store.folder}")
-    if there.failed:
-        say(f"{counted(len(there.failed), 'point')} failed before: --retry-failed runs them again")
-    try:
-        with Progress(len(there.todo)) as progress:
-            outcomes = run_points(there.todo, store, engine, progress.advance)
-    except KeyboardInterrupt:
-        say(f"interrupted; the points that ended are kept, resume with: {again}")
-        raise typer.Exit(INTERRUPTED) from None
-    failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
-    return there.failed | failed
 
-
-def opened(variation: Variation, loaded: Loaded, out: Path) -> Store:
-    """The results folder of a search; warnings, and what it leaves aside, are said."""
-    for line in [*loaded.warnings, *variation.unused(loaded)]:
-        say(f"warning: {line}")
-    store = Store(out / loaded.spec.name)
-    store.open()
-    return store
-
-
-def runner(store: Store, workers: int | None, dask: str | None, *, retry_failed: bool) -> Run:
-    """Who runs what the store does not hold."""
-    at_work = engine(workers, dask, store)
-
-    def run(points: Sequence[Point]) -> dict[str, str]:
-        return run_missing(points, store, at_work, "the same command", retry_failed=retry_failed)
-
-    return run
+    @contextmanager
+    def running(self, what: Pending) -> Iterator[Ended]:
+        """What there is to do, then a bar while it is done."""
+        for line in what.damaged:
+            say(line)
+        if what.complete:
+            say(f"{counted(what.complete, 'point')} already in {what.folder}")
+        if what.failed:
+            failed = counted(len(what.failed), "point")
+            say(f"{failed} failed before: --retry-failed runs them again")
+        try:
+            with Progress(len(what.todo)) as progress:
+                yield progress.advance
+        except KeyboardInterrupt:
+            say(f"interrupted; the points that ended are kept, resume with: {self._again}")
+            raise typer.Exit(INTERRUPTED) from None

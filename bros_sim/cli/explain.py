@@ -4,10 +4,9 @@ from typing import Annotated
 
 import typer
 
+from bros_sim import api
 from bros_sim.cli.options import Format, FormatOption, PointOption, ResultsFolder
 from bros_sim.cli.printing import show
-from bros_sim.report import story
-from bros_sim.study.store import open_results
 
 
 def explain(
@@ -24,4 +23,4 @@ def explain(
 
     Example: `bros-sim explain results/quickstart --request chat-17 --system "vLLM FCFS" --seed 0`
     """
-    show(story.explain(open_results(results)[0], request, point, system, seed), form)
+    show(api.explain(results, request, point=point, system=system, seed=seed), form)

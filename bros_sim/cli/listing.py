@@ -1,4 +1,4 @@
-"""``list``: what may stand in an experiment."""
+"""``list``: what an experiment can be made of."""
 
 from typing import Annotated
 

@@ -1,12 +1,15 @@
 """Results with tables on stdout, as text or as JSON."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+import typer
 from rich.console import Console
 
 from bros_sim.cli.options import Format
-from bros_sim.cli.output import write, write_json
+from bros_sim.cli.output import say, write, write_json
+from bros_sim.cli.verbs import FAILED
 from bros_sim.report.tables import WIDE, Part, Printed, drawn
 
 
@@ -16,6 +19,16 @@ def show(printed: Printed, form: Format) -> None:
         write_json(printed.plain())
     else:
         show_parts(printed.parts())
+
+
+def end_search(found: Printed, folder: Path, failures: Sequence[str], form: Format) -> None:
+    """What a search found, and where; exit code 1 if something failed on the way."""
+    show(found, form)
+    if form is Format.TABLE:
+        for line in [*failures, f"results: {folder}"]:
+            say(line)
+    if failures:
+        raise typer.Exit(FAILED)
 
 
 def show_parts(parts: Iterable[Part]) -> None:

@@ -40,7 +40,7 @@ def import_results(
 
     Iterations (`vllm bench forward` and `latency`, layer tables) become the table of steps that
     `profile fit` takes. Requests (`vllm bench serve`, GuideLLM, AIPerf) become the table of one
-    run that `validate` replays. What was left out is printed. The format is told by content.
+    run that `validate` replays. What was left out is printed. The format is found by content.
 
     `--batch-size`, `--input-len` and `--output-len` are for files of `vllm bench latency`, which
     do not say them.

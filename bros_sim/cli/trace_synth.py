@@ -43,12 +43,12 @@ def synth(
     """Make a synthetic trace from a twin or a generator, or make a twin of a trace.
 
     From a twin: `bros-sim trace synth conv.csv --twin azure-conv --duration 600 --rate 4`.
-    A twin of lengths alone (ShareGPT, ...) gets Poisson arrivals of the given rate.
+    A twin without arrivals (ShareGPT, ...) gets Poisson arrivals of the given rate.
 
     From generators: `--arrivals '{kind: gamma, rate_rps: 4, cv: 2}'` and
     `--lengths '{kind: fixed, prompt: 512, output: 128}'`; either may go with `--twin`.
 
-    A twin of a trace of your own holds statistics alone, no row, and can be shared where the
+    A twin of a trace of your own holds statistics only, no row, and can be shared where the
     trace cannot: `bros-sim trace synth my.json --twin-of my.csv --licence internal`. It is used
     as `{kind: twin, path: my.json}` or `{kind: empirical, path: my.json}`.
     """

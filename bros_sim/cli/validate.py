@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from bros_sim import api
 from bros_sim.cli.options import Format, FormatOption
 from bros_sim.cli.output import say
 from bros_sim.cli.printing import show
-from bros_sim.report import validated
 
 
 def validate(
@@ -33,7 +33,7 @@ def validate(
 
     Example: `bros-sim validate run.csv --profile rtx4090/llama-3.1-8b-tp1 --engine-args meta.json`
     """
-    found = validated.validate(requests, profile, engine_args)
+    found = api.validate(requests, profile, engine_args)
     for note in found.notes:
         say(note)
     if out is not None:

@@ -29,9 +29,9 @@ class Verb:
     def command(self, name: str) -> Any:  # noqa: ANN401 - a click command, from typer
         """Import the verb."""
         module, _, function = self.target.partition(":")
-        alone = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
-        alone.command(name)(getattr(importlib.import_module(f"bros_sim.cli.{module}"), function))
-        return typer.main.get_command(alone)
+        single = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
+        single.command(name)(getattr(importlib.import_module(f"bros_sim.cli.{module}"), function))
+        return typer.main.get_command(single)
 
 
 @dataclass(frozen=True)

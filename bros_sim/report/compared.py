@@ -91,7 +91,7 @@ def compare(found: ResultSet, baseline: str | None, metrics: Sequence[str]) -> C
     """Compare all systems with ``baseline``, the first one by default.
 
     Raises:
-        InputError: A metric or the system is unknown, there is one system alone, or a file of the
+        InputError: A metric or the system is unknown, there is only one system, or a file of the
             results is damaged.
     """
     measures = [Measure.parse(text, "--metric") for text in metrics or SHOWN]
@@ -226,7 +226,7 @@ def _place(point: PointResult) -> str:
 
 
 def _warmup_s(point: PointResult) -> float:
-    """Results of older versions do not say."""
+    """0 in results of older versions, which do not state it."""
     return float(point.summary["all"].get("warmup_s") or 0.0)
 
 

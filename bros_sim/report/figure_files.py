@@ -21,8 +21,8 @@ from bros_sim.plots import (
     nothing_to_draw,
     render,
 )
+from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet, show_label
-from bros_sim.study.store import replace_file
 
 KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 
@@ -91,7 +91,7 @@ class Drawn:
 def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool = False) -> Drawn:
     """Draw into ``figures/``.
 
-    Figures of an earlier drawing that are not drawn now are removed, unless told to ``keep`` them.
+    Figures of an earlier drawing that are not drawn now are removed, unless ``keep`` is set.
     """
     folder = results.folder / "figures"
     files, warnings = [], []

@@ -16,7 +16,7 @@ from bros_sim.workload.twin_file import load_twin
 from bros_sim.workload.twins import twin_paths
 
 TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
-FORMATS = "trace formats that are read, told by their header (path: FILE)"
+FORMATS = "trace formats that are read, recognised by their header (path: FILE)"
 
 SHORT_OF_EXACT = ("reconstructed", "simplified")
 """Words with which a scheduler's ``mirrors`` says that it does not follow every rule."""

@@ -17,11 +17,11 @@ from bros_sim.plots.style import CLASS_COLOURS
 from bros_sim.report import grammar, texts
 from bros_sim.report.figures import Figures, figures_of
 from bros_sim.report.settings import Layout, layout_of
+from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet, undamaged
-from bros_sim.study.store import replace_file
 
 MAX_BYTES = 3_000_000
-"""The page stays under this; what is left out is said on it."""
+"""The page stays under this, and names what it leaves out."""
 
 
 def write_page(results: ResultSet) -> Path:

@@ -114,7 +114,7 @@ class NewProfile(Printed):
 
 @dataclass(frozen=True)
 class Checks(Printed):
-    """What came of the checks of some profiles."""
+    """The results of the checks of some profiles."""
 
     checked: Sequence[Checked]
 

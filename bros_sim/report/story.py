@@ -37,7 +37,7 @@ REASONS = {
     "every_second": "the iteration before admitted, this one does not",
     "other_class": "this iteration is the other class's",
 }
-"""Reason -> words; what ``value`` and ``limit`` are is said in ``schedulers/notes.py``."""
+"""Reason -> words; ``value`` and ``limit`` are explained in ``schedulers/notes.py``."""
 LINE = 3
 """How many of those at the head of the line are named."""
 ENDS = {
@@ -126,7 +126,7 @@ class Story:
         return None if pd.isna(number) else str(self.requests["request_id"].iloc[int(number)])
 
     def verdict(self) -> list[str]:
-        """Each SLO with what came of it; empty without SLO."""
+        """Each SLO with its result; empty without SLO."""
         return list(_verdict(self.request))
 
 

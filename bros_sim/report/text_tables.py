@@ -45,7 +45,7 @@ FATES = {
 
 @dataclass(frozen=True)
 class RunResults(Printed):
-    """What an experiment came to: its points, the capacities read off them, and their order."""
+    """The results of an experiment: its points, the capacities read off them, and their order."""
 
     results: ResultSet
     rates: pd.DataFrame
@@ -174,7 +174,7 @@ def capacity_table(table: pd.DataFrame) -> Table:
 
 
 def _unsteady(table: pd.DataFrame) -> list[str]:
-    """The verdicts beside each rate that are not ``stable``; none in results of old."""
+    """The verdicts beside each rate that are not ``stable``; none in results of older versions."""
     return [*table["saturation"].fillna("")] if "saturation" in table else [""] * len(table)
 
 

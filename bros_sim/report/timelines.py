@@ -5,8 +5,9 @@ from pathlib import Path
 
 from bros_sim.core.errors import InputError
 from bros_sim.experiment.build import read_point
+from bros_sim.study.files import replace_file
 from bros_sim.study.results import PointResult, ResultSet, undamaged
-from bros_sim.study.store import RESOLVED, replace_file
+from bros_sim.study.store import RESOLVED
 from bros_sim.timeline import Span, Timeline, chrome_trace
 from bros_sim.timeline.iterations import Timing, timing_of
 

@@ -20,7 +20,7 @@ NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E"}
 
 @dataclass(frozen=True)
 class Validation(Printed):
-    """What a replay came to, beside the real run.
+    """The results of a replay, beside the real run.
 
     Attributes:
         comparison: The numbers.

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
+from bros_sim.metrics.measures import Measure
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
@@ -33,8 +34,8 @@ Summary = Mapping[str, Mapping[str, Label]]
 class PointResult:
     """One point of an experiment: its labels and what it measured.
 
-    A failed point has an ``error`` and an empty summary. ``be_alone`` is the key of the same run
-    without its real-time streams, if ``be_retention`` was measured against it.
+    A failed point has an ``error`` and an empty summary. ``baseline`` is the key of its BE-only
+    baseline, if ``be_retention`` was measured against it.
     """
 
     labels: Labels
@@ -43,7 +44,7 @@ class PointResult:
     summary: Summary = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     error: str = ""
-    be_alone: str = ""
+    baseline: str = ""
 
     def requests(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One row per arrived request as ``metrics.request_metrics`` makes it."""
@@ -55,15 +56,20 @@ class PointResult:
         """One row per stretch of like iterations."""
         return pd.read_parquet(self.folder / STEPS)
 
-    def beside(self, alone: "PointResult") -> "PointResult":
-        """The same with ``be_retention``, measured against the run of its best-effort streams."""
-        if self.error or alone.error:
+    def value(self, measure: Measure) -> float:
+        """The measure's value; NaN if it has none here."""
+        value = self.summary[measure.service_class].get(measure.metric)
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    def beside(self, baseline: "PointResult") -> "PointResult":
+        """The same with ``be_retention``, measured against its BE-only baseline."""
+        if self.error or baseline.error:
             return self
-        mine, whole = (result.summary["be"][SERVED] for result in (self, alone))
+        mine, whole = (result.summary["be"][SERVED] for result in (self, baseline))
         known = isinstance(mine, int | float) and isinstance(whole, int | float) and whole > 0
         kept = mine / whole if known else math.nan  # type: ignore[operator]
         best_effort = {**self.summary["be"], "be_retention": kept}
-        return replace(self, summary={**self.summary, "be": best_effort}, be_alone=alone.key)
+        return replace(self, summary={**self.summary, "be": best_effort}, baseline=baseline.key)
 
     @property
     def words(self) -> str:

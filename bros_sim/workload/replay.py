@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import Rate, Times
+from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.policy import Dequantise, ZeroTokens
 from bros_sim.workload.renewal import check_count
@@ -23,7 +24,7 @@ Tokens = Annotated[int, Ge(1), Le(10**9)]
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(FromFile):
     """The rows of a trace as they are, at their own times.
 
     ``rate_scale`` changes the load in one of two ways, which differ in burstiness. ``warp`` plays
@@ -138,7 +139,7 @@ def _superposed(
 
 
 @dataclass(frozen=True)
-class TwinArrivals:
+class TwinArrivals(FromFile):
     """A synthetic day in the life of a trace: the rate profile of its twin as a Poisson process.
 
     The profile starts with the run and repeats when it ends. With ``rate_rps`` it is scaled so
