@@ -34,7 +34,7 @@ test-gpu: setup  ## Install PyTorch (large) and test `bros-sim profile measure`,
 	$(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet -r requirements-gpu.lock
 	$(BIN)/pytest tests/calibration/test_measure.py
 
-SLICE ?= $(shell git rev-parse HEAD)
+SLICE ?= $(shell git rev-parse HEAD 2> /dev/null || echo 0)
 test-slice: setup  ## A twelfth of the long campaigns, chosen by the commit's hash (up to five minutes)
 	$(BIN)/pytest -n 2 --slice $(SLICE)
 

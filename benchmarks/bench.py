@@ -70,12 +70,12 @@ def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) ->
 
     def timed(**parts):
         start = time.process_time()
-        tables = simulate(**parts)
+        record = simulate(**parts)
         loop.append(time.process_time() - start)
-        loop.append(sum(len(ends) for ends in tables.iteration_end_s))
-        loop.append(int(tables.requests["num_preemptions"].sum()))
-        loop.append(len(tables.requests))
-        return tables
+        loop.append(sum(len(ends) for ends in record.iteration_end_s))
+        loop.append(int(record.requests["num_preemptions"].sum()))
+        loop.append(len(record.requests["request_id"]))
+        return record
 
     build.simulate = timed
     with tempfile.TemporaryDirectory() as folder:

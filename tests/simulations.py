@@ -6,15 +6,18 @@ from typing import Any
 from bros_sim.cluster.cluster import simulate
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.request import Request, ServiceClass, Slo
+from bros_sim.core.world import Parameters, World
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.link import HostLink
-from bros_sim.engine.record import RunLog, RunTables
-from bros_sim.kv.paged import PagedKV
+from bros_sim.engine.record import RunLog
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.metrics.tables import RunTables, run_tables
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
+WORLD = World(max_model_len=4096)
 ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
 """Every iteration takes one second."""
 
@@ -51,18 +54,23 @@ def make_request(
     )
 
 
+def made(part: Any) -> Any:
+    """What runs, of parameters; all else as it is."""
+    return part.make(WORLD) if isinstance(part, Parameters) else part
+
+
 def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Replica:
     defaults: dict[str, Any] = {
-        "scheduler": VllmScheduler(),
-        "kv": PagedKV(num_gpu_blocks=1001),
+        "scheduler": VllmParameters(),
+        "kv": PagedParameters(num_gpu_blocks=1001),
         "latency": ONE_SECOND,
         "max_model_len": 4096,
         "link": HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=1.0, latency_s=0.001),
         "token_bytes": 100_000,
     }
-    parts = defaults | parts
+    parts = {name: made(part) for name, part in (defaults | parts).items()}
     parts.setdefault("estimate", Estimate(parts["latency"]))
-    return Replica(index=index, log=log or RunLog(1), **parts)
+    return Replica(index=index, log=log or RunLog(), **parts)
 
 
 def run(
@@ -78,10 +86,11 @@ def run(
         if not sources or isinstance(sources[0], Request)
         else list(sources)
     )
-    return simulate(
+    record = simulate(
         replicas=list(replicas) or [make_replica()],
-        router=router or RoundRobin(),
+        router=made(router) or RoundRobin(),
         sources=streams,
         duration_s=duration_s,
         drain_s=drain_s,
     )
+    return run_tables(record)

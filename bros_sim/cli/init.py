@@ -10,7 +10,7 @@ from bros_sim.cli.output import write
 from bros_sim.core.data_files import data_path
 from bros_sim.core.errors import InputError
 from bros_sim.experiment.schema import json_schema
-from bros_sim.plots import FigureSpec
+from bros_sim.plots import PLOTS
 
 TEMPLATE = "quickstart.yaml"
 FILES = ("experiment.yaml", "experiment.schema.json")
@@ -32,7 +32,7 @@ def init(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         experiment.write_text(text, encoding="utf-8")
-        schema.write_text(json.dumps(json_schema(FigureSpec), indent=1) + "\n", encoding="utf-8")
+        schema.write_text(json.dumps(json_schema(PLOTS), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{directory}: cannot be written: {error.strerror}") from None
     write(f"wrote {experiment}; run it with: bros-sim run {experiment}")

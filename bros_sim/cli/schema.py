@@ -2,7 +2,7 @@
 
 from bros_sim.cli.output import write_json
 from bros_sim.experiment.schema import json_schema
-from bros_sim.plots import FigureSpec
+from bros_sim.plots import PLOTS
 
 
 def schema() -> None:
@@ -11,4 +11,4 @@ def schema() -> None:
     Example: `bros-sim schema > experiment.schema.json`, and as first line of an experiment
     `# yaml-language-server: $schema=experiment.schema.json`
     """
-    write_json(json_schema(FigureSpec))
+    write_json(json_schema(PLOTS))

@@ -20,7 +20,7 @@ from bros_sim.core.clock import TICK_S, on_grid
 from bros_sim.core.request import Request
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.kv_cache import Direction
-from bros_sim.engine.record import RunTables
+from bros_sim.engine.record import RunRecord
 from bros_sim.engine.sequence import Sequence
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
@@ -39,20 +39,26 @@ def simulate(
     sources: abc.Sequence[OpenLoop | ClosedLoop],
     duration_s: float,
     drain_s: float,
-) -> RunTables:
+) -> RunRecord:
     """Run a cluster: requests arrive until ``duration_s``, then it drains for at most ``drain_s``.
 
     All replicas write into one log; what is unfinished at the end is logged as such.
     """
-    first = replicas[0]
-    blocks = first.kv.usable_blocks  # a KV manager may have more, or fewer, in the end
+    log = replicas[0].log
+    for replica in replicas:  # now: a KV manager may have more blocks, or fewer, in the end
+        log.add_engine(
+            replica.index,
+            "",
+            "",
+            block_size=replica.kv.block_size,
+            kv_blocks=replica.kv.usable_blocks,
+            up_s=0.0,
+        )
     cluster = _Cluster(replicas, router, on_grid(duration_s))
     cluster.serve(sources)
     with without_cyclic_gc():
         cluster.run(on_grid(duration_s + drain_s))
-    return first.log.tables(
-        duration_s=duration_s, usable_blocks=blocks, block_size=first.kv.block_size
-    )
+    return log.record(duration_s)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ a number.
 """
 
 import sys
+from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -15,7 +16,17 @@ from bros_sim.config.documents import Data, Document, PathKey, get_step, has_ste
 from bros_sim.config.yaml_text import override, parse, read_yaml
 from bros_sim.core.errors import InputError
 
-__all__ = ["Data", "Document", "PathKey", "decode", "override", "parse", "read_yaml", "show_path"]
+__all__ = [
+    "Data",
+    "Document",
+    "PathKey",
+    "component_class",
+    "decode",
+    "override",
+    "parse",
+    "read_yaml",
+    "show_path",
+]
 
 T = TypeVar("T")
 
@@ -31,13 +42,29 @@ def decode(shape: type[T], document: Document, at: PathKey = ()) -> T:
     Raises:
         InputError: With every fault, in order of its place.
     """
-    directory = document.directory
-    if str(directory) not in sys.path:
-        sys.path.append(str(directory))  # where the user's own classes live
+    _see_own_classes(document)
     try:
-        return components.build(shape, document.get(at), {"directory": directory})
+        return components.build(shape, document.get(at), {"directory": document.directory})
     except ValidationError as error:
         raise InputError(*_fault_lines(error, document, at)) from None
+
+
+def component_class(kinds: Mapping[str, type], written: Data, document: Document) -> type | None:
+    """The class of a component that is written as ``{kind: ...}``; None where there is none."""
+    kind = written.get("kind") if isinstance(written, dict) else None
+    if not isinstance(kind, str) or ":" not in kind:
+        return kinds.get(str(kind))
+    _see_own_classes(document)
+    try:
+        return components.load_class(kind)
+    except InputError:
+        return None
+
+
+def _see_own_classes(document: Document) -> None:
+    """Let modules beside the document be imported."""
+    if str(document.directory) not in sys.path:
+        sys.path.append(str(document.directory))
 
 
 def _fault_lines(error: ValidationError, document: Document, at: PathKey) -> list[str]:

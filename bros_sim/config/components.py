@@ -35,8 +35,9 @@ from pydantic_core import core_schema as schemas
 
 from bros_sim.config.messages import fault, finished, nearest, shown
 from bros_sim.core.errors import InputError
+from bros_sim.core.world import Supplied
 
-__all__ = ["Kinds", "Strict", "build", "load_class", "model_of", "nearest", "plain"]
+__all__ = ["Kinds", "Strict", "build", "load_class", "model_of", "nearest", "plain", "supplied"]
 
 T = TypeVar("T")
 
@@ -52,15 +53,13 @@ class Kinds:
     """Marks a field that holds one component: ``Annotated[Scheduler, Kinds("scheduler", TABLE)]``.
 
     ``table`` may be a function that returns the table, for a component that holds others of its
-    own table. A class of the user's own must have the public methods of ``contract``. What of a
-    class the experiment supplies (``supplied``: field -> from what) need not be written. With
+    own table. A class of the user's own must have the public methods of ``contract``. With
     ``bare``, a kind that stands alone is left as the class, to be made ``from_profile``.
     """
 
     what: str
     table: Mapping[str, type] | Callable[[], Mapping[str, type]] = dataclasses.field(repr=False)
     contract: type | None = None
-    supplied: Mapping[type, Mapping[str, str]] = dataclasses.field(default_factory=dict, repr=False)
     bare: bool = False
 
     def __hash__(self) -> int:
@@ -118,11 +117,7 @@ class Kinds:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         known = [
-            handler(
-                _with_kind(
-                    kind, cls, tuple(self.supplied.get(cls, {}).items())
-                ).__pydantic_core_schema__
-            )
+            handler(_with_kind(kind, cls).__pydantic_core_schema__)
             for kind, cls in self.classes.items()
         ]
         known += [_lone_kind(kind) for kind in self.classes if self.bare]
@@ -169,11 +164,14 @@ def model_of(cls: type) -> type[Strict]:
 
 
 @cache
-def _with_kind(kind: str, cls: type, supplied: tuple[tuple[str, str], ...]) -> type[Strict]:
+def _with_kind(kind: str, cls: type) -> type[Strict]:
     """The mapping of one kind as the JSON schema shows it; what is supplied says from what."""
     doc = (cls.__doc__ or "").strip().partition("\n")[0]
     model = model_of(cls)
-    optional = {name: _optional(model.model_fields[name], source) for name, source in supplied}
+    optional = {
+        name: _optional(model.model_fields[name], mark.source)
+        for name, mark in supplied(cls).items()
+    }
     fields: dict[str, Any] = {"kind": (typing.Literal[kind], ...), **optional}
     return create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
 
@@ -204,6 +202,16 @@ def _field(item: "dataclasses.Field[Any]", hint: object) -> Any:  # noqa: ANN401
     if item.default_factory is not dataclasses.MISSING:
         return Field(default_factory=item.default_factory, **shown_as)
     return Field(**shown_as)
+
+
+def supplied(cls: type) -> dict[str, Supplied]:
+    """The parameters that follow from the rest of the experiment where YAML leaves them out."""
+    return {
+        name: mark
+        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, Supplied)
+    }
 
 
 def documentation(hint: object) -> str | None:

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from bros_sim.config.components import Kinds, documentation
+from bros_sim.config.components import Kinds, documentation, supplied
 
 
 class Parameter(typing.NamedTuple):
@@ -24,11 +24,12 @@ REQUIRED = "required"
 def parameters(cls: type) -> list[Parameter]:
     """The init fields of a dataclass, as `bros-sim list` prints them."""
     hints = typing.get_type_hints(cls, include_extras=True)
+    sources = {name: mark.source for name, mark in supplied(cls).items()}
     return [
         Parameter(
             item.metadata.get("alias", item.name),
             _in_words(hints[item.name]),
-            _default(item),
+            sources.get(item.name, _default(item)),
             documentation(hints[item.name]) or "",
         )
         for item in dataclasses.fields(cls)

@@ -6,18 +6,8 @@ turns.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
-
-DECISION_COLUMNS = (
-    "request", "replica", "time_s", "iteration", "decision", "reason", "other", "tokens", "value",
-    "limit", "count", "last_s", "last_iteration",
-)  # fmt: skip
-"""``request`` and ``other`` are row numbers in the requests table, ``time_s`` is the instant of
-planning, ``iteration`` counts from 0 per replica. ``tokens`` is the request's KV at that time (of
-one admitted: found in the prefix cache); what ``value`` and ``limit`` are the reason says. The row
-stands for ``count`` iterations, the last of them ``last_iteration``, planned at ``last_s``;
-``other``, ``tokens``, ``value`` and ``limit`` are those of the first."""
 
 TURNS = frozenset({"admitted", "evicted"})
 INTERRUPTED = frozenset({"paused", "swapped_out", "passed_over"})
@@ -38,7 +28,7 @@ class Decision(NamedTuple):
 
 @dataclass(slots=True)
 class _Row:
-    replica: int
+    engine: int
     time_s: float
     iteration: int
     decision: Decision
@@ -47,15 +37,19 @@ class _Row:
     last_iteration: int
 
 
-@dataclass
 class DecisionLog:
-    """The rows of one run, in the order in which they begin."""
+    """The rows of one run, in the order in which they begin.
 
-    _rows: list[_Row] = field(default_factory=list)
-    _open: dict[int, dict[tuple[str, str], _Row]] = field(default_factory=dict)
-    _latest: dict[int, str] = field(default_factory=dict)
+    ``request`` and ``other`` are row numbers in the requests table; a row stands for ``count``
+    iterations, and ``other``, ``tokens``, ``value`` and ``limit`` are those of the first.
+    """
 
-    def add(self, replica: int, time_s: float, iteration: int, decision: Decision) -> None:
+    def __init__(self) -> None:
+        self._rows: list[_Row] = []
+        self._open: dict[int, dict[tuple[str, str], _Row]] = {}
+        self._latest: dict[int, str] = {}
+
+    def add(self, engine: int, time_s: float, iteration: int, decision: Decision) -> None:
         """A decision for one iteration."""
         self._latest[decision.request] = decision.what
         if decision.what in TURNS:
@@ -66,7 +60,7 @@ class DecisionLog:
             row.count += 1
             row.last_s, row.last_iteration = time_s, iteration
             return
-        row = _Row(replica, time_s, iteration, decision, 1, time_s, iteration)
+        row = _Row(engine, time_s, iteration, decision, 1, time_s, iteration)
         rows[decision.what, decision.reason] = row
         self._rows.append(row)
 
@@ -75,10 +69,10 @@ class DecisionLog:
         return self._latest.get(request) in INTERRUPTED
 
     def rows(self) -> list[tuple[object, ...]]:
-        """The values of ``DECISION_COLUMNS``."""
+        """Rows of `core.columns.DECISIONS`."""
         return [
             (
-                row.decision.request, row.replica, row.time_s, row.iteration, row.decision.what,
+                row.decision.request, row.engine, row.time_s, row.iteration, row.decision.what,
                 row.decision.reason, row.decision.other, row.decision.tokens, row.decision.value,
                 row.decision.limit, row.count, row.last_s, row.last_iteration,
             )

@@ -23,7 +23,7 @@ from bros_sim.engine.kv_cache import ChangesCost, Copy, Direction, KVManager
 from bros_sim.engine.latency_model import LatencyModel, StepShape, count_extrapolated
 from bros_sim.engine.link import HostLink
 from bros_sim.engine.noise import StepNoise
-from bros_sim.engine.record import RunLog
+from bros_sim.engine.record import RunLog, SpanEnd
 from bros_sim.engine.scheduler import Plan, Scheduler
 from bros_sim.engine.sequence import Sequence
 from bros_sim.engine.step_clock import NO_FORWARD, StepClock, Stretch
@@ -160,8 +160,7 @@ class Replica:
         if self._lag:
             self._lag.arrive(seq)
             return True
-        if foretell := getattr(self.scheduler, "foretell", None):  # see schedulers/prediction.py
-            foretell(seq, seq.request.output_tokens)
+        self.scheduler.set_true_length(seq, seq.request.output_tokens)
         return self.scheduler.submit(seq) is not False
 
     # -- one step -------------------------------------------------------------------------------
@@ -241,7 +240,7 @@ class Replica:
             if len(self._stretch.ends_s):
                 self.finish_step()
         for seq in self._seqs.values():
-            self._close_residency(seq)
+            self._close_span(seq, "unfinished")
             if seq.decoding:
                 self._cohort.remove(seq)
             self.log.add_request(seq, self.index, "unfinished")
@@ -275,7 +274,7 @@ class Replica:
             seq = self._seqs[view.id]
             self.kv.leave(seq)
             self._cohort.remove(seq)
-            self._close_residency(seq)
+            self._close_span(seq, "paused")
             self._outside[seq.id] = seq
         for view, cached in plan.admitted:
             self._admit(self._seqs[view.id], cached)
@@ -293,7 +292,7 @@ class Replica:
     def _leave_cohort(self, seq: Sequence) -> None:
         if seq.decoding:
             self._cohort.remove(seq)
-            self._close_residency(seq)
+            self._close_span(seq, "preempted")
 
     def _count(self, seq: Sequence, *, running: int, waiting: int) -> None:
         self._running[seq.priority] += running
@@ -365,7 +364,7 @@ class Replica:
             self._lag.hold(seq)
         else:
             self.kv.release(seq, resumable=False)
-        self._close_residency(seq)
+        self._close_span(seq, "finished")
         if seq.decoding:
             self._cohort.remove(seq)
         else:
@@ -391,11 +390,11 @@ class Replica:
         for decision in decisions_of(plan, {seq.id: seq for seq in out}, log.interrupted):
             log.add(self.index, self.now, iteration, decision)
 
-    def _close_residency(self, seq: Sequence) -> None:
+    def _close_span(self, seq: Sequence, ended: SpanEnd) -> None:
         start = seq.residency_start
         if start is not None:
             output = seq.num_output
-            self.log.residency.extend((seq.id, self.index, start, output - seq.logged_output))
+            self.log.add_span(seq.id, self.index, start, output - seq.logged_output, ended)
             seq.residency_start, seq.logged_output = None, output
 
     def _state(self, plan: Plan) -> tuple[int, ...]:

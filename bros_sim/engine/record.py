@@ -1,148 +1,201 @@
-"""RunLog: append-only columns of one run, and the tables that metrics are computed from.
+"""RunLog: what engines write while a run goes; RunRecord: the columns that it leaves.
 
-Token times are stored once per iteration of a replica (``iteration_end_s``); a residency row says
-that a request produced one token in each of ``tokens`` consecutive iterations. Nothing here grows
-with tokens times requests.
+Token times are stored once per iteration of an engine (``iteration_end_s``). A span says that a
+request got one token in each iteration from its first on; exceptions say where it was several or
+none. Nothing here grows with tokens times requests. Columns are those of `core.columns`.
 """
 
+import math
 from array import array
 from collections import abc
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.engine.decision_log import DECISION_COLUMNS, DecisionLog
+from bros_sim.core.columns import (
+    DECISIONS,
+    ENGINES,
+    EXCEPTIONS,
+    REQUESTS,
+    SPANS,
+    STEPS,
+    Column,
+    logged,
+    names,
+)
+from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.sequence import Sequence
 
-REQUEST_COLUMNS = (
-    "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
-    "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "replica", "status", "first_scheduled_s",
-    "first_token_s", "last_token_s", "generated_tokens", "cached_tokens", "num_preemptions",
-    "recomputed_tokens", "swapped_blocks", "checkpointed_slots",
-)  # fmt: skip
-"""``status``: completed | rejected | dropped | unfinished; times are NaN where nothing happened."""
+Columns = Mapping[str, NDArray[Any]]
+"""The columns of a table by name, all of one length."""
 
-STEP_COLUMNS = (
-    "replica", "start_s", "end_s", "repeat", "prefill_tokens", "decode_jobs",
-    "decode_jobs_rt", "kv_tokens", "kv_tokens_rt", "free_blocks", "running_rt", "running_be",
-    "waiting_rt", "waiting_be", "tokens_to_cpu", "tokens_to_gpu", "extrapolated",
+SpanEnd = Literal["finished", "preempted", "paused", "taken", "crashed", "unfinished"]
+"""Why a span ended: the request was done, lost its KV, keeps it and computes nothing, left with
+it, lost it with the engine, or the run ended."""
+_SPAN_ENDS: tuple[SpanEnd, ...] = (
+    "finished", "preempted", "paused", "taken", "crashed", "unfinished",
 )  # fmt: skip
-"""One row per stretch of ``repeat`` like iterations; state is that of its first iteration, just
-after scheduling. ``kv_tokens`` is what running requests attend to, a shared prefix counted for each
-of them (``kv_tokens_rt``: the RT part); ``tokens_to_cpu`` and ``tokens_to_gpu`` are KV copied over
-the host link; ``extrapolated`` counts its iterations outside the latency
-model's validity range."""
 
-RESIDENCY_COLUMNS = ("request", "replica", "first_iteration", "tokens")
-"""``request`` is the row number in the requests table; iterations are numbered per replica. The
-request got one token in ``first_iteration`` and in each of the following ones that did not stall
-the decode cohort, ``tokens`` in all."""
+EVERYONE = -1
+"""The ``request`` of an exception to all spans of an engine that began before its iteration."""
 
 
 @dataclass(frozen=True)
-class RunTables:
-    """The tables of one run. ``requests`` is in order of arrival at the cluster."""
+class RunRecord:
+    """What a run leaves. ``requests`` are in order of arrival, rows of spans as they ended."""
 
-    requests: pd.DataFrame
-    steps: pd.DataFrame
-    residency: pd.DataFrame
-    iteration_end_s: tuple[NDArray[np.float64], ...]
-    duration_s: float
-    usable_blocks: int
-    block_size: int
-    stalled: tuple[NDArray[np.int64], ...] = ()
-    """Per replica: iterations in which its decode cohort stalled, ascending; () if none did."""
-    decisions: pd.DataFrame | None = None
+    requests: Columns
+    steps: Columns
+    spans: Columns
+    exceptions: Columns
+    engines: Columns
+    decisions: Columns | None
     """The decision log, if one was asked for."""
+    iteration_end_s: tuple[NDArray[np.float64], ...]
+    """Per engine: when each of its iterations ended."""
+    duration_s: float
 
 
-@dataclass
 class RunLog:
     """What a run writes while it goes; the run's only output."""
 
-    replicas: int
-    requests: dict[int, tuple[object, ...]] = field(default_factory=dict)
-    steps: list[tuple[float, ...]] = field(default_factory=list)
-    residency: "array[int]" = field(default_factory=lambda: array("q"))
-    """Rows of ``RESIDENCY_COLUMNS``, one after the other."""
-    decisions: DecisionLog | None = None
-    _iteration_ends: "list[array[float]]" = field(init=False)
-    _stalled: list[list[int]] = field(init=False)
+    def __init__(self, *, decisions: DecisionLog | None = None) -> None:
+        self.decisions = decisions
+        self.steps: list[tuple[float, ...]] = []
+        """Rows of `STEPS`."""
+        self._ids = array("q")
+        self._requests: dict[str, list[object]] = {c.name: [] for c in logged(REQUESTS)}
+        self._spans = array("q")
+        self._exceptions = array("q")
+        self._engines: dict[int, tuple[object, ...]] = {}
+        self._down_s: dict[int, float] = {}
+        self._iteration_ends: list[array[float]] = []
 
-    def __post_init__(self) -> None:
-        self._iteration_ends = [array("d") for _ in range(self.replicas)]
-        self._stalled = [[] for _ in range(self.replicas)]
+    def add_engine(
+        self, engine: int, pool: str, profile: str, *, block_size: int, kv_blocks: int, up_s: float
+    ) -> None:
+        """An engine came up; its number is the next one from 0."""
+        self._engines[engine] = (engine, pool, profile, block_size, kv_blocks, up_s)
 
-    def iterations(self, replica: int) -> int:
-        """How many iterations of a replica have ended."""
-        return len(self._iteration_ends[replica])
+    def engine_down(self, engine: int, now: float) -> None:
+        """An engine went down."""
+        self._down_s[engine] = now
+
+    def iterations(self, engine: int) -> int:
+        """How many iterations of an engine have ended."""
+        return len(self._ends(engine))
+
+    def _ends(self, engine: int) -> "array[float]":
+        while len(self._iteration_ends) <= engine:
+            self._iteration_ends.append(array("d"))
+        return self._iteration_ends[engine]
 
     def add_iterations(
-        self, replica: int, ends_s: NDArray[np.float64], *, stalled: bool = False
+        self, engine: int, ends_s: NDArray[np.float64], *, stalled: bool = False
     ) -> None:
-        """Consecutive iterations of a replica ended (``stalled``: its cohort stood still)."""
+        """Consecutive iterations of an engine ended (``stalled``: those that decode got none)."""
+        ends = self._ends(engine)
         if stalled:
-            done = self.iterations(replica)
-            self._stalled[replica].extend(range(done, done + len(ends_s)))
-        self._iteration_ends[replica].frombytes(ends_s.tobytes())
+            for iteration in range(len(ends), len(ends) + len(ends_s)):
+                self.add_exception(EVERYONE, engine, iteration, 0)
+        ends.frombytes(ends_s.tobytes())
 
-    def add_request(self, seq: Sequence, replica: int, status: str) -> None:
+    def add_span(
+        self, request: int, engine: int, first_iteration: int, tokens: int, ended: SpanEnd
+    ) -> None:
+        """A request got ``tokens``, the first in ``first_iteration``; it gets no more for now."""
+        self._spans.extend((request, engine, first_iteration, tokens, _SPAN_ENDS.index(ended)))
+
+    def add_exception(self, request: int, engine: int, iteration: int, tokens: int) -> None:
+        """A request (or `EVERYONE`) did not get one token in an iteration, but ``tokens``."""
+        self._exceptions.extend((request, engine, iteration, tokens))
+
+    def add_request(self, seq: Sequence, engine: int, status: str) -> None:
         """A request's story is over."""
         request, slo = seq.request, seq.slo
-        self.requests[seq.id] = (
-            request.request_id, request.stream, request.service_class.value, seq.arrival_s,
-            request.prompt_tokens, request.output_tokens, request.max_tokens,
-            slo.ttft_s, slo.tpot_s, slo.e2e_s, replica, status, seq.first_scheduled_s,
-            seq.first_token_s, seq.last_token_s, seq.num_output, seq.cached_tokens,
-            seq.num_preemptions, seq.recomputed_tokens, seq.swapped_blocks,
-            seq.checkpointed_slots,
-        )  # fmt: skip
+        self._ids.append(seq.id)
+        values: dict[str, object] = {
+            "request_id": request.request_id,
+            "stream": request.stream,
+            "class": request.service_class.value,
+            "arrival_s": seq.arrival_s,
+            "prompt_tokens": request.prompt_tokens,
+            "output_tokens": request.output_tokens,
+            "max_tokens": request.max_tokens,
+            "ttft_slo_s": slo.ttft_s,
+            "tpot_slo_s": slo.tpot_s,
+            "e2e_slo_s": slo.e2e_s,
+            "replica": engine,
+            "status": status,
+            "first_scheduled_s": seq.first_scheduled_s,
+            "first_token_s": seq.first_token_s,
+            "last_token_s": seq.last_token_s,
+            "generated_tokens": seq.num_output,
+            "cached_tokens": seq.cached_tokens,
+            "num_preemptions": seq.num_preemptions,
+            "recomputed_tokens": seq.recomputed_tokens,
+            "swapped_blocks": seq.swapped_blocks,
+            "checkpointed_slots": seq.checkpointed_slots,
+        }
+        for name, value in values.items():
+            self._requests[name].append(value)
 
-    def tables(self, *, duration_s: float, usable_blocks: int, block_size: int) -> RunTables:
-        """The run as tables; requests in order of arrival."""
-        rows = [self.requests[i] for i in sorted(self.requests)]
-        requests = pd.DataFrame.from_records(rows, columns=list(REQUEST_COLUMNS))
-        return RunTables(
-            requests.astype(dict.fromkeys(_OPTIONAL_TIMES, np.float64)),
-            _steps(self.steps),
-            pd.DataFrame(
-                np.array(self.residency).reshape(-1, len(RESIDENCY_COLUMNS)),
-                columns=list(RESIDENCY_COLUMNS),
-            ),
-            tuple(np.frombuffer(ends, dtype=np.float64) for ends in self._iteration_ends),
+    def record(self, duration_s: float) -> RunRecord:
+        """What was written, as columns."""
+        order = np.argsort(np.array(self._ids, np.int64), kind="stable")
+        engines = [
+            (*row, self._down_s.get(engine, math.nan)) for engine, row in self._engines.items()
+        ]
+        requests = _columns(logged(REQUESTS), self._requests.values())
+        decisions = None if self.decisions is None else _rows(DECISIONS, self.decisions.rows())
+        return RunRecord(
+            {name: column[order] for name, column in requests.items()},
+            _joined(self.steps),
+            self._span_columns(),
+            dict(zip(names(EXCEPTIONS), _numbers(self._exceptions, len(EXCEPTIONS)), strict=True)),
+            _rows(ENGINES, engines),
+            decisions,
+            tuple(np.asarray(self._ends(engine), np.float64) for engine in range(self._count())),
             duration_s,
-            usable_blocks,
-            block_size,
-            tuple(np.array(numbers, dtype=np.int64) for numbers in self._stalled)
-            if any(self._stalled)
-            else (),
-            None if self.decisions is None else _decision_frame(self.decisions),
         )
 
+    def _count(self) -> int:
+        return max(len(self._iteration_ends), 1 + max(self._engines, default=-1))
 
-_OPTIONAL_TIMES = (
-    "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "first_scheduled_s", "first_token_s", "last_token_s",
-)  # fmt: skip
-_STEP_TIMES = ("start_s", "end_s")
-
-
-def _decision_frame(log: DecisionLog) -> pd.DataFrame:
-    frame = pd.DataFrame.from_records(log.rows(), columns=list(DECISION_COLUMNS))
-    times = dict.fromkeys(("time_s", "last_s", "value", "limit"), "float64")
-    numbers = ("request", "replica", "iteration", "tokens", "count", "last_iteration")
-    return frame.astype({**times, **dict.fromkeys(numbers, "int64"), "other": "Int64"})
+    def _span_columns(self) -> Columns:
+        found = dict(zip(names(SPANS), _numbers(self._spans, len(SPANS)), strict=True))
+        return found | {"ended": np.array(_SPAN_ENDS, object)[found["ended"]]}
 
 
-def _steps(rows: abc.Sequence[tuple[float, ...]]) -> pd.DataFrame:
+def _numbers(rows: "array[int]", width: int) -> NDArray[np.int64]:
+    """Columns of rows that stand one after the other."""
+    return np.array(rows, np.int64).reshape(-1, width).T
+
+
+def _rows(columns: abc.Sequence[Column], rows: abc.Sequence[tuple[object, ...]]) -> Columns:
+    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
+    return _columns(columns, values)
+
+
+def _columns(columns: abc.Sequence[Column], values: abc.Iterable[abc.Sequence[object]]) -> Columns:
+    """Text, and whole numbers that may be missing, stay Python objects."""
+    kinds = {"int64": np.int64, "float64": np.float64}
+    return {
+        column.name: np.array(of_column, kinds.get(column.dtype, object))
+        for column, of_column in zip(columns, values, strict=True)
+    }
+
+
+def _joined(rows: abc.Sequence[tuple[float, ...]]) -> Columns:
     """The steps table, rows that continue the row before joined (law L11).
 
     How the simulator grouped iterations into stretches then leaves no trace.
     """
-    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(STEP_COLUMNS))
-    columns = dict(zip(STEP_COLUMNS, values.T, strict=True))
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(STEPS))
+    columns = dict(zip(names(STEPS), values.T, strict=True))
     order = np.lexsort((columns["start_s"], columns["replica"]))
     columns = {name: column[order] for name, column in columns.items()}
     starts = np.flatnonzero(~_continues(columns))
@@ -150,18 +203,18 @@ def _steps(rows: abc.Sequence[tuple[float, ...]]) -> pd.DataFrame:
     joined["end_s"] = columns["end_s"][np.append(starts[1:], len(rows))[: starts.size] - 1]
     for name in ("repeat", "tokens_to_cpu", "tokens_to_gpu", "extrapolated"):
         joined[name] = np.add.reduceat(columns[name], starts) if rows else columns[name]
-    whole = {name: np.int64 for name in STEP_COLUMNS if name not in _STEP_TIMES}
-    return pd.DataFrame({n: column.astype(whole.get(n)) for n, column in joined.items()})
+    return {column.name: joined[column.name].astype(column.dtype) for column in STEPS}
 
 
-def _continues(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+def _continues(columns: Columns) -> NDArray[np.bool_]:
     """Which rows go on where the row before ended.
 
-    Both are on one replica, hold nothing but the same decodes, and no request came or went between.
+    Both are on one engine, hold nothing but the same decodes, and no request came or went between.
     """
     before = {name: column[:-1] for name, column in columns.items()}
     after = {name: column[1:] for name, column in columns.items()}
-    same = (after["start_s"] == before["end_s"]) & (after["prefill_tokens"] == 0)
+    same: NDArray[np.bool_] = after["start_s"] == before["end_s"]
+    same &= after["prefill_tokens"] == 0
     for name in _STEADY:
         same &= after[name] == before[name]
     grown = before["kv_tokens"] + before["decode_jobs"] * before["repeat"]

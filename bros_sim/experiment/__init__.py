@@ -17,9 +17,9 @@ from bros_sim.config.yaml_write import yaml_text
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.experiment.build import draw_model, latency_model
+from bros_sim.experiment.compatibility import conflicts
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
-from bros_sim.experiment.misfits import misfits
 from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
 from bros_sim.experiment.streams import Labels, StreamCheck, check_streams, warnings
 from bros_sim.experiment.sweep import Sweep
@@ -197,7 +197,7 @@ def _decode(document: Document, inputs: Inputs) -> Experiment:
         spec = decode(Experiment, document)
     except InputError as error:
         raise InputError(*faults, *error.faults) from None
-    faults = faults or misfits(spec, document, inputs.profile(spec.cluster.profile))
+    faults = faults or conflicts(spec, document, inputs.profile(spec.cluster.profile))
     if faults:
         raise InputError(*faults)
     return spec

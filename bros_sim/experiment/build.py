@@ -1,6 +1,5 @@
 """A resolved point -> components -> a cluster -> the tables of its run."""
 
-import copy
 import zlib
 from dataclasses import replace
 from functools import lru_cache
@@ -17,9 +16,11 @@ from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.noise import StepNoise
-from bros_sim.engine.record import RunLog, RunTables
+from bros_sim.engine.record import RunLog
 from bros_sim.experiment import schema
 from bros_sim.experiment.truth import Model, Truth, truth_of
+from bros_sim.experiment.worlds import world_of
+from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile, load_profile, profile_path
 from bros_sim.workload.prefixes import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
@@ -38,17 +39,18 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     """
     cluster = spec.cluster
     profile = profile_of(spec)
-    log = RunLog(cluster.replicas, decisions=DecisionLog() if decisions else None)
+    world = world_of(spec, profile)
+    log = RunLog(decisions=DecisionLog() if decisions else None)
     truth = truth_of(spec.latency)
     latency = latency_model(truth.model, profile)
     replicas = [
         Replica(
             index=n,
-            scheduler=copy.deepcopy(spec.system.scheduler),
-            kv=copy.deepcopy(spec.system.kv),
+            scheduler=spec.system.scheduler.make(world),
+            kv=spec.system.kv.make(world),
             latency=latency,
             log=log,
-            max_model_len=cluster.max_model_len or profile.model.max_model_len,
+            max_model_len=world.max_model_len,
             estimate=estimate_of(spec, profile, latency),
             link=profile.host,
             token_bytes=profile.kv_bytes_per_token,
@@ -56,17 +58,15 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
         )
         for n in range(cluster.replicas)
     ]
-    router = copy.deepcopy(cluster.router)
-    key = (zlib.crc32(b"router"),)
-    router.seed(np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=key)))
     streams = [stream_of(name, stream) for name, stream in spec.workload.items()]
-    return simulate(
+    record = simulate(
         replicas=replicas,
-        router=router,
+        router=cluster.router.make(world),
         sources=[_source(stream, spec) for stream in streams],
         duration_s=spec.duration_s,
         drain_s=spec.drain_s,
     )
+    return run_tables(record)
 
 
 def _source(stream: Stream, spec: schema.PointSpec) -> OpenLoop | ClosedLoop:
@@ -171,7 +171,7 @@ def facts(spec: schema.PointSpec) -> dict[str, str]:
     """What a result says about itself: the engine that is mirrored, and where times come from."""
     profile = profile_of(spec)
     model = latency_model(truth_of(spec.latency).model, profile)
-    scheduler, router = spec.system.scheduler.mirrors, getattr(spec.cluster.router, "mirrors", "")
+    scheduler, router = spec.system.scheduler.mirrors, spec.cluster.router.mirrors
     return {
         "mirrors": f"{router}, over {scheduler}" if router else str(scheduler),
         "profile": profile.id,

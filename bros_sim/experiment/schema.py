@@ -1,35 +1,28 @@
 """What an experiment file may hold: the YAML's shape, checked strictly, and its JSON schema."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from annotated_types import Ge, Gt, Len
-from pydantic import Field, create_model, model_validator
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from bros_sim.cluster.routers import ROUTERS
-from bros_sim.cluster.routers.base import Router
+from bros_sim.cluster.routers.base import RouterParameters
 from bros_sim.config.components import Kinds, Strict, model_of
 from bros_sim.config.messages import MISSING, fault
 from bros_sim.core.clock import HORIZON_S
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.kv_cache import KVManager
-from bros_sim.engine.scheduler import Scheduler
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
-from bros_sim.kv.bidirectional import BidirectionalKV
-from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
-from bros_sim.kv.kunserve_like import KunserveLikeKV
+from bros_sim.kv.parameters import KvParameters
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.profiles.profile import DEFAULT_PROFILE
 from bros_sim.schedulers import SCHEDULERS
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
-from bros_sim.schedulers.tgi import PREFILL_TOKENS, TgiScheduler
-from bros_sim.schedulers.vllm import VllmScheduler
-from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
+from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
+from bros_sim.workload.arrivals import Arrivals
 from bros_sim.workload.prompts import Refrag
-from bros_sim.workload.replay import Replay, TwinArrivals
 
 TABLES: Mapping[str, Mapping[str, type]] = {
     "schedulers": SCHEDULERS,
@@ -41,29 +34,6 @@ TABLES: Mapping[str, Mapping[str, type]] = {
     "latency": LATENCY_MODELS,
 }
 """Every table of components, by the name that `bros-sim list` knows it by."""
-
-KV_SIZE = {"num_gpu_blocks": "that of the cluster or its profile"}
-CPU_SIZE = {"cpu_blocks": "the CPU memory of the profile (host.kv_gib)"}
-V1_LIMITS = {
-    "max_num_batched_tokens": "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384",
-    "max_num_seqs": "256 on an A100 or below 70 GiB, else 1024",
-}
-"""vLLM's own choice by the GPU, and for every `OrderedScheduler`, to compare like with like."""
-SUPPLIED: Mapping[type, Mapping[str, str]] = {
-    **dict.fromkeys(KV_MANAGERS.values(), KV_SIZE),
-    BidirectionalKV: KV_SIZE | CPU_SIZE,
-    EagerCheckpointKV: KV_SIZE | CPU_SIZE,
-    KunserveLikeKV: {**KV_SIZE, "extra_blocks": "the parameters' share beyond 1 / group"},
-    VllmScheduler: V1_LIMITS,
-    **{cls: V1_LIMITS for cls in SCHEDULERS.values() if issubclass(cls, OrderedScheduler)},
-    TgiScheduler: {
-        "max_batch_prefill_tokens": f"{PREFILL_TOKENS}, at most the model length",
-        "max_input_tokens": "one less than max_total_tokens",
-        "max_total_tokens": "the model length",
-    },
-    VllmV0Scheduler: {"max_num_batched_tokens": "the model length, at least 2048"},
-}
-"""Parameters of components that the experiment fills in, and from what."""
 
 Positive = Annotated[float, Gt(0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
@@ -82,7 +52,7 @@ class Stream(Strict):
     """One stream of requests."""
 
     service_class: ServiceClass = Field(alias="class", description="rt or be")
-    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)]
+    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS, Arrivals)]
     lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = Field(
         None, description="may be left out where the arrivals bring their own (replay, twin)"
     )
@@ -99,13 +69,13 @@ class Stream(Strict):
 
     @model_validator(mode="after")
     def _has_lengths(self) -> "Stream":
-        if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
+        if self.lengths is None and not self.arrivals.brings_lengths:
             raise fault(("lengths",), MISSING)
         return self
 
     @model_validator(mode="after")
     def _has_one_deadline(self) -> "Stream":
-        if self.slo.e2e_s is not None and getattr(self.arrivals, "deadline_s", None) is not None:
+        if self.slo.e2e_s is not None and self.arrivals.own_deadline_s is not None:
             raise fault(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
         return self
 
@@ -117,7 +87,7 @@ class Cluster(Strict):
     profile: str = Field(
         DEFAULT_PROFILE, description="id of a shipped profile, or path of your own (.yaml)"
     )
-    router: Annotated[Any, Kinds("router", ROUTERS, Router)] = Field(
+    router: Annotated[Any, Kinds("router", ROUTERS, RouterParameters)] = Field(
         default_factory=ROUTERS["round_robin"], description="which replica takes a request"
     )
     num_gpu_blocks: int | None = Field(
@@ -146,8 +116,8 @@ class Belief(Strict):
 class System(Strict):
     """What is compared: a scheduler and the KV manager that it works with."""
 
-    scheduler: Annotated[Any, Kinds("scheduler", SCHEDULERS, Scheduler, supplied=SUPPLIED)]
-    kv: Annotated[Any, Kinds("KV manager", KV_MANAGERS, KVManager, supplied=SUPPLIED)]
+    scheduler: Annotated[Any, Kinds("scheduler", SCHEDULERS, SchedulerParameters)]
+    kv: Annotated[Any, Kinds("KV manager", KV_MANAGERS, KvParameters)]
     estimate: Belief = Field(
         default_factory=lambda: Belief.model_validate({}),
         description="what the scheduler believes of iteration times; default: the truth",
@@ -157,7 +127,7 @@ class System(Strict):
 class Compared(System):
     """A system as an experiment names it."""
 
-    router: Annotated[Any, Kinds("router", ROUTERS, Router)] | None = Field(
+    router: Annotated[Any, Kinds("router", ROUTERS, RouterParameters)] | None = Field(
         None, description="this system's own router; default: that of the cluster"
     )
 
@@ -222,16 +192,16 @@ class Experiment(Run):
     )
 
 
-def router_of(spec: Experiment, system: str) -> Router:
+def router_of(spec: Experiment, system: str) -> RouterParameters:
     """The router of a system: its own, else that of the cluster."""
     own = spec.systems[system].router
-    router: Router = spec.cluster.router if own is None else own
+    router: RouterParameters = spec.cluster.router if own is None else own
     return router
 
 
-def json_schema(figure: type) -> dict[str, Any]:
-    """The JSON schema of an experiment file, for editors; ``figure`` is one entry of figures."""
-    entry: Any = model_of(figure)
+def json_schema(plots: Mapping[str, type]) -> dict[str, Any]:
+    """The JSON schema of an experiment file, for editors; ``plots``: kind of figure -> its keys."""
+    entry: Any = Union[tuple(_entry(plot, cls) for plot, cls in plots.items())]  # noqa: UP007
     field: Any = (list[entry], Field(default_factory=list))
     whole = create_model("Experiment", __base__=Experiment, figures=field)
     return {
@@ -239,3 +209,9 @@ def json_schema(figure: type) -> dict[str, Any]:
         **whole.model_json_schema(by_alias=True),
         "title": "bros-sim experiment",
     }
+
+
+def _entry(plot: str, cls: type) -> type[BaseModel]:
+    doc = (cls.__doc__ or "").partition("\n")[0]
+    fields: dict[str, Any] = {"plot": (Literal[plot], ...)}
+    return create_model(cls.__name__, __base__=model_of(cls), __doc__=doc, **fields)

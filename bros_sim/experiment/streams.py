@@ -9,9 +9,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.experiment.build import stream_of
 from bros_sim.experiment.inputs import files_of
 from bros_sim.experiment.schema import Experiment, Stream
-from bros_sim.workload.arrivals import Clients
 from bros_sim.workload.changes import Changes, changes
-from bros_sim.workload.replay import Replay
 from bros_sim.workload.streams import build
 
 Labels = Mapping[str, Data]
@@ -91,11 +89,11 @@ def _check(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Itera
     files = [str(path) for path in (*files_of(stream.arrivals), *files_of(stream.lengths))]
     cuts = stream.model_dump_json(include=CUTS)
     known = _known(f"{name} {files} {cuts}", seen)
-    if isinstance(stream.arrivals, Replay) or not known:
+    if stream.arrivals.replays_rows or not known:
         made_of = stream_of(name, stream)
         made = build(made_of, spec.seed, spec.duration_s)
         yield changes(made_of, made, spec.duration_s)
-    elif not isinstance(stream.arrivals, Clients):
+    else:
         stream.arrivals.check(spec.duration_s)
 
 

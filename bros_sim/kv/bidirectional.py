@@ -6,27 +6,25 @@ Reconstructed from digests of the paper (arXiv 2504.09590v1); what they leave op
 
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated
-
-from annotated_doc import Doc
-from annotated_types import Ge
+from typing import TYPE_CHECKING
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.kv.base import BaseKV
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.holdings import Holding
-from bros_sim.kv.journal import Journal
 from bros_sim.kv.rooms import RoomFinder
 from bros_sim.kv.sharing import PreemptionTable
 from bros_sim.kv.sharing_laws import check_sharing
 
+if TYPE_CHECKING:
+    from bros_sim.kv.parameters import BidirectionalParameters
 
-@dataclass
-class BidirectionalKV:
+
+class BidirectionalKV(BaseKV):
     """A block holds one RT request's KV from the left and one BE request's from the right.
 
     Real-time requests take free blocks first, then borrow those of pending best-effort requests and
@@ -34,42 +32,18 @@ class BidirectionalKV:
     take free blocks alone, and get back what they lost before they run. No prefix caching.
     """
 
-    num_gpu_blocks: Annotated[
-        int, Ge(2), Doc("KV blocks; one is never used, to compare with vLLM's null block")
-    ]
-    block_size: Annotated[int, Ge(1), Doc("tokens per KV block")] = 16
-    cpu_blocks: Annotated[
-        int, Ge(0), Doc("blocks' worth of KV slots on the CPU (the paper gives none: inferred)")
-    ] = 8192
-    _free: int = field(init=False)
-    _holdings: dict[int, Holding] = field(init=False, default_factory=dict)
-    _journal: Journal = field(init=False, default_factory=Journal)
-    _crossings: Crossings = field(init=False)
-    _cpu: CpuStore = field(init=False)
-    _table: PreemptionTable = field(init=False)
-    _rooms: RoomFinder = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, parameters: "BidirectionalParameters") -> None:
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
         self._free = self.usable_blocks
+        self._holdings: dict[int, Holding] = {}
         self._crossings = Crossings(self.block_size)
-        self._cpu = CpuStore(self.cpu_blocks * self.block_size, self._journal.on_undo)
+        self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
         self._table = PreemptionTable(self.block_size, self._journal, self._cpu)
         self._rooms = RoomFinder(self._holdings, self._table, self._cpu, self.block_size)
 
     @property
     def can_lend(self) -> bool:
-        """See `KVManager.can_lend`."""
         return True
-
-    @property
-    def reserves(self) -> bool:
-        """See `KVManager.reserves`."""
-        return False
-
-    @property
-    def usable_blocks(self) -> int:
-        """Blocks that requests can hold: as many as under `PagedKV`."""
-        return self.num_gpu_blocks - 1
 
     @property
     def free_blocks(self) -> int:
@@ -78,37 +52,24 @@ class BidirectionalKV:
 
     # -- drafts ---------------------------------------------------------------------------------
 
-    def mark(self) -> int:
-        """See `KVManager.mark`."""
-        return self._journal.mark()
-
-    def rollback(self, mark: int = 0) -> None:
-        """See `KVManager.rollback`."""
-        self._journal.rollback(mark)
-
     def commit(self) -> None:
-        """See `KVManager.commit`."""
-        self._journal.commit()
+        super().commit()
         self._table.extended.clear()
         self._table.cohort_extended = False
 
     # -- room -----------------------------------------------------------------------------------
 
-    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:  # noqa: ARG002
-        """Nothing: blocks that two requests write into are not cached."""
-        return ()
-
     def admit(
         self,
         seq: SequenceView,
         num_tokens: int,
-        hit: abc.Sequence[object],  # noqa: ARG002
+        hit: abc.Sequence[object],
         *,
         must_fit: int,
         spare: int,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; a request on the CPU may be admitted, too, and is brought back."""
+        """A request on the CPU may be admitted, too, and is brought back."""
         known = self._holdings.get(seq.id)
         holding = known or Holding(seq)
         extra = max(0, self._blocks(must_fit) - self._blocks(num_tokens))
@@ -121,7 +82,7 @@ class BidirectionalKV:
     def extend(
         self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
     ) -> bool:
-        """See `KVManager.extend`.
+        """Room for a running request.
 
         A best-effort request in the way of a real-time one loses slots if it is a lender or outside
         the cohort. If it is in the coming iteration, or may still be, it moves to a free block
@@ -136,7 +97,7 @@ class BidirectionalKV:
         return self._reserve(holding, num_tokens, lenders, 0, 0)
 
     def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """See `KVManager.extend_all`; ends at the first one that shares a block, too."""
+        """Ends at the first one that shares a block, too."""
         outside: list[tuple[Holding, int, int]] = []
         ids: set[int] = set()
         need, size, crossing = 0, self.block_size, self._crossings.next
@@ -207,7 +168,7 @@ class BidirectionalKV:
             self._journal.on_undo(partial(self._table.extended.discard, seq.id))
 
     def extend_decodes(self) -> bool:
-        """See `KVManager.extend_decodes`; False as well if two requests would meet in a block."""
+        """False as well if two requests would meet in a block."""
         need = self._crossings.due()
         if need > self._free or not self._table.iterations_within_gaps(0):
             return False
@@ -217,14 +178,14 @@ class BidirectionalKV:
 
     # -- taking room away -----------------------------------------------------------------------
 
-    def release(self, seq: SequenceView, *, resumable: bool) -> None:  # noqa: ARG002
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:
         """Give up what the request has here and on the CPU; a block without owners is free."""
         self._vacate(self._holdings[seq.id])
         self._cpu.forget(seq)
         self._journal.pop(self._holdings, seq.id)
 
     def swap_out(self, seq: SequenceView) -> bool:
-        """See `KVManager.swap_out`; False without tokens. What lies there is not copied again."""
+        """False without tokens. What lies there is not copied again."""
         holding = self._holdings[seq.id]
         tokens = seq.num_computed
         to_copy = tokens - self._cpu.tokens(seq)
@@ -250,7 +211,6 @@ class BidirectionalKV:
 
     @property
     def restores_nothing(self) -> bool:
-        """See `KVManager.restores_nothing`."""
         return not self._cpu.seqs()
 
     def blocks_to_restore(self, seq: SequenceView) -> int:
@@ -261,7 +221,7 @@ class BidirectionalKV:
         return self._blocks(holding.tokens) if holding.swapped else holding.damaged
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        """See `KVManager.take_copies`; a relocation stays on the GPU and is no copy."""
+        """A relocation stays on the GPU and is no copy."""
         return self._cpu.take_copies()
 
     def relocated_blocks(self, seq: SequenceView) -> int:
@@ -271,11 +231,10 @@ class BidirectionalKV:
     # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
-        """See `KVManager.join`."""
         self._holdings[seq.id].phase = self._crossings.add(seq.num_computed)
 
     def leave(self, seq: SequenceView) -> None:
-        """See `KVManager.leave`; a request that was just swapped out has left already."""
+        """A request that was just swapped out has left already."""
         holding = self._holdings[seq.id]
         if not holding.swapped:
             holding.tokens = tokens = seq.num_computed
@@ -284,12 +243,10 @@ class BidirectionalKV:
         holding.phase = -1
 
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`."""
         within_memory = self._crossings.iterations_within(self._free)
         return min(within_memory, self._table.iterations_within_gaps(1))
 
     def advance(self, iterations: int) -> None:
-        """See `KVManager.advance`."""
         self._take(self._crossings.advance(iterations))
         self.commit()
 
@@ -303,9 +260,6 @@ class BidirectionalKV:
         held = check_sharing(self._holdings, self._table, self._cpu, self.block_size)
         if self._free < 0 or self._free + held != self.usable_blocks:
             raise LawBroken(f"L4: {self._free} free + {held} held != {self.usable_blocks} blocks")
-
-    def _blocks(self, tokens: int) -> int:
-        return -(-tokens // self.block_size)
 
     def _take(self, blocks: int) -> None:
         """Take free blocks; a negative number gives back."""

@@ -22,17 +22,16 @@ Simplified:
 import sys
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
-
-from annotated_doc import Doc
-from annotated_types import Ge
+from typing import TYPE_CHECKING, NamedTuple
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
+
+if TYPE_CHECKING:
+    from bros_sim.kv.parameters import EagerCheckpointParameters
 
 
 class SavedBlock(NamedTuple):
@@ -41,7 +40,6 @@ class SavedBlock(NamedTuple):
     key: tuple[str, int, int]
 
 
-@dataclass
 class EagerCheckpointKV(PagedKV):
     """`PagedKV` in which preempted best-effort requests get back from the CPU what the GPU lost.
 
@@ -49,25 +47,20 @@ class EagerCheckpointKV(PagedKV):
     Real-time requests are preempted as in `PagedKV`. Nothing is swapped: a preemption is cheaper.
     """
 
-    cpu_blocks: Annotated[
-        int, Ge(0), Doc("blocks' worth of KV slots on the CPU for checkpoints; 0 = none are made")
-    ] = 8192
-    _saved: dict[int, int] = field(init=False, default_factory=dict)
-    """Leading blocks on the CPU, by best-effort request, whether it runs or waits."""
-    _room: int = field(init=False)
-    _copies: list[Copy] = field(init=False, default_factory=list)
-    _granted: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    """Best-effort requests outside the cohort that compute in the coming iteration."""
-    _unsaved: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    """Those that did in the last one, and those for whom the CPU had no room."""
-    _filling: list[dict[int, SequenceView]] = field(init=False)
-    """Best-effort members of the cohort by phase (`Crossings.add`): one phase fills at a time."""
-    _copying: bool = field(init=False, default=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._room = self.cpu_blocks
-        self._filling = [{} for _ in range(self.block_size)]
+    def __init__(self, parameters: "EagerCheckpointParameters") -> None:
+        super().__init__(parameters)
+        self.cpu_blocks = parameters.cpu_blocks
+        self._room = parameters.cpu_blocks
+        self._saved: dict[int, int] = {}
+        """Leading blocks on the CPU, by best-effort request, whether it runs or waits."""
+        self._copies: list[Copy] = []
+        self._granted: dict[int, SequenceView] = {}
+        """Best-effort requests outside the cohort that compute in the coming iteration."""
+        self._unsaved: dict[int, SequenceView] = {}
+        """Those that did in the last one, and those for whom the CPU had no room."""
+        self._filling: list[dict[int, SequenceView]] = [{} for _ in range(self.block_size)]
+        """Best-effort members of the cohort by phase (`Crossings.add`): one fills at a time."""
+        self._copying = False
 
     # -- coming back ----------------------------------------------------------------------------
 
@@ -88,7 +81,7 @@ class EagerCheckpointKV(PagedKV):
         spare: int,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; saved blocks of ``hit`` need a free block each, and a copy."""
+        """Saved blocks of ``hit`` need a free block each, and a copy."""
         if not super().admit(seq, num_tokens, hit, must_fit=must_fit, spare=spare, lenders=lenders):
             return False
         back = sum(isinstance(block, SavedBlock) for block in hit)
@@ -103,7 +96,6 @@ class EagerCheckpointKV(PagedKV):
     def extend(
         self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
     ) -> bool:
-        """See `KVManager.extend`."""
         fits = super().extend(seq, num_tokens, lenders=lenders)
         if fits:
             self._grant(seq)
@@ -115,7 +107,7 @@ class EagerCheckpointKV(PagedKV):
             self._journal.put(self._granted, seq.id, seq)
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        """See `KVManager.take_copies`; the blocks that the last iteration filled go to the CPU."""
+        """The blocks that the last iteration filled go to the CPU."""
         self._unsaved |= self._filling[self._crossings.next]
         if self._room:
             for number in sorted(self._unsaved):
@@ -137,12 +129,12 @@ class EagerCheckpointKV(PagedKV):
         if new < full:
             self._unsaved[seq.id] = seq
 
-    def swap_out(self, seq: SequenceView) -> bool:  # noqa: ARG002
+    def swap_out(self, seq: SequenceView) -> bool:
         """Nothing is swapped."""
         return False
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
-        """See `KVManager.release`; a resumable request keeps what it has on the CPU."""
+        """A resumable request keeps what it has on the CPU."""
         super().release(seq, resumable=resumable)
         if not _is_saved(seq):
             return
@@ -159,13 +151,11 @@ class EagerCheckpointKV(PagedKV):
     # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
-        """See `KVManager.join`."""
         super().join(seq)
         if _is_saved(seq):
             self._filling[self._phase(seq)][seq.id] = seq
 
     def leave(self, seq: SequenceView) -> None:
-        """See `KVManager.leave`."""
         super().leave(seq)
         if _is_saved(seq):
             del self._filling[self._phase(seq)][seq.id]
@@ -174,7 +164,7 @@ class EagerCheckpointKV(PagedKV):
         return (seq.num_computed + self._crossings.next) % self.block_size
 
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`: an iteration with copies is planned by itself."""
+        """An iteration with copies is planned by itself."""
         if self._copying:
             return 0
         return min(super().spare_iterations(), self._until_a_block_fills() - 1)

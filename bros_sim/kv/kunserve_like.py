@@ -1,16 +1,14 @@
 """KunServe's idea (arXiv 2412.18169v5, EuroSys 2026): parameters make room for KV in a burst."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
-
-from annotated_doc import Doc
-from annotated_types import Ge, Le
+from typing import TYPE_CHECKING
 
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
 
+if TYPE_CHECKING:
+    from bros_sim.kv.parameters import KunserveLikeParameters
 
-@dataclass
+
 class KunserveLikeKV(PagedKV):
     """A paged KV cache that grows by the room of replicated parameters when blocks run short.
 
@@ -32,25 +30,12 @@ class KunserveLikeKV(PagedKV):
     computation). Groups that merge further are not modelled.
     """
 
-    extra_blocks: Annotated[
-        int, Ge(0), Doc("blocks in the room of the parameters that a replica drops")
-    ] = 0
-    group: Annotated[int, Ge(2), Doc("replicas that keep one copy of the parameters together")] = 2
-    slowdown: Annotated[
-        float, Ge(1), Doc("factor on iteration times while dropped; the number of replicas at most")
-    ] = 1.15
-    restore_below: Annotated[
-        float, Ge(0), Le(1), Doc("share of its own blocks in use that lets parameters come back")
-    ] = 0.5
-    _dropped: bool = field(init=False, default=False)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.slowdown > self.group:
-            raise ValueError(
-                f"slowdown {self.slowdown:g} is over group {self.group}: batches that take turns"
-                " on the whole pipeline cost no more than that"
-            )
+    def __init__(self, parameters: "KunserveLikeParameters") -> None:
+        super().__init__(parameters)
+        self.extra_blocks = parameters.extra_blocks
+        self.slowdown = parameters.slowdown
+        self.restore_below = parameters.restore_below
+        self._dropped = False
 
     @property
     def usable_blocks(self) -> int:
@@ -59,11 +44,10 @@ class KunserveLikeKV(PagedKV):
 
     @property
     def pace(self) -> float:
-        """See `ChangesCost.pace`."""
         return self.slowdown if self._dropped else 1.0
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
-        """See `KVManager.release`; parameters come back when a finish leaves little in use."""
+        """Parameters come back when a finish leaves little in use."""
         super().release(seq, resumable=resumable)
         own = self.num_gpu_blocks - 1
         used = self.usable_blocks - self.free_blocks

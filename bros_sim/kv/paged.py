@@ -2,21 +2,20 @@
 
 from collections import abc
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Literal
-
-from annotated_doc import Doc
-from annotated_types import Ge
+from typing import TYPE_CHECKING, Literal
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.kv.base import BaseKV
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
-from bros_sim.kv.journal import Journal
 from bros_sim.kv.pool import Block, BlockPool, Key
 from bros_sim.kv.relay import SharedReads
+
+if TYPE_CHECKING:
+    from bros_sim.kv.parameters import PagedParameters
 
 VllmRelease = Literal["0.11.2", "0.13.0", "0.33.0"]
 """The vLLM releases whose rules differ; each stands for those up to the next."""
@@ -27,17 +26,18 @@ def _own(seq: SequenceView, i: int) -> Key:
     return ("own", seq.id, i)
 
 
-@dataclass(slots=True)
 class _Table:
     """Blocks of one request: the leading shareable ones; the rest follows from ``tokens``."""
 
-    keys: tuple[Key, ...]
-    tokens: int
-    shared: list[Block]
+    __slots__ = ("keys", "shared", "tokens")
+
+    def __init__(self, keys: tuple[Key, ...], tokens: int, shared: list[Block]) -> None:
+        self.keys = keys
+        self.tokens = tokens
+        self.shared = shared
 
 
-@dataclass
-class PagedKV:
+class PagedKV(BaseKV):
     """vLLM's paged KV cache: blocks on demand, prefix caching, preemption by recompute.
 
     Mirrors vLLM V1's kv_cache_manager.py and block_pool.py: only full blocks are cached, they can
@@ -45,51 +45,21 @@ class PagedKV:
     blocks stay cached until they are reused, least recently freed first.
     """
 
-    num_gpu_blocks: Annotated[int, Ge(2), Doc("KV blocks, vLLM's null block included")]
-    block_size: Annotated[int, Ge(1), Doc("tokens per KV block")] = 16
-    enable_prefix_caching: Annotated[bool, Doc("reuse the blocks of equal prefixes")] = True
-    version: Annotated[
-        VllmRelease,
-        Doc("vLLM release whose free-list order is mirrored (it decides what is evicted first)"),
-    ] = "0.33.0"
-    cpu_blocks: Annotated[
-        int, Ge(0), Doc("blocks' worth of KV slots on the CPU for a scheduler that swaps")
-    ] = 0
-    relay_attention: Annotated[
-        bool, Doc("read the KV of a stream's system prompt once for 64 requests (2402.14808)")
-    ] = False
-    _tables: dict[int, _Table] = field(init=False, default_factory=dict)
-    _extended: set[int] = field(init=False, default_factory=set)
-    _crossings: Crossings = field(init=False)
-    _journal: Journal = field(init=False, default_factory=Journal)
-    _pool: BlockPool = field(init=False)
-    _cpu: CpuStore = field(init=False)
-    _relay: SharedReads = field(init=False, default_factory=SharedReads)
-
-    def __post_init__(self) -> None:
+    def __init__(self, parameters: "PagedParameters") -> None:
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
+        self.enable_prefix_caching = parameters.enable_prefix_caching
+        self.relay_attention = parameters.relay_attention
+        self._tables: dict[int, _Table] = {}
+        self._extended: set[int] = set()
         self._crossings = Crossings(self.block_size)
         self._pool = BlockPool(
-            self.usable_blocks,
+            self.num_gpu_blocks - 1,
             self._journal,
             caching=self.enable_prefix_caching,
-            unhashed_first=self.version == "0.33.0",
+            unhashed_first=parameters.version == "0.33.0",
         )
-        self._cpu = CpuStore(self.cpu_blocks * self.block_size, self._journal.on_undo)
-
-    @property
-    def can_lend(self) -> bool:
-        """See `KVManager.can_lend`."""
-        return False
-
-    @property
-    def reserves(self) -> bool:
-        """See `KVManager.reserves`."""
-        return False
-
-    @property
-    def usable_blocks(self) -> int:
-        """Blocks that requests can hold: all but vLLM's null block."""
-        return self.num_gpu_blocks - 1
+        self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
+        self._relay = SharedReads()
 
     @property
     def free_blocks(self) -> int:
@@ -98,27 +68,16 @@ class PagedKV:
 
     @property
     def spared_kv_tokens(self) -> int:
-        """See `ChangesCost.spared_kv_tokens`."""
         return self._relay.spared
 
     @property
     def pace(self) -> float:
-        """See `ChangesCost.pace`."""
         return 1.0
 
     # -- drafts ---------------------------------------------------------------------------------
 
-    def mark(self) -> int:
-        """See `KVManager.mark`."""
-        return self._journal.mark()
-
-    def rollback(self, mark: int = 0) -> None:
-        """See `KVManager.rollback`."""
-        self._journal.rollback(mark)
-
     def commit(self) -> None:
-        """See `KVManager.commit`."""
-        self._journal.commit()
+        super().commit()
         self._extended.clear()
 
     # -- what a policy writes into a draft ------------------------------------------------------
@@ -148,9 +107,9 @@ class PagedKV:
         *,
         must_fit: int,
         spare: int,
-        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; hit blocks that lie in the free list count as needed.
+        """Hit blocks that lie in the free list count as needed.
 
         A request on the CPU may be admitted as well, and is brought back.
         """
@@ -175,9 +134,9 @@ class PagedKV:
         seq: SequenceView,
         num_tokens: int,
         *,
-        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.extend`; a request on the CPU comes back into blocks of its own."""
+        """A request on the CPU comes back into blocks of its own."""
         if seq.decoding and self._goes_on_inside(seq):
             return True
         if self._cpu.tokens(seq):
@@ -199,7 +158,6 @@ class PagedKV:
         return True
 
     def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """See `KVManager.extend_all`."""
         for place, seq in enumerate(seqs):
             if self._cpu.tokens(seq) or not self.extend(seq, seq.num_tokens):
                 return place
@@ -211,7 +169,6 @@ class PagedKV:
         return inside > 0 and (inside + 1 < self.block_size or not self.enable_prefix_caching)
 
     def extend_decodes(self) -> bool:
-        """See `KVManager.extend_decodes`."""
         need = self._crossings.due()
         if not self._has_room(need):
             return False
@@ -219,7 +176,7 @@ class PagedKV:
         return True
 
     def swap_out(self, seq: SequenceView) -> bool:
-        """See `KVManager.swap_out`; the blocks left behind cannot be hit. False without tokens."""
+        """The blocks left behind cannot be hit. False without tokens."""
         tokens = seq.num_computed
         if self._cpu.tokens(seq):
             return True
@@ -231,15 +188,13 @@ class PagedKV:
 
     @property
     def restores_nothing(self) -> bool:
-        """See `KVManager.restores_nothing`."""
         return not self._cpu.seqs()
 
     def blocks_to_restore(self, seq: SequenceView) -> int:
-        """See `KVManager.blocks_to_restore`: all or nothing."""
+        """All or nothing."""
         return self._blocks(self._cpu.tokens(seq))
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        """See `KVManager.take_copies`."""
         return self._cpu.take_copies()
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
@@ -271,13 +226,12 @@ class PagedKV:
     # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
-        """See `KVManager.join`."""
         self._crossings.add(seq.num_computed)
         for prompt in self._relayed(seq, self._tables[seq.id]):
             self._relay.add(*prompt)
 
     def leave(self, seq: SequenceView) -> None:
-        """See `KVManager.leave`; a request that was just swapped out has left already."""
+        """A request that was just swapped out has left already."""
         if not self._cpu.tokens(seq):
             self._crossings.remove(seq.num_computed)
             table = self._tables[seq.id]
@@ -286,11 +240,9 @@ class PagedKV:
                 self._relay.remove(*prompt)
 
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`."""
         return self._crossings.iterations_within(self.free_blocks)
 
     def advance(self, iterations: int) -> None:
-        """See `KVManager.advance`."""
         self._pool.take(self._crossings.advance(iterations))
         self.commit()
 
@@ -324,9 +276,6 @@ class PagedKV:
     def _has_room(self, blocks: int) -> bool:
         """Whether so many blocks are free."""
         return blocks <= self.free_blocks
-
-    def _blocks(self, tokens: int) -> int:
-        return -(-tokens // self.block_size)
 
     def _tokens(self, seq: SequenceView, table: _Table) -> int:
         if seq.decoding:

@@ -13,20 +13,17 @@ shared prefixes the real engine computes less and holds fewer blocks than this o
 import sys
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated
-
-from annotated_doc import Doc
-from annotated_types import Ge
+from typing import TYPE_CHECKING
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.kv.journal import Journal
+from bros_sim.kv.base import BaseKV
+
+if TYPE_CHECKING:
+    from bros_sim.kv.parameters import ReservedParameters
 
 
-@dataclass
-class ReservedKV:
+class ReservedKV(BaseKV):
     """TGI's KV cache: a request's blocks up to its max_tokens are taken when it is admitted.
 
     Of ``floor(max_batch_total_tokens / block_size)`` blocks one is never used. TGI's block size
@@ -35,33 +32,14 @@ class ReservedKV:
     nothing is swapped.
     """
 
-    num_gpu_blocks: Annotated[int, Ge(2), Doc("KV blocks, TGI's block 0 included")]
-    block_size: Annotated[int, Ge(1), Doc("tokens per KV block")] = 1
-    max_batch_total_tokens: Annotated[
-        Annotated[int, Ge(1)] | None,
-        Doc("KV capacity in tokens, block 0 included; default: all blocks, as TGI infers it"),
-    ] = None
-    _free: int = field(init=False)
-    _held: dict[int, int] = field(init=False, default_factory=dict)
-    _journal: Journal = field(init=False, default_factory=Journal)
-
-    def __post_init__(self) -> None:
-        tokens, all_tokens = self.max_batch_total_tokens, self.num_gpu_blocks * self.block_size
-        if tokens is not None and not 2 * self.block_size <= tokens <= all_tokens:
-            raise ValueError(
-                f"max_batch_total_tokens should be from {2 * self.block_size}, two blocks, to"
-                f" {all_tokens}, what {self.num_gpu_blocks} blocks hold (got {tokens})"
-            )
+    def __init__(self, parameters: "ReservedParameters") -> None:
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
+        self.max_batch_total_tokens = parameters.max_batch_total_tokens
+        self._held: dict[int, int] = {}
         self._free = self.usable_blocks
 
     @property
-    def can_lend(self) -> bool:
-        """See `KVManager.can_lend`."""
-        return False
-
-    @property
     def reserves(self) -> bool:
-        """See `KVManager.reserves`."""
         return True
 
     @property
@@ -75,37 +53,17 @@ class ReservedKV:
         """Blocks that nobody has reserved, the open draft included."""
         return self._free
 
-    # -- drafts ---------------------------------------------------------------------------------
-
-    def mark(self) -> int:
-        """See `KVManager.mark`."""
-        return self._journal.mark()
-
-    def rollback(self, mark: int = 0) -> None:
-        """See `KVManager.rollback`."""
-        self._journal.rollback(mark)
-
-    def commit(self) -> None:
-        """See `KVManager.commit`."""
-        self._journal.commit()
-
-    # -- what a policy writes into a draft ------------------------------------------------------
-
-    def lookup(self, seq: SequenceView) -> abc.Sequence[object]:  # noqa: ARG002
-        """Nothing is cached."""
-        return ()
-
     def admit(
         self,
         seq: SequenceView,
-        num_tokens: int,  # noqa: ARG002
-        hit: abc.Sequence[object],  # noqa: ARG002
+        num_tokens: int,
+        hit: abc.Sequence[object],
         *,
-        must_fit: int,  # noqa: ARG002
+        must_fit: int,
         spare: int,
-        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; room for all that the request may ever need, or none."""
+        """Room for all that the request may ever need, or none."""
         need = self.blocks_for_life(seq)
         if need + spare > self._free:
             return False
@@ -122,56 +80,26 @@ class ReservedKV:
         seq: SequenceView,
         num_tokens: int,
         *,
-        lenders: abc.Sequence[SequenceView] = (),  # noqa: ARG002
+        lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.extend`: the room is there already."""
+        """The room is there already."""
         return num_tokens <= self._held[seq.id] * self.block_size
 
     def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """See `KVManager.extend_all`: the room is there already."""
+        """The room is there already."""
         return len(seqs)
 
     def extend_decodes(self) -> bool:
-        """See `KVManager.extend_decodes`: the room is there already."""
+        """The room is there already."""
         return True
 
-    @property
-    def restores_nothing(self) -> bool:
-        """Nothing is swapped."""
-        return True
-
-    def swap_out(self, seq: SequenceView) -> bool:  # noqa: ARG002
-        """Nothing is swapped."""
-        return False
-
-    def blocks_to_restore(self, seq: SequenceView) -> int:  # noqa: ARG002
-        """Nothing is swapped."""
-        return 0
-
-    def take_copies(self) -> abc.Sequence[Copy]:
-        """Nothing is copied."""
-        return ()
-
-    def release(self, seq: SequenceView, *, resumable: bool) -> None:  # noqa: ARG002
-        """See `KVManager.release`."""
+    def release(self, seq: SequenceView, *, resumable: bool) -> None:
         blocks = self._journal.pop(self._held, seq.id)
         self._journal.set(self, "_free", self._free + blocks)
 
-    # -- the decode cohort ----------------------------------------------------------------------
-
-    def join(self, seq: SequenceView) -> None:
-        """See `KVManager.join`."""
-
-    def leave(self, seq: SequenceView) -> None:
-        """See `KVManager.leave`."""
-
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`: memory ends no stretch."""
+        """Memory ends no stretch."""
         return sys.maxsize - 1
-
-    def advance(self, iterations: int) -> None:  # noqa: ARG002
-        """See `KVManager.advance`."""
-        self.commit()
 
     def check(self, seqs: Iterable[SequenceView]) -> None:
         """Raise `LawBroken` unless who runs holds its life's blocks and all others are free.

@@ -28,7 +28,6 @@ class ModelSource(Protocol):
 
     def latency_model(self, cls: type[M]) -> M:
         """The profile's instance of ``cls``; ``InputError`` if it has none."""
-        ...
 
 
 class FromProfile:

@@ -7,18 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.engine.record import RunTables
+from bros_sim.core.columns import REQUESTS, stored
 from bros_sim.metrics.gaps import longest_gaps
+from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import Bools, Floats, token_rows, tokens_on_time
-
-REQUEST_TABLE_COLUMNS = (
-    "request_id", "stream", "class", "arrival_s", "prompt_tokens", "output_tokens", "max_tokens",
-    "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "replica", "status", "first_scheduled_s",
-    "first_token_s", "last_token_s", "ttft_s", "tpot_s", "max_itl_s", "e2e_s", "cached_tokens",
-    "num_preemptions", "recomputed_tokens", "swapped_blocks", "checkpointed_slots",
-    "tokens_on_time", "slo_met",
-)  # fmt: skip
-"""Columns of requests.parquet."""
 
 SLO_DIMENSIONS = ("ttft", "tpot", "e2e")
 """Dimension d of an SLO: ``d_s`` was measured, ``d_slo_s`` is the objective."""
@@ -86,7 +78,7 @@ def request_metrics(tables: RunTables) -> pd.DataFrame:
     )
     met = pd.array(slo_met(table), dtype="boolean")
     met[~has_any_slo(table)] = pd.NA
-    return table.assign(slo_met=met)[list(REQUEST_TABLE_COLUMNS)]
+    return table.assign(slo_met=met)[list(stored(REQUESTS))]
 
 
 def has_any_slo(table: Table) -> Bools:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.engine.record import RESIDENCY_COLUMNS, RunTables
+from bros_sim.engine.record import EVERYONE
+from bros_sim.metrics.tables import RunTables
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,19 +27,20 @@ NEVER_S = 1e300
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Residency rows in order of request; ``first`` indexes ``end_s``, all replicas in one.
+    """Pieces of spans in order of request; ``first`` indexes ``end_s``, all engines in one.
 
-    ``end_s`` holds, replica by replica, the iterations in which the decode cohort ran and then
-    those in which it stalled, so that the tokens of a row are a slice of it.
+    ``end_s`` holds, engine by engine, the iterations in which requests decoded and then those in
+    which they stalled, so that the tokens of a row are a slice of it.
     """
 
     end_s: Floats
+    clock_starts: Ints
     request: Ints
     first: Ints
     tokens: Ints
 
     def break_gaps(self) -> tuple[Ints, Floats]:
-        """Gaps between the rows of one request (a preemption): request and seconds."""
+        """Gaps between the rows of one request (as over a preemption): request and seconds."""
         follows = np.flatnonzero(self.request[1:] == self.request[:-1]) + 1
         before = self.first[follows - 1] + self.tokens[follows - 1] - 1
         return self.request[follows], self.end_s[self.first[follows]] - self.end_s[before]
@@ -47,9 +49,9 @@ class TokenRows:
         """One number per request: the sum over its rows."""
         return np.bincount(self.request, weights=values, minlength=size).astype(np.int64)
 
-    def count_until(self, time_s: float, clock_starts: Ints) -> Ints:
+    def count_until(self, time_s: float) -> Ints:
         """Tokens of each row that ended at or before ``time_s``."""
-        bounds = np.append(clock_starts, self.end_s.size)
+        bounds = np.append(self.clock_starts, self.end_s.size)
         reached = np.array(
             [
                 start + np.searchsorted(self.end_s[start:stop], time_s, side="right")
@@ -57,71 +59,125 @@ class TokenRows:
             ],
             dtype=np.int64,
         )
-        clock = np.searchsorted(clock_starts, self.first, side="right") - 1
+        clock = np.searchsorted(self.clock_starts, self.first, side="right") - 1
         inside: Ints = np.clip(reached[clock] - self.first, 0, self.tokens)
         return inside
 
 
-def _clocks(tables: RunTables) -> list[Floats]:
-    """Ends of iterations by clock: each replica's, or where it stalled, its two one after another.
+def _stalls(tables: RunTables) -> list[Ints]:
+    """Per engine: iterations in which who decodes got no token, ascending."""
+    of_all = tables.exceptions[tables.exceptions["request"] == EVERYONE]
+    engine, at = (of_all[name].to_numpy(np.int64) for name in ("engine", "iteration"))
+    return [np.sort(at[engine == n]) for n in range(len(tables.iteration_end_s))]
 
-    The first of two clocks ticks when the cohort ran, the second when it stalled.
+
+def _clocks(ends_s: Sequence[Floats], stalls: Sequence[Ints]) -> list[Floats]:
+    """Ends of iterations by clock, two for each engine.
+
+    The first ticks when those that decode get a token, the second when they stall.
     """
-    if not tables.stalled:
-        return list(tables.iteration_end_s)
-    pairs = zip(tables.iteration_end_s, tables.stalled, strict=True)
-    return [clock for ends, at in pairs for clock in (np.delete(ends, at), ends[at])]
-
-
-def clock_starts(tables: RunTables) -> Ints:
-    """Where each clock's iterations begin in `TokenRows.end_s`."""
-    sizes = [ends.size for ends in _clocks(tables)]
-    return np.concatenate(([0], np.cumsum(sizes[:-1]))).astype(np.int64)
+    pairs = zip(ends_s, stalls, strict=True)
+    return [
+        clock
+        for ends, at in pairs
+        for clock in ((np.delete(ends, at), ends[at]) if at.size else (ends, ends[:0]))
+    ]
 
 
 def token_rows(tables: RunTables) -> TokenRows:
-    """The residency table by request, with all clocks put one after another."""
-    rows = {name: tables.residency[name].to_numpy(np.int64) for name in tables.residency}
-    order = np.argsort(rows["request"], kind="stable")
-    order = order[rows["tokens"][order] > 0]
-    request, replica, first, tokens = (rows[name][order] for name in RESIDENCY_COLUMNS)
-    starts, clocks = clock_starts(tables), _clocks(tables)
-    if tables.stalled:
-        request, clock, first, tokens = _by_clock(tables.stalled, request, replica, first, tokens)
-    else:
-        clock = replica
-    ends = clocks or [np.empty(0)]
-    end_s = ends[0] if len(ends) == 1 else np.concatenate(ends)  # one replica: millions, no copy
-    return TokenRows(end_s, request, first + starts[clock], tokens)
+    """The spans by request, cut at exceptions, with all clocks put one after another."""
+    columns = (tables.spans[n] for n in ("request", "engine", "first_iteration", "tokens"))
+    rows = [column.to_numpy(np.int64) for column in columns]
+    order = np.argsort(rows[0], kind="stable")
+    order = order[rows[3][order] > 0]
+    request, engine, first, tokens = (row[order] for row in rows)
+    stalls = _stalls(tables)
+    clock = 2 * engine
+    if len(tables.exceptions):
+        span, clock, first, tokens = _cut(tables, stalls, (request, engine, first, tokens))
+        request = request[span]
+    clocks = _clocks(tables.iteration_end_s, stalls)
+    starts = np.cumsum([0, *map(len, clocks)])[:-1]
+    ticking = [ends for ends in clocks if ends.size] or [np.empty(0)]
+    end_s = ticking[0] if len(ticking) == 1 else np.concatenate(ticking)  # millions: no copy
+    return TokenRows(end_s, starts, request, first + starts[clock], tokens)
 
 
-def _by_clock(
-    stalled: Sequence[Ints], request: Ints, replica: Ints, first: Ints, tokens: Ints
+def _cut(
+    tables: RunTables, stalls: Sequence[Ints], spans: tuple[Ints, Ints, Ints, Ints]
 ) -> tuple[Ints, Ints, Ints, Ints]:
-    """Rows by clock: the token of a stalled iteration stands alone, before the rest of its row."""
-    stalls_before = np.zeros(first.size, np.int64)
-    in_stall = np.zeros(first.size, np.int64)
-    for number, at in enumerate(stalled):
-        mine = replica == number
-        stalls_before[mine] = np.searchsorted(at, first[mine])
-        in_stall[mine] = np.isin(first[mine], at)
-    parts = 1 + in_stall * (tokens > 1)
-    row = np.repeat(np.arange(first.size), parts)
-    alone = (in_stall == 1)[row] & np.append(True, row[1:] != row[:-1])[: row.size]
-    ran = first - stalls_before
-    return (
-        request[row],
-        2 * replica[row] + alone,
-        np.where(alone, stalls_before[row], ran[row]),
-        np.where(alone, 1, tokens[row] - in_stall[row]),
+    """Pieces of spans that are slices of a clock: span, clock, position on it, tokens.
+
+    A mark is the first iteration of a span or one that is an exception. After it come those up to
+    the next mark, one token in each that does not stall; after the last as many as are left.
+    """
+    _, engines, _, tokens = spans
+    span, at, count = _marks(tables, spans)
+    engine = engines[span]
+    last = np.append(span[1:] != span[:-1], True)[: span.size]
+    until = np.where(last, at, np.append(at[1:], 0)[: at.size])
+    after = at + 1 - _before(stalls, engine, at + 1)
+    between = np.where(last, 0, until - _before(stalls, engine, until) - after)
+    given = np.bincount(span, weights=count + between, minlength=tokens.size).astype(np.int64)
+    between[last] = (tokens - given)[span[last]]
+    stalled = _before(stalls, engine, at + 1) - _before(stalls, engine, at)
+    mark = np.where(stalled, _before(stalls, engine, at), at - _before(stalls, engine, at))
+    # Tokens of one iteration, and then those of the iterations after it.
+    copies = np.column_stack((count, between > 0)).ravel().astype(np.int64)
+    row = np.repeat(np.arange(copies.size), copies)
+    ones = np.ones_like(count)
+    pieces = (
+        np.column_stack(pair).ravel()[row]
+        for pair in (
+            (span, span), (2 * engine + stalled, 2 * engine), (mark, after), (ones, between),
+        )
+    )  # fmt: skip
+    return _merged(*pieces)
+
+
+def _marks(tables: RunTables, spans: tuple[Ints, Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
+    """Span, iteration and tokens of each mark, in order."""
+    request, engine, first, _ = spans
+    own = tables.exceptions[tables.exceptions["request"] != EVERYONE]
+    columns = ("request", "engine", "iteration", "tokens")
+    whose, where, at, count = (own[name].to_numpy(np.int64) for name in columns)
+    engines, size = len(tables.iteration_end_s), max(map(len, tables.iteration_end_s), default=0)
+    begin, marked = (
+        (r * engines + e) * size + i for r, e, i in ((request, engine, first), (whose, where, at))
     )
+    order = np.argsort(begin, kind="stable")
+    span = order[np.searchsorted(begin[order], marked, side="right") - 1] if own.size else whose
+    plain = np.flatnonzero(~np.isin(begin, marked))
+    span = np.concatenate((plain, span))
+    at = np.concatenate((first[plain], at))
+    count = np.concatenate((np.ones_like(plain), count))
+    order = np.lexsort((at, span))
+    return span[order], at[order], count[order]
+
+
+def _before(stalls: Sequence[Ints], engine: Ints, iteration: Ints) -> Ints:
+    """How many iterations before each one stalled."""
+    found = np.zeros(iteration.size, np.int64)
+    for number, at in enumerate(stalls):
+        mine = engine == number
+        found[mine] = np.searchsorted(at, iteration[mine])
+    return found
+
+
+def _merged(span: Ints, clock: Ints, position: Ints, tokens: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """Pieces of a span that follow each other on a clock as one."""
+    goes_on = (span[1:] == span[:-1]) & (clock[1:] == clock[:-1])
+    goes_on &= position[1:] == position[:-1] + tokens[:-1]
+    starts = np.flatnonzero(np.append(True, ~goes_on)[: span.size])
+    total = np.add.reduceat(tokens, starts) if starts.size else tokens
+    return span[starts], clock[starts], position[starts], total
 
 
 def tokens_on_time(rows: TokenRows, due_s: Floats, tpot_slo_s: Floats) -> Ints:
     """Per request: tokens that came by their deadline.
 
     Args:
-        rows: Residency by request.
+        rows: Spans by request.
         due_s: Per request: when its first token is due; infinity when nothing binds it.
         tpot_slo_s: Per request: time between the deadlines; infinity leaves all but the first free.
     """

@@ -1,13 +1,13 @@
-"""What the steps table says about the replicas: KV usage by class, iterations extrapolated."""
+"""What the steps table says about the engines: KV usage by class, iterations extrapolated."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from bros_sim.engine.record import RunTables
 from bros_sim.metrics.requests import floats
-from bros_sim.metrics.tokens import Floats
+from bros_sim.metrics.tables import RunTables
+from bros_sim.metrics.tokens import Floats, Ints
 
 CLASSES = ("rt", "be", "all")
 CHUNK = 1 << 16
@@ -20,32 +20,39 @@ def extrapolated_share(steps: pd.DataFrame) -> float:
     return float(floats(steps, "extrapolated").sum() / repeats) if repeats else np.nan
 
 
+def kv_slots(tables: RunTables) -> Ints:
+    """Per engine: tokens that its KV blocks hold."""
+    slots: Ints = (tables.engines["kv_blocks"] * tables.engines["block_size"]).to_numpy(np.int64)
+    return slots
+
+
 def kv_usage(tables: RunTables, warmup_s: float) -> dict[str, tuple[float, float]]:
-    """Mean over the busy time and peak of KV tokens / KV slots of a replica, by class.
+    """Mean over the busy time and peak of KV tokens / KV slots of an engine, by class.
 
     Counts every iteration of a stretch with the tokens it has by then, so the length of stretches
     changes nothing. A prefix that several requests share counts once: tokens are capped by the
     slots of the blocks in use and split between the classes in proportion. NaN without busy time.
     """
     busy, area, peak = 0.0, np.zeros(len(CLASSES)), np.full(len(CLASSES), -np.inf)
-    for replica, end_s in enumerate(tables.iteration_end_s):
-        steps = tables.steps[tables.steps["replica"] == replica]
-        for start_s, busy_s, kv in _iterations(steps, end_s, tables):
+    slots = kv_slots(tables)
+    for engine, end_s in enumerate(tables.iteration_end_s):
+        steps = tables.steps[tables.steps["replica"] == engine]
+        block, scale = int(tables.engines["block_size"].iloc[engine]), slots[engine] / slots[0]
+        for start_s, busy_s, kv in _iterations(steps, end_s, int(slots[engine]), block):
             kept = slice(int(np.searchsorted(start_s, warmup_s)), None)
             busy += float(busy_s[kept].sum())
-            area += (kv[:, kept] * busy_s[kept]).sum(axis=1)
-            peak = np.maximum(peak, kv[:, kept].max(axis=1, initial=-np.inf))
+            area += (kv[:, kept] * busy_s[kept]).sum(axis=1) / scale
+            peak = np.maximum(peak, kv[:, kept].max(axis=1, initial=-np.inf) / scale)
     if busy <= 0:
         return dict.fromkeys(CLASSES, (np.nan, np.nan))
-    slots = tables.usable_blocks * tables.block_size
-    usage = zip(area / busy / slots, peak / slots, strict=True)
+    usage = zip(area / busy / slots[0], peak / slots[0], strict=True)
     return {name: (float(a), float(b)) for name, (a, b) in zip(CLASSES, usage, strict=True)}
 
 
 def _iterations(
-    steps: pd.DataFrame, end_s: Floats, tables: RunTables
+    steps: pd.DataFrame, end_s: Floats, slots: int, block_size: int
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
-    """Start, duration and KV tokens (a row for each class) of a replica's iterations, in chunks."""
+    """Start, duration and KV tokens (a row for each class) of an engine's iterations, in chunks."""
     start_s, kv, kv_rt, decode, decode_rt, free = (
         floats(steps, name)
         for name in (
@@ -53,8 +60,7 @@ def _iterations(
             "free_blocks",
         )
     )  # fmt: skip
-    slots = tables.usable_blocks * tables.block_size
-    in_use = slots - free * tables.block_size
+    in_use = slots - free * block_size
     begins = np.cumsum(steps["repeat"].to_numpy(np.int64)) - steps["repeat"].to_numpy(np.int64)
     for a in range(0, end_s.size, CHUNK):
         b = min(a + CHUNK, end_s.size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from bros_sim.config import Document, decode, parse
+from bros_sim.config import Document, parse
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
 from bros_sim.plots import (
@@ -17,9 +17,10 @@ from bros_sim.plots import (
     axes_of,
     draw,
     find_faults,
-    fixed,
     nothing_to_draw,
+    read,
     render,
+    stem,
 )
 from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet, show_label
@@ -51,7 +52,7 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
     entries = document.get(("figures",))
     for n in range(len(entries) if isinstance(entries, list) else 0):
         try:
-            spec = decode(FigureSpec, document, ("figures", n))
+            spec = read(document, ("figures", n))
         except InputError as error:
             faults += error.faults
             continue
@@ -98,16 +99,16 @@ def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool 
     used: Counter[str] = Counter()
     axes = axes_of(results.points)
     for spec in specs:
-        name = spec.stem(axes) + (_fixed(spec, axes) if keep else "")
+        name = stem(spec, axes) + (_fixed(spec, axes) if keep else "")
         used[name] += 1
-        stem = name if used[name] == 1 else f"{name}-{used[name]}"
+        name = name if used[name] == 1 else f"{name}-{used[name]}"
         if why := nothing_to_draw(spec, results):
-            warnings.append(f"warning: figure {stem}: {why}")
+            warnings.append(f"warning: figure {name}: {why}")
             continue
         folder.mkdir(exist_ok=True)
         figure = draw(spec, results)
         for kind in KINDS:
-            files.append(folder / f"{stem}.{kind}")
+            files.append(folder / f"{name}.{kind}")
             replace_file(files[-1], render(figure, kind))
     if not keep:
         _remove_others(folder, files)
@@ -116,7 +117,7 @@ def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool 
 
 def _fixed(spec: FigureSpec, axes: Axes) -> str:
     """The values that a figure fixes, as a part of its name: others may lie beside it."""
-    values = fixed(spec, short_names(axes)).items()
+    values = spec.fixed(short_names(axes)).items()
     return "".join(f"-{re.sub(r'[^-.=a-zA-Z0-9_]+', '_', f'{n}={v}')}" for n, v in values)
 
 

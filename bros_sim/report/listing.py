@@ -6,9 +6,10 @@ from enum import StrEnum
 from itertools import groupby
 
 from bros_sim.config.parameters import parameters
-from bros_sim.experiment.schema import SUPPLIED, TABLES
+from bros_sim.core.world import Parameters
+from bros_sim.experiment.schema import TABLES
 from bros_sim.metrics.catalogue import METRICS
-from bros_sim.plots import PLOTS, FigureSpec
+from bros_sim.plots import PLOTS
 from bros_sim.profiles.profile import profile_ids
 from bros_sim.report.tables import Printed
 from bros_sim.workload import TRACES
@@ -17,9 +18,6 @@ from bros_sim.workload.twins import twin_paths
 
 TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
 FORMATS = "trace formats that are read, recognised by their header (path: FILE)"
-
-SHORT_OF_EXACT = ("reconstructed", "simplified")
-"""Words with which a scheduler's ``mirrors`` says that it does not follow every rule."""
 
 
 class What(StrEnum):
@@ -82,8 +80,7 @@ def _entries(what: What) -> list[Entry]:
 
 
 def _components(what: What) -> list[Entry]:
-    table = TABLES[what.value]
-    return [_component(kind, cls, SUPPLIED.get(cls, {})) for kind, cls in table.items()]
+    return [_component(kind, cls) for kind, cls in TABLES[what.value].items()]
 
 
 def _metrics() -> list[Entry]:
@@ -91,11 +88,7 @@ def _metrics() -> list[Entry]:
 
 
 def _plots() -> list[Entry]:
-    entries: list[Entry] = [
-        {"name": name, "help": _first_line(draw)} for name, draw in PLOTS.items()
-    ]
-    keys = _component("keys of a figure", FigureSpec, {})
-    return [*entries, {**keys, "help": "one entry under figures"}]
+    return [_component(name, cls) for name, cls in PLOTS.items()]
 
 
 def _profiles() -> list[Entry]:
@@ -113,29 +106,15 @@ def _traces() -> list[Entry]:
     return [*twins, *formats]
 
 
-def _component(kind: str, cls: type, supplied: Mapping[str, str]) -> Entry:
+def _component(kind: str, cls: type) -> Entry:
     entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
-    found = parameters(cls)
-    if hasattr(cls, "mirrors"):  # of a policy as its defaults make it
-        mirrors = cls().mirrors
-        entry |= {"mirrors": mirrors, "exactness": exactness(kind, mirrors)}
+    if issubclass(cls, Parameters) and (mirrors := cls.__new__(cls).mirrors):  # by its defaults
+        entry |= {"mirrors": mirrors, "fidelity": cls.fidelity}
     entry["parameters"] = [
-        {
-            "name": p.name,
-            "type": p.type,
-            "default": supplied.get(p.name, p.default),
-            "help": p.help,
-        }
-        for p in found
+        {"name": p.name, "type": p.type, "default": p.default, "help": p.help}
+        for p in parameters(cls)
     ]
     return entry
-
-
-def exactness(kind: str, mirrors: str) -> str:
-    """How far a policy follows what it mirrors: by its name, or as the text itself admits."""
-    if kind.endswith("_like"):
-        return "like"
-    return next((word for word in SHORT_OF_EXACT if word in mirrors), "exact")
 
 
 def _first_line(item: object) -> str:
@@ -146,7 +125,7 @@ def _lines(entry: Entry) -> Iterator[str]:
     help_text = entry.get("help")
     yield f"{entry['name']}{f': {help_text}' if help_text else ''}"
     if "mirrors" in entry:
-        yield f"    mirrors {entry['mirrors']} [{entry['exactness']}]"
+        yield f"    mirrors {entry['mirrors']} [{entry['fidelity']}]"
     for item in entry.get("parameters", []):  # type: ignore[attr-defined]
         default = "" if item["default"] == "required" else f" = {item['default']}"
         meaning = f"  {item['help']}" if item["help"] else ""

@@ -11,7 +11,6 @@ import math
 from bisect import bisect_right
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import accumulate, islice, takewhile
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
@@ -40,31 +39,33 @@ def shape_of(chunks: Iterable[Chunk], decodes: int, kv_tokens: int) -> StepShape
     return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
 
 
-@dataclass
 class CoServingScheduler(OrderedScheduler):
     """The two phases; a policy says how long an iteration may take (`bound_s`)."""
 
     timeless: ClassVar[bool] = False
-    _bound_s: float = field(init=False, default=math.inf)
-    _online: tuple[Chunk, ...] = field(init=False, default=())
-    """What online prompts compute in the coming iteration."""
+
+    def __init__(self, parameters: OrderedParameters) -> None:
+        super().__init__(parameters)
+        self._bound_s = math.inf
+        self._online: tuple[Chunk, ...] = ()
+        """What online prompts compute in the coming iteration."""
 
     def bound_s(self) -> float:
         """Seconds that an iteration with offline requests may take; changes only with events."""
         raise NotImplementedError
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """Online before offline; of each those that run before those that wait, by arrival."""
         return (seq.priority, not self.runs(seq))
 
-    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Offline requests give way to online ones."""
         return victim.priority > taker.priority
 
     # -- the online phase -----------------------------------------------------------------------
 
     def begin(self, view: ReplicaView) -> None:
-        """See `OrderedLoop.begin`: what the online phase leaves."""
+        """What the online phase leaves."""
         self._bound_s = self.bound_s()
         self._online = tuple(self._online_chunks(view))
 

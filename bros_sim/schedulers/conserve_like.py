@@ -22,20 +22,24 @@ Gaps, hence ``conserve_like``:
 
 import math
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Gt, Le
 
 from bros_sim.core.request import ServiceClass
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters
 
 
-@dataclass
-class ConserveLikeScheduler(CoServingScheduler):
+@dataclass(frozen=True)
+class ConserveLikeParameters(OrderedParameters):
     """ConServe without layer-wise preemption: offline tokens within the online TBT target."""
+
+    fidelity: ClassVar[Fidelity] = "like"
 
     offline_ttft_share: Annotated[
         float,
@@ -43,14 +47,24 @@ class ConserveLikeScheduler(CoServingScheduler):
         Le(1),
         Doc("longest iteration without online requests, in tightest TTFT targets (inferred)"),
     ] = 0.5
-    _targets: Counter[float] = field(init=False, default_factory=Counter)
-    """TPOT targets of the online requests that wait or run, and of how many."""
-    _tightest_ttft_s: float = field(init=False, default=math.inf)
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "ConServe (arXiv 2410.01228v2), from digests, without layer-wise preemption"
+
+    def make(self, world: World) -> "ConserveLikeScheduler":
+        return ConserveLikeScheduler(self)
+
+
+class ConserveLikeScheduler(CoServingScheduler):
+    """Online first, offline within the tightest TBT target at hand."""
+
+    def __init__(self, parameters: ConserveLikeParameters) -> None:
+        super().__init__(parameters)
+        self.offline_ttft_share = parameters.offline_ttft_share
+        self._targets: Counter[float] = Counter()
+        """TPOT targets of the online requests that wait or run, and of how many."""
+        self._tightest_ttft_s = math.inf
 
     def bound_s(self) -> float:
         """The online TBT target, or what an online request that arrives in the meantime bears."""
@@ -59,7 +73,6 @@ class ConserveLikeScheduler(CoServingScheduler):
         return self.offline_ttft_share * self._tightest_ttft_s
 
     def submit(self, seq: SequenceView) -> bool | None:
-        """See `Scheduler.submit`."""
         if seq.service_class is ServiceClass.RT:
             self._targets[_tpot_s(seq)] += 1
             if seq.slo.ttft_s is not None:
@@ -67,7 +80,6 @@ class ConserveLikeScheduler(CoServingScheduler):
         return super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         if seq.service_class is ServiceClass.RT:
             target = _tpot_s(seq)

@@ -20,8 +20,9 @@ from typing import Annotated
 from annotated_doc import Doc
 
 from bros_sim.core.request import ServiceClass
+from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 
 
@@ -32,8 +33,8 @@ def next_due_s(seq: SequenceView) -> float:
     return min(token_s, whole_s)
 
 
-@dataclass
-class EdfScheduler(OrderedScheduler):
+@dataclass(frozen=True)
+class EdfParameters(OrderedParameters):
     """Earliest deadline of the next token first."""
 
     preempts_be: Annotated[
@@ -42,14 +43,24 @@ class EdfScheduler(OrderedScheduler):
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "earliest deadline first (textbook)"
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def make(self, world: World) -> "EdfScheduler":
+        return EdfScheduler(self)
+
+
+class EdfScheduler(OrderedScheduler):
+    """The loop in order of deadlines."""
+
+    def __init__(self, parameters: EdfParameters) -> None:
+        super().__init__(parameters)
+        self.preempts_be = parameters.preempts_be
+
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """The next deadline; without any, by class."""
         return (next_due_s(seq), seq.priority)
 
-    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Best-effort requests give way to real-time ones."""
         real_time = taker.service_class is ServiceClass.RT
         return self.preempts_be and real_time and victim.service_class is ServiceClass.BE

@@ -66,7 +66,7 @@ class FairQueue(RankedQueue):
         """Clients of which somebody waits."""
         return sum(bool(account.line) for account in self._accounts.values())
 
-    def push(self, seq: SequenceView, rank: Rank) -> None:  # noqa: ARG002
+    def push(self, seq: SequenceView, rank: Rank) -> None:
         """An arrival is looked at in `take_in`; who was preempted stands in line at once."""
         if seq.id in self._started:
             insort(self._accounts[self.client_of(seq)].line, seq, key=_by_arrival)

@@ -23,60 +23,74 @@ Simplified, and why:
 
 import heapq
 from collections import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.feedback import FeedbackQueues
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.vllm_parameters import WholePromptTokens
 
 
-@dataclass
-class FastServeScheduler(OrderedScheduler):
+@dataclass(frozen=True)
+class FastServeParameters(OrderedParameters):
     """FastServe: the queue of a request follows from its prompt and the service that it has had.
 
     ``max_num_seqs`` bounds the requests of an iteration, ``max_num_batched_tokens`` its prompts.
     """
 
+    fidelity: ClassVar[Fidelity] = "simplified"
+    cuts_prompts: ClassVar[bool] = False
+
+    max_num_batched_tokens: Annotated[WholePromptTokens, Doc("token budget of an iteration")] = 2048
     base_quantum_s: Annotated[float, Ge(1e-6), Doc("service in the first queue")] = 0.01
     quantum_ratio: Annotated[
         float, Ge(1.1), Le(100), Doc("quantum of a queue to that of the one above")
     ] = 2.0
     starvation_s: Annotated[float, Gt(0), Doc("without service for so long: to the front")] = 3.0
-    cuts_prompts: ClassVar[bool] = False
-    caches_prefixes: ClassVar[bool] = False
-    timeless: ClassVar[bool] = False
-    _queues: FeedbackQueues = field(init=False)
-    _arrived: list[SequenceView] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._queues = FeedbackQueues(self.base_quantum_s, self.quantum_ratio)
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return (
             "FastServe (arXiv 2305.05920v3; code of 6da4b75), simplified: preemption by recompute"
         )
+
+    def make(self, world: World) -> "FastServeScheduler":
+        return FastServeScheduler(self)
+
+
+class FastServeScheduler(OrderedScheduler):
+    """The loop in order of `FeedbackQueues`."""
+
+    cuts_prompts: ClassVar[bool] = FastServeParameters.cuts_prompts
+    caches_prefixes: ClassVar[bool] = False
+    timeless: ClassVar[bool] = False
+
+    def __init__(self, parameters: FastServeParameters) -> None:
+        super().__init__(parameters)
+        self.starvation_s = parameters.starvation_s
+        self._arrived: list[SequenceView] = []
+        self._queues = FeedbackQueues(parameters.base_quantum_s, parameters.quantum_ratio)
 
     def budget(self, view: ReplicaView) -> int:
         """Decodes do not count, those that paused included."""
         return self.max_num_batched_tokens + view.num_decodes + len(self._outside)
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """Its queue, and its position in it."""
         return self._queues.place(seq.id)
 
-    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:
         """Any number may hold KV; how many compute is for `grant`."""
         return True
 
@@ -96,7 +110,7 @@ class FastServeScheduler(OrderedScheduler):
         """Whoever is served later gives way."""
         return self.rank(victim, now) > self.rank(taker, now)
 
-    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def lasts(self, view: ReplicaView) -> int:
         """While everybody is in the batch, what queue they are in changes nothing."""
         return 1 if self._waiting or self._outside else UNTIL_EVENT
 
@@ -117,7 +131,6 @@ class FastServeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._queues.leave(seq.id)
         super().finished(seq)
 

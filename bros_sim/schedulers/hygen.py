@@ -21,25 +21,29 @@ Simplified, and why:
 """
 
 import math
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import ServiceClass
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 from bros_sim.schedulers.hygen_queue import PrefixQueue
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters
 from bros_sim.schedulers.queues import Rank
 
 RT = ServiceClass.RT
 
 
-@dataclass
-class HygenScheduler(CoServingScheduler):
+@dataclass(frozen=True)
+class HygenParameters(OrderedParameters):
     """HyGen: online FCFS, offline by shared prefixes within a predicted latency budget."""
+
+    fidelity: ClassVar[Fidelity] = "reconstructed"
 
     latency_budget_s: Annotated[
         Annotated[float, Gt(0)] | None,
@@ -48,16 +52,25 @@ class HygenScheduler(CoServingScheduler):
     fairness: Annotated[
         float, Ge(0), Le(1), Doc("share of offline admissions that goes to the oldest (inferred)")
     ] = 0.1
-    _waiting: PrefixQueue = field(init=False)
-    _tightest_s: float = field(init=False, default=math.inf)
-
-    def __post_init__(self) -> None:
-        self._waiting = PrefixQueue(self.fairness)
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "HyGen (arXiv 2501.14808v4), reconstructed from digests: latency budget not profiled"
+
+    def make(self, world: World) -> "HygenScheduler":
+        return HygenScheduler(self)
+
+
+class HygenScheduler(CoServingScheduler):
+    """Online first, offline requests in the order of a `PrefixQueue`."""
+
+    _waiting: PrefixQueue
+
+    def __init__(self, parameters: HygenParameters) -> None:
+        super().__init__(parameters)
+        self.latency_budget_s = parameters.latency_budget_s
+        self._tightest_s = math.inf
+        self._waiting = PrefixQueue(parameters.fairness)
 
     def bound_s(self) -> float:
         """The latency budget."""
@@ -69,17 +82,15 @@ class HygenScheduler(CoServingScheduler):
         return (*super().rank(seq, now), *place)
 
     def begin(self, view: ReplicaView) -> None:
-        """See `OrderedLoop.begin`: only now the size of blocks is known, and with it prefixes."""
+        """Only now the size of blocks is known, and with it prefixes."""
         self._waiting.sort_in(view.kv.block_size)
         super().begin(view)
 
     def submit(self, seq: SequenceView) -> bool | None:
-        """See `Scheduler.submit`."""
         if seq.service_class is RT and seq.slo.tpot_s is not None:
             self._tightest_s = min(self._tightest_s, seq.slo.tpot_s)
         return super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         self._waiting.forget(seq)

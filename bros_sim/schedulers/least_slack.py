@@ -10,26 +10,35 @@ A textbook's policy (least laxity first); Scorpio and AccelGen order by slack as
 request that can no longer be in time has the least slack of all and goes first.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from bros_sim.core.world import World
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.edf import EdfScheduler, next_due_s
+from bros_sim.schedulers.edf import EdfParameters, EdfScheduler, next_due_s
 from bros_sim.schedulers.queues import Rank
 
 
-@dataclass
-class LeastSlackScheduler(EdfScheduler):
+@dataclass(frozen=True)
+class LeastSlackParameters(EdfParameters):
     """Least time to spare until the next token's deadline first."""
-
-    _estimate: Estimate | None = field(init=False, default=None)
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "least slack first (textbook)"
+
+    def make(self, world: World) -> "LeastSlackScheduler":
+        return LeastSlackScheduler(self)
+
+
+class LeastSlackScheduler(EdfScheduler):
+    """The loop in order of slack."""
+
+    def __init__(self, parameters: LeastSlackParameters) -> None:
+        super().__init__(parameters)
+        self._estimate: Estimate | None = None
 
     def begin(self, view: ReplicaView) -> None:
         """Learn what prompts take; who came before that is ranked anew."""
@@ -37,7 +46,7 @@ class LeastSlackScheduler(EdfScheduler):
             self._estimate = view.estimate
             self.rerank(view.now)
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """The latest instant to start at; without a deadline, by class."""
         return (next_due_s(seq) - self._needs_s(seq), seq.priority)
 

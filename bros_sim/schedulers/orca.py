@@ -17,34 +17,48 @@ from typing import Annotated, ClassVar
 from annotated_doc import Doc
 from annotated_types import Ge
 
+from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedLoop
 from bros_sim.schedulers.ordered.step import Step
+from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.queues import Rank
 
 
-@dataclass
-class OrcaScheduler(OrderedLoop):
+@dataclass(frozen=True)
+class OrcaParameters(SchedulerParameters):
     """Orca: FCFS, whole prompts beside decodes, memory reserved for life, no preemption."""
+
+    needs_reserving_kv: ClassVar[bool] = True
 
     max_num_seqs: Annotated[int, Ge(1), Doc("most requests of an iteration (Orca's max_bs)")] = 256
 
-    caches_prefixes: ClassVar[bool] = False
-
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "Orca (OSDI'22), Algorithm 1 with one worker"
+
+    def make(self, world: World) -> "OrcaScheduler":
+        return OrcaScheduler(self)
+
+
+class OrcaScheduler(OrderedLoop):
+    """The loop in order of arrival, whole prompts only."""
+
+    caches_prefixes: ClassVar[bool] = False
+
+    def __init__(self, parameters: OrcaParameters) -> None:
+        super().__init__()
+        self.max_num_seqs = parameters.max_num_seqs
 
     @property
     def token_limit(self) -> int:
         """None: no prompt is ever cut."""
         return sys.maxsize
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """By arrival alone."""
         return ()
 
-    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:
         """Whether the batch has room."""
         return sum(step.running) < self.max_num_seqs

@@ -1,15 +1,15 @@
 """How long a policy believes an output to be.
 
 By default that is ``max_tokens``, the cap that the client states. A policy sees no true lengths
-(law L8); the one door is `LengthPrediction.foretell`, through which the replica tells them to a
-policy whose option ``lengths: oracle`` asks for it. Such a policy is a bound, not a system.
+(law L8), except through `Scheduler.set_true_length`, which only those use whose option
+``lengths: oracle`` asks for it. Such a policy is a bound, not a system.
 
 Where a stream's rule makes ``max_tokens`` proportional to the true length (``headroom``, the
 default, or ``exact``), the cap orders requests as the oracle does: compare the two only on traces
 that hold caps of their own or under the rule ``fixed``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_doc import Doc
@@ -17,24 +17,31 @@ from annotated_doc import Doc
 from bros_sim.engine.sequence import SequenceView
 
 
-@dataclass
-class LengthPrediction:
-    """The part of a policy that predicts lengths."""
+@dataclass(frozen=True)
+class LengthParameters:
+    """The part of the parameters that says how lengths are predicted."""
 
     lengths: Annotated[
         Literal["max_tokens", "oracle"],
         Doc("output length to expect: the client's cap, or the true one (a bound, not a system)"),
     ] = "max_tokens"
-    _true: dict[int, int] = field(init=False, default_factory=dict)
 
-    def foretell(self, seq: SequenceView, output_tokens: int) -> None:
+
+class LengthPrediction:
+    """The part of a scheduler that predicts lengths."""
+
+    def __init__(self, parameters: LengthParameters) -> None:
+        self._oracle = parameters.lengths == "oracle"
+        self._true: dict[int, int] = {}
+
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
         """The true output length of a request that is about to be submitted."""
-        if self.lengths == "oracle":
+        if self._oracle:
             self._true[seq.id] = output_tokens
 
     def output_tokens(self, seq: SequenceView) -> int:
         """Predicted length of the output; at least one more token than there are."""
-        predicted = self._true[seq.id] if self.lengths == "oracle" else seq.max_tokens
+        predicted = self._true[seq.id] if self._oracle else seq.max_tokens
         return max(predicted, seq.num_output + 1)
 
     def forget(self, seq: SequenceView) -> None:

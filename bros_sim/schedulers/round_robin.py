@@ -22,12 +22,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import (
     AFTER_PREEMPTION,
@@ -39,6 +40,7 @@ from bros_sim.engine.reasons import (
 )
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.parameters import SchedulerParameters
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 _by_arrival = attrgetter("id")
@@ -77,47 +79,54 @@ class _Turn:
         del self.takers[evicted:]
 
 
-@dataclass
-class RoundRobinScheduler:
+@dataclass(frozen=True)
+class BrosRoundRobinParameters(SchedulerParameters):
     """BROS-RR: real-time and best-effort iterations alternate, preemption by recompute."""
+
+    fidelity: ClassVar[Fidelity] = "reconstructed"
 
     batch_cap: Annotated[int, Ge(1), Doc("most requests of an iteration")] = 128
     max_num_batched_tokens: Annotated[int, Ge(1), Doc("prompt tokens of an iteration")] = 2048
     watermark: Annotated[
         float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
     ] = 0.01
-    _waiting: dict[ServiceClass, list[SequenceView]] = field(init=False)
-    _running: dict[ServiceClass, list[SequenceView]] = field(init=False)
-    _last: ServiceClass = field(init=False, default=BE)
-
-    def __post_init__(self) -> None:
-        self._waiting, self._running = {RT: [], BE: []}, {RT: [], BE: []}
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "BROS-RR (arXiv 2504.09590v1, baseline), reconstructed: docs/paper-map.md"
 
-    @property
-    def overhead_share(self) -> float:
-        """None: taking turns needs no planning."""
-        return 0.0
-
-    def refuses(self, max_model_len: int) -> str | None:
+    def conflicts(self, world: World) -> tuple[str, ...]:
         """Prompts are never cut."""
-        if self.max_num_batched_tokens >= max_model_len:
-            return None
+        if self.max_num_batched_tokens >= world.max_model_len:
+            return ()
         return (
             f"max_num_batched_tokens {self.max_num_batched_tokens} is below the model length"
-            f" {max_model_len}: a whole prompt could never run"
+            f" {world.max_model_len}: a whole prompt could never run",
         )
 
+    def make(self, world: World) -> "RoundRobinScheduler":
+        return RoundRobinScheduler(self)
+
+
+class RoundRobinScheduler:
+    """Two queues that take turns."""
+
+    def __init__(self, parameters: BrosRoundRobinParameters) -> None:
+        self.overhead_share = parameters.overhead_share
+        self.batch_cap = parameters.batch_cap
+        self.max_num_batched_tokens = parameters.max_num_batched_tokens
+        self.watermark = parameters.watermark
+        self._waiting: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
+        self._running: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
+        self._last = BE
+
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        pass
+
     def submit(self, seq: SequenceView) -> None:
-        """See `Scheduler.submit`."""
         self._waiting[seq.service_class].append(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._running[seq.service_class].remove(seq)
 
     def running_seqs(self) -> Iterable[SequenceView]:

@@ -24,15 +24,17 @@ from typing import Annotated, ClassVar
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
+from bros_sim.core.world import World
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedLoop
 from bros_sim.schedulers.ordered.step import Step
+from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.queues import Rank
 
 
-@dataclass
-class SarathiScheduler(OrderedLoop):
+@dataclass(frozen=True)
+class SarathiParameters(SchedulerParameters):
     """Sarathi-Serve: decodes first, then prompts in chunks, within one token budget; FCFS."""
 
     chunk_size: Annotated[int, Ge(1), Doc("token budget of an iteration")] = 512
@@ -41,34 +43,46 @@ class SarathiScheduler(OrderedLoop):
         float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
     ] = 0.01
 
+    @property
+    def mirrors(self) -> str:
+        return "Sarathi-Serve (OSDI'24, arXiv 2403.02310), its repository's scheduler"
+
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        """Every running request has to find a token in the budget."""
+        if self.chunk_size < self.max_num_seqs:
+            return (f"chunk_size {self.chunk_size} is below max_num_seqs {self.max_num_seqs}",)
+        return ()
+
+    def make(self, world: World) -> "SarathiScheduler":
+        return SarathiScheduler(self)
+
+
+class SarathiScheduler(OrderedLoop):
+    """The loop in order of arrival, prompts under way first."""
+
     caches_prefixes: ClassVar[bool] = False
     finishes_prompts: ClassVar[bool] = True
 
-    @property
-    def mirrors(self) -> str:
-        """Engine whose decisions these are."""
-        return "Sarathi-Serve (OSDI'24, arXiv 2403.02310), its repository's scheduler"
-
-    def refuses(self, max_model_len: int) -> str | None:  # noqa: ARG002
-        """Every running request has to find a token in the budget."""
-        if self.chunk_size < self.max_num_seqs:
-            return f"chunk_size {self.chunk_size} is below max_num_seqs {self.max_num_seqs}"
-        return None
+    def __init__(self, parameters: SarathiParameters) -> None:
+        super().__init__()
+        self.chunk_size = parameters.chunk_size
+        self.max_num_seqs = parameters.max_num_seqs
+        self.watermark = parameters.watermark
 
     @property
     def token_limit(self) -> int:
         """Most tokens of an iteration."""
         return self.chunk_size
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """By arrival alone."""
         return ()
 
-    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:
         """Whether fewer run than may."""
         return sum(step.running) < self.max_num_seqs
 
-    def spare_blocks(self, seq: SequenceView, step: Step) -> int:  # noqa: ARG002
+    def spare_blocks(self, seq: SequenceView, step: Step) -> int:
         """The watermark."""
         return int(self.watermark * step.view.kv.num_gpu_blocks)
 

@@ -19,14 +19,15 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
+from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
-from bros_sim.schedulers.prediction import LengthPrediction
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
+from bros_sim.schedulers.prediction import LengthParameters, LengthPrediction
 from bros_sim.schedulers.queues import Rank
 
 
-@dataclass
-class SrpfScheduler(LengthPrediction, OrderedScheduler):
+@dataclass(frozen=True)
+class SrpfParameters(LengthParameters, OrderedParameters):
     """Shortest remaining processing first by predicted tokens, with preemption by recompute."""
 
     remaining: Annotated[
@@ -36,23 +37,36 @@ class SrpfScheduler(LengthPrediction, OrderedScheduler):
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         if self.remaining == "prompt":
             return "shortest remaining prompt first (SRPF of Niyama, arXiv 2503.22562)"
         return f"shortest remaining processing first (textbook), lengths by {self.lengths}"
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def make(self, world: World) -> "SrpfScheduler":
+        return SrpfScheduler(self)
+
+
+class SrpfScheduler(OrderedScheduler):
+    """The loop in order of what remains."""
+
+    def __init__(self, parameters: SrpfParameters) -> None:
+        super().__init__(parameters)
+        self.remaining = parameters.remaining
+        self.prediction = LengthPrediction(parameters)
+
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        self.prediction.set_true_length(seq, output_tokens)
+
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """Tokens that remain: known ones without KV, and predicted ones."""
         computed = seq.num_computed if self.runs(seq) else 0
         if self.remaining == "prompt":
             return (seq.num_tokens - computed,)
-        return (seq.prompt_tokens + self.output_tokens(seq) - computed,)
+        return (seq.prompt_tokens + self.prediction.output_tokens(seq) - computed,)
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Less remains of the taker; the difference only grows while the victim runs."""
         return self.remaining == "total" and self.rank(taker, now) < self.rank(victim, now)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
-        self.forget(seq)
+        self.prediction.forget(seq)

@@ -18,16 +18,17 @@ from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
+from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
 BE = ServiceClass.BE
 
 
-@dataclass
-class StaticPriorityScheduler(OrderedScheduler):
+@dataclass(frozen=True)
+class StaticPriorityParameters(OrderedParameters):
     """Real-time before best-effort, with seats and KV blocks that best-effort leaves free."""
 
     reserved_seats: Annotated[
@@ -42,10 +43,22 @@ class StaticPriorityScheduler(OrderedScheduler):
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "static priority with a reserve (textbook)"
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def make(self, world: World) -> "StaticPriorityScheduler":
+        return StaticPriorityScheduler(self)
+
+
+class StaticPriorityScheduler(OrderedScheduler):
+    """The loop in order of class."""
+
+    def __init__(self, parameters: StaticPriorityParameters) -> None:
+        super().__init__(parameters)
+        self.reserved_seats = parameters.reserved_seats
+        self.reserved_blocks = parameters.reserved_blocks
+        self.preempts_be = parameters.preempts_be
+
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """By class."""
         return (seq.priority,)
 
@@ -60,6 +73,6 @@ class StaticPriorityScheduler(OrderedScheduler):
         share = self.reserved_blocks if seq.service_class is BE else 0.0
         return int(share * step.view.kv.num_gpu_blocks)
 
-    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Best-effort requests give way to real-time ones."""
         return self.preempts_be and victim.service_class is BE and taker.service_class is not BE

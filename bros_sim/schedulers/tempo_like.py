@@ -23,26 +23,29 @@ Gaps:
 - The pace is the policy's estimate; the authors take the mean of past iterations.
 """
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import Slo
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.lengths_seen import LengthsSeen
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.service_gain import Outlook, ServiceGain
 
 
-@dataclass
-class TempoLikeScheduler(OrderedScheduler):
+@dataclass(frozen=True)
+class TempoLikeParameters(OrderedParameters):
     """After Tempo: the request that gains most for each second of service comes first."""
+
+    fidelity: ClassVar[Fidelity] = "like"
 
     output_weight: Annotated[float, Ge(0), Doc("gain of an output token to a prompt token's")] = 8.0
     decay: Annotated[float, Ge(0), Doc("power with which lateness takes gain away")] = 1.0
@@ -50,24 +53,32 @@ class TempoLikeScheduler(OrderedScheduler):
         float, Gt(0), Le(1), Doc("quantile of finished outputs that bounds a length")
     ] = 0.95
     period: Annotated[int, Ge(1), Doc("iterations after which priorities are renewed")] = 50
-    _gain: ServiceGain = field(init=False)
-    _lengths: LengthsSeen = field(init=False)
-    _densities: dict[int, float] = field(init=False, default_factory=dict)
-    _unjudged: list[SequenceView] = field(init=False, default_factory=list)
-    """Who came to wait since the last plan."""
-    _iterations: int = field(init=False, default=0)
-    _pace_s: float = field(init=False, default=1.0)
-    """Seconds of an iteration of the present batch."""
-    _estimate: Estimate = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self._gain = ServiceGain(self.output_weight, self.decay)
-        self._lengths = LengthsSeen(self.length_quantile)
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "the idea of Tempo / JITServe (arXiv 2504.20068), gaps in its docstring"
+
+    def make(self, world: World) -> "TempoLikeScheduler":
+        return TempoLikeScheduler(self)
+
+
+class TempoLikeScheduler(OrderedScheduler):
+    """The highest gain density first."""
+
+    _estimate: Estimate
+
+    def __init__(self, parameters: TempoLikeParameters) -> None:
+        super().__init__(parameters)
+        self.output_weight = parameters.output_weight
+        self.period = parameters.period
+        self._densities: dict[int, float] = {}
+        self._unjudged: list[SequenceView] = []
+        """Who came to wait since the last plan."""
+        self._iterations = 0
+        self._pace_s = 1.0
+        """Seconds of an iteration of the present batch."""
+        self._gain = ServiceGain(parameters.output_weight, parameters.decay)
+        self._lengths = LengthsSeen(parameters.length_quantile)
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Who has an SLO, by density; then best effort, by density."""
@@ -82,7 +93,7 @@ class TempoLikeScheduler(OrderedScheduler):
         lost_s = self._prompt_s(max(victim.num_computed, 1), 0)
         return gained > self.output_weight * lost_s / self._pace_s
 
-    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def lasts(self, view: ReplicaView) -> int:
         """Densities order those who wait; while nobody does, nothing depends on them."""
         return 1 if self._waiting else UNTIL_EVENT
 
@@ -93,7 +104,6 @@ class TempoLikeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._lengths.add(seq.stream, seq.num_output)
         self._densities.pop(seq.id, None)
         super().finished(seq)
@@ -115,7 +125,7 @@ class TempoLikeScheduler(OrderedScheduler):
             self.rerank(view.now)
         self._unjudged.clear()
 
-    def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
+    def settle(self, plan: Plan, view: ReplicaView) -> None:
         """Who lost its KV takes longer now."""
         self._unjudged += plan.evicted
 

@@ -28,17 +28,19 @@ would let it, and all behind it, wait for ever. Real-time and best-effort are al
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Le
 
 from bros_sim.core.errors import LawBroken
+from bros_sim.core.world import Given, Supplied, World
 from bros_sim.engine.reasons import EVERY_SECOND, PROMPTS_FIRST, TOO_FEW, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.tgi_queue import UNLIMITED, NextBatch, TgiQueue
 
 Count = Annotated[int, Ge(1)]
@@ -46,25 +48,45 @@ PREFILL_TOKENS = 4096
 """Default of ``max_batch_prefill_tokens`` on a GPU that TGI's launcher does not know."""
 
 
-@dataclass
-class TgiScheduler:
+def _total_tokens(world: World, given: Given) -> int:
+    return given.number("max_total_tokens") or world.max_model_len
+
+
+@dataclass(frozen=True)
+class TgiParameters(SchedulerParameters):
     """TGI 3.3: first come, first served, memory reserved for life, chunked prefill or stalls.
 
     Works only with a KV manager that reserves. Defaults are those of TGI's launcher.
     """
 
+    needs_reserving_kv: ClassVar[bool] = True
+
     chunking: Annotated[
         bool, Doc("cut prompts and run them beside decodes (v3); else decodes stand still (v2)")
     ] = True
-    max_batch_prefill_tokens: Annotated[int, Ge(1), Doc("prompt tokens of a forward")] = (
-        PREFILL_TOKENS
-    )
+    max_batch_prefill_tokens: Annotated[
+        Count,
+        Supplied(
+            f"{PREFILL_TOKENS}, at most the model length",
+            lambda world, _: min(PREFILL_TOKENS, world.max_model_len),
+        ),
+        Doc("prompt tokens of a forward"),
+    ] = PREFILL_TOKENS
     max_concurrent_requests: Annotated[
         int, Ge(1), Doc("requests waiting or running; all others are rejected")
     ] = 128
-    max_input_tokens: Annotated[Count | None, Doc("longest prompt; others are rejected")] = None
+    max_input_tokens: Annotated[
+        Count | None,
+        Supplied(
+            "one less than max_total_tokens",
+            lambda world, given: max(_total_tokens(world, given) - 1, 1),
+        ),
+        Doc("longest prompt; others are rejected"),
+    ] = None
     max_total_tokens: Annotated[
-        Count | None, Doc("most tokens of prompt and max_tokens together; others are rejected")
+        Count | None,
+        Supplied("the model length", _total_tokens),
+        Doc("most tokens of prompt and max_tokens together; others are rejected"),
     ] = None
     max_batch_size: Annotated[
         Count | None, Doc("most requests that run; with chunking, of a busy period's first forward")
@@ -78,46 +100,58 @@ class TgiScheduler:
     max_waiting_tokens: Annotated[
         int, Ge(0), Doc("forwards after which the ratio no longer counts; not if chunking")
     ] = 20
-    _queue: TgiQueue = field(init=False)
-    _batch: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    _cut: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    """Members of the batch whose prompts are not done."""
-    _last_size: int = field(init=False, default=0)
-    """Members of the batch in the last forward, finished ones included."""
-    _waiting_tokens: int = field(init=False, default=0)
-    """Forwards since newcomers came last, theirs included."""
-    _owes_decode: bool = field(init=False, default=False)
-    """Whether the last forward admitted beside others, so that the next one does not."""
-
-    def __post_init__(self) -> None:
-        self._queue = TgiQueue(chunking=self.chunking)
 
     @property
     def mirrors(self) -> str:
-        """Engine and version whose decisions these are."""
         how = "chunked prefill" if self.chunking else "no chunking"
         return f"TGI 3.3.6-dev0 v3 router ({how}, no prefix cache), by reading"
 
-    @property
-    def overhead_share(self) -> float:
-        """None beyond what the latency model holds; TGI's own overhead is not known."""
-        return 0.0
-
-    def refuses(self, max_model_len: int) -> str | None:
+    def conflicts(self, world: World) -> tuple[str, ...]:
         """What TGI's launcher and router refuse at start."""
-        total = self.max_total_tokens or max_model_len
+        total = self.max_total_tokens or world.max_model_len
         longest = self.max_input_tokens or total - 1
         if longest >= total:
-            return f"max_input_tokens {longest} should be below max_total_tokens {total}"
+            return (f"max_input_tokens {longest} should be below max_total_tokens {total}",)
         if not self.chunking and longest > self.max_batch_prefill_tokens:
             return (
                 f"max_batch_prefill_tokens {self.max_batch_prefill_tokens} is below"
-                f" max_input_tokens {longest}: without chunking such a prompt could never run"
+                f" max_input_tokens {longest}: without chunking such a prompt could never run",
             )
-        return None
+        return ()
+
+    def make(self, world: World) -> "TgiScheduler":
+        return TgiScheduler(self)
+
+
+class TgiScheduler:
+    """One forward of TGI's batching loop an iteration."""
+
+    def __init__(self, parameters: TgiParameters) -> None:
+        self.overhead_share = parameters.overhead_share
+        self.chunking = parameters.chunking
+        self.max_batch_prefill_tokens = parameters.max_batch_prefill_tokens
+        self.max_concurrent_requests = parameters.max_concurrent_requests
+        self.max_input_tokens = parameters.max_input_tokens
+        self.max_total_tokens = parameters.max_total_tokens
+        self.max_batch_size = parameters.max_batch_size
+        self.waiting_served_ratio = parameters.waiting_served_ratio
+        self.max_waiting_tokens = parameters.max_waiting_tokens
+        self._batch: dict[int, SequenceView] = {}
+        self._cut: dict[int, SequenceView] = {}
+        """Members of the batch whose prompts are not done."""
+        self._last_size = 0
+        """Members of the batch in the last forward, finished ones included."""
+        self._waiting_tokens = 0
+        """Forwards since newcomers came last, theirs included."""
+        self._owes_decode = False
+        """Whether the last forward admitted beside others, so that the next one does not."""
+        self._queue = TgiQueue(chunking=self.chunking)
+
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        pass
 
     def submit(self, seq: SequenceView) -> bool:
-        """See `Scheduler.submit`: the router's validation and its limit on requests."""
+        """The router's validation and its limit on requests."""
         longest, total = self.max_input_tokens, self.max_total_tokens
         if len(self._queue) + len(self._batch) >= self.max_concurrent_requests:
             return False
@@ -129,7 +163,6 @@ class TgiScheduler:
         return True
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         del self._batch[seq.id]
         self._cut.pop(seq.id, None)
 

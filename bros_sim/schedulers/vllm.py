@@ -8,35 +8,35 @@ to waiting ones. Compared with decision logs of the real scheduler by ``bros-sim
 import math
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
-
-from annotated_doc import Doc
-from annotated_types import Ge, Lt
+from typing import TYPE_CHECKING
 
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import AFTER_PREEMPTION, BUDGET, MEMORY, SEATS, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.kv.paged import VllmRelease
 from bros_sim.kv.pool import Block
 from bros_sim.schedulers.queues import FcfsQueue, PriorityQueue, WaitingQueue
 
+if TYPE_CHECKING:
+    from bros_sim.schedulers.vllm_parameters import VllmParameters
 
-@dataclass(slots=True)
+
 class _Step:
     """The plan under construction."""
 
-    kv: KVManager
-    budget: int
-    threshold: int
-    seats: int
-    chunks: list[tuple[SequenceView, int]] = field(default_factory=list)
-    admitted: list[tuple[SequenceView, int]] = field(default_factory=list)
-    evicted: list[SequenceView] = field(default_factory=list)
-    paused: list[SequenceView] = field(default_factory=list)
-    explain: bool = False
-    notes: list[Note] = field(default_factory=list)
+    def __init__(
+        self, kv: KVManager, budget: int, threshold: int, seats: int, *, explain: bool
+    ) -> None:
+        self.kv = kv
+        self.budget = budget
+        self.threshold = threshold
+        self.seats = seats
+        self.explain = explain
+        self.chunks: list[tuple[SequenceView, int]] = []
+        self.admitted: list[tuple[SequenceView, int]] = []
+        self.evicted: list[SequenceView] = []
+        self.paused: list[SequenceView] = []
+        self.notes: list[Note] = []
 
     def note(
         self,
@@ -60,73 +60,30 @@ class _Step:
             self.note(seq, MEMORY, blocks, self.kv.free_blocks)
 
 
-@dataclass
 class VllmScheduler:
-    """vLLM V1: FCFS or static priority, chunked prefill, preemption by recompute.
+    """One call of vLLM's ``schedule()`` an iteration."""
 
-    Defaults are those of vLLM 0.33.0. Its server chooses ``max_num_batched_tokens`` and
-    ``max_num_seqs`` by the GPU, and so does an experiment (`vllm_defaults`); the ones here are for
-    a GPU that vLLM does not know.
-    """
+    def __init__(self, parameters: "VllmParameters") -> None:
+        self.overhead_share = parameters.overhead_share
+        self.policy = parameters.policy
+        self.max_num_batched_tokens = parameters.max_num_batched_tokens
+        self.max_num_seqs = parameters.max_num_seqs
+        self.enable_chunked_prefill = parameters.enable_chunked_prefill
+        self.long_prefill_token_threshold = parameters.long_prefill_token_threshold
+        self.scheduler_reserve_full_isl = parameters.scheduler_reserve_full_isl
+        self.watermark = parameters.watermark
+        self.version = parameters.version
+        self._waiting: WaitingQueue = PriorityQueue() if self.policy == "priority" else FcfsQueue()
+        self._running: dict[int, SequenceView] = {}
+        self._catching_up: dict[int, SequenceView] = {}
 
-    policy: Annotated[
-        Literal["fcfs", "priority"], Doc("order of waiting requests and choice of the victim")
-    ] = "fcfs"
-    max_num_batched_tokens: Annotated[int, Ge(1), Doc("token budget of an iteration")] = 2048
-    max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
-    enable_chunked_prefill: Annotated[
-        bool, Doc("cut a prompt to the remaining budget instead of waiting for room")
-    ] = True
-    long_prefill_token_threshold: Annotated[
-        int, Ge(0), Doc("most tokens of one prompt in an iteration; 0 = no limit")
-    ] = 0
-    scheduler_reserve_full_isl: Annotated[
-        bool, Doc("admit only when all known tokens of a request fit, not just the first chunk")
-    ] = True
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
-    ] = 0.0
-    version: Annotated[VllmRelease, Doc("vLLM release whose rules are mirrored")] = "0.33.0"
-    _waiting: WaitingQueue = field(init=False)
-    _running: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    _catching_up: dict[int, SequenceView] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._waiting = PriorityQueue() if self.policy == "priority" else FcfsQueue()
-
-    @property
-    def mirrors(self) -> str:
-        """Engine and version whose decisions these are."""
-        return f"vLLM {self.version} V1 scheduler ({self.policy})"
-
-    @property
-    def overhead_share(self) -> float:
-        """None beyond what the latency model holds: it is calibrated on vLLM itself."""
-        return 0.0
-
-    def refuses(self, max_model_len: int) -> str | None:
-        """What vLLM's own configuration check refuses."""
-        budget = self.max_num_batched_tokens
-        if budget < self.max_num_seqs:
-            return f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}"
-        if self.long_prefill_token_threshold > max_model_len:
-            return (
-                f"long_prefill_token_threshold {self.long_prefill_token_threshold} is over the"
-                f" model length {max_model_len}"
-            )
-        if not self.enable_chunked_prefill and budget < max_model_len:
-            return (
-                f"max_num_batched_tokens {budget} is below the model length {max_model_len}:"
-                " without chunked prefill such a prompt could never run"
-            )
-        return None
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        pass
 
     def submit(self, seq: SequenceView) -> None:
-        """See `Scheduler.submit`."""
         self._waiting.push(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         del self._running[seq.id]
 
     def running_seqs(self) -> Iterable[SequenceView]:

@@ -20,13 +20,14 @@ LoRA, and nothing of chunked prefill (an option since 0.4.0) or ``delay_factor``
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
+from bros_sim.core.world import Fidelity, Supplied, World
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import (
     AFTER_PREEMPTION,
@@ -39,14 +40,24 @@ from bros_sim.engine.reasons import (
 )
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.queues import FcfsQueue
 
 
-@dataclass
-class VllmV0Scheduler:
+@dataclass(frozen=True)
+class VllmV0Parameters(SchedulerParameters):
     """vLLM 0.2 to 0.4: prompts before decodes, FCFS, preemption by recompute or swap."""
 
-    max_num_batched_tokens: Annotated[int, Ge(1), Doc("prompt tokens of an iteration")] = 2048
+    fidelity: ClassVar[Fidelity] = "simplified"
+
+    max_num_batched_tokens: Annotated[
+        int,
+        Ge(1),
+        Supplied(
+            "the model length, at least 2048", lambda world, _: max(world.max_model_len, 2048)
+        ),
+        Doc("prompt tokens of an iteration"),
+    ] = 2048
     max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
     watermark: Annotated[
         float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
@@ -55,39 +66,48 @@ class VllmV0Scheduler:
         Literal["recompute", "swap"],
         Doc("drop the victim's KV, or move it to the CPU while the KV manager has room there"),
     ] = "recompute"
-    _waiting: FcfsQueue = field(init=False, default_factory=FcfsQueue)
-    _running: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    _swapped: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    _notes: list[Note] = field(init=False, default_factory=list)
 
     @property
     def mirrors(self) -> str:
-        """Engine and version whose decisions these are."""
         return f"vLLM 0.2-0.4 scheduler (FCFS, {self.preemption_mode}), simplified"
 
-    @property
-    def overhead_share(self) -> float:
-        """None beyond what the latency model holds."""
-        return 0.0
-
-    def refuses(self, max_model_len: int) -> str | None:
+    def conflicts(self, world: World) -> tuple[str, ...]:
         """What vLLM's own configuration check refuses."""
         budget = self.max_num_batched_tokens
         if budget < self.max_num_seqs:
-            return f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}"
-        if budget < max_model_len:
+            return (f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}",)
+        if budget < world.max_model_len:
             return (
-                f"max_num_batched_tokens {budget} is below the model length {max_model_len}:"
-                " a whole prompt could never run"
+                f"max_num_batched_tokens {budget} is below the model length {world.max_model_len}:"
+                " a whole prompt could never run",
             )
-        return None
+        return ()
+
+    def make(self, world: World) -> "VllmV0Scheduler":
+        return VllmV0Scheduler(self)
+
+
+class VllmV0Scheduler:
+    """One call of vLLM's ``schedule()`` an iteration."""
+
+    def __init__(self, parameters: VllmV0Parameters) -> None:
+        self.overhead_share = parameters.overhead_share
+        self.max_num_batched_tokens = parameters.max_num_batched_tokens
+        self.max_num_seqs = parameters.max_num_seqs
+        self.watermark = parameters.watermark
+        self.preemption_mode = parameters.preemption_mode
+        self._waiting = FcfsQueue()
+        self._running: dict[int, SequenceView] = {}
+        self._swapped: dict[int, SequenceView] = {}
+        self._notes: list[Note] = []
+
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        pass
 
     def submit(self, seq: SequenceView) -> None:
-        """See `Scheduler.submit`."""
         self._waiting.push(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         del self._running[seq.id]
 
     def running_seqs(self) -> Iterable[SequenceView]:

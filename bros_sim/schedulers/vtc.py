@@ -22,52 +22,63 @@ Simplified, and why:
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from annotated_doc import Doc
 from annotated_types import Ge
 
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.fair_queue import FairQueue
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 
 
-@dataclass
-class VtcScheduler(OrderedScheduler):
+@dataclass(frozen=True)
+class VtcParameters(OrderedParameters):
     """Virtual Token Counter: the client that has been served least is next."""
+
+    fidelity: ClassVar[Fidelity] = "simplified"
 
     clients: Annotated[Literal["stream", "class"], Doc("who is a client")] = "stream"
     input_weight: Annotated[float, Ge(0), Doc("price of a prompt token")] = 1.0
     output_weight: Annotated[float, Ge(0), Doc("price of an output token")] = 2.0
-    finishes_prompts: ClassVar[bool] = True
-    _waiting: FairQueue = field(init=False)
-    _decoding: Counter[str] = field(init=False, default_factory=Counter)
-    """Requests of each client that get a token in every iteration of the last plan."""
-    _iteration: int = field(init=False, default=0)
-    _ahead: dict[int, int] = field(init=False, default_factory=dict)
-    """Of each of those requests, the output tokens that are paid, less the iteration number."""
-
-    def __post_init__(self) -> None:
-        self._waiting = FairQueue(self._client, self.input_weight, self.output_weight)
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return f"VTC (arXiv 2401.00588v2), clients by {self.clients}; simplified: chunked prefill"
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def make(self, world: World) -> "VtcScheduler":
+        return VtcScheduler(self)
+
+
+class VtcScheduler(OrderedScheduler):
+    """The loop with a `FairQueue`, to which output tokens are charged in bulk."""
+
+    finishes_prompts: ClassVar[bool] = True
+    _waiting: FairQueue
+
+    def __init__(self, parameters: VtcParameters) -> None:
+        super().__init__(parameters)
+        self.clients = parameters.clients
+        self._decoding: Counter[str] = Counter()
+        """Requests of each client that get a token in every iteration of the last plan."""
+        self._iteration = 0
+        self._ahead: dict[int, int] = {}
+        """Of each of those requests, the output tokens that are paid, less the iteration number."""
+        self._waiting = FairQueue(self._client, parameters.input_weight, parameters.output_weight)
+
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """Of those who run, the latest arrival gives way; who waits is in the `FairQueue`."""
         return (0.0,)
 
-    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def lasts(self, view: ReplicaView) -> int:
         """With several clients in line, every token may change who is next."""
         return 1 if self._waiting.clients_waiting > 1 else UNTIL_EVENT
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._drop(seq)
         self._waiting.forget(seq)
         super().finished(seq)
@@ -79,7 +90,7 @@ class VtcScheduler(OrderedScheduler):
         self._waiting.charge({name: seqs * iterations for name, seqs in self._decoding.items()})
         self._waiting.take_in()
 
-    def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
+    def settle(self, plan: Plan, view: ReplicaView) -> None:
         """Who gets a token in the planned iteration."""
         for seq in plan.evicted:
             self._drop(seq)

@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
+from bros_sim.core import columns as tables
+from bros_sim.core.columns import Column
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import Measure
+from bros_sim.metrics.tables import as_table
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
+ENGINES = "engines"
+"""Key of summary.json."""
 SERVED = "output_throughput_steady"
 """What ``be_retention`` compares: tokens at their own time, so that the drain does not count."""
+EARLIER = "an earlier version stored this point, run it again with --overwrite:"
 DRAW = "draw"
 """Label of a point under a drawn latency model; the nominal one is draw 0."""
 CHOICES = 20
@@ -47,14 +54,31 @@ class PointResult:
     baseline: str = ""
 
     def requests(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """One row per arrived request as ``metrics.request_metrics`` makes it."""
-        wanted = None if columns is None else list(columns)
-        table = pd.read_parquet(self.folder / REQUESTS, columns=wanted)
-        return table.astype({"slo_met": "boolean"}) if "slo_met" in table else table
+        """One row per arrived request as ``metrics.request_metrics`` makes it.
+
+        Raises:
+            InputError: An earlier version stored it, without one of the columns.
+        """
+        return _stored(self.folder / REQUESTS, tables.REQUESTS, columns)
 
     def steps(self) -> pd.DataFrame:
-        """One row per stretch of like iterations."""
-        return pd.read_parquet(self.folder / STEPS)
+        """One row per stretch of like iterations.
+
+        Raises:
+            InputError: An earlier version stored it, without one of the columns.
+        """
+        return _stored(self.folder / STEPS, tables.STEPS)
+
+    def engines(self) -> pd.DataFrame:
+        """One row per engine of the run.
+
+        Raises:
+            InputError: An earlier version stored it, without engines.
+        """
+        rows = self.facts.get(ENGINES)
+        if not isinstance(rows, list):
+            raise InputError(f"{self.folder}: {EARLIER} it lists no engines")
+        return as_table(tables.ENGINES, pd.DataFrame(rows).to_dict("series"))
 
     def value(self, measure: Measure) -> float:
         """The measure's value; NaN if it has none here."""
@@ -163,6 +187,20 @@ def undamaged(folder: Path) -> Iterator[None]:
     except (OSError, ValueError) as error:
         what = " ".join(str(error).split())
         raise InputError(f"{folder}: damaged, run it again: {what}") from None
+
+
+def _stored(
+    path: Path, columns: Sequence[Column], chosen: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Some columns of a stored table, or all of them; flags that may be missing as such."""
+    wanted = [c for c in columns if c.stored and (chosen is None or c.name in chosen)]
+    known = pq.read_schema(path).names
+    for column in wanted:
+        if column.name not in known:
+            raise InputError(f"{path}: {EARLIER} it has no column {column.name}")
+    table = pd.read_parquet(path, columns=[column.name for column in wanted])
+    flags = {column.name: column.dtype for column in wanted if column.dtype == "boolean"}
+    return table.astype(flags) if flags else table
 
 
 def _table(points: Sequence[PointResult]) -> pd.DataFrame:

@@ -184,8 +184,8 @@ def _content(spec: PointSpec, decisions: bool) -> Content:
     tables = run_point(spec, decisions=decisions)
     requests = request_metrics(tables)
     summary = summarise(tables, requests, warmup_s=spec.warmup_s)
-    text = resolved(spec)
-    return Content(requests, tables.steps, summary, facts(spec), text, tables.decisions)
+    measured = (requests, tables.steps, tables.engines, summary)
+    return Content(*measured, facts(spec), resolved(spec), tables.decisions)
 
 
 def _stored(task: Task, content: Content) -> Outcome:

@@ -30,6 +30,7 @@ from bros_sim.study.files import (
 from bros_sim.study.results import (
     DECISIONS,
     DRAW,
+    ENGINES,
     REQUESTS,
     STEPS,
     Labels,
@@ -49,6 +50,7 @@ class Content:
 
     requests: pd.DataFrame
     steps: pd.DataFrame
+    engines: pd.DataFrame
     summary: Summary
     facts: Mapping[str, str]
     resolved: str
@@ -130,8 +132,9 @@ class Store:
                 write_parquet(partial / DECISIONS, content.decisions)
             write_bytes(partial / RESOLVED, content.resolved.encode())
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-            summary = {**content.facts, "summary": content.summary, "files": files}
-            write_bytes(partial / SUMMARY, as_json(summary))
+            engines = content.engines.to_dict("records")
+            summary = {"summary": content.summary, ENGINES: engines, "files": files}
+            write_bytes(partial / SUMMARY, as_json({**content.facts, **summary}))
             self._move_in(partial, key)
             self._failure(key).unlink(missing_ok=True)
         finally:

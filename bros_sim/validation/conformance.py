@@ -19,8 +19,10 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence, SequenceView
 from bros_sim.kv.paged import PagedKV, VllmRelease
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
 FORMAT = "bros-vllm-oracle/1"
@@ -90,19 +92,21 @@ class _Replay:
     def __init__(self, log: dict[str, Any]) -> None:
         config = log["config"]
         version = rules_of(log["vllm_version"])
-        self._scheduler = _scheduler(config, version)
+        self._scheduler = VllmScheduler(_scheduler(config, version))
         self._kv = PagedKV(
-            num_gpu_blocks=config["num_gpu_blocks"],
-            block_size=config["block_size"],
-            enable_prefix_caching=config["enable_prefix_caching"],
-            version=version,
+            PagedParameters(
+                num_gpu_blocks=config["num_gpu_blocks"],
+                block_size=config["block_size"],
+                enable_prefix_caching=config["enable_prefix_caching"],
+                version=version,
+            )
         )
         self._replica = Replica(
             index=0,
             scheduler=self._scheduler,
             kv=self._kv,
             latency=ONE_SECOND,
-            log=RunLog(1),
+            log=RunLog(),
             max_model_len=config["max_model_len"],
             estimate=Estimate(ONE_SECOND),
             longest_stretch=1,
@@ -178,8 +182,8 @@ def rules_of(version: str) -> VllmRelease:
     return "0.13.0" if (major, minor) < (0, 20) else "0.33.0"
 
 
-def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmScheduler:
-    return VllmScheduler(
+def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmParameters:
+    return VllmParameters(
         policy=config["policy"],
         max_num_batched_tokens=config["max_num_batched_tokens"],
         max_num_seqs=config["max_num_seqs"],

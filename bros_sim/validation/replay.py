@@ -8,12 +8,16 @@ from bros_sim.cluster.cluster import simulate
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
+from bros_sim.core.world import World
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.record import RunLog, RunTables
+from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV, VllmRelease
+from bros_sim.kv.parameters import PagedParameters
+from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.validation.conformance import rules_of
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments
 from bros_sim.workload.prefixes import shareable
@@ -34,39 +38,42 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
     replica = _replica(arguments, profile)
     made = shareable(_requests(requests, ingest_s))
-    tables = simulate(
+    record = simulate(
         replicas=[replica],
         router=RoundRobin(),
         sources=[OpenLoop(made)],
         duration_s=float(made[-1].arrival_s) + 1.0,
         drain_s=DRAIN_S,
     )
+    tables = run_tables(record)
     table = tables.requests[["first_token_s", "last_token_s", "num_preemptions", "arrival_s"]]
     return table.assign(queued_s=_taken_in(tables, table["arrival_s"].to_numpy(float)))
 
 
 def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
     rules, reserves, lags = _release(arguments.vllm_version)
-    scheduler = _scheduler(arguments, rules, reserves)
+    parameters = _scheduler(arguments, rules, reserves)
     max_model_len = arguments.get("max_model_len", profile.model.max_model_len)
-    refusal = scheduler.refuses(max_model_len)
+    refusals = parameters.conflicts(World(max_model_len))
     tp = arguments.get("tensor_parallel_size", profile.tp)
     if tp != profile.tp:
-        refusal = f"tensor_parallel_size {tp} is not that of {profile.id} ({profile.tp})"
-    if refusal:
-        raise InputError(f"{arguments.file}: {refusal}")
+        refusals = (f"tensor_parallel_size {tp} is not that of {profile.id} ({profile.tp})",)
+    if refusals:
+        raise InputError(f"{arguments.file}: {refusals[0]}")
     latency = profile.models.by_kind()[profile.default_model]
     return Replica(
         index=0,
-        scheduler=scheduler,
+        scheduler=VllmScheduler(parameters),
         kv=PagedKV(
-            num_gpu_blocks=_blocks(arguments, profile),
-            block_size=arguments.get("block_size", profile.kv.block_size),
-            enable_prefix_caching=arguments.get("enable_prefix_caching", True),
-            version=rules,
+            PagedParameters(
+                num_gpu_blocks=_blocks(arguments, profile),
+                block_size=arguments.get("block_size", profile.kv.block_size),
+                enable_prefix_caching=arguments.get("enable_prefix_caching", True),
+                version=rules,
+            )
         ),
         latency=latency,
-        log=RunLog(1),
+        log=RunLog(),
         max_model_len=max_model_len,
         estimate=Estimate(latency),
         async_scheduling=arguments.get("async_scheduling", lags),
@@ -84,8 +91,8 @@ def _release(version: str | None) -> tuple[VllmRelease, bool, bool]:
     return rules_of(version), (major, minor) >= (0, 19), (major, minor) >= (0, 14)
 
 
-def _scheduler(arguments: EngineArguments, rules: VllmRelease, reserves: bool) -> VllmScheduler:
-    plain = VllmScheduler()
+def _scheduler(arguments: EngineArguments, rules: VllmRelease, reserves: bool) -> VllmParameters:
+    plain = VllmParameters()
     policy = arguments.get("scheduling_policy", plain.policy)
     if policy not in {"fcfs", "priority"}:
         raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
@@ -96,7 +103,7 @@ def _scheduler(arguments: EngineArguments, rules: VllmRelease, reserves: bool) -
         "long_prefill_token_threshold",
         "watermark",
     )
-    return VllmScheduler(
+    return VllmParameters(
         policy=policy,
         scheduler_reserve_full_isl=arguments.get("scheduler_reserve_full_isl", reserves),
         version=rules,

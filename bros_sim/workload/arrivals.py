@@ -6,7 +6,7 @@ A rate of 0 is a stream without requests, for the end of a sweep at which a clas
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_doc import Doc
@@ -28,12 +28,18 @@ Rate = Annotated[float, Ge(0), Le(MAX_RATE_RPS)]
 Cv = Annotated[float, Ge(0.01), Le(30)]
 
 
-class OpenArrivals(Protocol):
-    """What every open-loop entry of ARRIVALS answers."""
+class Arrivals:
+    """Base of the entries of ARRIVALS: what the rest of a stream has to know of them."""
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
-        ...
+    brings_lengths: ClassVar[bool] = False
+    """Whether requests come with lengths of their own, if the stream gives none."""
+    replays_rows: ClassVar[bool] = False
+    """Whether requests are rows of a trace, which the stream's limits may cut."""
+
+    @property
+    def own_deadline_s(self) -> float | None:
+        """A deadline of the whole request that the arrivals set."""
+        return None
 
     def check(self, duration_s: float) -> None:
         """Refuse what could not be drawn for so long; draws nothing.
@@ -41,7 +47,14 @@ class OpenArrivals(Protocol):
         Raises:
             InputError: There would be too many requests, or none ever.
         """
-        ...
+
+
+class OpenArrivals(Arrivals):
+    """Base of those whose requests come by the clock."""
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        """Sorted arrival times in [0, duration_s)."""
+        raise NotImplementedError
 
 
 def scaled(epochs: Times, rate_rps: float, duration_s: float) -> Times:
@@ -50,7 +63,7 @@ def scaled(epochs: Times, rate_rps: float, duration_s: float) -> Times:
     return np.asarray(times[times < duration_s])
 
 
-class SteadyRate:
+class SteadyRate(OpenArrivals):
     """A process of known mean rate."""
 
     rate_rps: float
@@ -130,12 +143,17 @@ class Weibull(SteadyRate):
 
 
 @dataclass(frozen=True)
-class Bag:
+class Bag(OpenArrivals):
     """A batch job: ``count`` requests at one moment, wanted back by a deadline (their E2E SLO)."""
 
     count: Annotated[int, Ge(1), Le(10**7), Doc("requests in the bag")]
     release_s: Annotated[float, Ge(0), Doc("when all of them arrive")] = 0.0
     deadline_s: Annotated[float | None, Gt(0), Doc("when all should be done, after release")] = None
+
+    @property
+    def own_deadline_s(self) -> float | None:
+        """The bag's, from its release on."""
+        return self.deadline_s
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         """``count`` equal times."""
@@ -151,7 +169,7 @@ class Bag:
 
 
 @dataclass(frozen=True)
-class Clients:
+class Clients(Arrivals):
     """Clients that send their next request when the last one is done.
 
     With ``batch`` the clients act as one: the next ``clients`` requests come together when the

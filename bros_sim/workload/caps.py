@@ -17,7 +17,6 @@ class MaxTokens(Protocol):
 
     def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
         """The stated cap of each request, >= 1, from its true output length."""
-        ...
 
 
 @dataclass(frozen=True)

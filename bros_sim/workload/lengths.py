@@ -30,7 +30,6 @@ class LengthModel(Protocol):
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
         """``n`` prompt and ``n`` output lengths."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.arrivals import Rate, Times
+from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
 from bros_sim.workload.intensity import MAX_SEGMENTS, StepRate
 from bros_sim.workload.renewal import check_count
 
@@ -22,7 +22,7 @@ MINUTES_A_DAY = 1440
 
 
 @dataclass(frozen=True)
-class Mmpp:
+class Mmpp(OpenArrivals):
     """Markov-modulated Poisson: exponential stays in states of different rate.
 
     The start state is drawn from the long-run share of time, so the process is stationary.
@@ -92,7 +92,7 @@ class Mmpp:
 
 
 @dataclass(frozen=True)
-class OnOff:
+class OnOff(OpenArrivals):
     """Bursts: a Poisson process that is switched on and off for exponential times."""
 
     rate_rps: Annotated[Rate, Doc("rate while on")]
@@ -114,7 +114,7 @@ class OnOff:
 
 
 @dataclass(frozen=True)
-class Piecewise:
+class Piecewise(OpenArrivals):
     """A Poisson process whose rate follows a table (ramps, spikes, drains, any profile)."""
 
     steps: Annotated[
@@ -149,7 +149,7 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
-class Diurnal:
+class Diurnal(OpenArrivals):
     """A Poisson process with a daily cycle of given mean.
 
     By ``hourly`` (24 weights, any scale), or by ``peak_to_trough``: a cosine with that ratio

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_doc import Doc
@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.arrivals import Rate, Times
+from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
 from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.policy import Dequantise, ZeroTokens
@@ -24,7 +24,7 @@ Tokens = Annotated[int, Ge(1), Le(10**9)]
 
 
 @dataclass(frozen=True)
-class Replay(FromFile):
+class Replay(FromFile, OpenArrivals):
     """The rows of a trace as they are, at their own times.
 
     ``rate_scale`` changes the load in one of two ways, which differ in burstiness. ``warp`` plays
@@ -32,6 +32,9 @@ class Replay(FromFile):
     request is kept with probability ``rate_scale``, and for scales above 1 whole copies are laid
     over it, each rotated by a random time.
     """
+
+    brings_lengths: ClassVar[bool] = True
+    replays_rows: ClassVar[bool] = True
 
     path: Annotated[Path, Doc("a trace of any known format")]
     rate_scale: Annotated[float, Gt(0), Le(1e4), Doc("load relative to the trace")] = 1.0
@@ -139,12 +142,14 @@ def _superposed(
 
 
 @dataclass(frozen=True)
-class TwinArrivals(FromFile):
+class TwinArrivals(FromFile, OpenArrivals):
     """A synthetic day in the life of a trace: the rate profile of its twin as a Poisson process.
 
     The profile starts with the run and repeats when it ends. With ``rate_rps`` it is scaled so
     that the expected mean over the run has that value; bursts scale with it.
     """
+
+    brings_lengths: ClassVar[bool] = True
 
     name: Annotated[str | None, Doc("a shipped twin: see `bros-sim trace list`")] = None
     path: Annotated[Path | None, Doc("a twin file of your own, instead of a name")] = None

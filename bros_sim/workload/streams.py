@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
-from bros_sim.workload.arrivals import Bag, Clients, OpenArrivals
+from bros_sim.workload.arrivals import Clients, OpenArrivals
 from bros_sim.workload.caps import Headroom, MaxTokens
 from bros_sim.workload.lengths import Empirical, LengthModel, Pairs
 from bros_sim.workload.prompts import Hashes, Refrag, salted, system_prompt
@@ -46,7 +46,7 @@ class Stream:
     refrag: Refrag | None = None
 
     def __post_init__(self) -> None:
-        if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
+        if self.lengths is None and not self.arrivals.brings_lengths:
             raise InputError(f"workload.{self.name}: lengths: this key is missing")
 
     def prompts(self, lengths: NDArray[np.int64], *, hashed: bool) -> NDArray[np.int64]:
@@ -129,8 +129,8 @@ def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop
 
 def _slo(stream: Stream) -> Slo:
     """The stream's SLO; all of a bag's requests arrive at once, so its deadline is their E2E."""
-    if isinstance(stream.arrivals, Bag) and stream.arrivals.deadline_s is not None:
-        return replace(stream.slo, e2e_s=stream.arrivals.deadline_s)
+    if stream.arrivals.own_deadline_s is not None:
+        return replace(stream.slo, e2e_s=stream.arrivals.own_deadline_s)
     return stream.slo
 
 

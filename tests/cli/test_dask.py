@@ -20,11 +20,16 @@ DEADLY = """
 import os
 from dataclasses import dataclass
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
-@dataclass
-class Deadly(VllmScheduler):
+@dataclass(frozen=True)
+class Deadly(VllmParameters):
     '''Kills its process.'''
 
+    def make(self, world):
+        return DeadlyScheduler(self)
+
+class DeadlyScheduler(VllmScheduler):
     def plan(self, view):
         os.kill(os.getpid(), 9)
 """

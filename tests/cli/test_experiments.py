@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bros_sim.core.data_files import data_path
-from bros_sim.report.listing import What, exactness
+from bros_sim.report.listing import What
 
 pytestmark = pytest.mark.slow
 
@@ -83,11 +83,11 @@ def test_a_listed_parameter_tells_type_default_and_meaning(bros):
 def test_every_scheduler_says_what_it_mirrors_and_how_exactly(bros):
     listed = json.loads(bros("list", "schedulers", "--format", "json").stdout)["schedulers"]
     assert all(entry["mirrors"] for entry in listed)
-    said = {entry["name"]: entry["exactness"] for entry in listed}
-    assert {name: said[name] for name in ("bros", "tgi", "vllm", "vllm_v0")} == {
+    said = {entry["name"]: entry["fidelity"] for entry in listed}
+    assert {name: said[name] for name in ("bros", "tgi", "vllm", "vllm_v0", "tempo_like")} == {
         "bros": "reconstructed", "tgi": "exact", "vllm": "exact", "vllm_v0": "simplified",
+        "tempo_like": "like",
     }  # fmt: skip
-    assert exactness("orca_like", "the idea of Orca") == "like"
 
 
 def test_version(bros):

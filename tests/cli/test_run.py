@@ -31,11 +31,16 @@ MAIN = [sys.executable, "-c", "from bros_sim.cli import main; main()"]
 FRAGILE = '''
 from dataclasses import dataclass
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
-@dataclass
-class Fragile(VllmScheduler):
+@dataclass(frozen=True)
+class Fragile(VllmParameters):
     """Fails in the middle of a run."""
 
+    def make(self, world):
+        return FragileScheduler(self)
+
+class FragileScheduler(VllmScheduler):
     def plan(self, view):
         if view.now > 1:
             raise RuntimeError("out of\\nideas")
@@ -226,7 +231,7 @@ def test_a_failed_point_is_a_row_until_it_is_run_again(bros, tiny, tmp_path, mon
     assert pd.read_csv(folder / "summary.csv")["error"].notna().sum() == 2
     (reason, _) = sorted((folder / "failed").iterdir())
     assert "fragile_policy.py" in json.loads(reason.read_text())["details"]
-    monkeypatch.setattr(sys.modules["fragile_policy"].Fragile, "plan", VllmScheduler.plan)
+    monkeypatch.setattr(sys.modules["fragile_policy"].FragileScheduler, "plan", VllmScheduler.plan)
     assert bros("run", tiny, "--retry-failed").exit_code == 0
     assert pd.read_csv(folder / "summary.csv")["error"].notna().sum() == 0
     assert not list((folder / "failed").iterdir())

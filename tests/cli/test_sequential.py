@@ -147,7 +147,7 @@ def test_a_failed_run_gets_no_more_seeds_until_it_runs(bros, tiny, tmp_path, mon
     assert "sweep.until" not in result.stderr
     assert "no interval" not in result.stderr
     assert set(seeds_of(tmp_path / "results" / "tiny")) == {5}
-    monkeypatch.setattr(sys.modules["brittle_policy"].Fragile, "plan", VllmScheduler.plan)
+    monkeypatch.setattr(sys.modules["brittle_policy"].FragileScheduler, "plan", VllmScheduler.plan)
     assert bros("run", tiny, *asked).exit_code == 1
     assert bros("run", tiny, *asked, "--retry-failed").exit_code == 0
     assert set(seeds_of(tmp_path / "results" / "tiny")) == {6}

@@ -1,4 +1,4 @@
-"""A sweep of 1,000 points, killed twenty times at any moment: nothing lost, nothing run twice."""
+"""A sweep of 1,000 points, killed up to twenty times: nothing lost, nothing run twice."""
 
 import os
 import random
@@ -13,7 +13,7 @@ import pytest
 from tests.cli.conftest import EXPERIMENT
 
 SWEEP = EXPERIMENT[: EXPERIMENT.index("figures:")].replace("duration_s: 5", "duration_s: 2")
-POINTS, KILLS = 1000, 20
+POINTS, KILLS, LEFT = 1000, 20, 400
 RUN = [
     sys.executable, "-m", "bros_sim", "run", "tiny.yaml", "--workers", "2",
     "--set", f"sweep.seeds={POINTS // 4}",
@@ -43,8 +43,11 @@ def killed(folder, more, seconds):
 def test_a_thousand_points_and_twenty_kills(tmp_path):
     (tmp_path / "tiny.yaml").write_text(SWEEP)
     results, moments, before = tmp_path / "results" / "tiny", random.Random(1), {}
-    for _ in range(KILLS):
-        killed(tmp_path, moments.choice([0, 1, 10, 60]), moments.uniform(0, 3))
+    for kill in range(KILLS):
+        if len(before) > POINTS - LEFT:  # on a fast machine the next run might end by itself
+            assert kill > 2
+            break
+        killed(tmp_path, moments.choice([0, 1, 10, 60]), moments.uniform(0, 1))
         time.sleep(0.5)  # workers notice that their parent is gone
         now = stored(results)
         assert now.items() >= before.items()

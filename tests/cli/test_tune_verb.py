@@ -10,6 +10,7 @@ import pytest
 
 from bros_sim.cli.progress import Progress
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 from tests.cli.test_run import FRAGILE, contents, points
 
 pytestmark = pytest.mark.slow
@@ -144,7 +145,9 @@ def test_interrupted_resumed_and_longer_with_any_number_of_workers(
     assert search(5).exit_code == 0
     longer = told(folder, "trials")
     assert len(longer) == 6
-    assert longer["systems.one.scheduler.watermark"][0] == VllmScheduler().watermark  # unwritten
+    assert (
+        longer["systems.one.scheduler.watermark"][0] == VllmScheduler(VllmParameters()).watermark
+    )  # unwritten
     assert longer[:4].drop(columns="best").equals(short.drop(columns="best"))
     assert ages(folder).items() > before.items()
 

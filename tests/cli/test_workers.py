@@ -53,7 +53,7 @@ def test_stopping_early_ends_the_workers():
 
 
 def test_stopping_early_leaves_other_processes_alone():
-    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    other = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(3600,))
     other.start()
     running = on_workers(square, list(range(1000)), 2)
     next(running)
@@ -76,14 +76,13 @@ def test_a_worker_starts_once_and_takes_task_after_task():
 
 COUNTED = """
 from dataclasses import dataclass
-from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
-@dataclass
-class Counted(VllmScheduler):
-    '''Notes each time that it is made.'''
+@dataclass(frozen=True)
+class Counted(VllmParameters):
+    '''Notes each time that it is checked.'''
 
     def __post_init__(self):
-        super().__post_init__()
         with open("made.txt", "a") as file:
             file.write("x")
 """

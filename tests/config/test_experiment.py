@@ -104,9 +104,9 @@ def test_a_path_may_lead_through_sections_that_are_not_written():
     grid = "{cluster.num_gpu_blocks: [50, 60], cluster.router.kind: [random]}"
     found = points(bare, sweep__grid=grid)
     assert [point.spec.system.kv.num_gpu_blocks for point in found[:2]] == [50, 60]
-    assert type(found[0].spec.cluster.router).__name__ == "RandomRouter"
+    assert type(found[0].spec.cluster.router).__name__ == "RandomParameters"
     (one, *_) = points(bare, cluster__router__kind="random", latency__kind="hybrid")
-    assert type(one.spec.cluster.router).__name__ == "RandomRouter"
+    assert type(one.spec.cluster.router).__name__ == "RandomParameters"
     assert one.spec.latency is not None
     unsized = EXPERIMENT.replace(", kv: {kind: paged}}\n  P", "}\n  P")
     assert "kv" not in unsized.partition("FCFS:")[2].partition("\n")[0]

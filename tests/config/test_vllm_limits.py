@@ -4,7 +4,7 @@ import pytest
 
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import load_profile, profile_ids
-from bros_sim.schedulers.vllm_defaults import batch_defaults
+from bros_sim.schedulers.vllm_parameters import batch_defaults
 from tests.cli.conftest import EXPERIMENT
 from tests.config.test_experiment import points
 

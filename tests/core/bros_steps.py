@@ -6,7 +6,9 @@ from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
+from bros_sim.schedulers.bros.parameters import BrosParameters
 from bros_sim.schedulers.bros.scheduler import BrosScheduler
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
@@ -15,11 +17,11 @@ PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0))
 
 
 def bros(**parameters) -> BrosScheduler:
-    return BrosScheduler(**({"overhead_share": 0.0, "watermark": 0.0} | parameters))
+    return BrosScheduler(BrosParameters(**({"overhead_share": 0.0, "watermark": 0.0} | parameters)))
 
 
 def replica_with(scheduler=None, kv=None, **parts) -> Replica:
-    kv = kv or PagedKV(num_gpu_blocks=1001, enable_prefix_caching=False)
+    kv = kv or PagedKV(PagedParameters(num_gpu_blocks=1001, enable_prefix_caching=False))
     defaults = {"scheduler": scheduler or bros(), "kv": kv, "latency": PER_TOKEN}
     return make_replica(**(defaults | parts))
 

@@ -12,6 +12,7 @@ from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Direction
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.bidirectional import BidirectionalKV
+from bros_sim.kv.parameters import BidirectionalParameters
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 
@@ -27,7 +28,7 @@ class Campaign:
         self.random = Random(f"{seed} {size}")
         blocks = self.random.randint(4, 12) * (4 if size == 1 else 2 if size == 2 else 1)
         cpu_blocks = self.random.choice([0, 1, blocks // 2, 8 * blocks])
-        self.kv = BidirectionalKV(blocks + 1, size, cpu_blocks)
+        self.kv = BidirectionalKV(BidirectionalParameters(blocks + 1, size, cpu_blocks))
         self.model = SlotModel(blocks, size, cpu_blocks * size)
         self.clock = SimpleNamespace(iteration=0, last_end_s=0.0)
         self.seqs: dict[int, Sequence] = {}

@@ -7,7 +7,7 @@ import pytest
 from components import any_requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulations import UNEVEN, make_replica, make_request, run
+from simulations import UNEVEN, WORLD, make_replica, make_request, run
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
@@ -15,7 +15,9 @@ from bros_sim.engine.kv_cache import Direction, KVManager
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import BidirectionalParameters, KvParameters, PagedParameters
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 OUT, IN = Direction.TO_CPU, Direction.TO_GPU
@@ -55,7 +57,7 @@ def sharing(kv: BidirectionalKV) -> list[tuple[int, int, int, int]]:
 
 
 def test_free_blocks_come_first_then_gaps_then_full_blocks_the_newest_first():
-    kv = BidirectionalKV(num_gpu_blocks=9, block_size=4)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=9, block_size=4))
     a, b = pending(kv, seq(1, BE), 9), pending(kv, seq(2, BE), 15)  # 3 blocks each 4
     rt = seq(3, RT)
     assert ask(kv, rt, 17, a, b)  # 1 free, gap of a (3 slots), gap of b (1 slot), 2 of a
@@ -67,7 +69,7 @@ def test_free_blocks_come_first_then_gaps_then_full_blocks_the_newest_first():
 
 
 def test_only_the_slots_about_to_be_written_are_checkpointed():
-    kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=2, block_size=16))
     be, rt = pending(kv, seq(1, BE), 10), seq(2, RT)
     assert ask(kv, rt, 6, be)
     assert copies(kv) == []
@@ -77,7 +79,7 @@ def test_only_the_slots_about_to_be_written_are_checkpointed():
 
 
 def test_restored_in_place_once_the_real_time_seq_is_gone():
-    kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=2, block_size=16))
     be, rt = pending(kv, seq(1, BE), 10), seq(2, RT)
     assert ask(kv, rt, 8, be)
     assert copies(kv) == [(OUT, 1, 2, 0)]
@@ -90,7 +92,7 @@ def test_restored_in_place_once_the_real_time_seq_is_gone():
 
 
 def test_moves_to_a_free_block_while_the_real_time_seq_stays():
-    kv = BidirectionalKV(num_gpu_blocks=3, block_size=16)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=3, block_size=16))
     be, other = pending(kv, seq(1, BE), 10), pending(kv, seq(2, BE), 16)
     rt = seq(3, RT)
     assert ask(kv, rt, 8, be)
@@ -102,7 +104,7 @@ def test_moves_to_a_free_block_while_the_real_time_seq_stays():
 
 
 def test_a_best_effort_seq_grows_in_its_gap_beside_a_lodger():
-    kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=2, block_size=16))
     be, rt = pending(kv, seq(1, BE), 8), seq(2, RT)
     assert ask(kv, rt, 7, be)
     kv.commit()
@@ -112,7 +114,7 @@ def test_a_best_effort_seq_grows_in_its_gap_beside_a_lodger():
 
 
 def test_what_is_in_the_coming_iteration_lends_nothing():
-    kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=2, block_size=16))
     be = pending(kv, seq(1, BE), 8)
     mark = kv.mark()
     assert kv.extend(be, 9)
@@ -122,7 +124,7 @@ def test_what_is_in_the_coming_iteration_lends_nothing():
 
 
 def test_best_effort_and_its_spare_take_free_blocks_alone():
-    kv = BidirectionalKV(num_gpu_blocks=4, block_size=4)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=4, block_size=4))
     be, new = pending(kv, seq(1, BE), 5), seq(2, BE)
     assert not kv.admit(new, 4, (), must_fit=0, spare=1, lenders=[be])
     assert not kv.admit(new, 4, (), must_fit=5, spare=0, lenders=[be])
@@ -130,7 +132,7 @@ def test_best_effort_and_its_spare_take_free_blocks_alone():
 
 
 def test_a_full_cpu_lends_like_full_memory():
-    kv = BidirectionalKV(num_gpu_blocks=3, block_size=4, cpu_blocks=1)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=3, block_size=4, cpu_blocks=1))
     be = pending(kv, seq(1, BE), 8)
     assert not ask(kv, seq(2, RT), 5, be)
     assert ask(kv, seq(2, RT), 4, be)
@@ -138,7 +140,7 @@ def test_a_full_cpu_lends_like_full_memory():
 
 
 def test_a_stretch_ends_where_two_seqs_meet():
-    kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=2, block_size=16))
     clock = SimpleNamespace(iteration=0, last_end_s=0.0)
     be, rt = pending(kv, seq(1, BE, 6), 6), seq(2, RT, 4)
     assert ask(kv, rt, 4, be)
@@ -159,16 +161,16 @@ def test_a_stretch_ends_where_two_seqs_meet():
 
 
 def test_nobody_pays_for_copies_of_a_seq_that_is_dropped_in_the_same_draft():
-    kv = BidirectionalKV(num_gpu_blocks=2, block_size=4)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=2, block_size=4))
     be = pending(kv, seq(1, BE), 4)
     assert ask(kv, seq(2, RT), 3, be)
     kv.release(be, resumable=True)
     assert copies(kv) == []
 
 
-@pytest.mark.parametrize("kind", [PagedKV, BidirectionalKV])
-def test_swapped_out_and_back(kind: Callable[..., KVManager]):
-    kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2)
+@pytest.mark.parametrize("kind", [PagedParameters, BidirectionalParameters])
+def test_swapped_out_and_back(kind: type[KvParameters]):
+    kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2).make(WORLD)
     member = pending(kv, seq(1, RT), 6)
     mark = kv.mark()
     assert kv.swap_out(member)
@@ -187,9 +189,9 @@ def test_swapped_out_and_back(kind: Callable[..., KVManager]):
     kv.check([member, seq(2, BE)])
 
 
-@pytest.mark.parametrize("kind", [PagedKV, BidirectionalKV])
-def test_a_cohort_member_swapped_out_has_left_the_cohort(kind: Callable[..., KVManager]):
-    kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2)
+@pytest.mark.parametrize("kind", [PagedParameters, BidirectionalParameters])
+def test_a_cohort_member_swapped_out_has_left_the_cohort(kind: type[KvParameters]):
+    kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2).make(WORLD)
     member = pending(kv, seq(1, RT, 4), 4)
     kv.join(member)
     member.join(SimpleNamespace(iteration=0, last_end_s=0.0))
@@ -208,9 +210,9 @@ def test_a_cohort_member_swapped_out_has_left_the_cohort(kind: Callable[..., KVM
     assert kv.free_blocks == 3
 
 
-@pytest.mark.parametrize("kind", [PagedKV, BidirectionalKV])
-def test_what_is_on_the_cpu_can_be_dropped(kind: Callable[..., KVManager]):
-    kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2)
+@pytest.mark.parametrize("kind", [PagedParameters, BidirectionalParameters])
+def test_what_is_on_the_cpu_can_be_dropped(kind: type[KvParameters]):
+    kv = kind(num_gpu_blocks=4, block_size=4, cpu_blocks=2).make(WORLD)
     member = pending(kv, seq(1, RT), 8)
     assert kv.swap_out(member)
     kv.release(member, resumable=True)
@@ -243,7 +245,7 @@ def _forget_the_lodger(kv: BidirectionalKV) -> None:
     "fault", [_lose_a_block, _lose_a_seq, _lose_a_token, _overwrite_one_more, _forget_the_lodger]
 )
 def test_the_check_sees_a_broken_manager(fault: Callable[[BidirectionalKV], None]):
-    kv = BidirectionalKV(num_gpu_blocks=2, block_size=16)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=2, block_size=16))
     be, rt = pending(kv, seq(1, BE), 10), seq(2, RT)
     assert ask(kv, rt, 8, be)
     kv.commit()
@@ -260,15 +262,15 @@ def test_under_a_scheduler_that_never_lends_it_is_a_plain_paged_cache(requests, 
         run(
             requests,
             make_replica(
-                scheduler=VllmScheduler(policy="priority"),
+                scheduler=VllmScheduler(VllmParameters(policy="priority")),
                 kv=kv,
                 latency=UNEVEN,
                 max_model_len=100,
             ),
         )
         for kv in (
-            PagedKV(blocks, size, enable_prefix_caching=False),
-            BidirectionalKV(blocks, size),
+            PagedKV(PagedParameters(blocks, size, enable_prefix_caching=False)),
+            BidirectionalKV(BidirectionalParameters(blocks, size)),
         )
     ]
     assert tables[0].requests.equals(tables[1].requests)

@@ -2,13 +2,13 @@
 
 import pytest
 from bros_steps import BE, PER_TOKEN, bros, replica_with, step, submit
-from simulations import make_request, run
+from simulations import WORLD, make_request, run
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.kv.bidirectional import BidirectionalKV
-from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 
@@ -116,6 +116,16 @@ def test_no_rt_is_replaced_that_would_then_be_late():
     assert step(replica, now)[0] == [0, 1]
 
 
+def test_rt_stay_if_the_batch_would_be_empty_without_them():
+    """BE 1 may take the place of RT 0, but needs five blocks where three are free."""
+    kv = PagedParameters(num_gpu_blocks=7, block_size=4, enable_prefix_caching=False)
+    replica = replica_with(bros(batch_cap=1, batch_cap_max=1), kv.make(WORLD))
+    submit(replica, 0, prompt=10, output=9)
+    _, now = step(replica, 0.0)
+    submit(replica, 1, prompt=20, cls=BE, at=now)
+    assert step(replica, now)[0] == [0]
+
+
 def test_nobody_makes_the_rt_late_that_was_replaced():
     """BE 1 takes the place of 0, whose deadline goes on keeping prompt 2 out."""
     replica = replica_with(bros(batch_cap=1, batch_cap_max=1))
@@ -178,7 +188,7 @@ def replica_shape(tokens: int):
     return StepShape(((tokens, 0),), 0, 0)
 
 
-@pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])
+@pytest.mark.parametrize("kv", [PagedParameters, BidirectionalParameters])
 def test_be_gives_way_when_running_rt_lacks_memory(kv):
     replica = replica_with(kv=kv(num_gpu_blocks=5, block_size=4))
     rt = submit(replica, 0, prompt=4, output=9)
@@ -191,7 +201,7 @@ def test_be_gives_way_when_running_rt_lacks_memory(kv):
 
 def test_rt_borrows_what_best_effort_holds_and_gives_it_back():
     """The RT prompt needs all blocks: BE loses slots to the CPU, then runs on without recompute."""
-    kv = BidirectionalKV(num_gpu_blocks=6, block_size=4)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=6, block_size=4))
     requests = [
         make_request(0, prompt=12, output=8, service_class=BE),
         make_request(1, arrival_s=0.05, prompt=9, output=3, slo=Slo(1.0, 1.0)),
@@ -211,7 +221,7 @@ def closed_be(clients: int) -> ClosedLoop:
     return ClosedLoop(clients, 0.0, False, request)
 
 
-@pytest.mark.parametrize("kv", [PagedKV, BidirectionalKV])
+@pytest.mark.parametrize("kv", [PagedParameters, BidirectionalParameters])
 @pytest.mark.parametrize("watermark", [0.0, 0.1])
 def test_best_effort_progresses_while_every_block_is_held_by_best_effort(kv, watermark):
     """The literal reading livelocks here: each BE needs one more block and none is ever free."""
@@ -228,7 +238,9 @@ def test_best_effort_progresses_while_every_block_is_held_by_best_effort(kv, wat
 
 def test_a_new_rt_never_pushes_a_running_rt_out():
     """Nor does one that comes back from the CPU: they would push each other out in turn."""
-    replica = replica_with(kv=BidirectionalKV(num_gpu_blocks=9, block_size=4))
+    replica = replica_with(
+        kv=BidirectionalKV(BidirectionalParameters(num_gpu_blocks=9, block_size=4))
+    )
     requests = [
         make_request(i, arrival_s=0.02 * i, prompt=12, output=12, slo=Slo(0.05, 0.05))
         for i in range(40)

@@ -7,12 +7,15 @@ from simulations import make_request
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters
 from bros_sim.schedulers.bros.queues import BrosQueues
 
 
 def small(blocks: int) -> PagedKV:
     """So many blocks of four tokens for requests."""
-    return PagedKV(num_gpu_blocks=blocks + 1, block_size=4, enable_prefix_caching=False)
+    return PagedKV(
+        PagedParameters(num_gpu_blocks=blocks + 1, block_size=4, enable_prefix_caching=False)
+    )
 
 
 def test_the_best_effort_seq_ranked_last_gives_way():
@@ -57,7 +60,9 @@ def test_rt_need_not_leave_the_watermark_free():
 
 def test_a_shorter_rt_gets_the_memory_that_a_longer_one_is_refused():
     """All are late; RT 1 needs more blocks than RT 0 leaves, RT 2 as many."""
-    replica = replica_with(kv=BidirectionalKV(num_gpu_blocks=11, block_size=4))
+    replica = replica_with(
+        kv=BidirectionalKV(BidirectionalParameters(num_gpu_blocks=11, block_size=4))
+    )
     submit(replica, 0, prompt=20, output=9)
     _, now = step(replica, 0.0)
     submit(replica, 1, ttft=0.001, prompt=24, at=0.0)
@@ -77,7 +82,10 @@ def test_who_would_give_way_in_vain_goes_on():
 
 def test_best_effort_with_the_least_to_restore_comes_first():
     """RT 3 overwrites blocks of BE 1 alone."""
-    kv, queues = BidirectionalKV(num_gpu_blocks=7, block_size=4), BrosQueues(per_token=True)
+    kv, queues = (
+        BidirectionalKV(BidirectionalParameters(num_gpu_blocks=7, block_size=4)),
+        BrosQueues(per_token=True),
+    )
     first, second = (
         Sequence(number, make_request(prompt=99, service_class=BE), 0.0) for number in (1, 2)
     )

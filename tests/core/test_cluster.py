@@ -4,14 +4,23 @@ import numpy as np
 import pytest
 from simulations import ONE_SECOND, UNEVEN, make_replica, make_request, run
 
-from bros_sim.cluster.routers.qlm import QlmLike
-from bros_sim.cluster.routers.routing import LeastLoaded, RandomRouter, RoundRobin
+from bros_sim.cluster.routers.qlm import QlmLikeParameters
+from bros_sim.cluster.routers.routing import (
+    LeastLoaded,
+    LeastLoadedParameters,
+    RandomParameters,
+    RandomRouter,
+    RoundRobin,
+    RoundRobinParameters,
+)
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
 
 
@@ -82,17 +91,21 @@ def test_iterations_that_cost_nothing_still_take_time():
     assert (np.diff(table.iteration_end_s[0], prepend=0.0) == 2.0**-30).all()
 
 
-@pytest.mark.parametrize("kind", [RoundRobin, LeastLoaded, RandomRouter, QlmLike])
+@pytest.mark.parametrize(
+    "kind", [RoundRobinParameters, LeastLoadedParameters, RandomParameters, QlmLikeParameters]
+)
 @pytest.mark.parametrize("count", [2, 3])
 def test_ties_between_replicas_do_not_depend_on_stretches(kind, count):
     """L11 where every step of every replica ends at the same instants, and clients react."""
 
     def tables(longest_stretch: int):
         router = kind()
-        router.seed(np.random.default_rng(5))
-        log = RunLog(count)
+        log = RunLog()
         parts = {"longest_stretch": longest_stretch}
-        replicas = [make_replica(log, i, scheduler=VllmScheduler(), **parts) for i in range(count)]
+        replicas = [
+            make_replica(log, i, scheduler=VllmScheduler(VllmParameters()), **parts)
+            for i in range(count)
+        ]
 
         def request(index: int, arrival_s: float):
             output = 1 + (7 * index) % 5
@@ -118,7 +131,7 @@ def test_requests_that_can_never_fit_are_rejected_at_arrival():
 
 
 def test_memory_bounds_what_fits_with_the_last_token_for_free():
-    replica = make_replica(kv=PagedKV(num_gpu_blocks=4))
+    replica = make_replica(kv=PagedKV(PagedParameters(num_gpu_blocks=4)))
     requests = [make_request(0, prompt=40, output=9), make_request(1, prompt=40, output=10)]
     table = run(requests, replica)
     assert story(table, "status") == [("completed",), ("rejected",)]
@@ -161,7 +174,7 @@ def test_clients_whose_requests_are_rejected_go_on_without_hanging():
 
 
 def two_replicas(**parts):
-    log = RunLog(2)
+    log = RunLog()
     return [make_replica(log, index, **parts) for index in range(2)]
 
 
@@ -170,8 +183,8 @@ def two_replicas(**parts):
     [(RoundRobin(), [0, 1, 0, 1]), (LeastLoaded(), [0, 1, 1, 1])],
 )
 def test_routers_choose_a_replica(router, expected):
-    log = RunLog(2)
-    replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+    log = RunLog()
+    replicas = [make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)]
     prompts = [100, 10, 10, 10]
     requests = [make_request(i, prompt=p, arrival_s=0.1 * i) for i, p in enumerate(prompts)]
     table = run(requests, *replicas, router=router)
@@ -179,8 +192,8 @@ def test_routers_choose_a_replica(router, expected):
 
 
 def test_least_loaded_forgets_what_finished():
-    log = RunLog(2)
-    replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+    log = RunLog()
+    replicas = [make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)]
     requests = [
         make_request(0, prompt=100, output=1),
         make_request(1, prompt=10, output=1, arrival_s=0.5),
@@ -192,10 +205,11 @@ def test_least_loaded_forgets_what_finished():
 
 def test_random_router_is_seeded_and_even():
     def chosen(seed: int) -> list[int]:
-        router = RandomRouter()
-        router.seed(np.random.default_rng(seed))
-        log = RunLog(2)
-        replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+        router = RandomRouter(np.random.default_rng(seed))
+        log = RunLog()
+        replicas = [
+            make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)
+        ]
         requests = [make_request(i, arrival_s=0.01 * i, output=1) for i in range(400)]
         return list(run(requests, *replicas, router=router).requests["replica"])
 
@@ -204,8 +218,8 @@ def test_random_router_is_seeded_and_even():
 
 
 def test_replicas_step_independently():
-    log = RunLog(2)
-    replicas = [make_replica(log, i, scheduler=VllmScheduler()) for i in range(2)]
+    log = RunLog()
+    replicas = [make_replica(log, i, scheduler=VllmScheduler(VllmParameters())) for i in range(2)]
     requests = [make_request(0, output=5), make_request(1, arrival_s=0.5, output=2)]
     table = run(requests, *replicas)
     assert story(table, "last_token_s") == [(5.0,), (2.5,)]
@@ -214,7 +228,7 @@ def test_replicas_step_independently():
 
 def test_seqs_of_a_step_finish_in_order_of_admission():
     """As in vLLM; the order in which they give their blocks back decides what is evicted next."""
-    scheduler = VllmScheduler(long_prefill_token_threshold=10)
+    scheduler = VllmScheduler(VllmParameters(long_prefill_token_threshold=10))
     replica = make_replica(scheduler=scheduler)
     replica.submit(Sequence(0, make_request(0, prompt=30, output=1), 0.0))
     replica.submit(Sequence(1, make_request(1, prompt=5, output=3), 0.0))
@@ -226,7 +240,7 @@ def test_seqs_of_a_step_finish_in_order_of_admission():
 
 
 def test_steps_tell_queue_batch_and_memory_by_class():
-    replica = make_replica(scheduler=VllmScheduler(max_num_seqs=2))
+    replica = make_replica(scheduler=VllmScheduler(VllmParameters(max_num_seqs=2)))
     classes = [ServiceClass.RT, ServiceClass.BE, ServiceClass.BE]
     requests = [make_request(i, prompt=20, service_class=c) for i, c in enumerate(classes)]
     first = run(requests, replica).steps.iloc[0]
@@ -275,6 +289,6 @@ def test_a_pause_hides_no_iteration_from_a_policy():
     told = []
     for longest in (1, 4096):
         heard: list[float] = []
-        run(requests, make_replica(scheduler=Listening(), longest_stretch=longest))
+        run(requests, make_replica(scheduler=Listening(VllmParameters()), longest_stretch=longest))
         told.append(heard)
     assert told[0] == told[1] == [1.0] * 10

@@ -9,10 +9,13 @@ from bros_sim.engine.decision_log import Decision, DecisionLog
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters, ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.report.story import REASONS
 from bros_sim.schedulers import SCHEDULERS
+from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0))
@@ -20,12 +23,14 @@ PER_TOKEN = Linear(prefill_per_token_ms=1.0, decode=DecodeLine(const_ms=10.0))
 
 
 def paged(blocks=1000, **parameters):
-    return PagedKV(num_gpu_blocks=blocks + 1, enable_prefix_caching=False, **parameters)
+    return PagedKV(
+        PagedParameters(num_gpu_blocks=blocks + 1, enable_prefix_caching=False, **parameters)
+    )
 
 
 def log_of(kind, requests, *, kv=None, latency=ONE_SECOND, **parameters):
     """The decision log of one replica as dicts, in order."""
-    log = RunLog(1, decisions=DecisionLog())
+    log = RunLog(decisions=DecisionLog())
     parts = {"scheduler": SCHEDULERS[kind](**parameters), "kv": kv or paged(), "latency": latency}
     tables = run(requests, make_replica(log, **parts))
     assert (tables.requests["status"] == "completed").all()
@@ -143,7 +148,7 @@ def test_v0_recomputes():
     ],
 )
 def test_tgi_head_lacks(parameters, blocks, reason, value, limit):
-    kv = ReservedKV(num_gpu_blocks=blocks)
+    kv = ReservedKV(ReservedParameters(num_gpu_blocks=blocks))
     rows = log_of("tgi", two(prompt=33), kv=kv, chunking=False, **parameters)
     row = found(rows, "passed_over", reason)
     assert (row["request"], row["time_s"], row["value"], row["limit"]) == (1, 0.0, value, limit)
@@ -151,7 +156,11 @@ def test_tgi_head_lacks(parameters, blocks, reason, value, limit):
 
 def test_tgi_decodes_stand_still_for_enough_newcomers():
     requests = [*two(output=9), make_request(2, arrival_s=1.5), make_request(3, arrival_s=3.5)]
-    parts = {"kv": ReservedKV(num_gpu_blocks=999), "chunking": False, "waiting_served_ratio": 1.0}
+    parts = {
+        "kv": ReservedKV(ReservedParameters(num_gpu_blocks=999)),
+        "chunking": False,
+        "waiting_served_ratio": 1.0,
+    }
     rows = log_of("tgi", requests, **parts)
     row = found(rows, "passed_over", reasons.TOO_FEW)
     assert (row["request"], row["count"], row["value"], row["limit"]) == (2, 2, 1, 2)
@@ -164,7 +173,7 @@ def test_tgi_decodes_stand_still_for_enough_newcomers():
 
 def test_tgi_admits_in_every_second_forward():
     requests = [make_request(i, arrival_s=at, output=9) for i, at in enumerate((0.0, 0.5, 1.5))]
-    rows = log_of("tgi", requests, kv=ReservedKV(num_gpu_blocks=999))
+    rows = log_of("tgi", requests, kv=ReservedKV(ReservedParameters(num_gpu_blocks=999)))
     row = found(rows, "passed_over", reasons.EVERY_SECOND)
     assert (row["request"], row["time_s"], row["count"]) == (2, 2.0, 1)
 
@@ -243,7 +252,7 @@ def test_bros_puts_best_effort_in_the_place_of_slack():
 
 def test_bros_lends_blocks_and_says_who_waits_for_memory():
     requests = [be(0, prompt=30, output=2), make_request(1, arrival_s=0.5, slo=Slo(9.0, 9.0))]
-    kv = BidirectionalKV(num_gpu_blocks=3)
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=3))
     rows = log_of("bros", requests, kv=kv, **EXACT)
     assert found(rows, "paused", reasons.MEMORY)["request"] == 0
     assert not [row for row in rows if row["decision"] == "evicted"]
@@ -253,12 +262,12 @@ def test_bros_lends_blocks_and_says_who_waits_for_memory():
 
 
 def test_a_policy_that_gives_no_reasons_is_logged_without():
-    class Silent(SCHEDULERS["vllm"]):
+    class Silent(VllmScheduler):
         def plan(self, view):
             return super().plan(view)._replace(notes=())
 
-    log = RunLog(1, decisions=DecisionLog())
-    replica = make_replica(log, scheduler=Silent(), kv=paged(2))
+    log = RunLog(decisions=DecisionLog())
+    replica = make_replica(log, scheduler=Silent(VllmParameters()), kv=paged(2))
     rows = run(two(prompt=15, output=10), replica).decisions.to_dict("records")
     whats = [(row["request"], row["decision"], row["reason"]) for row in rows]
     assert whats == [
@@ -271,13 +280,16 @@ def test_a_policy_that_gives_no_reasons_is_logged_without():
 def test_without_a_log_no_policy_is_asked_for_reasons():
     seen = []
 
-    class Watched(SCHEDULERS["vllm"]):
+    class Watched(VllmScheduler):
         def plan(self, view):
             plan = super().plan(view)
             seen.append((view.explain, plan.notes, plan.repeat))
             return plan
 
-    table = run(two(output=50), make_replica(scheduler=Watched(max_num_seqs=1), latency=UNEVEN))
+    table = run(
+        two(output=50),
+        make_replica(scheduler=Watched(VllmParameters(max_num_seqs=1)), latency=UNEVEN),
+    )
     assert table.decisions is None
     assert all(not asked and notes == () for asked, notes, _ in seen)
     assert len(seen) < 10

@@ -14,7 +14,9 @@ from bros_sim.engine.kv_cache import Direction
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV, SavedBlock
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import EagerCheckpointParameters, PagedParameters
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 OUT, IN = Direction.TO_CPU, Direction.TO_GPU
@@ -32,7 +34,9 @@ class Campaign:
         blocks = self.random.randint(4, 14) * (4 if size == 1 else 2 if size == 2 else 1)
         cpu_blocks = self.random.choice([0, 2, blocks // 2, 8 * blocks])
         self.kv = EagerCheckpointKV(
-            blocks + 1, size, enable_prefix_caching=False, cpu_blocks=cpu_blocks
+            EagerCheckpointParameters(
+                blocks + 1, size, enable_prefix_caching=False, cpu_blocks=cpu_blocks
+            )
         )
         self.model = CheckpointModel(blocks, size, cpu_blocks)
         self.clock = SimpleNamespace(iteration=0, last_end_s=0.0)
@@ -276,7 +280,11 @@ def test_manager_agrees_with_every_slot_written_out(size):
 
 
 def cache(*, blocks: int = 8, cpu_blocks: int = 8, caching: bool = False) -> EagerCheckpointKV:
-    return EagerCheckpointKV(blocks + 1, 4, enable_prefix_caching=caching, cpu_blocks=cpu_blocks)
+    return EagerCheckpointKV(
+        EagerCheckpointParameters(
+            blocks + 1, 4, enable_prefix_caching=caching, cpu_blocks=cpu_blocks
+        )
+    )
 
 
 def computes(kv: EagerCheckpointKV, tokens: int, service_class: ServiceClass = BE) -> Sequence:
@@ -392,14 +400,14 @@ def mixed_run(kv: PagedKV, **policy: object):
     """RT that push BE out of a small memory, again and again."""
     be = [make_request(i, prompt=24, output=40, service_class=BE) for i in range(6)]
     rt = [make_request(6 + i, arrival_s=0.1 * i, prompt=10, output=30) for i in range(12)]
-    scheduler = VllmScheduler(policy="priority", **policy)
+    scheduler = VllmScheduler(VllmParameters(policy="priority", **policy))
     replica = make_replica(scheduler=scheduler, kv=kv, latency=UNEVEN)
     return run(sorted([*be, *rt], key=lambda request: request.arrival_s), replica)
 
 
 def test_without_room_on_the_cpu_it_is_the_paged_cache():
-    plain = mixed_run(PagedKV(41, 4))
-    eager = mixed_run(EagerCheckpointKV(41, 4, cpu_blocks=0))
+    plain = mixed_run(PagedKV(PagedParameters(41, 4)))
+    eager = mixed_run(EagerCheckpointKV(EagerCheckpointParameters(41, 4, cpu_blocks=0)))
     assert plain.requests.equals(eager.requests)
     assert plain.steps.equals(eager.steps)
     assert plain.requests["num_preemptions"].sum() > 3
@@ -407,8 +415,8 @@ def test_without_room_on_the_cpu_it_is_the_paged_cache():
 
 def test_preempted_best_effort_recomputes_no_more_than_the_last_blocks():
     caching = {"enable_prefix_caching": False}
-    plain = mixed_run(PagedKV(41, 4, **caching)).requests
-    table = mixed_run(EagerCheckpointKV(41, 4, **caching))
+    plain = mixed_run(PagedKV(PagedParameters(41, 4, **caching))).requests
+    table = mixed_run(EagerCheckpointKV(EagerCheckpointParameters(41, 4, **caching)))
     preempted = table.requests["num_preemptions"]
     assert preempted.sum() > 3
     assert (table.requests["recomputed_tokens"] <= 8 * preempted).all()

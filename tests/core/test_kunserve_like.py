@@ -10,6 +10,7 @@ from bros_sim.engine.sequence import Sequence
 from bros_sim.experiment import load
 from bros_sim.kv.kunserve_like import KunserveLikeKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import KunserveLikeParameters, PagedParameters
 
 SMALL = {"num_gpu_blocks": 5, "block_size": 4, "enable_prefix_caching": False}
 """Four blocks of four tokens."""
@@ -26,25 +27,29 @@ def two(output):
 
 
 def test_parameters_are_dropped_before_anybody_is_preempted():
-    rows, _ = served(PagedKV(**SMALL), two(3))
+    rows, _ = served(PagedKV(PagedParameters(**SMALL)), two(3))
     assert rows["num_preemptions"].tolist() == [0, 1]
-    rows, steps = served(KunserveLikeKV(**SMALL, extra_blocks=2, slowdown=1.5), two(3))
+    rows, steps = served(
+        KunserveLikeKV(KunserveLikeParameters(**SMALL, extra_blocks=2, slowdown=1.5)), two(3)
+    )
     assert rows["num_preemptions"].tolist() == [0, 0]
     assert steps == [1.0, 1.5, 1.5], "slow from the iteration that lacked a block"
 
 
 def test_parameters_are_dropped_before_anybody_waits():
     requests = [make_request(n, prompt=8, output=1) for n in range(3)]
-    rows, steps = served(PagedKV(**SMALL), requests)
+    rows, steps = served(PagedKV(PagedParameters(**SMALL)), requests)
     assert rows["first_token_s"].tolist() == [1.0, 1.0, 2.0]
-    rows, steps = served(KunserveLikeKV(**SMALL, extra_blocks=2, slowdown=1.25), requests)
+    rows, steps = served(
+        KunserveLikeKV(KunserveLikeParameters(**SMALL, extra_blocks=2, slowdown=1.25)), requests
+    )
     assert rows["first_token_s"].tolist() == [1.25, 1.25, 1.25]
     assert steps == [1.25]
 
 
 def test_a_drop_that_would_not_do_is_not_made():
     requests = [make_request(n, prompt=8, output=1) for n in range(3)]
-    rows, steps = served(KunserveLikeKV(**SMALL, extra_blocks=1), requests)
+    rows, steps = served(KunserveLikeKV(KunserveLikeParameters(**SMALL, extra_blocks=1)), requests)
     assert rows["first_token_s"].tolist() == [1.0, 1.0, 2.0]
     assert steps == [1.0, 1.0]
 
@@ -52,7 +57,9 @@ def test_a_drop_that_would_not_do_is_not_made():
 @pytest.mark.parametrize(("restore_below", "after"), [(0.5, 1.25), (0.75, 1.0)])
 def test_parameters_come_back_at_a_finish_that_leaves_little_in_use(restore_below, after):
     """The first one ends after two tokens; the other then holds three of the four blocks."""
-    kv = KunserveLikeKV(**SMALL, extra_blocks=2, slowdown=1.25, restore_below=restore_below)
+    kv = KunserveLikeKV(
+        KunserveLikeParameters(**SMALL, extra_blocks=2, slowdown=1.25, restore_below=restore_below)
+    )
     requests = [make_request(0, prompt=8, output=2), make_request(1, prompt=8, output=4)]
     _, steps = served(kv, requests)
     assert steps == [1.0, 1.25, after, after]
@@ -60,7 +67,7 @@ def test_parameters_come_back_at_a_finish_that_leaves_little_in_use(restore_belo
 
 
 def test_a_drop_is_undone_with_the_draft():
-    kv = KunserveLikeKV(**SMALL, extra_blocks=3, slowdown=2.0)
+    kv = KunserveLikeKV(KunserveLikeParameters(**SMALL, extra_blocks=3, slowdown=2.0))
     seq = Sequence(0, make_request(prompt=25), 0.0)
     assert kv.admit(seq, 25, (), must_fit=0, spare=0)
     assert (kv.usable_blocks, kv.free_blocks, kv.pace) == (7, 0, 2.0)
@@ -71,7 +78,7 @@ def test_a_drop_is_undone_with_the_draft():
 @pytest.mark.parametrize(("preempted", "pace"), [(True, 2.0), (False, 1.0)])
 def test_a_preemption_brings_no_parameters_back(preempted, pace):
     """Memory is short, or nobody would be preempted."""
-    kv = KunserveLikeKV(**SMALL, extra_blocks=3, slowdown=2.0)
+    kv = KunserveLikeKV(KunserveLikeParameters(**SMALL, extra_blocks=3, slowdown=2.0))
     seq = Sequence(0, make_request(prompt=25), 0.0)
     kv.admit(seq, 25, (), must_fit=0, spare=0)
     kv.release(seq, resumable=preempted)
@@ -81,7 +88,7 @@ def test_a_preemption_brings_no_parameters_back(preempted, pace):
 
 def test_a_pipeline_is_never_slower_than_one_batch_after_the_other():
     with pytest.raises(ValueError, match=r"slowdown 2\.5 is over group 2"):
-        KunserveLikeKV(9, slowdown=2.5)
+        KunserveLikeKV(KunserveLikeParameters(9, slowdown=2.5))
 
 
 EXPERIMENT = """

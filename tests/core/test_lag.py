@@ -5,17 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 from simulations import ONE_SECOND, make_request
+from simulations import run as run_all
 
-from bros_sim.cluster.cluster import simulate
-from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.layers import Layers
 from bros_sim.profiles.profile import load_profile
 from bros_sim.schedulers.vllm import VllmScheduler
-from bros_sim.workload.streams import OpenLoop
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 LAYERS = Layers.from_profile(load_profile("rtx4090/llama-3.1-8b-tp1"))
 
@@ -23,23 +23,16 @@ LAYERS = Layers.from_profile(load_profile("rtx4090/llama-3.1-8b-tp1"))
 def run(requests, latency=ONE_SECOND, *, seats=8, blocks=1000, longest=4096, lag=True):
     replica = Replica(
         index=0,
-        scheduler=VllmScheduler(max_num_seqs=seats),
-        kv=PagedKV(num_gpu_blocks=blocks),
+        scheduler=VllmScheduler(VllmParameters(max_num_seqs=seats)),
+        kv=PagedKV(PagedParameters(num_gpu_blocks=blocks)),
         latency=latency,
-        log=RunLog(1),
+        log=RunLog(),
         max_model_len=100_000,
         estimate=Estimate(latency),
         longest_stretch=longest,
         async_scheduling=lag,
     )
-    tables = simulate(
-        replicas=[replica],
-        router=RoundRobin(),
-        sources=[OpenLoop(requests)],
-        duration_s=1000.0,
-        drain_s=10_000.0,
-    )
-    return tables, replica
+    return run_all(requests, replica), replica
 
 
 def test_an_arrival_is_planned_one_iteration_later():
@@ -80,7 +73,7 @@ def test_stretches_change_nothing_and_all_blocks_come_back(blocks, latency):
     (long, replica), (single, _) = (
         run(requests, latency, seats=12, blocks=blocks, longest=n) for n in (4096, 1)
     )
-    for field in ("requests", "steps", "residency"):
+    for field in ("requests", "steps", "spans", "exceptions"):
         assert getattr(long, field).equals(getattr(single, field))
     assert (long.requests["status"] == "completed").all()
     assert replica.kv.free_blocks == replica.kv.usable_blocks

@@ -15,6 +15,7 @@ from simulations import UNEVEN, make_replica, make_request, run
 
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +29,8 @@ MODULE = "my_project/my_pkg/my_module.py"
 def test_printed_scheduler_serves_the_shortest_first_and_loses_nothing():
     names: dict = {"__name__": "recipe"}
     exec(FILES[MODULE], names)
-    kv = PagedKV(num_gpu_blocks=12, block_size=4)
-    policy = names["MyScheduler"](max_num_seqs=3)
+    kv = PagedKV(PagedParameters(num_gpu_blocks=12, block_size=4))
+    policy = names["MyParameters"](max_num_seqs=3)
     requests = [make_request(i, prompt=30 - 4 * (i % 5), output=9) for i in range(12)]
     table = run(requests, make_replica(scheduler=policy, kv=kv, latency=UNEVEN))
     assert set(table.requests["status"]) == {"completed"}

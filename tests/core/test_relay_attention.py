@@ -10,6 +10,7 @@ from bros_sim.config import parse
 from bros_sim.core.errors import InputError, LawBroken
 from bros_sim.experiment import load
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.kv.pool import Block
 from bros_sim.kv.relay import SharedReads
 from bros_sim.latency.linear import DecodeLine, Linear
@@ -28,7 +29,7 @@ def chat(index, arrival_s=0.0, prompt=40, output=4, system=32, hashed=7):
 
 
 def steps_ms(requests, latency=PER_KV, **options):
-    kv = PagedKV(num_gpu_blocks=1001, **options)
+    kv = PagedKV(PagedParameters(num_gpu_blocks=1001, **options))
     tables = run(requests, make_replica(kv=kv, latency=latency))
     return np.round(np.diff(tables.iteration_end_s[0], prepend=0.0) * 1000).tolist(), tables
 
@@ -84,7 +85,7 @@ def test_a_read_serves_64_requests(members, reads):
 
 
 def test_the_law_of_kv_counts_what_is_spared():
-    replica = make_replica(kv=PagedKV(1001, relay_attention=True))
+    replica = make_replica(kv=PagedKV(PagedParameters(1001, relay_attention=True)))
     replica.kv._relay.spared = 1
     with pytest.raises(LawBroken, match="L4: 1 KV tokens spared, should be 0"):
         replica.kv.check([])

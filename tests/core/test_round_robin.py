@@ -4,9 +4,11 @@ import pytest
 from simulations import make_replica, make_request, run
 
 from bros_sim.core.request import ServiceClass
+from bros_sim.core.world import World
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.metrics.tokens import token_rows
-from bros_sim.schedulers.round_robin import RoundRobinScheduler
+from bros_sim.schedulers.round_robin import BrosRoundRobinParameters, RoundRobinScheduler
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 
@@ -14,8 +16,8 @@ RT, BE = ServiceClass.RT, ServiceClass.BE
 def round_robin(*, blocks: int = 1000, size: int = 16, **policy):
     """A replica with that many usable blocks."""
     policy = {"max_num_batched_tokens": 4096, "watermark": 0.0} | policy
-    kv = PagedKV(num_gpu_blocks=blocks + 1, block_size=size)
-    return make_replica(scheduler=RoundRobinScheduler(**policy), kv=kv)
+    kv = PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, block_size=size))
+    return make_replica(scheduler=RoundRobinScheduler(BrosRoundRobinParameters(**policy)), kv=kv)
 
 
 def requests(*shapes):
@@ -139,5 +141,5 @@ def test_nobody_joins_in_an_iteration_that_lacked_memory():
 
 
 def test_a_model_whose_prompts_exceed_the_token_limit_is_refused():
-    assert RoundRobinScheduler().refuses(2048) is None
-    assert "below the model length 4096" in RoundRobinScheduler().refuses(4096)
+    assert not BrosRoundRobinParameters().conflicts(World(2048))
+    assert "below the model length 4096" in BrosRoundRobinParameters().conflicts(World(4096))[0]

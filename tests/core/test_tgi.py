@@ -10,10 +10,12 @@ from tgi_model import Asked, Tgi
 
 from bros_sim.core.errors import InputError, LawBroken
 from bros_sim.core.request import Request, ServiceClass, Slo
+from bros_sim.core.world import World
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters, ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.schedulers.tgi import TgiScheduler
+from bros_sim.schedulers.tgi import TgiParameters, TgiScheduler
 from bros_sim.schedulers.tgi_queue import TgiQueue
 from tests.cli.conftest import EXPERIMENT
 from tests.config.test_experiment import points
@@ -31,8 +33,8 @@ def asked(*shapes):
 
 def tgi(*, total=AMPLE, block=1, **policy):
     """A replica of TGI with that much KV, in tokens."""
-    kv = ReservedKV(num_gpu_blocks=total // block, block_size=block)
-    return make_replica(scheduler=TgiScheduler(**policy), kv=kv, max_model_len=AMPLE)
+    kv = ReservedKV(ReservedParameters(num_gpu_blocks=total // block, block_size=block))
+    return make_replica(scheduler=TgiScheduler(TgiParameters(**policy)), kv=kv, max_model_len=AMPLE)
 
 
 def forwards(replica, requests):
@@ -84,7 +86,7 @@ def queue_of(count, *, prompt=1, chunking=False):
 
 def sizes(queue, **limits):
     """How many leave the queue, and how many stay."""
-    kv = ReservedKV(num_gpu_blocks=16)
+    kv = ReservedKV(ReservedParameters(num_gpu_blocks=16))
     return len(queue.next_batch(kv, **limits).taken), len(queue)
 
 
@@ -103,7 +105,7 @@ def test_example_b_a_batch_has_its_least_and_its_greatest_size():
 
 
 def test_a_batch_below_its_least_size_goes_back_in_order():
-    queue, kv = queue_of(4, prompt=5), ReservedKV(num_gpu_blocks=16)
+    queue, kv = queue_of(4, prompt=5), ReservedKV(ReservedParameters(num_gpu_blocks=16))
     batch = queue.next_batch(kv, budget=99, min_size=4)
     assert batch.taken == ()
     assert ([seq.id for seq in queue], kv.free_blocks) == ([0, 1, 2, 3], 15)
@@ -214,7 +216,7 @@ def test_a_stall_costs_the_others_a_forward():
     replica = tgi(chunking=False)
     table = run([make_request(0, output=4), make_request(1, arrival_s=1.5, output=2)], replica)
     assert table.requests["last_token_s"].tolist() == [5.0, 4.0]
-    assert [at.tolist() for at in table.stalled] == [[2]]
+    assert table.exceptions["iteration"].tolist() == [2]
 
 
 def test_the_ratio_is_taken_in_32_bits():
@@ -287,10 +289,13 @@ def test_requests_beyond_the_lengths_are_rejected(limits, refused):
 
 
 def test_what_tgi_refuses_to_start_with():
-    assert TgiScheduler().refuses(8192) is None
-    assert TgiScheduler(chunking=False).refuses(4097) is None
-    assert "below max_input_tokens 4097: without" in TgiScheduler(chunking=False).refuses(4098)
-    why = TgiScheduler(max_input_tokens=50, max_total_tokens=50).refuses(8192)
+    assert not TgiParameters().conflicts(World(8192))
+    assert not TgiParameters(chunking=False).conflicts(World(4097))
+    assert (
+        "below max_input_tokens 4097: without"
+        in TgiParameters(chunking=False).conflicts(World(4098))[0]
+    )
+    why = TgiParameters(max_input_tokens=50, max_total_tokens=50).conflicts(World(8192))[0]
     assert why == "max_input_tokens 50 should be below max_total_tokens 50"
 
 
@@ -313,14 +318,16 @@ def test_real_time_has_no_privilege():
     ],
 )
 def test_one_of_the_whole_blocks_is_never_used(parameters, usable):
-    assert ReservedKV(**parameters).usable_blocks == usable
-    assert ReservedKV(**parameters).free_blocks == usable
+    assert ReservedKV(ReservedParameters(**parameters)).usable_blocks == usable
+    assert ReservedKV(ReservedParameters(**parameters)).free_blocks == usable
 
 
 @pytest.mark.parametrize("tokens", [31, 1617])
 def test_a_capacity_beyond_the_blocks_is_refused(tokens):
     with pytest.raises(ValueError, match=f"from 32, two blocks, to 1616, .*got {tokens}"):
-        ReservedKV(num_gpu_blocks=101, block_size=16, max_batch_total_tokens=tokens)
+        ReservedKV(
+            ReservedParameters(num_gpu_blocks=101, block_size=16, max_batch_total_tokens=tokens)
+        )
 
 
 @pytest.mark.parametrize("fault", ["_free", "_held"])
@@ -335,7 +342,10 @@ def test_the_check_sees_a_broken_manager(fault):
 
 
 def test_memory_on_demand_is_found_out():
-    parts = {"scheduler": TgiScheduler(), "kv": PagedKV(num_gpu_blocks=3)}
+    parts = {
+        "scheduler": TgiScheduler(TgiParameters()),
+        "kv": PagedKV(PagedParameters(num_gpu_blocks=3)),
+    }
     with pytest.raises(LawBroken, match="does not reserve"):
         run([make_request(i, output=15) for i in range(2)], make_replica(**parts))
 
@@ -355,7 +365,7 @@ def test_an_experiment_gives_tgi_its_limits():
     assert limits(TGI) == (4096, 8191, 8192)
     assert limits(TGI, cluster__max_model_len=2000) == (2000, 1999, 2000)
     assert limits(TGI, systems__FCFS__scheduler__max_total_tokens=900) == (4096, 899, 900)
-    assert points(TGI)[0].spec.system.kv.usable_blocks == 16 * (28220 - 1)
+    assert points(TGI)[0].spec.system.kv.num_gpu_blocks == 1 + 16 * (28220 - 1)
 
 
 @pytest.mark.parametrize(

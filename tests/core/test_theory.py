@@ -7,6 +7,7 @@ from simulations import make_replica, make_request, run
 
 from bros_sim.latency.linear import Linear
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ def _mean_wait(seed: int, load: float, prompts: np.ndarray, service_s: np.ndarra
         for i in range(REQUESTS)
     ]
     server = make_replica(
-        scheduler=VllmScheduler(max_num_seqs=1),
+        scheduler=VllmScheduler(VllmParameters(max_num_seqs=1)),
         latency=Linear(prefill_ms=50.0, prefill_per_token_ms=0.5),
     )
     table = run(requests, server, duration_s=float(arrivals[-1]) + 1)

@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 from simulations import make_replica, make_request, run
 
+from bros_sim.core.world import World
 from bros_sim.engine.link import HostLink
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.metrics.gaps import longest_gaps
 from bros_sim.metrics.tokens import token_rows
-from bros_sim.schedulers.vllm_v0 import VllmV0Scheduler
+from bros_sim.schedulers.vllm_v0 import VllmV0Parameters, VllmV0Scheduler
 
 FAST = {"link": HostLink(to_gpu_gb_s=1e6, to_cpu_gb_s=1e6), "token_bytes": 1}
 
 
 def v0(*, blocks: int = 1000, size: int = 16, cpu_blocks: int = 0, **policy):
     """A replica with that many usable blocks."""
-    kv = PagedKV(num_gpu_blocks=blocks + 1, block_size=size, cpu_blocks=cpu_blocks)
+    kv = PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, block_size=size, cpu_blocks=cpu_blocks))
     policy = {"max_num_batched_tokens": 4096, "watermark": 0.0} | policy
-    return make_replica(scheduler=VllmV0Scheduler(**policy), kv=kv, **FAST)
+    return make_replica(scheduler=VllmV0Scheduler(VllmV0Parameters(**policy)), kv=kv, **FAST)
 
 
 def iterations(table):
@@ -54,8 +56,8 @@ def test_the_stall_is_a_gap_between_tokens_and_costs_no_row():
     arrivals = [make_request(0, output=6), make_request(1, arrival_s=2.5, output=2)]
     table = run(arrivals, v0())
     assert longest_gaps(token_rows(table), 2).tolist() == [2.0, 1.0]
-    assert len(table.residency) == 2
-    assert [at.tolist() for at in table.stalled] == [[0, 3]]
+    assert len(table.spans) == 2
+    assert table.exceptions["iteration"].tolist() == [0, 3]
 
 
 def test_resident_tokens_stand_still_while_the_cohort_stalls():
@@ -185,6 +187,8 @@ def test_a_stretch_ends_before_anybody_is_preempted(blocks):
 
 
 def test_what_vllm_refuses_is_refused():
-    assert VllmV0Scheduler().refuses(2048) is None
-    assert "below the model length 4096" in VllmV0Scheduler().refuses(4096)
-    assert "below max_num_seqs" in VllmV0Scheduler(max_num_batched_tokens=100).refuses(50)
+    assert not VllmV0Parameters().conflicts(World(2048))
+    assert "below the model length 4096" in VllmV0Parameters().conflicts(World(4096))[0]
+    assert (
+        "below max_num_seqs" in VllmV0Parameters(max_num_batched_tokens=100).conflicts(World(50))[0]
+    )

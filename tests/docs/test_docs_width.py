@@ -4,8 +4,6 @@ import pytest
 from doc_blocks import DOCUMENTS, ROOT, blocks
 
 COLUMNS = 120
-WIDE = {"paper-map.md"}
-"""Documents still to be narrowed."""
 
 
 def printed(document):
@@ -20,7 +18,7 @@ def printed(document):
 
 @pytest.mark.parametrize(
     "document",
-    [path for path in DOCUMENTS if path.name not in WIDE],
+    DOCUMENTS,
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_lines_are_at_most_120_columns(document):

@@ -7,25 +7,33 @@ from collections.abc import Iterator
 import numpy as np
 
 from bros_sim.core.request import Slo
-from bros_sim.engine.record import RunTables
+from bros_sim.engine.record import EVERYONE
+from bros_sim.metrics.tables import RunTables
 
 NAN = float("nan")
 
 
 def token_times(tables: RunTables, number: int) -> list[float]:
-    rows = tables.residency[tables.residency["request"] == number]
+    spans = tables.spans[tables.spans["request"] == number]
     return [
-        float(tables.iteration_end_s[row.replica][i])
-        for row in rows.itertuples()
-        for i in _iterations(tables, row)
+        float(tables.iteration_end_s[span.engine][i])
+        for span in spans.itertuples()
+        for i in _iterations(tables, span)
     ]
 
 
-def _iterations(tables: RunTables, row) -> Iterator[int]:
-    """The first iteration, and the following ones that did not stall the cohort."""
-    stalled = tables.stalled[row.replica].tolist() if tables.stalled else []
-    later = (i for i in itertools.count(row.first_iteration + 1) if i not in stalled)
-    return itertools.islice(itertools.chain([row.first_iteration], later), row.tokens)
+def _iterations(tables: RunTables, span) -> Iterator[int]:
+    """The iteration of each token of a span."""
+    rows = tables.exceptions[tables.exceptions["engine"] == span.engine]
+    said = {(row.request, row.iteration): row.tokens for row in rows.itertuples()}
+    left = span.tokens
+    for i in itertools.count(span.first_iteration):
+        of_all = 1 if i == span.first_iteration else said.get((EVERYONE, i), 1)
+        for _ in range(said.get((span.request, i), of_all)):
+            yield i
+            left -= 1
+        if not left:
+            return
 
 
 def judge(tables: RunTables) -> list[dict]:

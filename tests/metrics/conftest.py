@@ -1,7 +1,7 @@
 import pytest
 from metric_runs import build
 
-from bros_sim.engine.record import RunTables
+from bros_sim.metrics.tables import RunTables
 
 
 @pytest.fixture

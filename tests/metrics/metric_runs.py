@@ -1,21 +1,25 @@
 """Small runs written by hand or drawn by hypothesis, as the log would hold them."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 
 import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 
-from bros_sim.engine.record import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTables
+from bros_sim.core.columns import EXCEPTIONS, REQUESTS, SPANS, STEPS, logged, names
+from bros_sim.engine.record import EVERYONE
+from bros_sim.metrics.tables import RunTables
 
 NAN = float("nan")
 
 
-def iterations_of(first: int, tokens: int, stalled: Iterable[int]) -> list[int]:
-    """The iterations in which a residency row's tokens came."""
-    later = (i for i in itertools.count(first + 1) if i not in stalled)
-    return [first, *itertools.islice(later, tokens - 1)]
+def iterations_of(
+    first: int, tokens: int, stalled: Collection[int], own: Mapping[int, int]
+) -> list[int]:
+    """The iterations in which a span's tokens came; ``own`` has tokens by iteration."""
+    counts = ((i, own.get(i, int(i == first or i not in stalled))) for i in itertools.count(first))
+    return list(itertools.islice((i for i, count in counts for _ in range(count)), tokens))
 
 
 def build(
@@ -26,13 +30,24 @@ def build(
     steps: list[dict] = (),
     stalled: list[list[int]] = (),
 ) -> RunTables:
-    """A run from requests that name their ``rows`` = [(replica, first iteration, tokens), ...]."""
+    """A run from requests that name their ``rows`` = [(engine, first iteration, tokens), ...].
+
+    ``own`` of a request is {(engine, iteration): tokens}, where these are not one.
+    """
     stalls = stalled or [[] for _ in ends]
-    log, residency = [], []
+    log, spans = [], []
+    exceptions = [(EVERYONE, n, i, 0) for n, numbers in enumerate(stalled) for i in numbers]
     for number, given in enumerate(requests):
         rows = given.get("rows", [])
-        times = [ends[r][i] for r, *row in rows for i in iterations_of(*row, stalls[r])]
-        residency += [(number, *row) for row in rows]
+        own = given.get("own", {})
+        at = [{i: n for (r, i), n in own.items() if r == row[0]} for row in rows]
+        times = [
+            ends[r][i]
+            for (r, *row), mine in zip(rows, at, strict=True)
+            for i in iterations_of(*row, stalls[r], mine)
+        ]
+        spans += [(number, *row, "finished") for row in rows]
+        exceptions += [(number, *where, count) for where, count in own.items()]
         log.append(
             {
                 "request_id": f"s-{number}", "stream": "s", "class": "rt", "arrival_s": 0.0,
@@ -44,24 +59,29 @@ def build(
                 "cached_tokens": 0, "num_preemptions": 0, "recomputed_tokens": 0,
                 "swapped_blocks": 0, "checkpointed_slots": 0,
             }
-            | {key: value for key, value in given.items() if key != "rows"}
+            | {key: value for key, value in given.items() if key not in ("rows", "own")}
         )  # fmt: skip
-    residency.sort(key=lambda row: -row[0])  # the log is not in order of request
+    spans.sort(key=lambda row: -row[0])  # the log is not in order of request
     return RunTables(
-        requests=pd.DataFrame(log, columns=list(REQUEST_COLUMNS)),
-        steps=pd.DataFrame(list(steps) or _plain_steps(ends), columns=list(STEP_COLUMNS)),
-        residency=pd.DataFrame(residency, columns=list(RESIDENCY_COLUMNS)),
+        requests=pd.DataFrame(log, columns=list(names(logged(REQUESTS)))),
+        steps=pd.DataFrame(list(steps) or _plain_steps(ends), columns=list(names(STEPS))),
+        spans=pd.DataFrame(spans, columns=list(names(SPANS))),
+        exceptions=pd.DataFrame(exceptions, columns=list(names(EXCEPTIONS))),
+        engines=engines(len(ends)),
         iteration_end_s=tuple(np.array(times, dtype=np.float64) for times in ends),
         duration_s=duration_s,
-        usable_blocks=10,
-        block_size=16,
-        stalled=tuple(np.array(numbers, dtype=np.int64) for numbers in stalled),
     )
+
+
+def engines(count: int, **given: float) -> pd.DataFrame:
+    """The engines table of equal engines."""
+    row = {"pool": "", "profile": "", "block_size": 16, "kv_blocks": 10, "up_s": 0.0, "down_s": NAN}
+    return pd.DataFrame({"engine": range(count), **row, **given}, index=range(count))
 
 
 def step(start_s: float, end_s: float, **given: float) -> dict:
     """One row of the steps table, all zero but for what is given."""
-    return dict.fromkeys(STEP_COLUMNS, 0) | {
+    return dict.fromkeys(names(STEPS), 0) | {
         "start_s": start_s, "end_s": end_s, "repeat": 1, "free_blocks": 10, **given
     }  # fmt: skip
 
@@ -81,21 +101,26 @@ def _on_grid(low: int, high: int) -> st.SearchStrategy[float]:
 @st.composite
 def _rows(
     draw: st.DrawFn, iterations: list[int], stalled: list[list[int]]
-) -> list[tuple[int, int, int]]:
-    replica = draw(st.integers(0, len(iterations) - 1))
-    cuts = draw(st.lists(st.integers(0, iterations[replica]), max_size=6, unique=True).map(sorted))
-    stalls = stalled[replica] if stalled else []
-    return [
-        (replica, a, 1 + sum(i not in stalls for i in range(a + 1, b)))
-        for a, b in zip(cuts[::2], cuts[1::2], strict=False)
-    ]
+) -> tuple[list[tuple[int, int, int]], dict[tuple[int, int], int]]:
+    """Spans on one engine, and the iterations of theirs with 0, 2 or 3 tokens."""
+    engine = draw(st.integers(0, len(iterations) - 1))
+    cuts = draw(st.lists(st.integers(0, iterations[engine]), max_size=6, unique=True).map(sorted))
+    stalls = stalled[engine] if stalled else []
+    rows, own = [], {}
+    for a, b in zip(cuts[::2], cuts[1::2], strict=False):
+        counts = {i: int(i == a or i not in stalls) for i in range(a, b)}
+        for i in draw(st.sets(st.integers(a, b - 1), max_size=4)):
+            counts[i] = draw(st.sampled_from([1, 2, 3] if i == a else [0, 1, 2, 3]))
+            own[engine, i] = counts[i]
+        rows.append((engine, a, sum(counts.values())))
+    return rows, own
 
 
 @st.composite
 def _request(
     draw: st.DrawFn, iterations: list[int], ends: list[list[float]], stalled: list[list[int]]
 ) -> dict:
-    rows = draw(_rows(iterations, stalled))
+    rows, own = draw(_rows(iterations, stalled))
     first = ends[rows[0][0]][rows[0][1]] if rows else 4.0
     arrival = min(draw(_on_grid(0, 40)), first)
     generated = sum(n for _, _, n in rows)
@@ -103,6 +128,7 @@ def _request(
     slo = st.one_of(st.just(NAN), _on_grid(1, 16))
     return {
         "rows": rows,
+        "own": own,
         "class": draw(st.sampled_from(["rt", "be"])),
         "arrival_s": arrival,
         "status": status,
@@ -121,7 +147,7 @@ def _request(
 
 @st.composite
 def runs(draw: st.DrawFn) -> RunTables:
-    """Up to eight requests on up to two replicas, with preemptions, stalls and every status."""
+    """Up to eight requests on up to two engines, with all that may happen to their tokens."""
     gaps = st.lists(_on_grid(1, 12), min_size=1, max_size=12)
     ends = [list(np.cumsum(draw(gaps))) for _ in range(draw(st.integers(1, 2)))]
     iterations = [len(times) for times in ends]

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from metric_runs import runs
 
 from bros_sim import metrics
+from bros_sim.core.columns import REQUESTS, stored
 from bros_sim.metrics import gaps, tokens, usage
 
 pytestmark = pytest.mark.slow
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 def test_request_table_equals_brute_force(tables):
     table = metrics.request_metrics(tables)
-    assert tuple(table.columns) == metrics.REQUEST_TABLE_COLUMNS
+    assert tuple(table.columns) == stored(REQUESTS)
     for (_, row), expected in zip(table.iterrows(), brute_force.judge(tables), strict=True):
         for key in ("ttft_s", "tpot_s", "max_itl_s", "e2e_s", "tokens_on_time"):
             np.testing.assert_equal(row[key], expected[key], err_msg=key)

@@ -2,6 +2,7 @@
 
 import math
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,9 @@ from metric_runs import build, step
 
 from bros_sim import metrics
 from bros_sim.core.request import Slo
-from bros_sim.engine.record import RunTables
-from bros_sim.metrics.catalogue import LATENCIES, METRICS, P999_FROM, STATISTICS
+from bros_sim.metrics.catalogue import LATENCIES, METRICS, STATISTICS
+from bros_sim.metrics.latencies import P999_FROM
+from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.usage import extrapolated_share, kv_usage
 
 
@@ -186,13 +188,16 @@ def _big(requests: int, tokens: int) -> RunTables:
         generated_tokens=length, first_token_s=end[first], last_token_s=end[first + length - 1],
     )  # fmt: skip
     log.loc[::2, "class"] = "be"
-    residency = pd.DataFrame(
-        {"request": np.arange(requests), "replica": 0, "first_iteration": first, "tokens": length}
+    spans = pd.DataFrame(
+        {"request": np.arange(requests), "engine": 0, "first_iteration": first, "tokens": length}
     )
     steps = pd.DataFrame(
         {**step(0.0, 0.0), "start_s": np.append(0.0, end[:-1]), "end_s": end}, index=range(end.size)
     )
-    return RunTables(log, steps, residency, (end,), float(end[-1]), 10, 16)
+    return replace(
+        template, requests=log, steps=steps, spans=spans, iteration_end_s=(end,),
+        duration_s=float(end[-1]),
+    )  # fmt: skip
 
 
 def test_p999_is_given_from_ten_thousand_requests():

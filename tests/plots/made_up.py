@@ -1,14 +1,16 @@
 """Made-up results that look like those of a real sweep: queues, preemptions, three systems."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from bros_sim import metrics
-from bros_sim.engine.record import REQUEST_COLUMNS, RESIDENCY_COLUMNS, STEP_COLUMNS, RunTables
+from bros_sim.core.columns import REQUESTS, SPANS, STEPS, logged, names
+from bros_sim.engine.record import RunLog
+from bros_sim.metrics.tables import RunTables, run_tables
 
 RATE = "workload.chat.arrivals.rate_rps"
 SLO = "workload.chat.slo.ttft_s"
@@ -89,12 +91,25 @@ def run(capacity_rps: float, rate_rps: float, ttft_slo_s: float, seed: int) -> R
         "first_scheduled_s": scheduled, "first_token_s": end[first], "last_token_s": end[last - 1],
         "generated_tokens": last - first, "cached_tokens": 0, "num_preemptions": 0,
         "recomputed_tokens": 0, "swapped_blocks": 0, "checkpointed_slots": 0,
-    }, columns=list(REQUEST_COLUMNS))  # fmt: skip
-    residency = np.column_stack((np.arange(count), np.zeros(count, int), first, last - first))
-    return RunTables(
-        requests, _steps(requests, end, first, last, real_time),
-        pd.DataFrame(residency, columns=list(RESIDENCY_COLUMNS)), (end,), DURATION_S, 10_000, 16,
-    )  # fmt: skip
+    }, columns=list(names(logged(REQUESTS))))  # fmt: skip
+    spans = pd.DataFrame({
+        "request": np.arange(count), "engine": 0, "first_iteration": first,
+        "tokens": last - first, "ended": "finished",
+    }, columns=list(names(SPANS)))  # fmt: skip
+    nothing = run_tables(RunLog().record(DURATION_S))
+    engines = pd.DataFrame({
+        "engine": [0], "pool": "", "profile": "", "block_size": 16, "kv_blocks": 10_000,
+        "up_s": 0.0, "down_s": np.nan,
+    })  # fmt: skip
+    steps = _steps(requests, end, first, last, real_time)
+    return replace(
+        nothing,
+        requests=requests,
+        steps=steps,
+        spans=spans,
+        engines=engines,
+        iteration_end_s=(end,),
+    )
 
 
 def _steps(requests, end, first, last, real_time) -> pd.DataFrame:
@@ -117,4 +132,4 @@ def _steps(requests, end, first, last, real_time) -> pd.DataFrame:
         "kv_tokens_rt": kv["rt"], "free_blocks": 10_000 - (kv["rt"] + kv["be"]) // 16,
         "running_rt": running["rt"], "running_be": running["be"], "waiting_rt": waiting["rt"],
         "waiting_be": waiting["be"], "extrapolated": 0,
-    }, columns=list(STEP_COLUMNS))  # fmt: skip
+    }, columns=list(names(STEPS)))  # fmt: skip

@@ -67,7 +67,7 @@ class Page:
         self.do("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.do("Input.dispatchKeyEvent", type="keyUp", key=key)
 
-    def wait_for(self, expression: str, seconds: float = 30.0) -> None:
+    def wait_for(self, expression: str, seconds: float = 600.0) -> None:
         end = time.monotonic() + seconds
         while not self.js(expression):
             assert time.monotonic() < end, f"never: {expression}\n{self.trouble()}"

@@ -10,6 +10,7 @@ from bros_sim.engine.engine import Replica
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
@@ -23,11 +24,12 @@ class Scripted:
     """A scheduler on a replica; every request is known by a number."""
 
     def __init__(self, scheduler, *, kv=None, blocks=4000, **parts) -> None:
-        kv = kv or PagedKV(num_gpu_blocks=blocks + 1, enable_prefix_caching=False)
-        log = RunLog(1, decisions=DecisionLog())  # every iteration is planned
+        kv = kv or PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, enable_prefix_caching=False))
+        log = RunLog(decisions=DecisionLog())  # every iteration is planned
         parts = {"latency": PER_TOKEN, "max_model_len": 40_000} | parts
         self.replica: Replica = make_replica(log, scheduler=scheduler, kv=kv, **parts)
-        self.scheduler, self.kv, self.now = scheduler, kv, 0.0
+        self.scheduler, self.kv = self.replica.scheduler, self.replica.kv
+        self.now = 0.0
 
     def submit(self, number, prompt, output=50, *, cls=RT, at=None, prefix=(), **slo) -> Sequence:
         at = self.now if at is None else at

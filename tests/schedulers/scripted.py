@@ -6,6 +6,7 @@ from simulations import make_replica, make_request, run
 
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.metrics.tokens import token_rows
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
@@ -24,7 +25,7 @@ def ask(prompt=10, output=3, at=0.0, *, cls=RT, slo=None, max_tokens=None, prefi
 def play(scheduler, *requests, blocks=1000, size=16, kv=None, **parts):
     """The run of a scheduler on requests, with that many usable blocks."""
     numbered = [replace(request, index=i) for i, request in enumerate(requests)]
-    kv = kv or PagedKV(num_gpu_blocks=blocks + 1, block_size=size)
+    kv = kv or PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, block_size=size))
     return run(numbered, make_replica(scheduler=scheduler, kv=kv, **parts))
 
 

@@ -9,14 +9,15 @@ from bros_sim.engine.reasons import BUDGET, DEADLINE, MEMORY
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import EagerCheckpointParameters, PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.conserve_like import ConserveLikeScheduler
-from bros_sim.schedulers.hygen import HygenScheduler
+from bros_sim.schedulers.conserve_like import ConserveLikeParameters, ConserveLikeScheduler
+from bros_sim.schedulers.hygen import HygenParameters, HygenScheduler
 from bros_sim.schedulers.hygen_queue import PrefixQueue
 
 
 def hygen(budget_s=None, *, tokens=2048, seqs=256, fairness=0.0) -> HygenScheduler:
-    return HygenScheduler(tokens, seqs, budget_s, fairness)
+    return HygenScheduler(HygenParameters(tokens, seqs, budget_s, fairness))
 
 
 def decoding(script: Scripted, *seqs) -> None:
@@ -120,7 +121,7 @@ def test_the_offline_decodes_that_pause_are_the_last_ones():
 
 def test_what_an_online_prompt_finds_in_the_cache_costs_no_time():
     """A decode and the 23 tokens that are left are within 35 ms, with all 39 they would not be."""
-    script = Scripted(hygen(0.035), kv=PagedKV(4000))
+    script = Scripted(hygen(0.035), kv=PagedKV(PagedParameters(4000)))
     script.submit(1, 20, cls=BE, prefix=(7,))
     script.plan()
     script.submit(2, 39, prefix=(7,))
@@ -129,7 +130,7 @@ def test_what_an_online_prompt_finds_in_the_cache_costs_no_time():
 
 
 def test_offline_prompts_under_way_go_before_those_that_wait():
-    script = Scripted(ConserveLikeScheduler(max_num_batched_tokens=100))
+    script = Scripted(ConserveLikeScheduler(ConserveLikeParameters(max_num_batched_tokens=100)))
     script.submit(2, 150, cls=BE)
     script.plan()
     script.submit(1, 100, cls=BE)
@@ -234,7 +235,7 @@ def test_so_does_one_that_shares_nothing():
 
 
 def test_the_last_in_that_order_gives_way_and_who_has_finished_is_forgotten():
-    script = Scripted(hygen(), kv=PagedKV(8))
+    script = Scripted(hygen(), kv=PagedKV(PagedParameters(8)))
     for number, prefix in ((1, 5), (2, 6), (3, 5)):
         script.submit(number, 17, output=2, cls=BE, prefix=(prefix,))
     script.plan()
@@ -256,7 +257,7 @@ def test_online_requests_come_before_all_of_them():
 
 
 def test_beside_online_requests_their_tightest_tpot_target_bounds_the_iteration():
-    script = Scripted(ConserveLikeScheduler())
+    script = Scripted(ConserveLikeScheduler(ConserveLikeParameters()))
     script.submit(1, 10, output=3, ttft_s=1.0, tpot_s=0.0305)
     script.submit(2, 10, output=20, ttft_s=1.0, tpot_s=0.0505)
     script.plan()
@@ -267,7 +268,7 @@ def test_beside_online_requests_their_tightest_tpot_target_bounds_the_iteration(
 
 
 def test_without_online_requests_a_share_of_the_tightest_ttft_target_does():
-    script = Scripted(ConserveLikeScheduler(offline_ttft_share=0.25))
+    script = Scripted(ConserveLikeScheduler(ConserveLikeParameters(offline_ttft_share=0.25)))
     script.submit(3, 3000, cls=BE)
     assert script.plan().chunks == {3: 2048}  # nobody was ever in a hurry
     script.submit(1, 10, output=1, ttft_s=0.4, tpot_s=0.030)
@@ -277,8 +278,10 @@ def test_without_online_requests_a_share_of_the_tightest_ttft_target_does():
 
 
 def test_preempted_offline_requests_go_on_from_their_checkpoint():
-    kv = EagerCheckpointKV(8, 16, enable_prefix_caching=False, cpu_blocks=100)
-    script = Scripted(ConserveLikeScheduler(), kv=kv)
+    kv = EagerCheckpointKV(
+        EagerCheckpointParameters(8, 16, enable_prefix_caching=False, cpu_blocks=100)
+    )
+    script = Scripted(ConserveLikeScheduler(ConserveLikeParameters()), kv=kv)
     script.submit(1, 70, output=9, cls=BE)  # 5 of 7 blocks
     script.plan()
     script.plan()
@@ -292,7 +295,7 @@ def test_preempted_offline_requests_go_on_from_their_checkpoint():
 
 
 def test_the_offline_request_that_came_last_gives_way():
-    script = Scripted(ConserveLikeScheduler(), blocks=6)
+    script = Scripted(ConserveLikeScheduler(ConserveLikeParameters()), blocks=6)
     seqs: list[Sequence] = [script.submit(number, 10, cls=BE) for number in (1, 2, 3)]
     script.plan()
     script.submit(4, 60, output=5)

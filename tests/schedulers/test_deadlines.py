@@ -4,10 +4,10 @@ import pytest
 from scripted import BE, RT, Slo, ask, column, firsts, play
 
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.edf import EdfScheduler
-from bros_sim.schedulers.least_slack import LeastSlackScheduler
+from bros_sim.schedulers.edf import EdfParameters
+from bros_sim.schedulers.least_slack import LeastSlackParameters, LeastSlackScheduler
 
-BOTH = pytest.mark.parametrize("policy", [EdfScheduler, LeastSlackScheduler])
+BOTH = pytest.mark.parametrize("policy", [EdfParameters, LeastSlackParameters])
 PER_TOKEN = Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1000.0))
 
 
@@ -66,7 +66,7 @@ def test_real_time_takes_nothing_from_real_time(policy):
 
 
 @pytest.mark.parametrize(
-    ("policy", "expected"), [(EdfScheduler, [5.0, 1.0]), (LeastSlackScheduler, [4.0, 5.0])]
+    ("policy", "expected"), [(EdfParameters, [5.0, 1.0]), (LeastSlackParameters, [4.0, 5.0])]
 )
 def test_slack_counts_what_a_prompt_still_takes(policy, expected):
     """40 tokens due at 7 s leave 3 s to spare, 10 tokens due at 6 s leave 5 s."""
@@ -76,6 +76,6 @@ def test_slack_counts_what_a_prompt_still_takes(policy, expected):
 
 def test_slack_of_a_prompt_in_chunks_is_that_of_all_of_them():
     fixed = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0))
-    policy = LeastSlackScheduler(max_num_seqs=1, max_num_batched_tokens=10)
+    policy = LeastSlackScheduler(LeastSlackParameters(max_num_seqs=1, max_num_batched_tokens=10))
     arrivals = ask(35, 1, slo=due(9)), ask(10, 1, slo=due(8))
     assert firsts(play(policy, *arrivals, latency=fixed)) == [4.0, 5.0]

@@ -1,18 +1,23 @@
 """FastServe, rule by rule; an iteration takes 1 s, or 1 ms for each prompt token."""
 
+from dataclasses import replace
+
 import pytest
 from watched import ask, column, watch
 
+from bros_sim.core.world import World
 from bros_sim.engine.estimate import Estimate
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.fastserve import FastServeScheduler
+from bros_sim.schedulers.fastserve import FastServeParameters, FastServeScheduler
 
 TENTHS = Estimate(Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1.0)))
 """A policy believes a prompt to take 0.1 s a token."""
 
 
 def fastserve(**policy):
-    return FastServeScheduler(**{"base_quantum_s": 1.0, "starvation_s": 1000.0} | policy)
+    return FastServeScheduler(
+        FastServeParameters(**{"base_quantum_s": 1.0, "starvation_s": 1000.0} | policy)
+    )
 
 
 def seen(requests, *, blocks=1000, **policy):
@@ -104,5 +109,6 @@ def test_who_is_alone_is_planned_in_stretches():
 
 
 def test_a_prompt_that_could_never_run_is_refused():
-    assert fastserve(max_num_seqs=9, max_num_batched_tokens=100).refuses(100) is None
-    assert "whole prompt" in fastserve(max_num_seqs=9, max_num_batched_tokens=99).refuses(100)
+    enough = FastServeParameters(max_num_seqs=9, max_num_batched_tokens=100)
+    assert not enough.conflicts(World(100))
+    assert "whole prompt" in replace(enough, max_num_batched_tokens=99).conflicts(World(100))[0]

@@ -14,15 +14,15 @@ from bros_sim.engine.reasons import BUDGET
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
-from bros_sim.schedulers.niyama.scheduler import NiyamaScheduler
+from bros_sim.kv.parameters import PagedParameters
+from bros_sim.schedulers.niyama.scheduler import NiyamaParameters, NiyamaScheduler
 from bros_sim.schedulers.niyama.slack import DecodeSlack
-from bros_sim.schedulers.prediction import LengthPrediction
 
 RELAXED = {"ttft_s": 100.0, "tpot_s": 100.0}
 
 
 def niyama(**options) -> NiyamaScheduler:
-    return NiyamaScheduler(**({"alpha_s": 0.0, "safety": 1.0} | options))
+    return NiyamaScheduler(NiyamaParameters(**({"alpha_s": 0.0, "safety": 1.0} | options)))
 
 
 def decoding(scheduler=None, **slo) -> Scripted:
@@ -150,7 +150,6 @@ def test_its_decodes_have_the_time_per_token_of_a_batch():
 
 def test_the_oracle_replaces_the_cap():
     scheduler = niyama(lengths="oracle", max_num_batched_tokens=256)
-    assert isinstance(scheduler, LengthPrediction)
     script = Scripted(scheduler)
     script.submit(1, 256, output=10, ttft_s=3.0)
     script.submit(2, 256, output=10, cls=BE, e2e_s=10.0)  # due after 10 - 4 s
@@ -219,7 +218,7 @@ def test_a_head_without_memory_is_relegated_when_its_time_has_come():
     one_by_one, at_once = (
         run(requests, make_replica(
             scheduler=niyama(), latency=PER_TOKEN, longest_stretch=longest,
-            kv=PagedKV(16, enable_prefix_caching=False),
+            kv=PagedKV(PagedParameters(16, enable_prefix_caching=False)),
         ))
         for longest in (1, 4096)
     )  # fmt: skip
@@ -309,7 +308,9 @@ def test_the_tightest_decode_is_known_without_a_walk(shapes):
         )
         for i, (prompt, output, slo) in enumerate(shapes)
     ]  # fmt: skip
-    kv = PagedKV(num_gpu_blocks=30, block_size=4)
-    replica = make_replica(scheduler=Walking(), kv=kv, latency=UNEVEN, longest_stretch=1)
+    kv = PagedKV(PagedParameters(num_gpu_blocks=30, block_size=4))
+    replica = make_replica(
+        scheduler=Walking(NiyamaParameters()), kv=kv, latency=UNEVEN, longest_stretch=1
+    )
     table = run(requests, replica)
     assert (table.requests["status"] != "unfinished").all()

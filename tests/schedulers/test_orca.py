@@ -4,14 +4,19 @@ import pytest
 from scripted import ask, column, firsts, iterations, play
 
 from bros_sim.core.errors import InputError
+from bros_sim.kv.parameters import ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.schedulers.orca import OrcaScheduler
+from bros_sim.schedulers.orca import OrcaParameters, OrcaScheduler
 from tests.cli.conftest import EXPERIMENT
 from tests.config.test_experiment import points
 
 
 def orca(*requests, slots=10_000, **options):
-    return play(OrcaScheduler(**options), *requests, kv=ReservedKV(num_gpu_blocks=slots + 1))
+    return play(
+        OrcaScheduler(OrcaParameters(**options)),
+        *requests,
+        kv=ReservedKV(ReservedParameters(num_gpu_blocks=slots + 1)),
+    )
 
 
 def test_whole_prompts_join_decodes_iteration_by_iteration():

@@ -1,24 +1,25 @@
 """The loop of the rivals, question by question, with policies that answer one of them."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import BE, ask, column, firsts, iterations, play, tokens
 
+from bros_sim.core.world import World
 from bros_sim.engine.reasons import DEADLINE, Note
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.queues import RankedQueue
 
 
-@dataclass
 class Lifo(OrderedScheduler):
     """Last come, first served."""
 
-    mirrors = "a test"
-    asked: list[int] = field(init=False, default_factory=list)
+    def __init__(self, **parameters: Any) -> None:
+        super().__init__(OrderedParameters(**parameters))
+        self.asked: list[int] = []
 
     def rank(self, seq: Any, now: float) -> tuple[float, ...]:
         self.asked.append(seq.id)
@@ -63,8 +64,15 @@ def test_a_policy_may_leave_prompts_whole():
     policy = Whole(max_num_batched_tokens=60, max_num_seqs=4)
     table = play(policy, ask(20), ask(40, 3), ask(30, 3))
     assert iterations(table)[:3] == [(30, 0), (40, 1), (20, 2)]
-    assert "below the model length 99" in policy.refuses(99)
-    assert policy.refuses(60) is None
+
+
+def test_a_whole_prompt_has_to_fit_into_an_iteration():
+    class WholeParameters(OrderedParameters):
+        cuts_prompts = False
+
+    limits = WholeParameters(max_num_batched_tokens=60, max_num_seqs=4)
+    assert "below the model length 99" in limits.conflicts(World(99))[0]
+    assert not limits.conflicts(World(60))
 
 
 def test_the_head_starts_or_nobody():

@@ -6,12 +6,13 @@ import pytest
 from sarathi_model import Engine, Sequence, serve
 from scripted import ask, column, firsts, iterations, play, tokens
 
-from bros_sim.schedulers.sarathi import SarathiScheduler
+from bros_sim.core.world import World
+from bros_sim.schedulers.sarathi import SarathiParameters, SarathiScheduler
 
 
 def policy(**options):
     defaults = {"chunk_size": 32, "max_num_seqs": 8, "watermark": 0.0}
-    return SarathiScheduler(**defaults | options)
+    return SarathiScheduler(SarathiParameters(**defaults | options))
 
 
 def test_decodes_come_first_and_prompts_fill_the_budget():
@@ -96,15 +97,15 @@ def test_prefixes_are_not_cached():
 
 
 def test_a_budget_below_the_seats_is_refused():
-    assert SarathiScheduler().refuses(4096) is None
-    assert "below max_num_seqs" in SarathiScheduler(chunk_size=100).refuses(4096)
+    assert not SarathiParameters().conflicts(World(4096))
+    assert "below max_num_seqs" in SarathiParameters(chunk_size=100).conflicts(World(4096))[0]
 
 
 class Recorded(SarathiScheduler):
     """Writes down what each iteration computes."""
 
     def __init__(self, **options):
-        super().__init__(**options)
+        super().__init__(SarathiParameters(**options))
         self.log = []
 
     def settle(self, plan, view):

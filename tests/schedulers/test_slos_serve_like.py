@@ -7,7 +7,7 @@ from watched import BE, ask, column, watch
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
 from bros_sim.latency.linear import DecodeLine, Linear
-from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeScheduler
+from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters, SlosServeLikeScheduler
 
 TIMES = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0))
 CROWDED = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0, per_seq_ms=50.0))
@@ -15,7 +15,7 @@ CROWDED = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0, pe
 
 
 def play(requests, *, latency=TIMES, blocks=1000, estimate=None, **policy):
-    policy = SlosServeLikeScheduler(**({"max_num_seqs": 8} | policy))
+    policy = SlosServeLikeScheduler(SlosServeLikeParameters(**({"max_num_seqs": 8} | policy)))
     estimate = estimate or Estimate(latency)
     return watch(policy, requests, latency=latency, blocks=blocks, estimate=estimate)
 
@@ -158,7 +158,7 @@ def test_promises_are_kept_to_within_an_iteration(shapes):
         ask(i, prompt, output, at / 10, slo=due(ttft / 10, 0.25) if i % 3 else None)
         for i, (at, prompt, output, ttft) in enumerate(tenths)
     ]
-    _, table = watch(Watching(max_num_seqs=64), requests, latency=TIMES)
+    _, table = watch(Watching(SlosServeLikeParameters(max_num_seqs=64)), requests, latency=TIMES)
     rows = table.requests.loc[sorted(promised)]
     late = rows["first_token_s"] - rows["arrival_s"] - rows["ttft_slo_s"]
     assert promised

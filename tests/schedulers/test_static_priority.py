@@ -3,11 +3,13 @@
 import pytest
 from scripted import BE, ask, column, firsts, play, tokens
 
-from bros_sim.schedulers.static_priority import StaticPriorityScheduler
+from bros_sim.schedulers.static_priority import StaticPriorityParameters, StaticPriorityScheduler
 
 
 def policy(**options):
-    return StaticPriorityScheduler(**{"reserved_seats": 0.0, "reserved_blocks": 0.0} | options)
+    return StaticPriorityScheduler(
+        StaticPriorityParameters(**{"reserved_seats": 0.0, "reserved_blocks": 0.0} | options)
+    )
 
 
 def test_real_time_starts_first_then_by_arrival():

@@ -8,7 +8,7 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.sequence import Sequence
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.service_gain import Outlook, ServiceGain
-from bros_sim.schedulers.tempo_like import TempoLikeScheduler
+from bros_sim.schedulers.tempo_like import TempoLikeParameters, TempoLikeScheduler
 
 GAIN = ServiceGain(output_weight=8.0, decay=1.0)
 LOOSE = Slo(ttft_s=1000.0, tpot_s=1000.0)
@@ -48,7 +48,7 @@ def test_tokens_that_are_out_were_in_time():
 
 
 def tempo(**policy):
-    return TempoLikeScheduler(**{"max_num_seqs": 1} | policy)
+    return TempoLikeScheduler(TempoLikeParameters(**{"max_num_seqs": 1} | policy))
 
 
 def first_tokens(requests, **policy):

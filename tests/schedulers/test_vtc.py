@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 from simulations import make_replica, run
 from watched import BE, RT, ask, column, watch
 
+from bros_sim.kv.parameters import ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.schedulers.vtc import VtcScheduler
+from bros_sim.schedulers.vtc import VtcParameters, VtcScheduler
 
 
 def seen(requests, **policy):
     """One request at a time, unless said otherwise."""
-    return watch(VtcScheduler(**{"max_num_seqs": 1} | policy), requests)[0]
+    return watch(VtcScheduler(VtcParameters(**{"max_num_seqs": 1} | policy)), requests)[0]
 
 
 def order(requests, **policy):
@@ -55,7 +56,7 @@ def test_a_prompt_under_way_is_finished_before_others_start():
 
 def test_where_the_least_served_finds_no_room_nobody_starts():
     requests = [ask(0, 30, 4), ask(1, 40, 1, 0.5, stream="b"), ask(2, 10, 1, 0.5)]
-    got, _ = watch(VtcScheduler(), requests, blocks=4)
+    got, _ = watch(VtcScheduler(VtcParameters()), requests, blocks=4)
     assert got == [{0: 30}, {0: 1}, {0: 1}, {0: 1}, {1: 40, 2: 10}]
 
 
@@ -75,14 +76,17 @@ def test_absence_earns_no_credit_where_nobody_waits():
 
 
 def test_nobody_running_gives_way_for_fairness():
-    _, table = watch(VtcScheduler(max_num_seqs=1), [ask(0, 10, 20), ask(1, 10, 1, 1.0, stream="b")])
+    _, table = watch(
+        VtcScheduler(VtcParameters(max_num_seqs=1)),
+        [ask(0, 10, 20), ask(1, 10, 1, 1.0, stream="b")],
+    )
     assert column(table, "num_preemptions") == [0, 0]
     assert column(table, "first_token_s") == [1.0, 21.0]
 
 
 def test_who_is_recomputed_pays_its_prompt_once():
     # 2 (of b) loses its block to 0 at once; with 24 + ... paid twice, 3 (of a) would go before it.
-    policy = VtcScheduler()
+    policy = VtcScheduler(VtcParameters())
     requests = [ask(0, 15, 6), ask(1, 10, 12, stream="b")]
     _, table = watch(policy, requests, blocks=2)
     assert column(table, "num_preemptions") == [0, 1]
@@ -102,7 +106,7 @@ def test_a_client_is_a_stream_or_a_class(clients, expected):
 
 @pytest.mark.parametrize("longest_stretch", [1, 100])
 def test_the_last_tokens_before_a_pause_are_paid_too(longest_stretch):
-    policy = VtcScheduler()
+    policy = VtcScheduler(VtcParameters())
     requests = [ask(0, 10, 7), ask(1, 10, 30, stream="b"), ask(2, 10, 2, 99.0, stream="c")]
     watch(policy, requests, longest_stretch=longest_stretch)
     counters = [policy._waiting.counter(name) for name in "abc"]
@@ -128,7 +132,7 @@ def test_backlogged_clients_differ_by_no_more_than_the_paper_proves(prompts, sha
         ask(i, prompt, output, stream="a" if i % (share + 1) else "b")
         for i, (prompt, output) in enumerate(prompts)
     ]
-    kv = ReservedKV(num_gpu_blocks=321, block_size=1)
-    run(requests, make_replica(scheduler=Watching(), kv=kv))
+    kv = ReservedKV(ReservedParameters(num_gpu_blocks=321, block_size=1))
+    run(requests, make_replica(scheduler=Watching(VtcParameters()), kv=kv))
     assert len(gaps) > 10
     assert max(gaps) <= max(1.0 * max(prompt for prompt, _ in prompts), 2.0 * 320)

@@ -10,6 +10,7 @@ from bros_sim.core.request import Request
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
+from bros_sim.kv.parameters import PagedParameters
 
 __all__ = ["BE", "RT", "ask", "column", "watch"]
 
@@ -28,8 +29,8 @@ class Watched(Replica):
 
 def watch(scheduler: Any, requests: list[Request], *, blocks: int = 1000, **parts: Any):
     """Tokens by request of every iteration, and the tables; ``blocks`` of 16 tokens."""
-    kv = PagedKV(num_gpu_blocks=blocks + 1, enable_prefix_caching=False)
-    base = make_replica(RunLog(1), scheduler=scheduler, kv=kv, **({"longest_stretch": 1} | parts))
+    kv = PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, enable_prefix_caching=False))
+    base = make_replica(RunLog(), scheduler=scheduler, kv=kv, **({"longest_stretch": 1} | parts))
     replica = Watched(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.init})
     replica.seen = []
     table = run(requests, replica)

@@ -1,14 +1,19 @@
 """Routers: which replica takes a request, and when."""
 
-from bros_sim.cluster.routers.base import Router
-from bros_sim.cluster.routers.qlm import QlmLike
-from bros_sim.cluster.routers.routing import DedicatedPools, LeastLoaded, RandomRouter, RoundRobin
+from bros_sim.cluster.routers.base import RouterParameters
+from bros_sim.cluster.routers.qlm import QlmLikeParameters
+from bros_sim.cluster.routers.routing import (
+    DedicatedPoolsParameters,
+    LeastLoadedParameters,
+    RandomParameters,
+    RoundRobinParameters,
+)
 
-ROUTERS: dict[str, type[Router]] = {
-    "round_robin": RoundRobin,
-    "random": RandomRouter,
-    "least_loaded": LeastLoaded,
-    "dedicated_pools": DedicatedPools,
-    "qlm_like": QlmLike,
+ROUTERS: dict[str, type[RouterParameters]] = {
+    "round_robin": RoundRobinParameters,
+    "random": RandomParameters,
+    "least_loaded": LeastLoadedParameters,
+    "dedicated_pools": DedicatedPoolsParameters,
+    "qlm_like": QlmLikeParameters,
 }
-"""``kind`` in YAML -> class; a new router is one file and one line here."""
+"""``kind`` in YAML -> its parameters; a new router is one file and one line here."""

@@ -3,9 +3,8 @@
 from collections import abc
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
 from bros_sim.core.request import Request
+from bros_sim.core.world import Parameters, World
 from bros_sim.engine.sequence import SequenceView
 
 
@@ -15,33 +14,21 @@ class ReplicaLoad(Protocol):
     @property
     def outstanding_tokens(self) -> int:
         """Prompt and ``max_tokens`` of all its unfinished requests."""
-        ...
 
     @property
     def waiting_tokens(self) -> int:
         """Known tokens of the requests that it has and does not run; not in a stretch's middle."""
-        ...
 
     @property
     def free_tokens(self) -> int:
         """KV slots that nobody holds; not to be read in the middle of a stretch."""
-        ...
 
 
 class Router(Protocol):
     """Chooses a replica for every arrival. One router serves one run."""
 
-    def refuses(self, replicas: int) -> str | None:
-        """Why so many replicas cannot be routed to; None when they can."""
-        ...
-
-    def seed(self, rng: np.random.Generator) -> None:
-        """Draw any randomness from ``rng``; called once before the run."""
-        ...
-
     def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
         """Index of the replica that takes the request."""
-        ...
 
 
 @runtime_checkable
@@ -56,19 +43,14 @@ class HoldingRouter(Router, Protocol):
 
     def hold(self, seq: SequenceView, replica: int) -> None:
         """Keep a request that was routed to ``replica``."""
-        ...
 
     def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
         """The request that ``replica`` takes now, which leaves its queue; None: no further one."""
-        ...
 
 
-class AnyCluster:
-    """A router that takes any number of replicas and draws nothing at random."""
+class RouterParameters(Parameters):
+    """Base of the routers' parameters: frozen dataclasses whose fields are the YAML's keys."""
 
-    def refuses(self, replicas: int) -> str | None:  # noqa: ARG002
-        """See `Router.refuses`."""
-        return None
-
-    def seed(self, rng: np.random.Generator) -> None:
-        """See `Router.seed`."""
+    def make(self, world: World) -> Router:
+        """The router of one run."""
+        raise NotImplementedError

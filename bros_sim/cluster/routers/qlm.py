@@ -3,13 +3,14 @@
 import math
 from collections import abc, defaultdict, deque
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
-from bros_sim.cluster.routers.base import AnyCluster, ReplicaLoad
+from bros_sim.cluster.routers.base import ReplicaLoad, RouterParameters
 from bros_sim.core.request import Request, Slo
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.sequence import SequenceView
 
 
@@ -32,8 +33,8 @@ class _Group:
         return first
 
 
-@dataclass
-class QlmLike(AnyCluster):
+@dataclass(frozen=True)
+class QlmLikeParameters(RouterParameters):
     """QLM: groups of equal SLO wait at the router, earliest deadline first once one is in danger.
 
     After QLM (arXiv 2407.00047, SoCC 2024) and its released code: a request joins the open group of
@@ -51,6 +52,8 @@ class QlmLike(AnyCluster):
     requests for a more urgent group, swaps of models (a cluster serves one), groups that move.
     """
 
+    fidelity: ClassVar[Fidelity] = "like"
+
     group_size: Annotated[int, Ge(1), Doc("most requests of a group; then a new one opens")] = 16
     pull_tokens: Annotated[
         int, Ge(1), Doc("prompt tokens waiting inside a replica from which it pulls no more")
@@ -61,15 +64,28 @@ class QlmLike(AnyCluster):
     tokens_per_s: Annotated[
         float, Gt(0), Doc("tokens that a replica is believed to generate per second")
     ] = 700.0
-    _queues: defaultdict[int, deque[_Group]] = field(
-        init=False, default_factory=lambda: defaultdict(deque)
-    )
-    _open: dict[Slo, _Group] = field(init=False, default_factory=dict)
 
-    mirrors = "QLM (arXiv 2407.00047 and its code of 2024), earliest deadline first, one model"
+    @property
+    def mirrors(self) -> str:
+        return "QLM (arXiv 2407.00047 and its code of 2024), earliest deadline first, one model"
+
+    def make(self, world: World) -> "QlmLike":
+        return QlmLike(self)
+
+
+class QlmLike:
+    """The virtual queues of all replicas."""
+
+    def __init__(self, parameters: QlmLikeParameters) -> None:
+        self.group_size = parameters.group_size
+        self.pull_tokens = parameters.pull_tokens
+        self.output_tokens = parameters.output_tokens
+        self.tokens_per_s = parameters.tokens_per_s
+        self._queues: defaultdict[int, deque[_Group]] = defaultdict(deque)
+        self._open: dict[Slo, _Group] = {}
 
     def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
-        """See `Router.route`: where the open group of its SLO is, else where the wait is least."""
+        """Where the open group of its SLO is, else where the wait is least."""
         group = self._open.get(request.slo)
         if group is not None:
             return group.replica
@@ -77,7 +93,7 @@ class QlmLike(AnyCluster):
         return waits.index(min(waits))
 
     def hold(self, seq: SequenceView, replica: int) -> None:
-        """See `HoldingRouter.hold`: it joins the open group of its SLO or opens one."""
+        """It joins the open group of its SLO or opens one."""
         group = self._open.get(seq.slo)
         if group is None:
             group = self._open[seq.slo] = _Group(seq.slo, replica)
@@ -89,7 +105,7 @@ class QlmLike(AnyCluster):
         self._reorder(replica, seq.arrival_s)
 
     def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
-        """See `HoldingRouter.pull`: the oldest request of the group at the head."""
+        """The oldest request of the group at the head."""
         if not self._has_room(replica, load):
             return None  # nor is the queue looked at: in a stretch nothing may change
         self._reorder(replica, now)

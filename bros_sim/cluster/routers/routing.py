@@ -1,56 +1,73 @@
 """Routers that hand every request over at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.cluster.routers.base import AnyCluster, ReplicaLoad
+from bros_sim.cluster.routers.base import ReplicaLoad, RouterParameters
 from bros_sim.core.request import Request, ServiceClass
+from bros_sim.core.world import World
 
 
-@dataclass
-class RoundRobin(AnyCluster):
+@dataclass(frozen=True)
+class RoundRobinParameters(RouterParameters):
     """Each replica in turn."""
 
-    _next: int = field(init=False, default=0)
+    def make(self, world: World) -> "RoundRobin":
+        return RoundRobin()
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:  # noqa: ARG002
-        """See `Router.route`."""
+
+class RoundRobin:
+    """The replica after the one that took the last request."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
         chosen = self._next
         self._next = (chosen + 1) % len(replicas)
         return chosen
 
 
-@dataclass
-class RandomRouter(AnyCluster):
+@dataclass(frozen=True)
+class RandomParameters(RouterParameters):
     """Any replica, all equally likely."""
 
-    _rng: np.random.Generator = field(init=False, default_factory=np.random.default_rng)
+    def make(self, world: World) -> "RandomRouter":
+        return RandomRouter(world.generator("router"))
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:  # noqa: ARG002
-        """See `Router.route`."""
-        return int(self._rng.integers(len(replicas)))
 
-    def seed(self, rng: np.random.Generator) -> None:
-        """See `Router.seed`."""
+class RandomRouter:
+    """A draw for every request."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
 
+    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
+        return int(self._rng.integers(len(replicas)))
 
-@dataclass
-class LeastLoaded(AnyCluster):
+
+@dataclass(frozen=True)
+class LeastLoadedParameters(RouterParameters):
     """The replica with the fewest outstanding tokens; the first of them on a tie."""
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:  # noqa: ARG002
-        """See `Router.route`."""
+    def make(self, world: World) -> "LeastLoaded":
+        return LeastLoaded()
+
+
+class LeastLoaded:
+    """Looks at every replica for every request."""
+
+    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
         return min(range(len(replicas)), key=lambda i: replicas[i].outstanding_tokens)
 
 
-@dataclass
-class DedicatedPools(AnyCluster):
+@dataclass(frozen=True)
+class DedicatedPoolsParameters(RouterParameters):
     """The first ``rt_replicas`` serve real-time requests, the others best-effort ones.
 
     Within a pool the replica with the fewest outstanding tokens takes the request.
@@ -58,14 +75,24 @@ class DedicatedPools(AnyCluster):
 
     rt_replicas: Annotated[int, Ge(1), Doc("replicas of the real-time pool; the rest is for BE")]
 
-    def refuses(self, replicas: int) -> str | None:
-        """See `Router.refuses`: both pools need a replica."""
-        if self.rt_replicas < replicas:
-            return None
-        return f"rt_replicas {self.rt_replicas} leaves none of {replicas} replica(s) to BE"
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        """Both pools need a replica."""
+        if self.rt_replicas < world.replicas:
+            return ()
+        what = f"leaves none of {world.replicas} replica(s) to BE"
+        return (f"rt_replicas {self.rt_replicas} {what}",)
+
+    def make(self, world: World) -> "DedicatedPools":
+        return DedicatedPools(self.rt_replicas)
+
+
+class DedicatedPools:
+    """`LeastLoaded` in the pool of the request's class."""
+
+    def __init__(self, rt_replicas: int) -> None:
+        self.rt_replicas = rt_replicas
 
     def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
-        """See `Router.route`."""
         real_time = request.service_class is ServiceClass.RT
         pool = range(self.rt_replicas) if real_time else range(self.rt_replicas, len(replicas))
         return min(pool, key=lambda i: replicas[i].outstanding_tokens)

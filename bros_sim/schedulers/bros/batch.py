@@ -1,12 +1,10 @@
-"""The batch that a BROS plan builds: what it would cost, and the deadline that binds it."""
+"""A BROS batch as it grows: what it would cost, which deadline binds it, what kept others out."""
 
 import math
 from collections import abc
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.kv_cache import KVManager
+from bros_sim.core.request import ServiceClass
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -26,32 +24,48 @@ class Work(NamedTuple):
         return self.tokens == 1 and self.context > 0
 
 
-@dataclass(slots=True)
 class Batch:
     """Members so far, the predicted iteration time, and the tightest deadline (BROS Eq. 6)."""
 
-    view: ReplicaView
-    cap: int
-    bound_s: float = math.inf
-    put_off_s: float = math.inf
-    """The tightest deadline of RT that were put off, though they can be in time."""
-    put_off: SequenceView | None = None
-    """Whose it is."""
-    size: int = 0
-    selected: dict[int, SequenceView] = field(default_factory=dict)
-    chunks: list[tuple[SequenceView, int]] = field(default_factory=list)
-    admitted: list[tuple[SequenceView, int]] = field(default_factory=list)
-    evicted: list[SequenceView] = field(default_factory=list)
-    _prefill: tuple[tuple[int, int], ...] = ()
-    _decodes: int = 0
-    _kv_tokens: int = 0
-    _to_gpu: int = 0
-    _to_cpu: int = 0
+    def __init__(self, view: ReplicaView, cap: int) -> None:
+        self.view = view
+        self.kv = view.kv
+        """The KV state with the open draft."""
+        self.estimate = view.estimate
+        """The policy's belief about what an iteration costs."""
+        self.cap = cap
+        self.bound_s = math.inf
+        self.put_off_s = math.inf
+        """The tightest deadline of RT that were put off, though they can be in time."""
+        self.put_off: SequenceView | None = None
+        """Whose it is."""
+        self.whole = False
+        """Whether the running batch is in as a whole; its members are then not in ``selected``."""
+        self.memory_short = False
+        """Whether memory kept out someone who was in time."""
+        self.rt_capped = False
+        """Whether the cap alone kept an RT out."""
+        self.bound_hit = False
+        """Whether a deadline kept out someone on whose account the cap starts over."""
+        self.left_out = False
+        """Whether anyone who could compute does not."""
+        self.unserved: list[SequenceView] = []
+        """BE that the cap alone kept out."""
+        self.size = 0
+        self.selected: dict[int, SequenceView] = {}
+        self.chunks: list[tuple[SequenceView, int]] = []
+        self.admitted: list[tuple[SequenceView, int]] = []
+        self.evicted: list[SequenceView] = []
+        self._prefill: tuple[tuple[int, int], ...] = ()
+        self._decodes = 0
+        self._kv_tokens = 0
+        self._to_gpu = 0
+        self._to_cpu = 0
 
     @property
-    def kv(self) -> KVManager:
-        """The KV state with the open draft."""
-        return self.view.kv
+    def full(self) -> bool:
+        """Whether there is no place left."""
+        return self.size >= self.cap
 
     def keep_in_mind(self, seq: SequenceView, residual: float) -> None:
         """The request was put off, but BE shall keep its deadline."""
@@ -62,11 +76,6 @@ class Batch:
     def be_bound_s(self) -> float:
         """The longest iteration that BE may make."""
         return min(self.bound_s, self.put_off_s)
-
-    @property
-    def estimate(self) -> Estimate:
-        """The policy's belief about what an iteration costs."""
-        return self.view.estimate
 
     def work(self, seq: SequenceView, to_cpu: int = 0) -> Work:
         """What it would add; ask before its KV is reserved, which restores what it lost."""
@@ -84,6 +93,10 @@ class Batch:
             prefill = (*self._prefill, (tokens, context))
             shape = StepShape(prefill, self._decodes, self._kv_tokens)
         return self.estimate.step_s(shape, *copies)
+
+    def in_time(self, work: Work, bound: float) -> bool:
+        """Whether the iteration with it keeps the bound; the first one in always is in time."""
+        return not self.size or self.seconds_with(work) <= bound
 
     def seconds_with_decodes(self, seqs: int, kv_tokens: int) -> float:
         """Predicted iteration time with ``seqs`` more decodes that have all their KV."""
@@ -118,6 +131,19 @@ class Batch:
             if not seq.decoding:
                 chunks.append((seq, 1))
         self.add_decodes(len(seqs), kv_tokens)
+
+    def take_members(self, service_class: ServiceClass, residual: float) -> bool:
+        """The running batch's RT or BE are in, all of them, unless cap or time keep one out."""
+        seqs = self.view.decodes_by_class[service_class.priority]
+        if not seqs:
+            return True
+        kv_tokens = self.view.decode_kv_by_class[service_class.priority]
+        bound = min(self.bound_s, residual)
+        if self.size + seqs > self.cap or self.seconds_with_decodes(seqs, kv_tokens) > bound:
+            return False
+        self.add_decodes(seqs, kv_tokens)
+        self.bound_s = bound
+        return True
 
     def add_decodes(self, seqs: int, kv_tokens: int) -> None:
         """That many decodes are in; who they are is known otherwise."""

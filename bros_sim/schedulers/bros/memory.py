@@ -3,33 +3,38 @@
 from bisect import bisect_right
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import chain
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import Batch
 from bros_sim.schedulers.bros.notes import BrosNotes
 from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
 
+if TYPE_CHECKING:
+    from bros_sim.schedulers.bros.parameters import BrosParameters
 
-@dataclass(slots=True)
+
 class BrosMemory:
-    """Reservations of one pass over the queues, all of them on the open draft of the KV state.
+    """Reservations of one pass over the queues, all of them on the open draft of the KV state."""
 
-    ``spare``: blocks that a waiting BE must leave free. ``swap``: a BE that gives way to another
-    goes to the CPU if it can. ``any_newest``: RT recompute the newest of any class, not BE.
-    """
+    def __init__(
+        self, queues: BrosQueues, batch: Batch, notes: BrosNotes, rules: "BrosParameters"
+    ) -> None:
+        self.queues = queues
+        self.batch = batch
+        self.notes = notes
+        self.rules = rules
+        self.gone: set[int] = set()
+        """Requests that this plan dropped or swapped out."""
+        self._by_urgency: list[tuple[tuple[float, int], SequenceView]] | None = None
 
-    queues: BrosQueues
-    batch: Batch
-    notes: BrosNotes
-    spare: int
-    swap: bool
-    any_newest: bool
-    gone: set[int] = field(default_factory=set)
-    """Requests that this plan dropped or swapped out."""
-    _by_urgency: list[tuple[tuple[float, int], SequenceView]] | None = None
+    @property
+    def spare(self) -> int:
+        """Blocks that a waiting BE must leave free (`watermark`), if anyone holds KV."""
+        held = self.queues.running[RT] or self.queues.running[BE]
+        return int(self.rules.watermark * self.batch.kv.num_gpu_blocks) if held else 0
 
     def reserve(self, seq: SequenceView, lenders: abc.Sequence[SequenceView]) -> bool:
         """Blocks for all of the request's tokens, if need be on loan; False changes nothing."""
@@ -44,21 +49,27 @@ class BrosMemory:
     def fall_back(self, seq: SequenceView, lenders: abc.Sequence[SequenceView]) -> bool:
         """Staged fallback: drop BE, then swap out (or drop) the RT with the most slack.
 
+        Nobody gives way where the running batch is to go on as a whole. Without loans `victims` may
+        be the newest of any class instead.
+
         Only RT with KV on the GPU may push RT out. If those that wait for admission or lie on the
         CPU could, they and the running ones would push each other out in turn, every iteration
         (docs/paper-map.md). They get BE's blocks alone: by loan, or where nobody lends by dropping.
         """
         kv = self.batch.kv
+        if self.batch.whole:
+            return False
         outside = seq.id not in self.queues.running[RT] or kv.blocks_to_restore(seq) > 0
         if outside:
             return not kv.can_lend and self._make_way(seq, lenders, self._drop)
-        if self.any_newest:
+        if self.rules.victims == "any_newest" and not kv.can_lend:
             return self._make_way(seq, self._newest(seq), self._drop)
         return self._make_way(seq, chain(lenders, self._less_urgent(seq)), self._push_out)
 
     def displace(self, seq: SequenceView, later: Iterable[SequenceView]) -> bool:
-        """Make room for a BE at the cost of BE ranked after it."""
-        return self._make_way(seq, later, self._swap_or_drop if self.swap else self._drop)
+        """Make room for a BE at the cost of BE ranked after it; `shortage`: how they give way."""
+        swap = self.rules.shortage == "swap"
+        return self._make_way(seq, later, self._swap_or_drop if swap else self._drop)
 
     def _push_out(self, seq: SequenceView) -> None:
         """BE is dropped, RT swapped out if the CPU has room."""
@@ -116,6 +127,13 @@ class BrosMemory:
             self.gone.add(seq.id)
         else:
             self._drop(seq)
+
+    def borrowed_tokens(self, seq: SequenceView) -> int:
+        """BE tokens that a waiting RT would overwrite, at most: full blocks beyond the free."""
+        if seq.num_computed:
+            return 0
+        size = self.batch.kv.block_size
+        return size * max(0, -(-seq.num_tokens // size) - self.batch.kv.free_blocks)
 
     def tokens_to_spare(self) -> int:
         """The longest waiting BE that memory has room for."""

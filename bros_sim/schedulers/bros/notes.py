@@ -2,28 +2,28 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
 
 from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, REPLACED, Note
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.bros.batch import Batch
+from bros_sim.schedulers.bros.batch import Batch, Work
 from bros_sim.schedulers.bros.queues import RT, BrosQueues
 
 
-@dataclass(slots=True)
 class BrosNotes:
     """The notes of one pass, at most one for each request: the last counts."""
 
-    batch: Batch
-    queues: BrosQueues
-    asked: bool
-    by_seq: dict[int, Note] = field(default_factory=dict)
+    def __init__(self, batch: Batch, queues: BrosQueues, asked: bool) -> None:
+        self.batch = batch
+        self.queues = queues
+        self.asked = asked
+        self.by_seq: dict[int, Note] = {}
 
-    def cap(self, seq: SequenceView) -> None:
+    def cap(self, *seqs: SequenceView) -> None:
         """The batch is full."""
         if self.asked:
-            self._put(Note(seq, BATCH_CAP, limit=self.batch.cap))
+            for seq in seqs:
+                self._put(Note(seq, BATCH_CAP, limit=self.batch.cap))
 
     def memory(self, seq: SequenceView, spare: int = 0) -> None:
         """It needs more blocks than are free or can be had."""
@@ -33,10 +33,10 @@ class BrosNotes:
             lacks = -(-seq.num_tokens // kv.block_size) - held + spare
             self._put(Note(seq, MEMORY, None, lacks, kv.free_blocks))
 
-    def deadline(self, seq: SequenceView, seconds: float, bound_s: float) -> None:
+    def deadline(self, seq: SequenceView, work: Work, bound_s: float) -> None:
         """With it the iteration would end after the tightest deadline."""
         if self.asked:
-            batch = self.batch
+            batch, seconds = self.batch, self.batch.seconds_with(work)
             put_off = bound_s == batch.put_off_s
             due = batch.put_off if put_off else self._due_in(bound_s, seq)
             self._put(Note(seq, DEADLINE, due, seconds, bound_s))

@@ -4,7 +4,6 @@ import math
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Container
-from dataclasses import dataclass, field
 from operator import attrgetter, itemgetter
 
 from bros_sim.core.request import ServiceClass
@@ -16,11 +15,6 @@ RtEntry = tuple[float, int, SequenceView]
 """Deadline of the next token, id, sequence."""
 
 
-def _seqs_of_both() -> dict[ServiceClass, dict[int, SequenceView]]:
-    return {RT: {}, BE: {}}
-
-
-@dataclass
 class BrosQueues:
     """Separate RT and BE queues (digest of the paper: waiting, pending and running queues).
 
@@ -30,14 +24,15 @@ class BrosQueues:
     sorted by it.
     """
 
-    per_token: bool
-    rt_waiting: list[RtEntry] = field(default_factory=list)
-    rt_pending: list[RtEntry] = field(default_factory=list)
-    be_waiting: list[tuple[int, SequenceView]] = field(default_factory=list)
-    be_pending: dict[int, SequenceView] = field(default_factory=dict)
-    running: dict[ServiceClass, dict[int, SequenceView]] = field(default_factory=_seqs_of_both)
-    tpots: Counter[float | None] = field(default_factory=Counter)
-    """How many running RT requests have which TPOT target."""
+    def __init__(self, *, per_token: bool) -> None:
+        self.per_token = per_token
+        self.rt_waiting: list[RtEntry] = []
+        self.rt_pending: list[RtEntry] = []
+        self.be_waiting: list[tuple[int, SequenceView]] = []
+        self.be_pending: dict[int, SequenceView] = {}
+        self.running: dict[ServiceClass, dict[int, SequenceView]] = {RT: {}, BE: {}}
+        self.tpots: Counter[float | None] = Counter()
+        """How many running RT requests have which TPOT target."""
 
     def deadline(self, seq: SequenceView) -> float:
         """When the request's next token is due."""

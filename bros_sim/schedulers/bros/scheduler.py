@@ -7,97 +7,40 @@ batch cap grows while no deadline binds. Which line is stated and which inferred
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
-
-from annotated_doc import Doc
-from annotated_types import Ge, Lt
+from typing import TYPE_CHECKING
 
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.bros.algorithm import Algorithm1
 from bros_sim.schedulers.bros.batch import Batch
-from bros_sim.schedulers.bros.memory import BrosMemory
-from bros_sim.schedulers.bros.notes import BrosNotes
-from bros_sim.schedulers.bros.offers import Offers, Rules
+from bros_sim.schedulers.bros.grouped import GroupedAlgorithm1
 from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
-from bros_sim.schedulers.bros.replacement import replace, replaceable
-from bros_sim.schedulers.bros.selection import Selection
+
+if TYPE_CHECKING:
+    from bros_sim.schedulers.bros.parameters import BrosParameters
 
 LONGEST_LOOKAHEAD = 4096
 """Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 
 
-@dataclass
 class BrosScheduler:
     """BROS: RT by residual time, BE into what is left, whole prompts, no output prediction."""
 
-    batch_cap: Annotated[int, Ge(1), Doc("batch cap to start from, and after a deadline bound")] = (
-        128
-    )
-    batch_cap_max: Annotated[int, Ge(1), Doc("where the doubling of the cap ends")] = 1024
-    cap_reset: Annotated[
-        Literal["anyone", "rt"],
-        Doc("whose being left out for a deadline starts the cap over: anyone's, or RT's alone"),
-    ] = "anyone"
-    replacement: Annotated[
-        Literal["always", "rt_first"],
-        Doc("when BE may take the place of RT with slack: always, or not while the cap bars RT"),
-    ] = "always"
-    smoothing: Annotated[
-        float, Ge(0), Lt(1), Doc("weight of the past in the moving average of iteration time")
-    ] = 0.9
-    late_policy: Annotated[
-        Literal["serve_first", "demote"],
-        Doc("RT that cannot be in time: in order of residual time, or after all that can"),
-    ] = "serve_first"
-    be_bound: Annotated[
-        Literal["batch", "all_rt"],
-        Doc("whose deadlines BE keep: of RT in the batch, or also of RT put off that can be saved"),
-    ] = "batch"
-    tpot_mode: Annotated[
-        Literal["per_token", "cumulative"],
-        Doc("next token due a TPOT after the last one, or TTFT + k TPOT after arrival"),
-    ] = "per_token"
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks that waiting BE leave free")
-    ] = 0.01
-    shortage: Annotated[
-        Literal["recompute", "swap"],
-        Doc("what happens to the BE ranked last when another BE lacks memory"),
-    ] = "recompute"
-    victims: Annotated[
-        Literal["be_only", "any_newest"],
-        Doc("who is recomputed for RT where the KV manager cannot lend BE's blocks"),
-    ] = "be_only"
-    overhead_share: Annotated[
-        float, Ge(0), Lt(1), Doc("share of every iteration that scheduling takes")
-    ] = 0.08
-    _queues: BrosQueues = field(init=False)
-    _cap: int = field(init=False)
-    _grows: bool = field(init=False, default=True)
-    _tau_s: float = field(init=False, default=0.0)
+    def __init__(self, parameters: "BrosParameters") -> None:
+        self.overhead_share = parameters.overhead_share
+        self._parameters = parameters
+        self._queues = BrosQueues(per_token=parameters.tpot_mode == "per_token")
+        self._cap = parameters.batch_cap
+        self._grows = True
+        self._avg_s = 0.0
 
-    def __post_init__(self) -> None:
-        self._cap = self.batch_cap
-        self._queues = BrosQueues(per_token=self.tpot_mode == "per_token")
-
-    @property
-    def mirrors(self) -> str:
-        """What this policy follows."""
-        return "BROS (arXiv 2504.09590v1), reconstructed: docs/paper-map.md"
-
-    def refuses(self, max_model_len: int) -> str | None:  # noqa: ARG002
-        """Prompts are never cut, so any model can be served."""
-        if self.batch_cap > self.batch_cap_max:
-            return f"batch_cap {self.batch_cap} is over batch_cap_max {self.batch_cap_max}"
-        return None
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        pass
 
     def submit(self, seq: SequenceView) -> None:
-        """See `Scheduler.submit`."""
         self._queues.wait(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._queues.finish(seq)
 
     def running_seqs(self) -> Iterable[SequenceView]:
@@ -114,46 +57,12 @@ class BrosScheduler:
     def plan(self, view: ReplicaView) -> Plan:
         """Algorithm 1 for the next iteration."""
         self._catch_up(view)
-        mark = view.kv.mark()
-        chosen = self._selection(view)
-        if not chosen.everybody():
-            view.kv.rollback(mark)
-            chosen = self._selection(view)
-            chosen.one_by_one()
-        swaps = replaceable(chosen, self._tau_s)
-        if swaps:
-            view.kv.rollback(mark)
-            full, chosen = chosen, self._selection(view)
-            replace(full, swaps, self._tau_s, chosen)
-        plan = self._decide(chosen)
-        self._adapt_cap(chosen)
-        return plan
+        chosen = GroupedAlgorithm1(view, self._queues, self._parameters, self._cap, self._avg_s)
+        chosen.choose()
+        return self._decide(chosen)
 
-    def _selection(self, view: ReplicaView) -> Selection:
-        queues, batch = self._queues, Batch(view, self._cap)
-        notes = BrosNotes(batch, queues, view.explain)
-        held = queues.running[RT] or queues.running[BE]
-        memory = BrosMemory(
-            queues,
-            batch,
-            notes,
-            spare=int(self.watermark * view.kv.num_gpu_blocks) if held else 0,
-            swap=self.shortage == "swap",
-            any_newest=self.victims == "any_newest" and not view.kv.can_lend,
-        )
-        return Selection(queues, batch, Offers(queues, batch, memory, notes, self._rules))
-
-    @property
-    def _rules(self) -> Rules:
-        return Rules(
-            demote=self.late_policy == "demote",
-            be_keeps_all_rt=self.be_bound == "all_rt",
-            be_resets_cap=self.cap_reset == "anyone",
-            rt_first=self.replacement == "rt_first",
-        )
-
-    def _decide(self, chosen: Selection) -> Plan:
-        """Write the queues and the plan."""
+    def _decide(self, chosen: Algorithm1) -> Plan:
+        """Write the queues, the cap of the next batch, and the plan."""
         batch, queues = chosen.batch, self._queues
         for seq in batch.evicted:
             queues.evict(seq)
@@ -161,27 +70,30 @@ class BrosScheduler:
             queues.resume(batch.selected)
         for seq, _ in batch.admitted:
             queues.admit(seq)
-        paused = () if chosen.whole else queues.pause(batch.selected, batch.view.now)
-        steady = chosen.whole and not (batch.chunks or batch.evicted)
+        paused = () if batch.whole else queues.pause(batch.selected, batch.view.now)
+        steady = batch.whole and not (batch.chunks or batch.evicted)
+        self._grows = chosen.grows()
+        cap = 2 * self._cap if self._grows else self._parameters.batch_cap
+        self._cap = min(cap, self._parameters.batch_cap_max)
         return Plan(
             tuple(batch.chunks),
             tuple(batch.admitted),
             tuple(batch.evicted),
             paused,
-            self._repeat(chosen) if steady else 1,
-            notes=chosen.offers.notes.all(paused) if batch.view.explain else (),
+            self._repeat(batch) if steady else 1,
+            notes=chosen.notes.all(paused) if batch.view.explain else (),
         )
 
-    def _repeat(self, chosen: Selection) -> int:
+    def _repeat(self, batch: Batch) -> int:
         """Iterations for which the answer stays: nobody left out can come in before an event.
 
         Memory only gets shorter and iterations only get longer while the cohort decodes; the cap
         alone could change by itself, so it must not be what keeps someone out.
         """
-        batch = chosen.batch
-        if batch.estimate.noise or batch.size > self.batch_cap or chosen.offers.unserved:
+        over_cap = batch.size > self._parameters.batch_cap
+        if over_cap or batch.estimate.noise or batch.unserved:
             return 1
-        if chosen.offers.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
+        if batch.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
             return 1
         return batch.iterations_within_bound(LONGEST_LOOKAHEAD)
 
@@ -189,13 +101,8 @@ class BrosScheduler:
 
     def _catch_up(self, view: ReplicaView) -> None:
         """Average the iterations since the last plan, and grow the cap for all but the first."""
+        weight, most = 1.0 - self._parameters.smoothing, self._parameters.batch_cap_max
         for i, seconds in enumerate(view.last_durations_s):
-            self._tau_s += (1.0 - self.smoothing) * (seconds - self._tau_s)
-            if i and self._grows and self._cap < self.batch_cap_max:
-                self._cap = min(2 * self._cap, self.batch_cap_max)
-
-    def _adapt_cap(self, chosen: Selection) -> None:
-        """Double while no deadline binds, start over when one does ("like TCP")."""
-        self._grows = not (self._queues.running[RT] and chosen.offers.bound_hit)
-        cap = 2 * self._cap if self._grows else self.batch_cap
-        self._cap = min(cap, self.batch_cap_max)
+            self._avg_s += weight * (seconds - self._avg_s)
+            if i and self._grows and self._cap < most:
+                self._cap = min(2 * self._cap, most)

@@ -26,44 +26,65 @@ Simplified, and why:
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import merge
 from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.niyama.chunks import PromptThroughput, largest_chunk
 from bros_sim.schedulers.niyama.slack import DecodeSlack
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
-from bros_sim.schedulers.prediction import LengthPrediction
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
+from bros_sim.schedulers.prediction import LengthParameters, LengthPrediction
 from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.vllm_parameters import Tokens
 
 
-@dataclass
-class NiyamaScheduler(LengthPrediction, OrderedScheduler):
+@dataclass(frozen=True)
+class NiyamaParameters(LengthParameters, OrderedParameters):
     """Niyama: dynamic chunks from decode slack, hybrid EDF/SRPF order, eager relegation."""
 
-    max_num_batched_tokens: Annotated[int, Ge(1), Doc("bound on chunk sizes, up to 2552")] = 2552
+    fidelity: ClassVar[Fidelity] = "simplified"
+
+    max_num_batched_tokens: Annotated[Tokens, Doc("bound on chunk sizes, up to 2552")] = 2552
     alpha_s: Annotated[float, Ge(0), Doc("delay in order per remaining token; 0 = EDF")] = 0.008
     safety: Annotated[float, Gt(0), Doc("factor on predicted times against the slack")] = 1.2
     batch_tpot_s: Annotated[
         float, Gt(0), Doc("time per output token of requests with an end-to-end target")
     ] = 0.4
-    timeless: ClassVar[bool] = False
-    _relegated: set[int] = field(init=False, default_factory=set)
-    _slack: DecodeSlack = field(init=False, default_factory=DecodeSlack)
-    _tokens: int = field(init=False, default=0)
-    _throughput: PromptThroughput = field(init=False, default_factory=PromptThroughput)
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "Niyama / QoServe (arXiv 2503.22562), sarathi-serve 72339db, simplified"
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def make(self, world: World) -> "NiyamaScheduler":
+        return NiyamaScheduler(self)
+
+
+class NiyamaScheduler(OrderedScheduler):
+    """The loop in Niyama's order, with a budget from slack."""
+
+    timeless: ClassVar[bool] = False
+
+    def __init__(self, parameters: NiyamaParameters) -> None:
+        super().__init__(parameters)
+        self.alpha_s = parameters.alpha_s
+        self.safety = parameters.safety
+        self.batch_tpot_s = parameters.batch_tpot_s
+        self.prediction = LengthPrediction(parameters)
+        self._relegated: set[int] = set()
+        self._slack = DecodeSlack()
+        self._tokens = 0
+        self._throughput = PromptThroughput()
+
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        self.prediction.set_true_length(seq, output_tokens)
+
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """Relegated ones last; else by deadline and remaining work."""
         due_s, tokens = self._first_due_s(seq), seq.num_tokens - self._computed(seq)
         return (seq.id in self._relegated or math.isinf(due_s), due_s + self.alpha_s * tokens)
@@ -74,7 +95,8 @@ class NiyamaScheduler(LengthPrediction, OrderedScheduler):
     def _first_due_s(self, seq: SequenceView) -> float:
         """When the first output token is due."""
         if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
-            return seq.arrival_s + seq.slo.e2e_s - self.output_tokens(seq) * self.batch_tpot_s
+            needed_s = self.prediction.output_tokens(seq) * self.batch_tpot_s
+            return seq.arrival_s + seq.slo.e2e_s - needed_s
         return seq.slo.deadline(seq.arrival_s, 1)
 
     def _tpot_s(self, seq: SequenceView) -> float:
@@ -82,7 +104,7 @@ class NiyamaScheduler(LengthPrediction, OrderedScheduler):
         return other if seq.slo.tpot_s is None else seq.slo.tpot_s
 
     def begin(self, view: ReplicaView) -> None:
-        """See `OrderedLoop.begin`: throughput, slack, the chunk size, and who is relegated."""
+        """Throughput, slack, the chunk size, and who is relegated."""
         self._throughput.learn(view, self.token_limit)
         self._slack.join(self._first_due_s, self._tpot_s)
         first = next(self._in_line(view.now), None)
@@ -125,24 +147,22 @@ class NiyamaScheduler(LengthPrediction, OrderedScheduler):
 
         return merge(sorted(self._outside.values(), key=order), self._waiting, key=order)
 
-    def budget(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def budget(self, view: ReplicaView) -> int:
         """The tokens that `begin` chose."""
         return self._tokens
 
-    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def lasts(self, view: ReplicaView) -> int:
         """Decodes alone go on alike; who waits is asked again, for slack comes and goes."""
         return 1 if len(self._waiting) or self._outside else UNTIL_EVENT
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
-        """See `OrderedLoop.settle`."""
         self._throughput.planned(view.now, sum(tokens for _, tokens in plan.chunks))
         for seq in plan.evicted:
             self._slack.leave(seq)
         self._slack.starts = [seq for seq, _ in plan.chunks if seq.id not in self._outside]
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
-        self.forget(seq)
+        self.prediction.forget(seq)
         self._relegated.discard(seq.id)
         self._slack.forget(seq)

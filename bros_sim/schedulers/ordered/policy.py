@@ -41,7 +41,7 @@ class OrderedPolicy:
         """Most tokens of an iteration."""
         raise NotImplementedError
 
-    def budget(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def budget(self, view: ReplicaView) -> int:
         """Tokens of the coming iteration, those of its decodes included."""
         return self.token_limit
 
@@ -49,11 +49,11 @@ class OrderedPolicy:
         """Whether a waiting request may join ``step.running`` others; not asked if nobody runs."""
         raise NotImplementedError
 
-    def spare_blocks(self, seq: SequenceView, step: Step) -> int:  # noqa: ARG002
+    def spare_blocks(self, seq: SequenceView, step: Step) -> int:
         """KV blocks to leave free when a request joins others."""
         return 0
 
-    def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:  # noqa: ARG002
+    def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
         """How many of ``tokens``, which the budget allows, who is outside the cohort computes."""
         return tokens
 
@@ -61,19 +61,19 @@ class OrderedPolicy:
         """Why a request got none of the ``tokens`` that it lacks."""
         return step.lacks_budget(seq, tokens)
 
-    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:  # noqa: ARG002
+    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Running requests that keep their KV and compute nothing in this iteration, and why."""
         return ()
 
-    def leaves_too_little(self, step: Step) -> bool:  # noqa: ARG002
+    def leaves_too_little(self, step: Step) -> bool:
         """Whether memory counts as lacking though every decode has found its room."""
         return False
 
-    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Whether a running request is evicted if a waiting one can start instead."""
         return False
 
-    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def lasts(self, view: ReplicaView) -> int:
         """For how many iterations a plan of decodes alone stays the same; see `Plan.repeat`."""
         return UNTIL_EVENT if self.timeless else 1
 

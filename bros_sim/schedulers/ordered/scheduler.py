@@ -14,33 +14,36 @@ running that `may_evict` grants it are evicted, the highest rank first, if that 
 
 from collections import abc
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
-from annotated_types import Ge
 
+from bros_sim.core.world import World
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
 from bros_sim.schedulers.ordered.policy import OrderedPolicy
 from bros_sim.schedulers.ordered.step import Eviction, Step
+from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.queues import RankedQueue
+from bros_sim.schedulers.vllm_parameters import Seqs, Tokens
 
 
-@dataclass
 class OrderedLoop(OrderedPolicy):
     """The loop and its memory."""
 
-    _waiting: RankedQueue = field(init=False, default_factory=RankedQueue)
-    _running: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    _outside: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    """Running requests outside the cohort: prompts under way, and paused ones."""
-    _seats: list[int] = field(init=False, default_factory=lambda: [0, 0])
-    """Running requests by class."""
-    _refused: int = field(init=False, default=-1)
-    """The head of the queue to which nobody gave way, if nothing has happened since."""
+    def __init__(self) -> None:
+        self.overhead_share = 0.0
+        self._waiting = RankedQueue()
+        self._running: dict[int, SequenceView] = {}
+        self._outside: dict[int, SequenceView] = {}
+        """Running requests outside the cohort: prompts under way, and paused ones."""
+        self._seats = [0, 0]
+        """Running requests by class."""
+        self._refused = -1
+        """The head of the queue to which nobody gave way, if nothing has happened since."""
 
     # -- for policies ---------------------------------------------------------------------------
 
@@ -54,28 +57,15 @@ class OrderedLoop(OrderedPolicy):
 
     # -- the contract of schedulers -------------------------------------------------------------
 
-    @property
-    def overhead_share(self) -> float:
-        """None beyond what the latency model holds."""
-        return 0.0
-
-    def refuses(self, max_model_len: int) -> str | None:
-        """A whole prompt has to fit into an iteration if prompts are not cut."""
-        if self.cuts_prompts or self.token_limit >= max_model_len:
-            return None
-        return (
-            f"an iteration of {self.token_limit} tokens is below the model length {max_model_len}:"
-            " a whole prompt could never run"
-        )
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        pass
 
     def submit(self, seq: SequenceView) -> bool | None:
-        """See `Scheduler.submit`."""
         self._waiting.push(seq, self.rank(seq, seq.arrival_s))
         self._refused = -1
         return None
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._leave(seq)
         self._refused = -1
 
@@ -173,25 +163,41 @@ class OrderedLoop(OrderedPolicy):
         self._seats[seq.priority] -= 1
 
 
-@dataclass
-class OrderedScheduler(OrderedLoop):
-    """The loop with the two limits of most engines: tokens an iteration, and running requests."""
+@dataclass(frozen=True)
+class OrderedParameters(SchedulerParameters):
+    """The two limits of most engines: tokens an iteration, and running requests."""
 
-    max_num_batched_tokens: Annotated[int, Ge(1), Doc("token budget of an iteration")] = 2048
-    max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
+    cuts_prompts: ClassVar[bool] = True
+
+    max_num_batched_tokens: Annotated[Tokens, Doc("token budget of an iteration")] = 2048
+    max_num_seqs: Annotated[Seqs, Doc("most requests that run at a time")] = 256
+
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        """Every running request has to find a token, and a whole prompt room if none is cut."""
+        budget = self.max_num_batched_tokens
+        if budget < self.max_num_seqs:
+            return (f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}",)
+        if self.cuts_prompts or budget >= world.max_model_len:
+            return ()
+        return (
+            f"an iteration of {budget} tokens is below the model length {world.max_model_len}:"
+            " a whole prompt could never run",
+        )
+
+
+class OrderedScheduler(OrderedLoop):
+    """The loop within `OrderedParameters`."""
+
+    def __init__(self, parameters: OrderedParameters) -> None:
+        super().__init__()
+        self.max_num_batched_tokens = parameters.max_num_batched_tokens
+        self.max_num_seqs = parameters.max_num_seqs
 
     @property
     def token_limit(self) -> int:
         """Most tokens of an iteration."""
         return self.max_num_batched_tokens
 
-    def has_seat(self, seq: SequenceView, step: Step) -> bool:  # noqa: ARG002
+    def has_seat(self, seq: SequenceView, step: Step) -> bool:
         """Whether fewer run than may."""
         return sum(step.running) < self.max_num_seqs - step.view.held_seats
-
-    def refuses(self, max_model_len: int) -> str | None:
-        """Every running request has to find a token in an iteration."""
-        budget = self.max_num_batched_tokens
-        if budget < self.max_num_seqs:
-            return f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}"
-        return super().refuses(max_model_len)

@@ -24,47 +24,60 @@ Gaps:
 
 import math
 from collections import Counter, abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
+from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.slos_serve.pace import Pace
 from bros_sim.schedulers.slos_serve.promises import attainable, due_s, tpot_s
 
 
-@dataclass
-class SlosServeLikeScheduler(OrderedScheduler):
+@dataclass(frozen=True)
+class SlosServeLikeParameters(OrderedParameters):
     """After SLOs-Serve: promises by a dynamic programme, best effort in what they leave."""
 
-    _promised: dict[int, SequenceView] = field(init=False, default_factory=dict)
-    _arrived: list[SequenceView] = field(init=False, default_factory=list)
-    _lacking: list[SequenceView] = field(init=False, default_factory=list)
-    """The promised without a token."""
-    _first: SequenceView | None = field(init=False, default=None)
-    """The one of them that is due first."""
-    _bounds: Counter[float] = field(init=False, default_factory=Counter)
-    """TPOT of the promised that decode."""
-    _bounding: dict[int, float] = field(init=False, default_factory=dict)
-    _pace: Pace = field(init=False, repr=False)
+    fidelity: ClassVar[Fidelity] = "like"
 
     @property
     def mirrors(self) -> str:
-        """What this policy follows."""
         return "the idea of SLOs-Serve (arXiv 2504.08784v1), gaps in its docstring"
 
-    def rank(self, seq: SequenceView, now: float) -> Rank:  # noqa: ARG002
+    def make(self, world: World) -> "SlosServeLikeScheduler":
+        return SlosServeLikeScheduler(self)
+
+
+class SlosServeLikeScheduler(OrderedScheduler):
+    """Who is promised, and the pace that this sets."""
+
+    _pace: Pace
+
+    def __init__(self, parameters: SlosServeLikeParameters) -> None:
+        super().__init__(parameters)
+        self._promised: dict[int, SequenceView] = {}
+        self._arrived: list[SequenceView] = []
+        self._lacking: list[SequenceView] = []
+        """The promised without a token."""
+        self._first: SequenceView | None = None
+        """The one of them that is due first."""
+        self._bounds: Counter[float] = Counter()
+        """TPOT of the promised that decode."""
+        self._bounding: dict[int, float] = {}
+
+    def rank(self, seq: SequenceView, now: float) -> Rank:
         """The promised by deadline, then best effort by arrival."""
         return (0.0, due_s(seq)) if seq.id in self._promised else (1.0, 0.0)
 
-    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:  # noqa: ARG002
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Best effort gives way to the promised."""
         return taker.id in self._promised and victim.id not in self._promised
 
-    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:  # noqa: ARG002
+    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Best-effort decodes beside which the promised are late, the latest arrival first."""
         seconds, limit_s = self._pace.late()
         if seconds <= limit_s:
@@ -85,7 +98,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
         limit_s = self._limit_s(seq, step)
         return Note(seq, DEADLINE, None, self._pace.with_s(step, seq, 1), limit_s)
 
-    def lasts(self, view: ReplicaView) -> int:  # noqa: ARG002
+    def lasts(self, view: ReplicaView) -> int:
         """Time binds nobody while only the promised compute, or nothing is promised."""
         bound = self._pace.prompts or not math.isinf(self._pace.bound_s)
         others = self._waiting or self._outside or len(self._running) > len(self._bounding)
@@ -105,7 +118,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._promised.pop(seq.id, None)
         self._unbind(seq)
         super().finished(seq)
@@ -126,7 +138,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
         slack_s = due_s(self._first) - view.now if self._first else math.inf
         self._pace = Pace(view, bound_s, prompts, slack_s)
 
-    def settle(self, plan: Plan, view: ReplicaView) -> None:  # noqa: ARG002
+    def settle(self, plan: Plan, view: ReplicaView) -> None:
         """Who decodes from now on, and whose TPOT binds for it."""
         for seq in plan.evicted:
             self._unbind(seq)

@@ -1,21 +1,17 @@
-"""What an experiment asks for and its profile or a policy cannot give."""
+"""Whether profile and components go together, and with the experiment."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from bros_sim.config import Document, PathKey
 from bros_sim.core.errors import InputError
-from bros_sim.engine.kv_cache import KVManager
+from bros_sim.core.world import Parameters
 from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.experiment.build import draw_model, latency_model, noise_of
 from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import Model, truth_of
-from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
-from bros_sim.kv.kunserve_like import KunserveLikeKV
-from bros_sim.kv.paged import PagedKV
+from bros_sim.experiment.worlds import world_of
 from bros_sim.profiles.profile import Profile
-from bros_sim.schedulers import NEVER_PREEMPT
 
 LEAST_STEP_S = 1e-6
 CHEAPEST = {
@@ -25,8 +21,8 @@ CHEAPEST = {
 """Iterations below which none can be; if they take no time, simulated time stands still."""
 
 
-def misfits(spec: Experiment, document: Document, profile: Profile) -> list[str]:
-    """What the profile cannot give, what takes no time, and what a policy cannot serve."""
+def conflicts(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+    """What the profile cannot give, what takes no time, and what a component cannot serve."""
     faults = _lacking(spec, document, profile) or _unstated(spec, document, profile)
     faults = faults or _too_fast(spec, document, profile)
     return [*faults, *_refusals(spec, document, profile)]
@@ -67,36 +63,19 @@ def _models(spec: Experiment) -> Iterator[tuple[PathKey, Model]]:
 
 
 def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[str]:
-    """What a policy cannot serve."""
-    max_model_len = spec.cluster.max_model_len or profile.model.max_model_len
+    """What a component cannot do in this experiment, by its own account."""
+    world = world_of(spec, profile)
+    parts: list[tuple[PathKey, Parameters]] = [(("cluster", "router"), spec.cluster.router)]
     for name, system in spec.systems.items():
-        why = system.scheduler.refuses(max_model_len)
-        if why:
-            yield document.fault(("systems", name, "scheduler"), why)
-        if isinstance(system.scheduler, NEVER_PREEMPT) and not system.kv.reserves:
+        place: PathKey = ("systems", name)
+        parts += [((*place, "scheduler"), system.scheduler), ((*place, "kv"), system.kv)]
+        if system.router is not None:
+            parts.append(((*place, "router"), system.router))
+        if system.scheduler.needs_reserving_kv and not system.kv.reserves:
             why = "the scheduler never preempts: it needs a KV manager that reserves, as `reserved`"
-            yield document.fault(("systems", name, "kv"), why)
-        if why := _lacks(system.kv, spec.cluster.replicas):
-            yield document.fault(("systems", name, "kv"), why)
-        copies = system.kv.can_lend or isinstance(system.kv, EagerCheckpointKV)
-        if copies and profile.host is None:
-            why = f"profile {profile.id} has no `host`: what copies to the CPU cost is not known"
-            yield document.fault(("systems", name, "kv"), why)
-    routers: dict[PathKey, Any] = {("cluster", "router"): spec.cluster.router}
-    routers |= {("systems", name, "router"): system.router for name, system in spec.systems.items()}
-    for place, router in routers.items():
-        why = router.refuses(spec.cluster.replicas) if router is not None else None
-        if why:
-            yield document.fault(place, why)
-
-
-def _lacks(kv: KVManager, replicas: int) -> str | None:
-    """What an option of a KV manager needs and does not find."""
-    if isinstance(kv, PagedKV) and kv.relay_attention and not kv.enable_prefix_caching:
-        return "relay_attention needs enable_prefix_caching: else every request has its own copy"
-    if isinstance(kv, KunserveLikeKV) and replicas % kv.group:
-        return f"{replicas} replicas are no whole groups of {kv.group}"
-    return None
+            yield document.fault((*place, "kv"), why)
+    for place, part in parts:
+        yield from (document.fault(place, why) for why in part.conflicts(world))
 
 
 def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:
