@@ -83,7 +83,7 @@ class RootGroup(LazyGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            for line in error.faults:
+            for line in error.lines:
                 say(line)
             raise typer.Exit(BAD_INPUT) from None
         except RunStopped as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.experiment.build import stream_of
 from bros_sim.experiment.inputs import files_of
 from bros_sim.experiment.schema import Experiment, Stream
@@ -42,7 +42,7 @@ def check_streams(
     """
     seen: set[str] = set()
     checks: list[StreamCheck] = []
-    faults: dict[str, None] = {}
+    faults: dict[Fault, None] = {}
     for labels, spec in specs:
         for name, stream in spec.workload.items():
             mine = {axis: v for axis, v in labels.items() if _concerns(document, axis, name)}
@@ -51,7 +51,7 @@ def check_streams(
                     StreamCheck(name, mine, found) for found in _check(spec, name, stream, seen)
                 ]
             except InputError as error:
-                lines = [f"{what}{_at(mine)}" for what in error.faults]
+                lines = [f"{what}{_at(mine)}" for what in error.lines]
                 place = ("workload", name)
                 faults |= dict.fromkeys(document.fault(place, line, key=True) for line in lines)
     if faults:

@@ -105,8 +105,6 @@ METRICS: dict[str, Metric] = {
     "rejected": Metric(
         "requests", "Rejected", "requests that could never fit or were turned away", "lower",
         with_status("rejected")),
-    "dropped": Metric(
-        "requests", "Dropped", "requests that the policy gave up", "lower", with_status("dropped")),
     "unfinished": Metric(
         "requests", "Unfinished", "requests still in the system", "lower",
         with_status("unfinished")),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from bros_sim.config import Document, parse
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.labels import short_names
 from bros_sim.plots import (
     PLOTS,
@@ -48,7 +48,7 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
         for name in points[0].labels
     }
     specs: list[FigureSpec] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     entries = document.get(("figures",))
     for n in range(len(entries) if isinstance(entries, list) else 0):
         try:
@@ -58,7 +58,7 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
             continue
         specs.append(spec)
         found = find_faults(spec, axes)
-        faults += [document.fault(("figures", n, key), what) for key, what in found]
+        faults += [document.fault(("figures", n, *fault.path), fault.text) for fault in found]
     if faults:
         raise InputError(*faults)
     return specs

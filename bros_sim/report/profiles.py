@@ -121,7 +121,7 @@ class Checks(Printed):
     @property
     def passed(self) -> bool:
         """Whether nothing falls short."""
-        return not any(one.faults for one in self.checked)
+        return not any(one.problems for one in self.checked)
 
     def parts(self) -> Iterator[Part]:
         """A line for each, and its faults."""
@@ -131,9 +131,9 @@ class Checks(Printed):
                 for kind, e in one.errors.items()
             ]
             found = "; ".join(errors) or "no error computed again"
-            yield f"{one.id}: {'FAILS' if one.faults else 'ok'}; {found}"
-            yield from (f"  {fault}" for fault in one.faults)
-        passed = sum(not one.faults for one in self.checked)
+            yield f"{one.id}: {'FAILS' if one.problems else 'ok'}; {found}"
+            yield from (f"  {problem}" for problem in one.problems)
+        passed = sum(not one.problems for one in self.checked)
         yield f"{passed}/{len(self.checked)} profiles pass"
 
     def plain(self) -> list[dict[str, object]]:
@@ -142,8 +142,8 @@ class Checks(Printed):
             {
                 "id": one.id,
                 "label": one.label,
-                "ok": not one.faults,
-                "faults": list(one.faults),
+                "ok": not one.problems,
+                "faults": list(one.problems),
                 "errors": {kind: plain(error) for kind, error in one.errors.items()},
                 "not_computed": list(one.not_computed),
             }

@@ -174,7 +174,7 @@ def execute(task: Task) -> Outcome:
         try:
             return _stored(task, _content(task.unpacked(), task.decisions))
         except InputError as error:
-            return Outcome(task.key, "; ".join(error.faults), lasting=False)
+            return Outcome(task.key, "; ".join(error.lines), lasting=False)
         except Exception as error:  # one bad point must not end the others
             what = " ".join(f"{type(error).__name__}: {error}".split())
             return Outcome(task.key, what, traceback.format_exc())

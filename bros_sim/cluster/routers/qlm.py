@@ -27,10 +27,8 @@ class _Group:
     def deadline_s(self) -> float:
         """When its oldest request is due: its first token, or its last where only that is bound."""
         oldest = self.seqs[0]
-        first = self.slo.deadline(oldest.arrival_s, 1)
-        if math.isinf(first) and self.slo.e2e_s is not None:
-            return oldest.arrival_s + self.slo.e2e_s
-        return first
+        first_s = self.slo.deadline(oldest.arrival_s, 1)
+        return self.slo.last_deadline(oldest.arrival_s) if math.isinf(first_s) else first_s
 
 
 @dataclass(frozen=True)

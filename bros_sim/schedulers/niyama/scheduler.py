@@ -96,7 +96,7 @@ class NiyamaScheduler(OrderedScheduler):
         """When the first output token is due."""
         if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
             needed_s = self.prediction.output_tokens(seq) * self.batch_tpot_s
-            return seq.arrival_s + seq.slo.e2e_s - needed_s
+            return seq.slo.last_deadline(seq.arrival_s) - needed_s
         return seq.slo.deadline(seq.arrival_s, 1)
 
     def _tpot_s(self, seq: SequenceView) -> float:

@@ -194,7 +194,7 @@ def _judged(
         try:
             points[one.number] = setting.points(one.values if one.number else {}, seeds)
         except InputError as error:
-            refused[one.number] = "; ".join(error.faults)
+            refused[one.number] = "; ".join(error.lines)
     trials = yield [Candidate(mine) for mine in points.values()]
     ran = dict(zip(points, trials, strict=True))
     return [
