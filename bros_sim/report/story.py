@@ -1,10 +1,15 @@
 """A request's story in words, from the request table and the decision log."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
+
+from bros_sim.config.messages import nearest
+from bros_sim.core.errors import InputError
+from bros_sim.report.tables import Part, Printed, Table
+from bros_sim.study.results import PointResult, ResultSet, undamaged
 
 Row = Mapping[str, Any]
 """A row of a table."""
@@ -32,7 +37,7 @@ REASONS = {
     "every_second": "the iteration before admitted, this one does not",
     "other_class": "this iteration is the other class's",
 }
-"""Reason -> words; what ``value`` and ``limit`` are is said in ``schedulers/notes.py``."""
+"""Reason -> words; ``value`` and ``limit`` are explained in ``schedulers/notes.py``."""
 LINE = 3
 """How many of those at the head of the line are named."""
 ENDS = {
@@ -120,8 +125,87 @@ class Story:
         return None if pd.isna(number) else str(self.requests["request_id"].iloc[int(number)])
 
     def verdict(self) -> list[str]:
-        """Each SLO with what came of it; empty without SLO."""
+        """Each SLO with its result; empty without SLO."""
         return list(_verdict(self.request))
+
+
+@dataclass(frozen=True)
+class Explanation(Printed):
+    """What happened to one request of a point, and why."""
+
+    point: PointResult
+    story: Story
+
+    def parts(self) -> Iterator[Part]:
+        """The request, its events, its SLOs."""
+        row = self.story.request
+        shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
+        yield f"{row['request_id']} ({row['class']}), {shape}\n{self.point.words}\n"
+        rows = [
+            [
+                "" if event.at is None else f"{event.at:.3f}",
+                "" if event.iteration is None else str(event.iteration),
+                event.text,
+            ]
+            for event in self.story.events()
+        ]
+        yield Table(["time s", "iteration", "what happened"], rows)
+        yield from self.story.verdict() or ["no SLO"]
+
+    def plain(self) -> dict[str, object]:
+        """The same for JSON."""
+        met = self.story.request["slo_met"]
+        return {
+            "request": self.story.request["request_id"],
+            "point": dict(self.point.labels),
+            "events": [asdict(event) for event in self.story.events()],
+            "slo": self.story.verdict(),
+            "slo_met": bool(met) if met in {True, False} else None,
+        }
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """A row for each event: ``at`` (s), ``iteration``, ``what``, ``text``, ..."""
+        return pd.DataFrame([asdict(event) for event in self.story.events()])
+
+
+def explain(
+    found: ResultSet,
+    request: str,
+    point: int | None = None,
+    system: str | None = None,
+    seed: int | None = None,
+) -> Explanation:
+    """The story of a request, of the one point that fits.
+
+    Raises:
+        InputError: No point fits, or several; it failed, is damaged, or has no decision log; or it
+            has no such request.
+    """
+    chosen = found.one(point, {"system": system, "seed": seed}).needed()
+    if not chosen.has_decisions:
+        what = "no decisions were recorded; add this line to the experiment and run it again"
+        raise InputError(f"{chosen.words}: {what}: `outputs: {{decisions: true}}`")
+    with undamaged(chosen.folder):
+        requests, decisions = chosen.requests(), chosen.decisions()
+    return Explanation(chosen, Story(requests, decisions, _number(chosen, requests, request)))
+
+
+def _number(point: PointResult, requests: pd.DataFrame, request: str) -> int:
+    """The row of a request.
+
+    Raises:
+        InputError: There is none.
+    """
+    ids: list[str] = requests["request_id"].tolist()
+    if request in ids:
+        return ids.index(request)
+    stream = request.rpartition("-")[0] or request
+    same = requests.loc[requests["stream"] == stream, "request_id"]
+    hint = nearest(stream, requests["stream"].unique()).replace("'?", "-...'?")
+    if len(same):
+        hint = f" (there are {same.iloc[0]} to {same.iloc[-1]})"
+    raise InputError(f"{point.words}: there is no request '{request}'{hint}")
 
 
 def _event(at: float | None, what: str, text: str) -> Event:

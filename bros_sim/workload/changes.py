@@ -43,11 +43,11 @@ class Changes:
     duration_s: float
     silent_from_s: float | None = None
 
-    def told(self) -> list[str]:
+    def lines(self) -> list[str]:
         """Each change in words."""
-        return list(self._told())
+        return list(self._lines())
 
-    def _told(self) -> Iterator[str]:
+    def _lines(self) -> Iterator[str]:
         if self.silent_from_s is not None:
             end = f"the trace ends at {self.silent_from_s:.6g} s"
             yield f"{end}, duration_s is {self.duration_s:g}: *_steady rates count the silence"

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
+from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.traces import Trace, read_trace
 from bros_sim.workload.twin_file import is_twin, load_twin
 from bros_sim.workload.twins import NamedFile, Twin
@@ -120,7 +121,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Empirical(NamedFile):
+class Empirical(FromFile, NamedFile):
     """Joint pairs of a shipped twin (``name``), or of a trace or twin file (``path``).
 
     A twin is sampled from its joint histogram; a trace is sampled with replacement, pair by pair.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
+from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.modulated import Profiled
 from bros_sim.workload.policy import Dequantise, ZeroTokens
@@ -24,7 +25,7 @@ Tokens = Annotated[int, Ge(1), Le(10**9)]
 
 
 @dataclass(frozen=True)
-class Replay(OpenArrivals):
+class Replay(FromFile, OpenArrivals):
     """The rows of a trace, at their own times.
 
     ``rate_scale`` changes the load in one of two ways, which differ in burstiness. ``warp`` plays
@@ -139,7 +140,7 @@ def _superposed(
 
 
 @dataclass(frozen=True)
-class TwinArrivals(NamedFile, Profiled):
+class TwinArrivals(FromFile, NamedFile, Profiled):
     """Arrivals like those of a trace: the rate profile of its twin as a Poisson process.
 
     The profile starts with the run and repeats when it ends. With ``rate_rps`` it is scaled so

@@ -16,6 +16,7 @@ from bros_sim.cluster.routers.routing import (
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
+from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.linear import DecodeLine, Linear
 from bros_sim.schedulers.vllm import VllmScheduler
@@ -130,8 +131,6 @@ def test_requests_that_can_never_fit_are_rejected_at_arrival():
 
 
 def test_memory_bounds_what_fits_with_the_last_token_for_free():
-    from bros_sim.kv.paged import PagedKV
-
     replica = make_replica(kv=PagedKV(PagedParameters(num_gpu_blocks=4)))
     requests = [make_request(0, prompt=40, output=9), make_request(1, prompt=40, output=10)]
     table = run(requests, replica)

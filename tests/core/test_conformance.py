@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bros_sim.cli.conformance import app
+from bros_sim.cli import app
 from bros_sim.core.errors import InputError
 from bros_sim.validation.conformance import compare, find_logs
 
@@ -69,7 +69,7 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
 
     _altered(LOGS[0], tmp_path, change)
     (tmp_path / "good.json.gz").write_bytes(LOGS[1].read_bytes())
-    result = CliRunner().invoke(app, ["vllm", str(tmp_path)])
+    result = CliRunner().invoke(app, ["conformance", "vllm", str(tmp_path)])
     assert result.exit_code == 1
     lines = result.output.splitlines()
     assert lines[0].startswith("altered.json.gz: iteration ")

@@ -19,7 +19,8 @@ from bros_sim.schedulers.queues import WaitingQueue
 
 ROOMS = (bros_sim.cluster.routers, bros_sim.kv, bros_sim.latency, bros_sim.schedulers)
 PORTS = (
-    ChangesCost, HoldingRouter, Imports, KVManager, LatencyModel, Router, Scheduler, SkewAware, WaitingQueue,
+    ChangesCost, HoldingRouter, Imports, KVManager, LatencyModel, Router, Scheduler, SkewAware,
+    WaitingQueue,
     KvParameters, RouterParameters, SchedulerParameters,
 )  # fmt: skip
 

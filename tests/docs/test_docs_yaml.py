@@ -3,10 +3,10 @@
 import pytest
 from doc_blocks import DOCUMENTS, ROOT, blocks, inline_code
 
-from bros_sim.cli.figures import read_figures
 from bros_sim.config import parse
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
+from bros_sim.report.figure_files import read_figures
 
 BASE = {
     "name": "name: fragment",

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from bros_sim.cli.profile_figure import STYLES
 from bros_sim.engine.latency_model import SkewAware, StepShape
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.grids import DecodeGrid, PrefillGrid
@@ -11,6 +10,7 @@ from bros_sim.latency.layers import Layers, Mixing, Tail
 from bros_sim.latency.linear import Linear
 from bros_sim.latency.terms import PerSequence, TokenCurve
 from bros_sim.profiles.profile import load_profile
+from bros_sim.report.profile_figure import STYLES
 
 SHIPPED = ("rtx4090/llama-3.1-8b-tp1", "rtxpro6000/llama-3.1-8b-tp1", "rtxpro6000/qwen3-32b-tp2")
 

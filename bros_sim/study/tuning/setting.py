@@ -6,11 +6,10 @@ from dataclasses import replace
 from bros_sim.config import Data, Document
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import Fault, InputError
-from bros_sim.experiment import Loaded
-from bros_sim.experiment.seeds import alone_with_seed, with_seed
+from bros_sim.experiment import Loaded, Point
 from bros_sim.metrics.measures import Measure
 from bros_sim.study.tuning.space import Parameter, Range
-from bros_sim.study.variation import Pair, Variation
+from bros_sim.study.variation import Variation
 
 Values = Mapping[str, Data]
 """Path -> value of each parameter."""
@@ -93,19 +92,15 @@ class Setting:
             return error.faults
         return ()
 
-    def pairs(self, values: Values, seeds: Iterable[int]) -> dict[int, Pair]:
-        """Seed -> the point with these values, and what its be_retention is measured against.
-
-        Without any values it is the experiment as given.
+    def points(self, values: Values, seeds: Iterable[int]) -> list[Point]:
+        """The points with these values; without any those of the experiment as given.
 
         Raises:
             InputError: The experiment refuses them.
         """
-        loaded = self.variation.at(values)
-        point = next(p for p in loaded.points if p.labels["system"] == self.system)
-        return {
-            seed: (with_seed(point, seed), alone_with_seed(loaded, point, seed)) for seed in seeds
-        }
+        points = self.variation.at(values).points
+        point = next(p for p in points if p.labels["system"] == self.system)
+        return [point.with_seed(seed) for seed in seeds]
 
 
 def _one_setting(loaded: Loaded, system: str) -> None:
