@@ -51,8 +51,11 @@ class GroupedAlgorithm1(Algorithm1):
         few = len(before) + view.num_decodes <= self.cap
         if few or not before or self.batch.estimate.noise:
             return False
-        decodes = all(x[1] in running and not self.kv.blocks_to_restore(x[2]) for x in before)
-        return decodes and self._bound_with(before[: self.cap]) is not None
+        if not all(entry[1] in running for entry in before):
+            return False
+        if self._bound_with(before[: self.cap]) is None:
+            return False
+        return self.kv.restores_nothing or not any(self.kv.blocks_to_restore(x[2]) for x in before)
 
     # -- Step 3 ---------------------------------------------------------------------------------
 
@@ -60,7 +63,7 @@ class GroupedAlgorithm1(Algorithm1):
         """See `Algorithm1`."""
         batch, at = self.batch, 0
         longest = 0 if batch.whole and batch.estimate.noise else self.cap
-        while at < len(line) and not (batch.memory_short if batch.whole else batch.rt_capped):
+        while at < len(line) and not self._settled():
             run, after = self._run_from(line, at, min(longest, self.cap - batch.size))
             if run:
                 self._decodes(run)
@@ -69,6 +72,13 @@ class GroupedAlgorithm1(Algorithm1):
                 self.rt(seq, deadline - self.view.now)
                 after += 1
             at = after
+
+    def _settled(self) -> bool:
+        """Whether nothing can come of asking further RT."""
+        batch = self.batch
+        if batch.whole and (batch.memory_short or self.notes.asked):
+            return batch.memory_short
+        return batch.rt_capped
 
     def rt(self, seq: SequenceView, residual: float) -> bool:
         """See `Algorithm1`."""
