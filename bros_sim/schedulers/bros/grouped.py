@@ -8,6 +8,7 @@ estimate has noise, which does not grow.
 """
 
 import math
+import sys
 from bisect import bisect_left
 from collections import abc
 from itertools import accumulate, groupby
@@ -25,9 +26,9 @@ class GroupedAlgorithm1(Algorithm1):
     def start_over(self) -> None:
         """Nobody has been refused yet, either."""
         super().start_over()
-        self.longest_rt = math.inf
+        self.longest_rt = sys.maxsize
         """No RT that waits, is late and as long as this gets memory."""
-        self.longest_be = math.inf
+        self.longest_be = sys.maxsize
         """No BE that waits and is as long as this is in time."""
 
     @property
@@ -174,14 +175,14 @@ class GroupedAlgorithm1(Algorithm1):
         taken = self._take(seqs[: self._first_in_time(seqs, alike)]) if alike is not None else 0
         if alike is not None and taken:
             batch.bound_s, seqs = alike, seqs[taken:]
-        too_long = math.inf
+        too_long = sys.maxsize
         for seq in seqs:
             if seq.id in self.memory.gone:
                 continue
             if seq.num_computed >= too_long:
                 batch.bound_hit = batch.left_out = True
             elif not self.rt(seq, residual) and alike is not None and not self.each_counts:
-                too_long = math.inf if self.kv.blocks_to_restore(seq) else seq.num_computed
+                too_long = sys.maxsize if self.kv.blocks_to_restore(seq) else seq.num_computed
 
     def _bound_of_all(self, seqs: abc.Sequence[SequenceView], residual: float) -> float | None:
         """The deadline that each of them would have to keep; None if they differ in that."""
