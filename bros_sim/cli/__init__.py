@@ -25,14 +25,14 @@ from bros_sim.cli import (
     tune,
     validate,
 )
-from bros_sim.cli.faults import FaultTolerantGroup
+from bros_sim.cli.errors import VerbGroup
 from bros_sim.core.version import VERSION
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="bros-sim",
-    cls=FaultTolerantGroup,
+    cls=VerbGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

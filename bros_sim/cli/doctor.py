@@ -6,7 +6,7 @@ from importlib import metadata
 
 import typer
 
-from bros_sim.cli.faults import FAILED
+from bros_sim.cli.errors import FAILED
 from bros_sim.core.version import VERSION
 
 PURPOSE = {

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
-from bros_sim.config import Document, decode
-from bros_sim.core.errors import InputError
+from bros_sim.config import Document
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.labels import short_names
 from bros_sim.plots import (
     PLOTS,
@@ -16,9 +16,10 @@ from bros_sim.plots import (
     axes_of,
     draw,
     find_faults,
-    fixed,
     nothing_to_draw,
+    read,
     render,
+    stem,
 )
 from bros_sim.report.terminal import say
 from bros_sim.study.results import ResultSet, show_label
@@ -47,17 +48,17 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
         for name in points[0].labels
     }
     specs: list[FigureSpec] = []
-    faults: list[str] = []
+    faults: list[Fault] = []
     entries = document.get(("figures",))
     for n in range(len(entries) if isinstance(entries, list) else 0):
         try:
-            spec = decode(FigureSpec, document, ("figures", n))
+            spec = read(document, ("figures", n))
         except InputError as error:
             faults += error.faults
             continue
         specs.append(spec)
         found = find_faults(spec, axes)
-        faults += [document.fault(("figures", n, key), what) for key, what in found]
+        faults += [document.fault(("figures", n, *fault.path), fault.text) for fault in found]
     if faults:
         raise InputError(*faults)
     return specs
@@ -75,17 +76,17 @@ def draw_figures(
     used: Counter[str] = Counter()
     axes = axes_of(results.points)
     for spec in specs:
-        name = spec.stem(axes) + (_fixed(spec, axes) if keep else "")
+        name = stem(spec, axes) + (_fixed(spec, axes) if keep else "")
         used[name] += 1
-        stem = name if used[name] == 1 else f"{name}-{used[name]}"
+        name = name if used[name] == 1 else f"{name}-{used[name]}"
         if why := nothing_to_draw(spec, results):
-            say(f"warning: figure {stem}: {why}")
+            say(f"warning: figure {name}: {why}")
             continue
         folder.mkdir(exist_ok=True)
         figure = draw(spec, results)
         for kind in KINDS:
-            replace_file(folder / f"{stem}.{kind}", render(figure, kind))
-            written.append(f"{stem}.{kind}")
+            replace_file(folder / f"{name}.{kind}", render(figure, kind))
+            written.append(f"{name}.{kind}")
     if not keep:
         _remove_others(folder, written)
     return written
@@ -93,7 +94,7 @@ def draw_figures(
 
 def _fixed(spec: FigureSpec, axes: Axes) -> str:
     """The values that a figure fixes, as a part of its name: others may lie beside it."""
-    values = fixed(spec, short_names(axes)).items()
+    values = spec.fixed(short_names(axes)).items()
     return "".join(f"-{re.sub(r'[^-.=a-zA-Z0-9_]+', '_', f'{n}={v}')}" for n, v in values)
 
 

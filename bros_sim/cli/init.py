@@ -22,7 +22,7 @@ def init(
     from bros_sim.core.data_files import data_path
     from bros_sim.core.errors import InputError
     from bros_sim.experiment.schema import json_schema
-    from bros_sim.plots import FigureSpec
+    from bros_sim.plots import PLOTS
 
     for name in FILES:
         if (directory / name).exists():
@@ -33,7 +33,7 @@ def init(
         directory.mkdir(parents=True, exist_ok=True)
         (directory / FILES[0]).write_text(text, encoding="utf-8")
         (directory / FILES[1]).write_text(
-            json.dumps(json_schema(FigureSpec), indent=1) + "\n", encoding="utf-8"
+            json.dumps(json_schema(PLOTS), indent=1) + "\n", encoding="utf-8"
         )
     except OSError as error:
         raise InputError(f"{directory}: cannot be written: {error.strerror}") from None

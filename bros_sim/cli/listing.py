@@ -65,9 +65,9 @@ def schema() -> None:
     `# yaml-language-server: $schema=experiment.schema.json`
     """
     from bros_sim.experiment.schema import json_schema
-    from bros_sim.plots import FigureSpec
+    from bros_sim.plots import PLOTS
 
-    sys.stdout.write(json.dumps(json_schema(FigureSpec), indent=1) + "\n")
+    sys.stdout.write(json.dumps(json_schema(PLOTS), indent=1) + "\n")
 
 
 def _entries(what: What) -> list[dict[str, object]]:
@@ -94,13 +94,9 @@ def _metrics() -> list[dict[str, object]]:
 
 
 def _plots() -> list[dict[str, object]]:
-    from bros_sim.plots import PLOTS, FigureSpec
+    from bros_sim.plots import PLOTS
 
-    entries: list[dict[str, object]] = [
-        {"name": name, "help": _first_line(draw)} for name, draw in PLOTS.items()
-    ]
-    keys = _component("keys of a figure", FigureSpec)
-    return [*entries, {**keys, "help": "one entry under figures"}]
+    return [_component(name, cls) for name, cls in PLOTS.items()]
 
 
 def _profiles() -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED
+from bros_sim.cli.errors import FAILED
 from bros_sim.cli.profile_derive import TablesOption
 from bros_sim.cli.run import Format, FormatOption
 
@@ -37,9 +37,9 @@ def check(
     else:
         for item in checked:
             sys.stdout.write("".join(f"{line}\n" for line in _lines(item)))
-        sound = sum(not item.faults for item in checked)
+        sound = sum(not item.problems for item in checked)
         sys.stdout.write(f"{sound}/{len(checked)} profiles pass\n")
-    if any(item.faults for item in checked):
+    if any(item.problems for item in checked):
         raise typer.Exit(FAILED)
 
 
@@ -49,8 +49,8 @@ def _lines(checked: "Checked") -> list[str]:
         for kind, error in checked.errors.items()
     ]
     told = "; ".join(errors) or "no error computed again"
-    verdict = "FAILS" if checked.faults else "ok"
-    return [f"{checked.id}: {verdict}; {told}", *(f"  {fault}" for fault in checked.faults)]
+    verdict = "FAILS" if checked.problems else "ok"
+    return [f"{checked.id}: {verdict}; {told}", *(f"  {problem}" for problem in checked.problems)]
 
 
 def _summary(checked: "Checked") -> dict[str, object]:
@@ -59,8 +59,8 @@ def _summary(checked: "Checked") -> dict[str, object]:
     return {
         "id": checked.id,
         "label": checked.label,
-        "ok": not checked.faults,
-        "faults": list(checked.faults),
+        "ok": not checked.problems,
+        "faults": list(checked.problems),
         "errors": {kind: plain(error) for kind, error in checked.errors.items()},
         "not_computed": list(checked.not_computed),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED, INTERRUPTED
+from bros_sim.cli.errors import FAILED, INTERRUPTED
 from bros_sim.core.errors import InputError
 from bros_sim.report.terminal import say
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED
+from bros_sim.cli.errors import FAILED
 from bros_sim.cli.run import (
     DaskOption,
     ExperimentFile,

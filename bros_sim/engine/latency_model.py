@@ -29,7 +29,6 @@ class LatencyModel(Protocol):
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
-        ...
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
         """Durations of ``repeat`` consecutive decode-only iterations.
@@ -37,7 +36,6 @@ class LatencyModel(Protocol):
         Iteration i attends to ``kv_tokens + i * decode_jobs`` tokens; element i equals
         ``step_s(StepShape((), decode_jobs, kv_tokens + i * decode_jobs))`` bit for bit.
         """
-        ...
 
     def extrapolates(self, shape: StepShape) -> bool:
         """Whether the shape lies outside the range the model was fitted on.
@@ -45,7 +43,6 @@ class LatencyModel(Protocol):
         The shipped models' ranges are convex: where the first and the last iteration of a stretch
         lie inside, all of it does.
         """
-        ...
 
 
 @runtime_checkable
@@ -57,7 +54,6 @@ class SkewAware(Protocol):
 
         Element i equals ``step_s`` of that iteration's shape bit for bit.
         """
-        ...
 
 
 def count_extrapolated(model: LatencyModel, shape: StepShape, repeat: int) -> int:

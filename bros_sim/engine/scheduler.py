@@ -45,47 +45,38 @@ class ReplicaView(Protocol):
     @property
     def now(self) -> float:
         """The instant of planning, in seconds."""
-        ...
 
     @property
     def num_decodes(self) -> int:
         """Members of the decode cohort."""
-        ...
 
     @property
     def decodes_by_class(self) -> abc.Sequence[int]:
         """Members of the decode cohort: real-time, best-effort."""
-        ...
 
     @property
     def decode_kv_by_class(self) -> abc.Sequence[int]:
         """Tokens they attend to in the coming iteration, their new ones included."""
-        ...
 
     @property
     def last_durations_s(self) -> abc.Sequence[float]:
         """Durations of the iterations since the last plan, also when a pause came after them."""
-        ...
 
     @property
     def estimate(self) -> Estimate:
         """The policy's belief about what an iteration costs."""
-        ...
 
     @property
     def held_seats(self) -> int:
         """Seats that finished requests still hold (asynchronous scheduling)."""
-        ...
 
     @property
     def explain(self) -> bool:
         """Whether plans are to say why (`Plan.notes`)."""
-        ...
 
     @property
     def kv(self) -> KVManager:
         """The KV state, with an open draft to write into."""
-        ...
 
 
 class Scheduler(Protocol):
@@ -94,27 +85,21 @@ class Scheduler(Protocol):
     @property
     def overhead_share(self) -> float:
         """Share of every iteration that the policy itself takes."""
-        ...
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
         """The true output length of a request about to be submitted, for bounds by an oracle."""
 
     def submit(self, seq: SequenceView) -> bool | None:
         """A request arrived; it waits, unless the answer is False: the policy turns it away."""
-        ...
 
     def finished(self, seq: SequenceView) -> None:
         """A running request generated its last token and is gone."""
-        ...
 
     def plan(self, view: ReplicaView) -> Plan:
         """Decide the next iteration, writing KV changes into the draft of ``view.kv``."""
-        ...
 
     def running_seqs(self) -> Iterable[SequenceView]:
         """Running requests in the policy's order."""
-        ...
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """Waiting requests in the order in which the policy would serve them."""
-        ...

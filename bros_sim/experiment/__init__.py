@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bros_sim.config import Data, Document, decode, show_path
-from bros_sim.config.messages import MISSING
+from bros_sim.config import Data, Document, decode
 from bros_sim.config.yaml_write import yaml_text
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.experiment.build import draw_model, latency_model
 from bros_sim.experiment.compatibility import conflicts
@@ -149,15 +148,18 @@ def _sweep(document: Document, inputs: Inputs) -> Sweep:
         raise
 
 
-def _base_faults(document: Document, sweep: Sweep, inputs: Inputs) -> list[str]:
+def _base_faults(document: Document, sweep: Sweep, inputs: Inputs) -> list[Fault]:
     """Faults of the file itself; only what the sweep supplies may be missing in it."""
     paths = [document.path_of(dotted) for dotted in sweep.paths]
-    ways = [path[:depth] for path in paths for depth in range(1, len(path) + 1)]
-    supplied = tuple(f" {show_path(way)}{MISSING}" for way in ways)
+    supplied = {path[:depth] for path in paths for depth in range(1, len(path) + 1)}
     try:
         _decode(document, inputs)
     except InputError as error:
-        return [fault for fault in error.faults if not fault.endswith(supplied)]
+        return [
+            fault
+            for fault in error.faults
+            if not (fault.code is Code.MISSING_KEY and fault.path in supplied)
+        ]
     return []
 
 

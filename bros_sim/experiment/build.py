@@ -10,7 +10,6 @@ import numpy as np
 from bros_sim.cluster.cluster import simulate
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
-from bros_sim.core.request import Slo
 from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.engine import Replica
 from bros_sim.engine.estimate import Estimate
@@ -160,7 +159,7 @@ def stream_of(name: str, stream: schema.Stream) -> Stream:
         service_class=stream.service_class,
         arrivals=stream.arrivals,
         lengths=stream.lengths,
-        slo=Slo(stream.slo.ttft_s, stream.slo.tpot_s, stream.slo.e2e_s),
+        slo=stream.slo,
         max_tokens=stream.max_tokens,
         system_prompt_tokens=stream.system_prompt_tokens,
         refrag=stream.refrag,

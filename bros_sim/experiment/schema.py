@@ -1,17 +1,18 @@
 """What an experiment file may hold: the YAML's shape, checked strictly, and its JSON schema."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from annotated_types import Ge, Gt, Len
-from pydantic import Field, create_model, model_validator
+from annotated_types import Ge, Len
+from pydantic import BaseModel, Field, create_model, model_validator
 
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.cluster.routers.base import RouterParameters
-from bros_sim.config.components import Kinds, Strict, model_of
-from bros_sim.config.messages import MISSING, fault
+from bros_sim.config.components import Kinds, Record, Strict, model_of
+from bros_sim.config.messages import MISSING, invalid
 from bros_sim.core.clock import HORIZON_S
-from bros_sim.core.request import ServiceClass
+from bros_sim.core.errors import Code
+from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
@@ -21,8 +22,8 @@ from bros_sim.profiles.profile import DEFAULT_PROFILE
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.workload import ARRIVALS, LENGTHS, MAX_TOKENS
+from bros_sim.workload.arrivals import Arrivals
 from bros_sim.workload.prompts import Refrag
-from bros_sim.workload.replay import Replay, TwinArrivals
 
 TABLES: Mapping[str, Mapping[str, type]] = {
     "schedulers": SCHEDULERS,
@@ -35,48 +36,39 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 }
 """Every table of components, by the name that `bros-sim list` knows it by."""
 
-Positive = Annotated[float, Gt(0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Title = Annotated[str, Len(1, 80)]
-
-
-class Slo(Strict):
-    """Service-level objective; what is left out binds nothing."""
-
-    ttft_s: Positive | None = Field(None, description="arrival to first token")
-    tpot_s: Positive | None = Field(None, description="time per further token")
-    e2e_s: Positive | None = Field(None, description="arrival to last token")
 
 
 class Stream(Strict):
     """One stream of requests."""
 
     service_class: ServiceClass = Field(alias="class", description="rt or be")
-    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)]
+    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS, Arrivals)]
     lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = Field(
         None, description="may be left out where the arrivals bring their own (replay, twin)"
     )
-    slo: Slo = Field(default_factory=lambda: Slo.model_validate({}))
+    slo: Annotated[Slo, Record(Slo)] = Field(default_factory=Slo)
     max_tokens: Annotated[Any, Kinds("rule for max_tokens", MAX_TOKENS)] = Field(
         default_factory=MAX_TOKENS["headroom"], description="the cap that a client states"
     )
     system_prompt_tokens: int = Field(
         0, ge=0, le=10**9, description="tokens before every prompt, the same ones in all of them"
     )
-    refrag: Refrag | None = Field(
+    refrag: Annotated[Refrag, Record(Refrag)] | None = Field(
         None, description="retrieved context that is compressed (arXiv 2509.01092)"
     )
 
     @model_validator(mode="after")
     def _has_lengths(self) -> "Stream":
-        if self.lengths is None and not isinstance(self.arrivals, Replay | TwinArrivals):
-            raise fault(("lengths",), MISSING)
+        if self.lengths is None and not self.arrivals.brings_lengths:
+            raise invalid(("lengths",), MISSING, Code.MISSING_KEY)
         return self
 
     @model_validator(mode="after")
     def _has_one_deadline(self) -> "Stream":
-        if self.slo.e2e_s is not None and getattr(self.arrivals, "deadline_s", None) is not None:
-            raise fault(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
+        if self.slo.e2e_s is not None and self.arrivals.own_deadline_s is not None:
+            raise invalid(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
         return self
 
 
@@ -199,9 +191,9 @@ def router_of(spec: Experiment, system: str) -> RouterParameters:
     return router
 
 
-def json_schema(figure: type) -> dict[str, Any]:
-    """The JSON schema of an experiment file, for editors; ``figure`` is one entry of figures."""
-    entry: Any = model_of(figure)
+def json_schema(plots: Mapping[str, type]) -> dict[str, Any]:
+    """The JSON schema of an experiment file, for editors; ``plots``: kind of figure -> its keys."""
+    entry: Any = Union[tuple(_entry(plot, cls) for plot, cls in plots.items())]  # noqa: UP007
     field: Any = (list[entry], Field(default_factory=list))
     whole = create_model("Experiment", __base__=Experiment, figures=field)
     return {
@@ -209,3 +201,9 @@ def json_schema(figure: type) -> dict[str, Any]:
         **whole.model_json_schema(by_alias=True),
         "title": "bros-sim experiment",
     }
+
+
+def _entry(plot: str, cls: type) -> type[BaseModel]:
+    doc = (cls.__doc__ or "").partition("\n")[0]
+    fields: dict[str, Any] = {"plot": (Literal[plot], ...)}
+    return create_model(cls.__name__, __base__=model_of(cls), __doc__=doc, **fields)

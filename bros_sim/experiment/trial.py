@@ -5,13 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.experiment.build import stream_of
 from bros_sim.experiment.inputs import files_of
 from bros_sim.experiment.schema import Experiment, Stream
-from bros_sim.workload.arrivals import Clients
 from bros_sim.workload.changes import Changes, changes
-from bros_sim.workload.replay import Replay
 from bros_sim.workload.streams import build
 
 Labels = Mapping[str, Data]
@@ -42,14 +40,14 @@ def try_streams(document: Document, specs: Iterable[tuple[Labels, Experiment]]) 
     """
     seen: set[str] = set()
     tried: list[Tried] = []
-    faults: dict[str, None] = {}
+    faults: dict[Fault, None] = {}
     for labels, spec in specs:
         for name, stream in spec.workload.items():
             mine = {axis: v for axis, v in labels.items() if _concerns(document, axis, name)}
             try:
                 tried += [Tried(name, mine, found) for found in _try(spec, name, stream, seen)]
             except InputError as error:
-                lines = [f"{what}{_at(mine)}" for what in error.faults]
+                lines = [f"{what}{_at(mine)}" for what in error.lines]
                 place = ("workload", name)
                 faults |= dict.fromkeys(document.fault(place, line, key=True) for line in lines)
     if faults:
@@ -87,11 +85,11 @@ def _try(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Iterato
     files = [str(path) for path in (*files_of(stream.arrivals), *files_of(stream.lengths))]
     cuts = stream.model_dump_json(include=CUTS)
     known = _known(f"{name} {files} {cuts}", seen)
-    if isinstance(stream.arrivals, Replay) or not known:
+    if stream.arrivals.replays_rows or not known:
         made_of = stream_of(name, stream)
         made = build(made_of, spec.seed, spec.duration_s)
         yield changes(made_of, made, spec.duration_s)
-    elif not isinstance(stream.arrivals, Clients):
+    else:
         stream.arrivals.check(spec.duration_s)
 
 

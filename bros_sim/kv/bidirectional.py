@@ -43,7 +43,6 @@ class BidirectionalKV(BaseKV):
 
     @property
     def can_lend(self) -> bool:
-        """See `KVManager.can_lend`."""
         return True
 
     @property
@@ -70,7 +69,7 @@ class BidirectionalKV(BaseKV):
         spare: int,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; a request on the CPU may be admitted, too, and is brought back."""
+        """A request on the CPU may be admitted, too, and is brought back."""
         known = self._holdings.get(seq.id)
         holding = known or Holding(seq)
         extra = max(0, self._blocks(must_fit) - self._blocks(num_tokens))
@@ -83,7 +82,7 @@ class BidirectionalKV(BaseKV):
     def extend(
         self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
     ) -> bool:
-        """See `KVManager.extend`.
+        """Room for a running request.
 
         A best-effort request in the way of a real-time one loses slots if it is a lender or outside
         the cohort. If it is in the coming iteration, or may still be, it moves to a free block
@@ -98,7 +97,7 @@ class BidirectionalKV(BaseKV):
         return self._reserve(holding, num_tokens, lenders, 0, 0)
 
     def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """See `KVManager.extend_all`; ends at the first one that shares a block, too."""
+        """Ends at the first one that shares a block, too."""
         outside: list[tuple[Holding, int, int]] = []
         ids: set[int] = set()
         need, size, crossing = 0, self.block_size, self._crossings.next
@@ -169,7 +168,7 @@ class BidirectionalKV(BaseKV):
             self._journal.on_undo(partial(self._table.extended.discard, seq.id))
 
     def extend_decodes(self) -> bool:
-        """See `KVManager.extend_decodes`; False as well if two requests would meet in a block."""
+        """False as well if two requests would meet in a block."""
         need = self._crossings.due()
         if need > self._free or not self._table.iterations_within_gaps(0):
             return False
@@ -186,7 +185,7 @@ class BidirectionalKV(BaseKV):
         self._journal.pop(self._holdings, seq.id)
 
     def swap_out(self, seq: SequenceView) -> bool:
-        """See `KVManager.swap_out`; False without tokens. What lies there is not copied again."""
+        """False without tokens. What lies there is not copied again."""
         holding = self._holdings[seq.id]
         tokens = seq.num_computed
         to_copy = tokens - self._cpu.tokens(seq)
@@ -212,7 +211,6 @@ class BidirectionalKV(BaseKV):
 
     @property
     def restores_nothing(self) -> bool:
-        """See `KVManager.restores_nothing`."""
         return not self._cpu.seqs()
 
     def blocks_to_restore(self, seq: SequenceView) -> int:
@@ -223,7 +221,7 @@ class BidirectionalKV(BaseKV):
         return self._blocks(holding.tokens) if holding.swapped else holding.damaged
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        """See `KVManager.take_copies`; a relocation stays on the GPU and is no copy."""
+        """A relocation stays on the GPU and is no copy."""
         return self._cpu.take_copies()
 
     def relocated_blocks(self, seq: SequenceView) -> int:
@@ -233,11 +231,10 @@ class BidirectionalKV(BaseKV):
     # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
-        """See `KVManager.join`."""
         self._holdings[seq.id].phase = self._crossings.add(seq.num_computed)
 
     def leave(self, seq: SequenceView) -> None:
-        """See `KVManager.leave`; a request that was just swapped out has left already."""
+        """A request that was just swapped out has left already."""
         holding = self._holdings[seq.id]
         if not holding.swapped:
             holding.tokens = tokens = seq.num_computed
@@ -246,12 +243,10 @@ class BidirectionalKV(BaseKV):
         holding.phase = -1
 
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`."""
         within_memory = self._crossings.iterations_within(self._free)
         return min(within_memory, self._table.iterations_within_gaps(1))
 
     def advance(self, iterations: int) -> None:
-        """See `KVManager.advance`."""
         self._take(self._crossings.advance(iterations))
         self.commit()
 

@@ -49,7 +49,6 @@ class CpuStore:
             self._copies = kept
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        """See `KVManager.take_copies`."""
         copies, self._copies = self._copies, []
         return copies
 

@@ -81,7 +81,7 @@ class EagerCheckpointKV(PagedKV):
         spare: int,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; saved blocks of ``hit`` need a free block each, and a copy."""
+        """Saved blocks of ``hit`` need a free block each, and a copy."""
         if not super().admit(seq, num_tokens, hit, must_fit=must_fit, spare=spare, lenders=lenders):
             return False
         back = sum(isinstance(block, SavedBlock) for block in hit)
@@ -96,7 +96,6 @@ class EagerCheckpointKV(PagedKV):
     def extend(
         self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
     ) -> bool:
-        """See `KVManager.extend`."""
         fits = super().extend(seq, num_tokens, lenders=lenders)
         if fits:
             self._grant(seq)
@@ -108,7 +107,7 @@ class EagerCheckpointKV(PagedKV):
             self._journal.put(self._granted, seq.id, seq)
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        """See `KVManager.take_copies`; the blocks that the last iteration filled go to the CPU."""
+        """The blocks that the last iteration filled go to the CPU."""
         self._unsaved |= self._filling[self._crossings.next]
         if self._room:
             for number in sorted(self._unsaved):
@@ -135,7 +134,7 @@ class EagerCheckpointKV(PagedKV):
         return False
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
-        """See `KVManager.release`; a resumable request keeps what it has on the CPU."""
+        """A resumable request keeps what it has on the CPU."""
         super().release(seq, resumable=resumable)
         if not _is_saved(seq):
             return
@@ -152,13 +151,11 @@ class EagerCheckpointKV(PagedKV):
     # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
-        """See `KVManager.join`."""
         super().join(seq)
         if _is_saved(seq):
             self._filling[self._phase(seq)][seq.id] = seq
 
     def leave(self, seq: SequenceView) -> None:
-        """See `KVManager.leave`."""
         super().leave(seq)
         if _is_saved(seq):
             del self._filling[self._phase(seq)][seq.id]
@@ -167,7 +164,7 @@ class EagerCheckpointKV(PagedKV):
         return (seq.num_computed + self._crossings.next) % self.block_size
 
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`: an iteration with copies is planned by itself."""
+        """An iteration with copies is planned by itself."""
         if self._copying:
             return 0
         return min(super().spare_iterations(), self._until_a_block_fills() - 1)

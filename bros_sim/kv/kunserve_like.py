@@ -44,11 +44,10 @@ class KunserveLikeKV(PagedKV):
 
     @property
     def pace(self) -> float:
-        """See `ChangesCost.pace`."""
         return self.slowdown if self._dropped else 1.0
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
-        """See `KVManager.release`; parameters come back when a finish leaves little in use."""
+        """Parameters come back when a finish leaves little in use."""
         super().release(seq, resumable=resumable)
         own = self.num_gpu_blocks - 1
         used = self.usable_blocks - self.free_blocks

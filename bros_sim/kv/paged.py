@@ -68,12 +68,10 @@ class PagedKV(BaseKV):
 
     @property
     def spared_kv_tokens(self) -> int:
-        """See `ChangesCost.spared_kv_tokens`."""
         return self._relay.spared
 
     @property
     def pace(self) -> float:
-        """See `ChangesCost.pace`."""
         return 1.0
 
     # -- drafts ---------------------------------------------------------------------------------
@@ -111,7 +109,7 @@ class PagedKV(BaseKV):
         spare: int,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; hit blocks that lie in the free list count as needed.
+        """Hit blocks that lie in the free list count as needed.
 
         A request on the CPU may be admitted as well, and is brought back.
         """
@@ -138,7 +136,7 @@ class PagedKV(BaseKV):
         *,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.extend`; a request on the CPU comes back into blocks of its own."""
+        """A request on the CPU comes back into blocks of its own."""
         if seq.decoding and self._goes_on_inside(seq):
             return True
         if self._cpu.tokens(seq):
@@ -160,7 +158,6 @@ class PagedKV(BaseKV):
         return True
 
     def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """See `KVManager.extend_all`."""
         for place, seq in enumerate(seqs):
             if self._cpu.tokens(seq) or not self.extend(seq, seq.num_tokens):
                 return place
@@ -172,7 +169,6 @@ class PagedKV(BaseKV):
         return inside > 0 and (inside + 1 < self.block_size or not self.enable_prefix_caching)
 
     def extend_decodes(self) -> bool:
-        """See `KVManager.extend_decodes`."""
         need = self._crossings.due()
         if not self._has_room(need):
             return False
@@ -180,7 +176,7 @@ class PagedKV(BaseKV):
         return True
 
     def swap_out(self, seq: SequenceView) -> bool:
-        """See `KVManager.swap_out`; the blocks left behind cannot be hit. False without tokens."""
+        """The blocks left behind cannot be hit. False without tokens."""
         tokens = seq.num_computed
         if self._cpu.tokens(seq):
             return True
@@ -192,15 +188,13 @@ class PagedKV(BaseKV):
 
     @property
     def restores_nothing(self) -> bool:
-        """See `KVManager.restores_nothing`."""
         return not self._cpu.seqs()
 
     def blocks_to_restore(self, seq: SequenceView) -> int:
-        """See `KVManager.blocks_to_restore`: all or nothing."""
+        """All or nothing."""
         return self._blocks(self._cpu.tokens(seq))
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        """See `KVManager.take_copies`."""
         return self._cpu.take_copies()
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
@@ -232,13 +226,12 @@ class PagedKV(BaseKV):
     # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
-        """See `KVManager.join`."""
         self._crossings.add(seq.num_computed)
         for prompt in self._relayed(seq, self._tables[seq.id]):
             self._relay.add(*prompt)
 
     def leave(self, seq: SequenceView) -> None:
-        """See `KVManager.leave`; a request that was just swapped out has left already."""
+        """A request that was just swapped out has left already."""
         if not self._cpu.tokens(seq):
             self._crossings.remove(seq.num_computed)
             table = self._tables[seq.id]
@@ -247,11 +240,9 @@ class PagedKV(BaseKV):
                 self._relay.remove(*prompt)
 
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`."""
         return self._crossings.iterations_within(self.free_blocks)
 
     def advance(self, iterations: int) -> None:
-        """See `KVManager.advance`."""
         self._pool.take(self._crossings.advance(iterations))
         self.commit()
 

@@ -40,7 +40,6 @@ class ReservedKV(BaseKV):
 
     @property
     def reserves(self) -> bool:
-        """See `KVManager.reserves`."""
         return True
 
     @property
@@ -64,7 +63,7 @@ class ReservedKV(BaseKV):
         spare: int,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.admit`; room for all that the request may ever need, or none."""
+        """Room for all that the request may ever need, or none."""
         need = self.blocks_for_life(seq)
         if need + spare > self._free:
             return False
@@ -83,24 +82,23 @@ class ReservedKV(BaseKV):
         *,
         lenders: abc.Sequence[SequenceView] = (),
     ) -> bool:
-        """See `KVManager.extend`: the room is there already."""
+        """The room is there already."""
         return num_tokens <= self._held[seq.id] * self.block_size
 
     def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """See `KVManager.extend_all`: the room is there already."""
+        """The room is there already."""
         return len(seqs)
 
     def extend_decodes(self) -> bool:
-        """See `KVManager.extend_decodes`: the room is there already."""
+        """The room is there already."""
         return True
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
-        """See `KVManager.release`."""
         blocks = self._journal.pop(self._held, seq.id)
         self._journal.set(self, "_free", self._free + blocks)
 
     def spare_iterations(self) -> int:
-        """See `KVManager.spare_iterations`: memory ends no stretch."""
+        """Memory ends no stretch."""
         return sys.maxsize - 1
 
     def check(self, seqs: Iterable[SequenceView]) -> None:

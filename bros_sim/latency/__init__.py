@@ -13,4 +13,4 @@ LATENCY_MODELS: dict[str, type] = {
     "roofline": Roofline,
     "table": Table,
 }
-"""``kind -> class``: the methods of ``base.LatencyModel``, made by ``from_profile(profile)``."""
+"""``kind -> class``: the methods of `LatencyModel`, made by ``from_profile(profile)``."""

@@ -1,4 +1,4 @@
-"""Model ``layers``: the sum of measured layers, with unequal sequence lengths told apart."""
+"""Model ``layers``: the sum of measured layers, aware of unequal sequence lengths."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Tail:
     """What the longest sequence of a decode batch adds to the attention of equal lengths.
 
     One sequence and KV head is one thread block unless the kernel splits sequences. The longest
-    one takes ``lone_ms_per_token`` for each of its tokens, alone as it may be, and when its last
+    one takes ``lone_ms_per_token`` for each of its tokens even if it runs alone, and when its last
     block starts, ``share`` of the attention's time is still to come: the kernel takes
     ``max(0, lone * longest - share * attention)`` longer.
     """
@@ -91,7 +91,7 @@ class Layers(FromProfile):
     eager: Annotated[PerSequence, Doc("beyond the last CUDA graph, per token")] = FREE
     all_reduce: Annotated[TokenCurve | None, Doc("tensor parallelism, against tokens")] = None
     overhead: Annotated[
-        PerSequence, Doc("GPU time between kernels and steps, per decode request")
+        PerSequence, Doc("GPU time between kernels and iterations, per decode request")
     ] = FREE
     validity: Validity = EVERYWHERE
     _decode: dict[int, tuple[float, float, DecodeLines]] = field(
@@ -106,7 +106,6 @@ class Layers(FromProfile):
         object.__setattr__(self, "_mixed", {})
 
     def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
         if shape.chunks:
             return MS * self._mixed_ms(shape)
         constant, share, lines = self._terms(shape.decode_jobs)
@@ -128,10 +127,6 @@ class Layers(FromProfile):
         # The same products and sums as in step_s, element by element.
         late = self._lone_s * kv_series(1, shape.longest_kv, repeat) - share * attention
         return times + np.maximum(0.0, late)
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was measured on."""
-        return not self.validity.covers(shape)
 
     @property
     def _lone_s(self) -> float:

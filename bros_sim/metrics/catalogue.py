@@ -1,158 +1,190 @@
-"""METRICS: what every number of a summary means. Plain data, shared by metrics, plots and docs."""
+"""METRICS: every number of a summary, what it means and what computes it.
 
+A new metric is one line here and the function that it names: of `Sample`, in a file of this room.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from bros_sim.metrics import counts, latencies, rates, shares
+from bros_sim.metrics.counts import total, with_status
+from bros_sim.metrics.latencies import STATISTICS, Distribution, Measured, column
+from bros_sim.metrics.rates import Span, rate
+from bros_sim.metrics.sample import Sample
+from bros_sim.metrics.shares import attainment
+from bros_sim.metrics.usage import extrapolated_share, kv_slots
+
 Better = Literal["higher", "lower"]
+Value = float | str
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Meaning of one summary key.
+    """One summary key.
 
     ``unit`` "share" is a number from 0 to 1 that figures and tables print in per cent. ``better``
-    says which direction is good; ``None`` where neither is.
+    says which direction is good; ``None`` where neither is. ``of`` computes it; without, it
+    compares points and is added to their summaries (`study.results`).
     """
 
     unit: str
     label: str
     doc: str
     better: Better | None
+    of: Measured[Value | None] | None = None
 
 
-LATENCIES: dict[str, Metric] = {
-    "ttft": Metric("ms", "TTFT", "arrival to first token, queueing included", "lower"),
-    "tpot": Metric("ms", "TPOT", "(last - first token) / (n - 1); none for n = 1", "lower"),
-    "itl": Metric("ms", "ITL", "gap between tokens, pooled over all tokens", "lower"),
-    "e2e": Metric("ms", "E2E latency", "arrival to last token", "lower"),
-    "normalized_latency": Metric("ms/token", "Normalized latency", "e2e / n", "lower"),
-    "queue_time": Metric("ms", "Queue time", "arrival to first scheduled", "lower"),
-}
-"""Latencies by their name in conventions; a summary holds each as mean and percentiles."""
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """A latency by its name in conventions; a summary holds its mean and percentiles."""
 
-STATISTICS: dict[str, float | None] = {
-    "mean": None, "p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9,
-}  # fmt: skip
-"""Prefix of the summary key -> percentile, linear interpolation; ``None`` is the mean."""
+    unit: str
+    label: str
+    doc: str
+    of: Distribution
 
-P999_FROM = 10_000
-"""Arrived requests of a class from which ``p999_`` keys are given."""
 
-_STEADY = "_steady"
-_RATES: dict[str, Metric] = {
-    "goodput": Metric("req/s", "Goodput", "good requests per second", "higher"),
-    "request_throughput": Metric(
-        "req/s", "Request throughput", "completed requests per second", "higher"
-    ),
-    "output_throughput": Metric(
-        "tokens/s", "Output throughput", "generated tokens per second", "higher"
-    ),
-    "total_token_throughput": Metric(
-        "tokens/s", "Total token throughput", "prompt and generated tokens per second", "higher"
-    ),
+# fmt: off
+LATENCIES = {
+    "ttft": Latency("ms", "TTFT", "arrival to first token, queueing included", column("ttft_s")),
+    "tpot": Latency(
+        "ms", "TPOT", "(last - first token) / (n - 1); none for n = 1", column("tpot_s")),
+    "itl": Latency("ms", "ITL", "gap between tokens, pooled over all tokens", latencies.itl),
+    "e2e": Latency("ms", "E2E latency", "arrival to last token", column("e2e_s")),
+    "normalized_latency": Latency(
+        "ms/token", "Normalized latency", "e2e / n", latencies.normalized_latency),
+    "queue_time": Latency("ms", "Queue time", "arrival to first scheduled", latencies.queue_time),
 }
 
-
-def _over(rates: dict[str, Metric]) -> dict[str, Metric]:
-    """Each rate twice: over the makespan, and over the steady window."""
-    whole = {
-        name: Metric(m.unit, m.label, f"{m.doc}, over the makespan", m.better)
-        for name, m in rates.items()
-    }
-    steady = {
-        name + _STEADY: Metric(
-            m.unit, f"{m.label} (steady)", f"{m.doc}, over [warm-up, duration_s]", m.better
-        )
-        for name, m in rates.items()
-    }
-    return whole | steady
+RATES = {
+    "goodput": ("req/s", "Goodput", "good requests per second", rates.goodput),
+    "request_throughput": (
+        "req/s", "Request throughput", "completed requests per second",
+        lambda span: int(span.left.sum())),
+    "output_throughput": (
+        "tokens/s", "Output throughput", "generated tokens per second", lambda span: span.output),
+    "total_token_throughput": (
+        "tokens/s", "Total token throughput", "prompt and generated tokens per second",
+        rates.total_tokens),
+}
+# fmt: on
 
 
-def _statistics(latencies: dict[str, Metric]) -> dict[str, Metric]:
+def _statistics(known: Mapping[str, Latency]) -> dict[str, Metric]:
     """``mean_ttft_ms`` and so on."""
     return {
         f"{stat}_{name}_ms": Metric(
-            m.unit,
-            f"{'Mean' if stat == 'mean' else stat} {m.label}",
-            f"{stat} of: {m.doc}",
+            latency.unit,
+            f"{'Mean' if stat == 'mean' else stat} {latency.label}",
+            f"{stat} of: {latency.doc}",
             "lower",
+            latencies.statistic(name, latency.of, stat),
         )
-        for name, m in latencies.items()
+        for name, latency in known.items()
         for stat in STATISTICS
     }
 
 
+def _rates(ending: str, label: str, over: str, span: Callable[[Sample], Span]) -> dict[str, Metric]:
+    """Each rate over one time."""
+    return {
+        name + ending: Metric(unit, words + label, doc + over, "higher", rate(count, span))
+        for name, (unit, words, doc, count) in RATES.items()
+    }
+
+
+# fmt: off
 METRICS: dict[str, Metric] = {
-    "arrived": Metric("requests", "Arrived", "requests that arrived in the window", None),
-    "completed": Metric("requests", "Completed", "requests that got all their tokens", "higher"),
+    "arrived": Metric(
+        "requests", "Arrived", "requests that arrived in the window", None,
+        lambda s: int(s.in_window.sum())),
+    "completed": Metric(
+        "requests", "Completed", "requests that got all their tokens", "higher",
+        with_status("completed")),
     "rejected": Metric(
-        "requests", "Rejected", "requests that could never fit or were turned away", "lower"
-    ),
-    "dropped": Metric("requests", "Dropped", "requests that the policy gave up", "lower"),
-    "unfinished": Metric("requests", "Unfinished", "requests still in the system", "lower"),
+        "requests", "Rejected", "requests that could never fit or were turned away", "lower",
+        with_status("rejected")),
+    "unfinished": Metric(
+        "requests", "Unfinished", "requests still in the system", "lower",
+        with_status("unfinished")),
     "slo_attainment": Metric(
-        "share", "SLO attainment", "completed and met every SLO / arrived with an SLO", "higher"
-    ),
+        "share", "SLO attainment", "completed and met every SLO / arrived with an SLO", "higher",
+        shares.slo_attainment),
     "ttft_attainment": Metric(
-        "share", "TTFT attainment", "completed and met its TTFT SLO / arrived with an SLO", "higher"
-    ),
+        "share", "TTFT attainment", "completed and met its TTFT SLO / arrived with an SLO",
+        "higher", attainment("ttft")),
     "tpot_attainment": Metric(
-        "share", "TPOT attainment", "completed and met its TPOT SLO / arrived with an SLO", "higher"
-    ),
+        "share", "TPOT attainment", "completed and met its TPOT SLO / arrived with an SLO",
+        "higher", attainment("tpot")),
     "e2e_attainment": Metric(
-        "share", "E2E attainment", "completed and met its E2E SLO / arrived with an SLO", "higher"
-    ),
+        "share", "E2E attainment", "completed and met its E2E SLO / arrived with an SLO", "higher",
+        attainment("e2e")),
     "token_slo_attainment_deadline": Metric(
-        "share",
-        "Token SLO attainment (deadline)",
-        "tokens by arrival + ttft_slo + (k - 1) * tpot_slo / tokens owed",
-        "higher",
-    ),
+        "share", "Token SLO attainment (deadline)",
+        "tokens by arrival + ttft_slo + (k - 1) * tpot_slo / tokens owed", "higher",
+        shares.tokens_by_deadline),
     "token_slo_attainment_gap": Metric(
-        "share", "Token SLO attainment (gap)", "gaps <= tpot_slo / gaps owed", "higher"
-    ),
-    **_over(_RATES),
+        "share", "Token SLO attainment (gap)", "gaps <= tpot_slo / gaps owed", "higher",
+        shares.gaps_within),
+    **_rates("", "", ", over the makespan", rates.makespan),
+    **_rates("_steady", " (steady)", ", over [warm-up, duration_s]", rates.steady),
     **_statistics(LATENCIES),
-    "max_itl_ms": Metric("ms", "Worst stall", "longest gap between two tokens", "lower"),
+    "max_itl_ms": Metric(
+        "ms", "Worst stall", "longest gap between two tokens", "lower", counts.max_itl_ms),
     "longest_wait_ms": Metric(
-        "ms", "Longest wait", "longest time to first scheduled, or to the end of the run", "lower"
-    ),
-    "num_preemptions": Metric("preemptions", "Preemptions", "times a request lost its KV", "lower"),
-    "recomputed_tokens": Metric("tokens", "Recomputed tokens", "KV computed again", "lower"),
-    "swapped_blocks": Metric("blocks", "Swapped blocks", "blocks moved to the CPU", "lower"),
+        "ms", "Longest wait", "longest time to first scheduled, or to the end of the run", "lower",
+        counts.longest_wait_ms),
+    "num_preemptions": Metric(
+        "preemptions", "Preemptions", "times a request lost its KV", "lower",
+        total("num_preemptions")),
+    "recomputed_tokens": Metric(
+        "tokens", "Recomputed tokens", "KV computed again", "lower", total("recomputed_tokens")),
+    "swapped_blocks": Metric(
+        "blocks", "Swapped blocks", "blocks moved to the CPU", "lower", total("swapped_blocks")),
     "checkpointed_slots": Metric(
-        "tokens",
-        "Checkpointed slots",
-        "best-effort tokens saved before they were lost",
-        "lower",
-    ),
-    "cached_tokens": Metric("tokens", "Cached tokens", "prompt tokens from the prefix cache", None),
+        "tokens", "Checkpointed slots", "best-effort tokens saved before they were lost", "lower",
+        total("checkpointed_slots")),
+    "cached_tokens": Metric(
+        "tokens", "Cached tokens", "prompt tokens from the prefix cache", None,
+        total("cached_tokens")),
     "mean_kv_usage": Metric(
-        "share", "Mean KV usage", "KV tokens resident / KV slots, mean over busy time", None
-    ),
-    "max_kv_usage": Metric("share", "Peak KV usage", "most KV tokens resident / KV slots", None),
-    "replicas": Metric("replicas", "Replicas", "replicas of the cluster (run)", None),
-    "kv_blocks": Metric("blocks", "KV blocks", "KV blocks of a replica (run)", None),
-    "kv_slots": Metric("tokens", "KV slots", "tokens that these blocks hold (run)", None),
+        "share", "Mean KV usage", "KV tokens resident / KV slots, mean over busy time", None,
+        lambda s: s.run.usage[s.name][0]),
+    "max_kv_usage": Metric(
+        "share", "Peak KV usage", "most KV tokens resident / KV slots", None,
+        lambda s: s.run.usage[s.name][1]),
+    "replicas": Metric(
+        "replicas", "Replicas", "replicas of the cluster (run)", None,
+        lambda s: len(s.run.tables.engines)),
+    "kv_blocks": Metric(
+        "blocks", "KV blocks", "KV blocks of a replica (run)", None,
+        lambda s: int(s.run.tables.engines["kv_blocks"][0])),
+    "kv_slots": Metric(
+        "tokens", "KV slots", "tokens that these blocks hold (run)", None,
+        lambda s: int(kv_slots(s.run.tables)[0])),
     "saturation": Metric(
-        "", "Saturation", "stable | backlogged | overloaded | too short to tell", None
-    ),
+        "", "Saturation", "stable | backlogged | overloaded | too short to tell", None,
+        lambda s: s.backlog[0]),
     "backlog_slope": Metric(
-        "req/s", "Backlog slope", "growth of the backlog in the second half of the window", "lower"
-    ),
+        "req/s", "Backlog slope", "growth of the backlog in the second half of the window", "lower",
+        lambda s: s.backlog[1]),
     "extrapolated_share": Metric(
-        "share", "Extrapolated", "iterations outside the profile's validity range (run)", "lower"
-    ),
+        "share", "Extrapolated", "iterations outside the profile's validity range (run)", "lower",
+        lambda s: extrapolated_share(s.run.tables.steps)),
     "be_retention": Metric(
-        "share",
-        "BE retention",
+        "share", "BE retention",
         "BE output_throughput_steady / that of the same cluster serving BE alone, if asked for",
-        "higher",
-    ),
-    "makespan_s": Metric("s", "Makespan", "first arrival to last token of the run", "lower"),
-    "warmup_s": Metric("s", "Warm-up", "start of the window that metrics look at (run)", None),
+        "higher"),
+    "makespan_s": Metric(
+        "s", "Makespan", "first arrival to last token of the run", "lower",
+        lambda s: s.run.makespan_s),
+    "warmup_s": Metric(
+        "s", "Warm-up", "start of the window that metrics look at (run)", None,
+        lambda s: s.run.warmup_s),
 }
-"""Summary key -> its meaning, in the order of the summary's columns."""
+# fmt: on
+"""Summary key -> metric, in the order of the summary's columns."""
 
 
 def metric_name(name: str) -> str:

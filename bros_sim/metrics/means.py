@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bros_sim.metrics.catalogue import METRICS, STATISTICS
+from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import half_widths
+from bros_sim.metrics.latencies import STATISTICS
 
 MEASURED = ("metric", "unit", "of", "mean", "half_width", "low", "high", "seeds", "load")
 WORD = "saturation"

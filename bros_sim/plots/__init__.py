@@ -1,13 +1,14 @@
 """Pure functions: the results of an experiment -> a figure. PLOTS is the table of kinds."""
 
-from collections.abc import Callable
-
 from matplotlib.figure import Figure
 
-from bros_sim.core.errors import InputError
-from bros_sim.metrics.catalogue import metric_name
-from bros_sim.plots.cdf import latency_cdf
-from bros_sim.plots.lines import attainment, line
+from bros_sim.config import Document, PathKey, decode
+from bros_sim.config.messages import MISSING, nearest
+from bros_sim.core.errors import Code, Fault, InputError
+from bros_sim.core.labels import short_names
+from bros_sim.plots.attainment import Attainment
+from bros_sim.plots.cdf import LatencyCdf
+from bros_sim.plots.line import Line
 from bros_sim.plots.spec import (
     Axes,
     FigureSpec,
@@ -15,19 +16,16 @@ from bros_sim.plots.spec import (
     Results,
     axes_of,
     find_faults,
-    fixed,
-    has_values,
-    matches,
-    select,
+    nothing_to_draw,
 )
 from bros_sim.plots.style import paper_style, render
-from bros_sim.plots.timeline import timeline
+from bros_sim.plots.timeline import Timeline
 
-PLOTS: dict[str, Callable[[FigureSpec, Results], Figure]] = {
-    "attainment": attainment,
-    "line": line,
-    "latency_cdf": latency_cdf,
-    "timeline": timeline,
+PLOTS: dict[str, type[FigureSpec]] = {
+    "attainment": Attainment,
+    "line": Line,
+    "latency_cdf": LatencyCdf,
+    "timeline": Timeline,
 }
 
 __all__ = [
@@ -39,33 +37,34 @@ __all__ = [
     "axes_of",
     "draw",
     "find_faults",
-    "fixed",
     "nothing_to_draw",
+    "read",
     "render",
+    "stem",
 ]
 
 
-def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
-    """Why a figure without fault would be empty; nothing if it would not."""
-    if not any(not point.error and matches(point, spec.where) for point in results.points):
-        return "there is nothing to draw: no such point succeeded"
-    what = {"attainment": "slo_attainment", "latency_cdf": "ttft", "timeline": "kv_slots"}
-    name = metric_name(spec.y or spec.metric or what.get(spec.plot, ""))
-    if not _measured(spec, name, results):
-        return f"there is nothing to draw: no point has {name}"
-    return ""
+def read(document: Document, at: PathKey) -> FigureSpec:
+    """One entry of ``figures:`` of an experiment.
+
+    Raises:
+        InputError: With every fault.
+    """
+    kind = document.get((*at, "plot"))
+    if not isinstance(kind, str) or kind not in PLOTS:
+        what = f"there is no plot '{kind}'{nearest(str(kind), PLOTS)}"
+        raise InputError(document.fault((*at, "plot"), MISSING if kind is None else what))
+    return decode(PLOTS[kind], document.without((*at, "plot")), at)
 
 
-def _measured(spec: FigureSpec, name: str, results: Results) -> bool:
-    """Whether a point shown has a value of the metric."""
-    points = [p for p in results.points if not p.error and matches(p, spec.where)]
-    if spec.plot == "latency_cdf":
-        asked = [spec.service_class] if spec.service_class else ["rt", "be"]
-        return any(has_values(point, c, name) for point in points for c in asked)
-    table = select(results.table(), spec.where)
-    if spec.plot != "timeline":
-        table = select(table, {"class": spec.service_class or "rt"})
-    return name in table and bool(table[name].notna().any())
+def kind_of(spec: FigureSpec) -> str:
+    """What its YAML calls it."""
+    return next(kind for kind, known in PLOTS.items() if type(spec) is known)
+
+
+def stem(spec: FigureSpec, axes: Axes) -> str:
+    """File name that says what a figure shows; two may share it."""
+    return "-".join(word for word in (kind_of(spec), *spec.words(short_names(axes))) if word)
 
 
 def draw(spec: FigureSpec, results: Results) -> Figure:
@@ -76,8 +75,9 @@ def draw(spec: FigureSpec, results: Results) -> Figure:
     """
     faults = find_faults(spec, axes_of(results.points))
     if not faults and (why := nothing_to_draw(spec, results)):
-        faults = [("plot", why)]
+        faults = [Fault(Code.OTHER, ("plot",), why)]
     if faults:
-        raise InputError(*(f"figures: {spec.plot}: {key}: {what}" for key, what in faults))
+        kind = kind_of(spec)
+        raise InputError(*(f"figures: {kind}: {fault}" for fault in faults))
     with paper_style():
-        return PLOTS[spec.plot](spec, results)
+        return spec.draw(results)

@@ -1,25 +1,30 @@
 """Latency CDF: how many of the requests got their token by then, per system and class."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from annotated_doc import Doc
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from bros_sim.config.messages import nearest
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import metric_name
 from bros_sim.plots.spec import (
-    CDF_METRICS,
+    Axes,
+    ClassName,
+    Faults,
     FigureSpec,
+    PointView,
     Results,
     axes_of,
-    fixed,
-    has_values,
     matches,
     of_class,
-    open_axes,
 )
 from bros_sim.plots.style import (
     CLASS_NAMES,
@@ -32,34 +37,74 @@ from bros_sim.plots.style import (
     spread,
 )
 
+CDF_METRICS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E latency"}
+"""Latencies of single requests -> what their axis is called."""
 HEIGHT_IN = 2.35
 MAX_STEPS = 800
 LINE_STYLES = {"rt": "-", "be": (0, (3, 1.5)), "all": "-"}
 
 
-def latency_cdf(spec: FigureSpec, results: Results) -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class LatencyCdf(FigureSpec):
     """CDF of ``metric`` over all seeds; a request that never got there keeps it below 100 %."""
-    metric = metric_name(spec.metric or "ttft")
-    axes = axes_of(results.points)
-    points = [p for p in results.points if not p.error and matches(p, dict(spec.where))]
-    asked = [spec.service_class] if spec.service_class else ["rt", "be"]
-    classes = [name for name in asked if any(has_values(p, name, metric) for p in points)]
-    left = open_axes(spec, axes, "system")
-    choices = [dict(zip(left, values, strict=True)) for values in product(*(axes[n] for n in left))]
-    names = short_names(axes)
-    figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
-    requests = 0
-    for panel, choice in zip(drawn, choices, strict=True):
-        for number, system in enumerate(axes["system"]):
-            chosen = [p.requests() for p in points if matches(p, choice | {"system": system})]
-            if chosen:
-                table = pd.concat(chosen, ignore_index=True)
-                requests += _curves(panel, table, metric, classes, (str(system), number))
-                _slo_line(panel, table, metric, classes)
-    _dress(drawn, metric, classes)
-    seeds = [point.labels["seed"] for point in points]
-    note = held(seeds, len(points), requests, fixed(spec, names))
-    return finish(figure, spec.title, f"{note}; seeds pooled" if len(set(seeds)) > 1 else note)
+
+    metric: Annotated[str | None, Doc("ttft | tpot | e2e; ttft")] = None
+    # The YAML key is `class`, which Python reserves: the reader of experiments maps it (alias).
+    service_class: Annotated[ClassName | None, Doc("requests shown; rt and be")] = field(
+        default=None, metadata={"alias": "class"}
+    )
+
+    @property
+    def needs(self) -> str:
+        """See `FigureSpec.needs`."""
+        return metric_name(self.metric or "ttft")
+
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:  # noqa: ARG002
+        """See `FigureSpec.words`."""
+        return self.metric, self.service_class
+
+    def faults(self, axes: Axes) -> Faults:  # noqa: ARG002
+        """See `FigureSpec.faults`."""
+        if self.needs not in CDF_METRICS:
+            hint = nearest(str(self.metric), CDF_METRICS)
+            yield "metric", f"there is no latency '{self.metric}'{hint}"
+
+    def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:  # noqa: ARG002
+        """See `FigureSpec.shows`: of any class asked for."""
+        return bool(self._classes(points))
+
+    def _classes(self, points: Sequence[PointView]) -> list[str]:
+        """The classes asked for of which there is a request with this latency."""
+        asked = [self.service_class] if self.service_class else ["rt", "be"]
+        return [name for name in asked if any(_has_values(p, name, self.needs) for p in points)]
+
+    def draw(self, results: Results) -> Figure:
+        """See `FigureSpec.draw`."""
+        axes = axes_of(results.points)
+        points = [p for p in results.points if not p.error and matches(p, dict(self.where))]
+        classes = self._classes(points)
+        left = self.open_axes(axes)
+        values = product(*(axes[name] for name in left))
+        choices = [dict(zip(left, chosen, strict=True)) for chosen in values]
+        names = short_names(axes)
+        figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
+        requests = 0
+        for panel, choice in zip(drawn, choices, strict=True):
+            for number, system in enumerate(axes["system"]):
+                chosen = [p.requests() for p in points if matches(p, choice | {"system": system})]
+                if chosen:
+                    table = pd.concat(chosen, ignore_index=True)
+                    requests += _curves(panel, table, self.needs, classes, (str(system), number))
+                    _slo_line(panel, table, self.needs, classes)
+        _dress(drawn, self.needs, classes)
+        seeds = [point.labels["seed"] for point in points]
+        note = held(seeds, len(points), requests, self.fixed(names))
+        return finish(figure, self.title, f"{note}; seeds pooled" if len(set(seeds)) > 1 else note)
+
+
+def _has_values(point: PointView, service_class: str, metric: str) -> bool:
+    """Whether a request of the class has this latency."""
+    return bool(of_class(point.requests(), service_class)[f"{metric}_s"].notna().any())
 
 
 def _curves(

@@ -5,20 +5,33 @@ Shaded is the 95 % interval over seeds, dashed the band over draws of the latenc
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from itertools import product
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from annotated_doc import Doc
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from bros_sim.config.messages import nearest
 from bros_sim.core.labels import short_names
-from bros_sim.metrics.catalogue import METRICS, STATISTICS, metric_name
+from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_width, shifted
-from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, fixed, open_axes, select
+from bros_sim.metrics.latencies import STATISTICS
+from bros_sim.plots.spec import (
+    Axes,
+    ClassName,
+    Faults,
+    FigureSpec,
+    PointView,
+    Results,
+    axes_of,
+    select,
+)
 from bros_sim.plots.style import (
     CLASS_NAMES,
     LETTER_IN,
@@ -46,77 +59,83 @@ LONGEST_LABEL = 32
 """Letters that fit along the y axis."""
 
 
-def attainment(spec: FigureSpec, results: Results) -> Figure:
-    """Attainment in per cent (``y``: any share) against ``x``."""
-    spec = replace(spec, y=spec.y or "slo_attainment")
-    figure, axes = _lines(spec, results)
-    for panel in axes:
-        panel.set_ylim(0, 104)
-        panel.set_yticks(range(0, 101, 20))
-    _ninety(axes, spec)
-    return figure
+@dataclass(frozen=True, kw_only=True)
+class Lines(FigureSpec):
+    """Panels for the sweep paths left open, one line in each for every value of ``by``."""
+
+    x: Annotated[str, Doc("sweep path on the x axis")]
+    by: Annotated[str | None, Doc("one line for each value of it; system")] = None
+    # The YAML key is `class`, which Python reserves: the reader of experiments maps it (alias).
+    service_class: Annotated[ClassName | None, Doc("requests shown; rt")] = field(
+        default=None, metadata={"alias": "class"}
+    )
+
+    def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
+        """See `FigureSpec.shows`: of the class asked for."""
+        return super().shows(points, select(table, {"class": self.service_class or "rt"}))
+
+    def taken(self) -> tuple[str, ...]:
+        """See `FigureSpec.taken`."""
+        return self.x, self.by or "system"
+
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
+        """See `FigureSpec.words`."""
+        return self.service_class, names[self.x], names[self.by] if self.by else None
+
+    def faults(self, axes: Axes) -> Faults:
+        """See `FigureSpec.faults`: of the axes."""
+        paths = [name for name in axes if name not in {"system", "seed"}]
+        if self.x not in paths:
+            yield "x", f"'{self.x}' is not a sweep path{nearest(self.x, paths)}"
+        if self.by is not None and self.by not in {"system", *paths}:
+            yield "by", f"'{self.by}' is not a sweep path{nearest(self.by, ['system', *paths])}"
+        if self.by == self.x:
+            yield "by", f"'{self.by}' is the x axis already"
+
+    def lines(self, results: Results) -> tuple[Figure, list[Panel]]:
+        """The figure and its panels, whose y axes are still to be laid out."""
+        x, by, y = self.x, self.by or "system", self.needs
+        axes = axes_of(results.points)
+        table = self._rows(results.table())
+        draws = results.draws()
+        if not draws.empty:
+            draws = self._rows(draws)
+
+        left = self.open_axes(axes)
+        values = product(*(axes[name] for name in left))
+        choices = [dict(zip(left, chosen, strict=True)) for chosen in values]
+        names = short_names(axes)
+        figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
+        for panel, choice in zip(drawn, choices, strict=True):
+            _panel(panel, select(table, choice), (x, by, y), axes)
+            if not draws.empty:
+                _dashes(panel, select(table, choice), select(draws, choice), (x, by, y), axes)
+        for panel, choice in zip(drawn, choices, strict=True):
+            _open_markers(panel, select(table, choice), (x, by, y), axes)
+        for panel in drawn:
+            _ticks(panel, axes[x], panel_width_in(panel))
+        label_axes(drawn, path_label(x), _y_label(y, self.service_class or "rt"))
+        finish(figure, self.title, _note(table, draws, self.fixed(names), y))
+        if "attainment" in y:
+            _ninety(drawn)
+        return figure, drawn
+
+    def _rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The rows that it shows, shares in per cent."""
+        y, chosen = self.needs, self.service_class or "rt"
+        table = select(table[table["class"] == chosen], dict(self.where))
+        scale = 100.0 if METRICS[y].unit == "share" else 1.0
+        return table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
 
 
-def line(spec: FigureSpec, results: Results) -> Figure:
-    """Any metric of the summary against ``x``."""
-    figure, axes = _lines(spec, results)
-    means = np.array([v for p in axes for art in p.lines for v in np.asarray(art.get_ydata())])
-    logarithmic = spread(means[np.isfinite(means)])
-    for panel in axes:
-        if logarithmic:
-            panel.set_yscale("log")
-            panel.set_ylim(bottom=0.5 * np.nanmin(means))
-        else:
-            panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
-            panel.yaxis.set_major_formatter(FuncFormatter(thousands))
-    _ninety(axes, spec)
-    return figure
-
-
-def _ninety(drawn: Sequence[Panel], spec: FigureSpec) -> None:
+def _ninety(drawn: Sequence[Panel]) -> None:
     """The line that an attainment is held against; other shares have none."""
-    if "attainment" not in str(spec.y):
-        return
     for panel in drawn:
         panel.axhline(TARGET, color="#555555", linewidth=0.7, linestyle=(0, (4, 3)), zorder=1)
     drawn[-1].annotate(
         "90 %", (1, TARGET), xycoords=("axes fraction", "data"), xytext=(2, 0),
         textcoords="offset points", ha="left", va="center", fontsize=6, color="#555555",
     )  # fmt: skip
-
-
-def _lines(spec: FigureSpec, results: Results) -> tuple[Figure, list[Panel]]:
-    """Panels for the sweep paths left open, one line in each for every value of ``by``."""
-    x, by, y = str(spec.x), spec.by or "system", metric_name(str(spec.y))
-    service_class = spec.service_class or "rt"
-    axes = axes_of(results.points)
-    table = _rows(results.table(), spec, y)
-    draws = results.draws()
-    if not draws.empty:
-        draws = _rows(draws, spec, y)
-
-    left = open_axes(spec, axes, x, by)
-    choices = [dict(zip(left, values, strict=True)) for values in product(*(axes[n] for n in left))]
-    names = short_names(axes)
-    figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
-    for panel, choice in zip(drawn, choices, strict=True):
-        _panel(panel, select(table, choice), (x, by, y), axes)
-        if not draws.empty:
-            _dashes(panel, select(table, choice), select(draws, choice), (x, by, y), axes)
-    for panel, choice in zip(drawn, choices, strict=True):
-        _open_markers(panel, select(table, choice), (x, by, y), axes)
-    for panel in drawn:
-        _ticks(panel, axes[x], panel_width_in(panel))
-    label_axes(drawn, path_label(x), _y_label(y, service_class))
-    finish(figure, spec.title, _note(table, draws, fixed(spec, names), y))
-    return figure, drawn
-
-
-def _rows(table: pd.DataFrame, spec: FigureSpec, y: str) -> pd.DataFrame:
-    """The rows that a figure shows, shares in per cent."""
-    table = select(table[table["class"] == (spec.service_class or "rt")], dict(spec.where))
-    scale = 100.0 if METRICS[y].unit == "share" else 1.0
-    return table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
 
 
 def _panel(panel: Panel, table: pd.DataFrame, keys: tuple[str, str, str], axes: Axes) -> None:

@@ -1,59 +1,75 @@
-"""What a figure shows: its specification, the results it needs, and what can be wrong with it."""
+"""What every figure has: what it is asked to show, the results it needs, what can be wrong with it.
+
+A kind of figure is a class of its own: its fields are its YAML keys, its methods say what fits it
+and draw it. It is one file and one line in PLOTS.
+"""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import pandas as pd
 from annotated_doc import Doc
+from matplotlib.figure import Figure
 
 from bros_sim.config.messages import nearest
-from bros_sim.core.labels import short_names
-from bros_sim.metrics.catalogue import METRICS, metric_name
+from bros_sim.core.errors import Code, Fault
 
 Label = None | bool | int | float | str
 Axes = Mapping[str, Sequence[object]]
 """Label of the points (``system``, sweep paths, ``seed``) -> its values in order."""
-
-MAX_PANELS = 12
-CDF_METRICS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E latency"}
-"""Metric of a latency CDF -> what its axis is called."""
-
-KEYS = {
-    "attainment": {"x", "y", "by", "class", "where", "title"},
-    "line": {"x", "y", "by", "class", "where", "title"},
-    "latency_cdf": {"metric", "class", "where", "title"},
-    "timeline": {"where", "title"},
-}
-"""Plot -> the keys that it can use besides ``plot``."""
+ClassName = Literal["rt", "be", "all"]
+Faults = Iterator[tuple[str, str]]
+"""YAML key -> what is wrong with its value, as a finished message."""
 
 
-@dataclass(frozen=True)
-class FigureSpec:
+@dataclass(frozen=True, kw_only=True)
+class FigureSpec(ABC):
     """One entry of ``figures:`` in an experiment."""
 
-    plot: Annotated[str, Doc("attainment | line | latency_cdf | timeline")]
-    x: Annotated[str | None, Doc("sweep path on the x axis")] = None
-    y: Annotated[str | None, Doc("metric of the summary; attainment: slo_attainment")] = None
-    by: Annotated[str | None, Doc("one line for each value of it; system")] = None
-    # The YAML key is `class`, which Python reserves: the reader of experiments maps it (alias).
-    service_class: Annotated[
-        Literal["rt", "be", "all"] | None, Doc("requests shown: lines rt, latency_cdf rt and be")
-    ] = field(default=None, metadata={"alias": "class"})
-    metric: Annotated[str | None, Doc("latency_cdf: ttft | tpot | e2e; ttft")] = None
     where: Annotated[Mapping[str, Label], Doc("sweep path: value of the points shown")] = field(
         default_factory=dict
     )
     title: Annotated[str | None, Doc("words above the figure")] = None
 
-    def stem(self, axes: Axes) -> str:
-        """File name that says what the figure shows; two entries may share it."""
-        names = short_names(axes)
-        shown = [names[path] for path in (self.x, self.by) if path]
-        parts = (self.plot, self.y, self.metric, self.service_class, *shown)
-        return "-".join(part for part in parts if part)
+    most_panels: ClassVar[int] = 12
+
+    @abstractmethod
+    def draw(self, results: "Results") -> Figure:
+        """The figure; only of results that it fits and that it can show something of."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> str:
+        """The metric without which there is nothing to draw."""
+
+    def shows(self, points: "Sequence[PointView]", table: pd.DataFrame) -> bool:  # noqa: ARG002
+        """Whether a value of the metric is there: ``points`` are those shown, ``table`` theirs."""
+        return self.needs in table and bool(table[self.needs].notna().any())
+
+    def faults(self, axes: Axes) -> Faults:  # noqa: ARG002
+        """What is wrong with what it is asked to show, ``where`` left aside."""
+        yield from ()
+
+    def taken(self) -> tuple[str, ...]:
+        """Labels that it shows otherwise than by panels."""
+        return ("system",)
+
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:  # noqa: ARG002
+        """What it shows, for the name of its file; ``names`` are the short ones of the labels."""
+        return ()
+
+    def open_axes(self, axes: Axes) -> list[str]:
+        """Labels with several values that it neither shows nor fixes (seeds are pooled)."""
+        closed = {"seed", *self.taken(), *self.where}
+        return [name for name, values in axes.items() if name not in closed and len(values) > 1]
+
+    def fixed(self, names: Mapping[str, str]) -> dict[str, object]:
+        """The values that it fixes, by the short names of their paths."""
+        return {names[path]: value for path, value in self.where.items() if path != "seed"}
 
 
 class PointView(Protocol):
@@ -62,20 +78,16 @@ class PointView(Protocol):
     @property
     def labels(self) -> Mapping[str, Label]:
         """``system``, each sweep path, and ``seed``."""
-        ...
 
     @property
     def error(self) -> str:
         """Empty when the point succeeded."""
-        ...
 
     def requests(self) -> pd.DataFrame:
         """The columns of requests.parquet."""
-        ...
 
     def steps(self) -> pd.DataFrame:
         """The columns of steps.parquet."""
-        ...
 
 
 class Results(Protocol):
@@ -84,15 +96,12 @@ class Results(Protocol):
     @property
     def points(self) -> Sequence[PointView]:
         """In the order systems x grid x seeds."""
-        ...
 
     def table(self) -> pd.DataFrame:
         """One row per point and class; labels, ``class``, metrics."""
-        ...
 
     def draws(self) -> pd.DataFrame:
         """The same of the points under drawn latency models, with ``draw``; empty without any."""
-        ...
 
 
 def label(value: object) -> object:
@@ -112,11 +121,6 @@ def of_class(requests: pd.DataFrame, service_class: str) -> pd.DataFrame:
     return requests[requests["class"] == service_class]
 
 
-def has_values(point: PointView, service_class: str, metric: str) -> bool:
-    """Whether a request of the class has this latency."""
-    return bool(of_class(point.requests(), service_class)[f"{metric}_s"].notna().any())
-
-
 def axes_of(points: Sequence[PointView]) -> Axes:
     """The labels of the points and their values, in order of appearance."""
     names = points[0].labels if points else ()
@@ -132,42 +136,17 @@ def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     return table
 
 
-def fixed(spec: FigureSpec, names: Mapping[str, str]) -> dict[str, object]:
-    """The values that a figure fixes, by the short names of their paths."""
-    return {names[path]: value for path, value in spec.where.items() if path != "seed"}
-
-
-def open_axes(spec: FigureSpec, axes: Axes, *taken: str) -> list[str]:
-    """Labels with several values that the figure neither shows nor fixes (seeds are pooled)."""
-    closed = {"seed", *taken, *spec.where}
-    return [name for name, values in axes.items() if name not in closed and len(values) > 1]
-
-
-def find_faults(spec: FigureSpec, axes: Axes) -> list[tuple[str, str]]:
-    """What is wrong with a figure of an experiment: ``(YAML key, finished message)``.
+def find_faults(spec: FigureSpec, axes: Axes) -> list[Fault]:
+    """What is wrong with a figure of an experiment; the paths are from the figure's entry on.
 
     Needs only the labels of the points, so that it can run before any point does.
     """
-    if spec.plot not in KEYS:
-        return [("plot", f"there is no plot '{spec.plot}'{nearest(spec.plot, KEYS)}")]
-    found = [*_unused(spec), *_where(spec, axes)]
-    if spec.plot in {"attainment", "line"}:
-        found += [*_axis(spec, axes), *_metric(spec)]
-    if spec.metric is not None and metric_name(spec.metric) not in CDF_METRICS:
-        hint = nearest(spec.metric, CDF_METRICS)
-        found.append(("metric", f"there is no latency '{spec.metric}'{hint}"))
-    return found or [*_too_many(spec, axes)]
+    found = [*_where(spec, axes), *spec.faults(axes)]
+    found = found or [*_too_many(spec, axes)]
+    return [Fault(Code.OTHER, (key,), text) for key, text in found]
 
 
-def _unused(spec: FigureSpec) -> Iterator[tuple[str, str]]:
-    given = {"x": spec.x, "y": spec.y, "by": spec.by, "metric": spec.metric}
-    given["class"] = spec.service_class
-    for key, value in given.items():
-        if value is not None and key not in KEYS[spec.plot]:
-            yield key, f"the plot {spec.plot} does not use it"
-
-
-def _where(spec: FigureSpec, axes: Axes) -> Iterator[tuple[str, str]]:
+def _where(spec: FigureSpec, axes: Axes) -> Faults:
     for name, value in spec.where.items():
         if name not in axes:
             yield "where", f"'{name}' is not a sweep path{nearest(name, axes)}"
@@ -176,48 +155,19 @@ def _where(spec: FigureSpec, axes: Axes) -> Iterator[tuple[str, str]]:
             yield "where", f"no point has {name} = {value} (known: {known})"
 
 
-def _axis(spec: FigureSpec, axes: Axes) -> Iterator[tuple[str, str]]:
-    paths = [name for name in axes if name not in {"system", "seed"}]
-    if spec.x is None:
-        yield "x", f"this key is missing: a sweep path{nearest('', paths)}"
-    elif spec.x not in paths:
-        yield "x", f"'{spec.x}' is not a sweep path{nearest(spec.x, paths)}"
-    if spec.by is not None and spec.by not in {"system", *paths}:
-        yield "by", f"'{spec.by}' is not a sweep path{nearest(spec.by, ['system', *paths])}"
-    if spec.by is not None and spec.by == spec.x:
-        yield "by", f"'{spec.by}' is the x axis already"
-
-
-def _metric(spec: FigureSpec) -> Iterator[tuple[str, str]]:
-    numbers = {name: metric for name, metric in METRICS.items() if name != "saturation"}
-    shares = {name: metric for name, metric in numbers.items() if metric.unit == "share"}
-    known = shares if spec.plot == "attainment" else numbers
-    if spec.y is None:
-        if spec.plot == "line":
-            yield "y", "this key is missing: a metric (`bros-sim list metrics`)"
-    elif metric_name(spec.y) in known:
-        return
-    elif metric_name(spec.y) in numbers:
-        yield "y", f"'{spec.y}' is not a share; use plot: line"
-    elif spec.y in METRICS:
-        yield "y", f"'{spec.y}' is not a number"
-    else:
-        yield "y", f"there is no metric '{spec.y}'{_near_metric(spec.y, known)}"
-
-
-def _near_metric(name: str, known: Mapping[str, object]) -> str:
-    hint = nearest(name, known)
-    return hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
-
-
-def _too_many(spec: FigureSpec, axes: Axes) -> Iterator[tuple[str, str]]:
-    if spec.plot == "timeline":
-        left, most = open_axes(spec, axes, "system"), 1
-    elif spec.plot == "latency_cdf":
-        left, most = open_axes(spec, axes, "system"), MAX_PANELS
-    else:
-        left, most = open_axes(spec, axes, str(spec.x), spec.by or "system"), MAX_PANELS
+def _too_many(spec: FigureSpec, axes: Axes) -> Faults:
+    left = spec.open_axes(axes)
     panels = prod(len(axes[name]) for name in left)
-    if panels > most:
-        what = f"{panels} panels for {', '.join(left)} (at most {most}): fix values here"
-        yield "where", what
+    if panels > spec.most_panels:
+        what = f"{panels} panels for {', '.join(left)} (at most {spec.most_panels})"
+        yield "where", f"{what}: fix values here"
+
+
+def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
+    """Why a valid figure would be empty; nothing if it would not."""
+    points = [p for p in results.points if not p.error and matches(p, spec.where)]
+    if not points:
+        return "there is nothing to draw: no such point succeeded"
+    if not spec.shows(points, select(results.table(), spec.where)):
+        return f"there is nothing to draw: no point has {spec.needs}"
+    return ""

@@ -1,6 +1,7 @@
 """Timeline of one run per system: batch size, queue and KV use, by class."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ from bros_sim.plots.spec import (
     PointView,
     Results,
     axes_of,
-    fixed,
     label,
     matches,
     select,
@@ -37,35 +37,49 @@ Floats = NDArray[np.float64]
 ROWS = ("Batch\n(requests)", "Queue\n(requests)", "KV in use\n(% of blocks)")
 
 
-def timeline(spec: FigureSpec, results: Results) -> Figure:
+@dataclass(frozen=True, kw_only=True)
+class Timeline(FigureSpec):
     """Means over 1/240 of the run, summed over the replicas; the first seed of every system."""
-    points = _first_of_each_system(results.points, dict(spec.where))
-    figure = new_figure(COLUMN_IN if len(points) == 1 else PAGE_IN, HEIGHT_IN)
-    grid = figure.subplots(3, len(points), sharex=True, sharey="row", squeeze=False)
-    runs = [(point, point.requests(), point.steps()) for point in points]
-    last_s = [(_last(requests["arrival_s"]), _last(steps["end_s"])) for _, requests, steps in runs]
-    end = max(max(times) for times in last_s) or 1.0
-    edges = np.linspace(0.0, end, BINS + 1)
-    classes = [c for c in ("rt", "be") if any((r["class"] == c).any() for _, r, _ in runs)]
-    table = results.table()
-    for column, (point, _, steps), (arrival_s, _) in zip(grid.T, runs, last_s, strict=True):
-        column[0].set_title(str(point.labels["system"]))
-        row = select(table, {n: label(v) for n, v in point.labels.items()} | {"class": "all"})
-        _draw(column, steps, run_states(steps, row.iloc[0]), edges, classes)
-        for panel in column:
-            panel.axvline(arrival_s, color="#555555", linewidth=0.7, linestyle=":")
-        column[-1].set_xlabel("Time (s)")
-        column[-1].set_xlim(0, end)
-    for panel, what in zip(grid[:, 0], ROWS, strict=True):
-        panel.set_ylabel(what)
-        panel.set_ylim(0, max(1.0, panel.get_ylim()[1]))
-        panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        panel.yaxis.set_major_formatter(FuncFormatter(thousands))
-    figure.align_ylabels(list(grid[:, 0]))
-    requests = sum(len(requests) for _, requests, _ in runs)
-    seeds = [point.labels["seed"] for point in points]
-    note = held(seeds, len(points), requests, fixed(spec, short_names(axes_of(results.points))))
-    return finish(figure, spec.title, f"{note}; dotted: last arrival")
+
+    most_panels = 1
+
+    @property
+    def needs(self) -> str:
+        """See `FigureSpec.needs`."""
+        return "kv_slots"
+
+    def draw(self, results: Results) -> Figure:
+        """See `FigureSpec.draw`."""
+        points = _first_of_each_system(results.points, dict(self.where))
+        figure = new_figure(COLUMN_IN if len(points) == 1 else PAGE_IN, HEIGHT_IN)
+        grid = figure.subplots(3, len(points), sharex=True, sharey="row", squeeze=False)
+        runs = [(point, point.requests(), point.steps()) for point in points]
+        last_s = [
+            (_last(requests["arrival_s"]), _last(steps["end_s"])) for _, requests, steps in runs
+        ]
+        end = max(max(times) for times in last_s) or 1.0
+        edges = np.linspace(0.0, end, BINS + 1)
+        classes = [c for c in ("rt", "be") if any((r["class"] == c).any() for _, r, _ in runs)]
+        table = results.table()
+        for column, (point, _, steps), (arrival_s, _) in zip(grid.T, runs, last_s, strict=True):
+            column[0].set_title(str(point.labels["system"]))
+            row = select(table, {n: label(v) for n, v in point.labels.items()} | {"class": "all"})
+            _draw(column, steps, run_states(steps, row.iloc[0]), edges, classes)
+            for panel in column:
+                panel.axvline(arrival_s, color="#555555", linewidth=0.7, linestyle=":")
+            column[-1].set_xlabel("Time (s)")
+            column[-1].set_xlim(0, end)
+        for panel, what in zip(grid[:, 0], ROWS, strict=True):
+            panel.set_ylabel(what)
+            panel.set_ylim(0, max(1.0, panel.get_ylim()[1]))
+            panel.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            panel.yaxis.set_major_formatter(FuncFormatter(thousands))
+        figure.align_ylabels(list(grid[:, 0]))
+        requests = sum(len(requests) for _, requests, _ in runs)
+        seeds = [point.labels["seed"] for point in points]
+        names = short_names(axes_of(results.points))
+        note = held(seeds, len(points), requests, self.fixed(names))
+        return finish(figure, self.title, f"{note}; dotted: last arrival")
 
 
 def _first_of_each_system(points: Sequence[PointView], where: dict[str, object]) -> list[PointView]:

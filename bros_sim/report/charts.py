@@ -7,7 +7,7 @@ system of the timeline), and the ends of the x axis ``x0`` and ``x1``.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bros_sim.plots.spec import CDF_METRICS
+from bros_sim.plots.cdf import CDF_METRICS
 from bros_sim.plots.style import CLASS_COLOURS, CLASS_NAMES
 from bros_sim.report.grammar import (
     FULL,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_width, shifted
-from bros_sim.plots.cdf import sample
-from bros_sim.plots.spec import CDF_METRICS, PointView, Results, label, matches, of_class, select
+from bros_sim.plots.cdf import CDF_METRICS, sample
+from bros_sim.plots.spec import PointView, Results, label, matches, of_class, select
 from bros_sim.plots.style import shown
 from bros_sim.plots.timeline import binned_means, run_states
 from bros_sim.report.settings import MAX_RUNS, Layout, Setting

@@ -36,7 +36,6 @@ SPREAD_NOTE = (
 BAND_NOTE = "(low to high): the middle 95 % over the draws of the latency model, about this mean"
 FATES = {
     "rejected": "they could never fit, or the policy turned them away",
-    "dropped": "the policy gave them up",
     "unfinished": "drain_s was over; they count as bad",
 }
 """Ends of requests that a reader must know about, and why."""

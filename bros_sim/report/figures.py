@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bros_sim.plots.spec import CDF_METRICS, Results
+from bros_sim.plots.cdf import CDF_METRICS
+from bros_sim.plots.spec import Results
 from bros_sim.plots.style import spread
 from bros_sim.report import charts, data
 from bros_sim.report.charts import Chart

@@ -38,7 +38,6 @@ LINE = 3
 ENDS = {
     "unfinished": "not finished when the run ended",
     "rejected": "rejected: it could never fit, or the policy turned it away",
-    "dropped": "given up by the policy",
     "completed": "finished",
 }
 

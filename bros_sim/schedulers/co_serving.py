@@ -65,7 +65,7 @@ class CoServingScheduler(OrderedScheduler):
     # -- the online phase -----------------------------------------------------------------------
 
     def begin(self, view: ReplicaView) -> None:
-        """See `OrderedLoop.begin`: what the online phase leaves."""
+        """What the online phase leaves."""
         self._bound_s = self.bound_s()
         self._online = tuple(self._online_chunks(view))
 

@@ -73,22 +73,16 @@ class ConserveLikeScheduler(CoServingScheduler):
         return self.offline_ttft_share * self._tightest_ttft_s
 
     def submit(self, seq: SequenceView) -> bool | None:
-        """See `Scheduler.submit`."""
         if seq.service_class is ServiceClass.RT:
-            self._targets[_tpot_s(seq)] += 1
+            self._targets[seq.slo.pace_s] += 1
             if seq.slo.ttft_s is not None:
                 self._tightest_ttft_s = min(self._tightest_ttft_s, seq.slo.ttft_s)
         return super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         if seq.service_class is ServiceClass.RT:
-            target = _tpot_s(seq)
+            target = seq.slo.pace_s
             self._targets[target] -= 1
             if not self._targets[target]:
                 del self._targets[target]
-
-
-def _tpot_s(seq: SequenceView) -> float:
-    return math.inf if seq.slo.tpot_s is None else seq.slo.tpot_s

@@ -78,11 +78,9 @@ class FastServeScheduler(OrderedScheduler):
 
     def __init__(self, parameters: FastServeParameters) -> None:
         super().__init__(parameters)
-        self.base_quantum_s = parameters.base_quantum_s
-        self.quantum_ratio = parameters.quantum_ratio
         self.starvation_s = parameters.starvation_s
         self._arrived: list[SequenceView] = []
-        self._queues = FeedbackQueues(self.base_quantum_s, self.quantum_ratio)
+        self._queues = FeedbackQueues(parameters.base_quantum_s, parameters.quantum_ratio)
 
     def budget(self, view: ReplicaView) -> int:
         """Decodes do not count, those that paused included."""
@@ -133,7 +131,6 @@ class FastServeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._queues.leave(seq.id)
         super().finished(seq)
 

@@ -69,9 +69,8 @@ class HygenScheduler(CoServingScheduler):
     def __init__(self, parameters: HygenParameters) -> None:
         super().__init__(parameters)
         self.latency_budget_s = parameters.latency_budget_s
-        self.fairness = parameters.fairness
         self._tightest_s = math.inf
-        self._waiting = PrefixQueue(self.fairness)
+        self._waiting = PrefixQueue(parameters.fairness)
 
     def bound_s(self) -> float:
         """The latency budget."""
@@ -83,17 +82,15 @@ class HygenScheduler(CoServingScheduler):
         return (*super().rank(seq, now), *place)
 
     def begin(self, view: ReplicaView) -> None:
-        """See `OrderedLoop.begin`: only now the size of blocks is known, and with it prefixes."""
+        """Only now the size of blocks is known, and with it prefixes."""
         self._waiting.sort_in(view.kv.block_size)
         super().begin(view)
 
     def submit(self, seq: SequenceView) -> bool | None:
-        """See `Scheduler.submit`."""
         if seq.service_class is RT and seq.slo.tpot_s is not None:
             self._tightest_s = min(self._tightest_s, seq.slo.tpot_s)
         return super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         self._waiting.forget(seq)

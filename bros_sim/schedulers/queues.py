@@ -18,23 +18,18 @@ class WaitingQueue(Protocol):
 
     def __iter__(self) -> Iterator[SequenceView]:
         """Requests in the order of service."""
-        ...
 
     def push(self, seq: SequenceView) -> None:
         """Add a request that just arrived."""
-        ...
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
         """Put requests back at the head, the last of them foremost."""
-        ...
 
     def peek(self) -> SequenceView:
         """The next one."""
-        ...
 
     def pop(self) -> SequenceView:
         """Take the next request out."""
-        ...
 
 
 class FcfsQueue:
@@ -50,19 +45,15 @@ class FcfsQueue:
         return iter(self._seqs)
 
     def push(self, seq: SequenceView) -> None:
-        """See `WaitingQueue.push`."""
         self._seqs.append(seq)
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
-        """See `WaitingQueue.push_back`."""
         self._seqs.extendleft(seqs)
 
     def peek(self) -> SequenceView:
-        """See `WaitingQueue.peek`."""
         return self._seqs[0]
 
     def pop(self) -> SequenceView:
-        """See `WaitingQueue.pop`."""
         return self._seqs.popleft()
 
 
@@ -79,20 +70,17 @@ class PriorityQueue:
         return (seq for _, _, seq in sorted(self._heap))
 
     def push(self, seq: SequenceView) -> None:
-        """See `WaitingQueue.push`."""
         heapq.heappush(self._heap, (seq.priority, seq.id, seq))
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
-        """See `WaitingQueue.push_back`: the heap alone decides the order."""
+        """The heap alone decides the order."""
         for seq in seqs:
             self.push(seq)
 
     def peek(self) -> SequenceView:
-        """See `WaitingQueue.peek`."""
         return self._heap[0][2]
 
     def pop(self) -> SequenceView:
-        """See `WaitingQueue.pop`."""
         return heapq.heappop(self._heap)[2]
 
 

@@ -124,11 +124,9 @@ class RoundRobinScheduler:
         pass
 
     def submit(self, seq: SequenceView) -> None:
-        """See `Scheduler.submit`."""
         self._waiting[seq.service_class].append(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._running[seq.service_class].remove(seq)
 
     def running_seqs(self) -> Iterable[SequenceView]:

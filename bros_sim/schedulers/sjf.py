@@ -43,6 +43,5 @@ class SjfScheduler(OrderedScheduler):
         return (seq.prompt_tokens + self.prediction.output_tokens(seq),)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         self.prediction.forget(seq)

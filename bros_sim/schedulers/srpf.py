@@ -68,6 +68,5 @@ class SrpfScheduler(OrderedScheduler):
         return self.remaining == "total" and self.rank(taker, now) < self.rank(victim, now)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         self.prediction.forget(seq)

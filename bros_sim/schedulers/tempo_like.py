@@ -70,8 +70,6 @@ class TempoLikeScheduler(OrderedScheduler):
     def __init__(self, parameters: TempoLikeParameters) -> None:
         super().__init__(parameters)
         self.output_weight = parameters.output_weight
-        self.decay = parameters.decay
-        self.length_quantile = parameters.length_quantile
         self.period = parameters.period
         self._densities: dict[int, float] = {}
         self._unjudged: list[SequenceView] = []
@@ -79,8 +77,8 @@ class TempoLikeScheduler(OrderedScheduler):
         self._iterations = 0
         self._pace_s = 1.0
         """Seconds of an iteration of the present batch."""
-        self._gain = ServiceGain(self.output_weight, self.decay)
-        self._lengths = LengthsSeen(self.length_quantile)
+        self._gain = ServiceGain(parameters.output_weight, parameters.decay)
+        self._lengths = LengthsSeen(parameters.length_quantile)
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Who has an SLO, by density; then best effort, by density."""
@@ -106,7 +104,6 @@ class TempoLikeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._lengths.add(seq.stream, seq.num_output)
         self._densities.pop(seq.id, None)
         super().finished(seq)

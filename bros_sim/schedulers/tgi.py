@@ -151,7 +151,7 @@ class TgiScheduler:
         pass
 
     def submit(self, seq: SequenceView) -> bool:
-        """See `Scheduler.submit`: the router's validation and its limit on requests."""
+        """The router's validation and its limit on requests."""
         longest, total = self.max_input_tokens, self.max_total_tokens
         if len(self._queue) + len(self._batch) >= self.max_concurrent_requests:
             return False
@@ -163,7 +163,6 @@ class TgiScheduler:
         return True
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         del self._batch[seq.id]
         self._cut.pop(seq.id, None)
 

@@ -81,11 +81,9 @@ class VllmScheduler:
         pass
 
     def submit(self, seq: SequenceView) -> None:
-        """See `Scheduler.submit`."""
         self._waiting.push(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         del self._running[seq.id]
 
     def running_seqs(self) -> Iterable[SequenceView]:

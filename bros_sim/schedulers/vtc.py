@@ -63,14 +63,12 @@ class VtcScheduler(OrderedScheduler):
     def __init__(self, parameters: VtcParameters) -> None:
         super().__init__(parameters)
         self.clients = parameters.clients
-        self.input_weight = parameters.input_weight
-        self.output_weight = parameters.output_weight
         self._decoding: Counter[str] = Counter()
         """Requests of each client that get a token in every iteration of the last plan."""
         self._iteration = 0
         self._ahead: dict[int, int] = {}
         """Of each of those requests, the output tokens that are paid, less the iteration number."""
-        self._waiting = FairQueue(self._client, self.input_weight, self.output_weight)
+        self._waiting = FairQueue(self._client, parameters.input_weight, parameters.output_weight)
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Of those who run, the latest arrival gives way; who waits is in the `FairQueue`."""
@@ -81,7 +79,6 @@ class VtcScheduler(OrderedScheduler):
         return 1 if self._waiting.clients_waiting > 1 else UNTIL_EVENT
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._drop(seq)
         self._waiting.forget(seq)
         super().finished(seq)

@@ -167,7 +167,7 @@ def _executed(task: Task) -> Outcome:
         content = Content(*measured, made, task.resolved, tables.decisions)
         return _stored(task, content)
     except InputError as error:
-        return Outcome(task.key, "; ".join(error.faults), lasting=False)
+        return Outcome(task.key, "; ".join(error.lines), lasting=False)
     except Exception as error:  # one bad point must not end the others
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return Outcome(task.key, what, traceback.format_exc())

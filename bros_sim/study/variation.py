@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, InputError
 from bros_sim.experiment import Loaded, Point, load
 from bros_sim.experiment.grid import NO_AXIS
 from bros_sim.metrics.measures import Measure
@@ -61,7 +61,7 @@ class Variation:
         """The value in the file, else the default; None if there is neither.
 
         Raises:
-            InputError: The experiment is at fault.
+            InputError: The experiment is invalid.
         """
         path = self.paths[dotted]
         written = self._document.get(path)
@@ -81,7 +81,7 @@ class Variation:
         try:
             self.at({dotted: number + 0.5})
         except InputError as error:
-            return any("integer" in fault for fault in error.faults)
+            return any(fault.code is Code.NOT_WHOLE for fault in error.faults)
         return False
 
 

@@ -1,7 +1,7 @@
 """Decision logs of the real vLLM scheduler, replayed through the code that simulations run.
 
-A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds what vLLM decided in every step.
-The replay drives a `Replica` step by step and compares every field of every step.
+A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds vLLM's decisions in every iteration.
+The replay drives a `Replica` one iteration at a time and compares every field.
 """
 
 import gzip
@@ -30,7 +30,7 @@ FORMAT = "bros-vllm-oracle/1"
 
 @dataclass(frozen=True)
 class Difference:
-    """The first step in which a replay and its log disagree."""
+    """The first iteration in which a replay and its log disagree."""
 
     step: int
     field: str
@@ -38,7 +38,7 @@ class Difference:
     got: object
 
     def __str__(self) -> str:
-        return f"step {self.step}: {self.field}: log {self.expected}, simulator {self.got}"
+        return f"iteration {self.step}: {self.field}: log {self.expected}, simulator {self.got}"
 
 
 def find_logs(folder: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def read_log(path: Path) -> dict[str, Any]:
     if not isinstance(log, dict) or log.get("format") != FORMAT:
         raise InputError(f"{path}: format: expected {FORMAT!r}")
     if log.get("log") == []:
-        raise InputError(f"{path}: log: holds no step")
+        raise InputError(f"{path}: log: holds no iteration")
     missing = [key for key in ("vllm_version", "config", "requests", "log") if key not in log]
     if missing:
         raise InputError(*(f"{path}: {key}: missing" for key in missing))
@@ -72,7 +72,7 @@ def read_log(path: Path) -> dict[str, Any]:
 
 
 def compare(path: Path) -> Difference | None:
-    """Replay one log; its first difference, or None when every field of every step agrees."""
+    """Replay one log; its first difference, or None when every field of every iteration agrees."""
     log = read_log(path)
     try:
         replay = _Replay(log)
@@ -87,7 +87,7 @@ def compare(path: Path) -> Difference | None:
 
 
 class _Replay:
-    """One log's requests and configuration in a replica that is driven step by step."""
+    """One log's requests and configuration in a replica that is driven one iteration at a time."""
 
     def __init__(self, log: dict[str, Any]) -> None:
         config = log["config"]
@@ -117,7 +117,7 @@ class _Replay:
         self._seen: dict[str, dict[str, int]] = {}
 
     def step(self, number: int) -> dict[str, Any]:
-        """The fields of one step as the simulator decides them."""
+        """The fields of one iteration as the simulator decides them."""
         while self._next is not None and self._next[0] <= number:
             seq = self._next[1]
             self._seqs[seq.id] = seq
@@ -170,7 +170,7 @@ class _Replay:
 
 
 def _step_of(token_s: float | None) -> float | None:
-    """The step that a token came out of: steps begin at their number and take a second."""
+    """The iteration that made a token: iterations begin at their number and take a second."""
     return None if token_s is None else token_s - 1.0
 
 
@@ -196,7 +196,7 @@ def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmParameters:
 
 
 def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Sequence]]:
-    """The log's requests in order of arrival, each with its arrival step."""
+    """The log's requests in order of arrival, each with the iteration at which it arrives."""
     for r in sorted(requests, key=lambda r: (r["arrival_step"], r["id"])):
         group, shared = r.get("prefix_group", 0), r.get("prefix_len", 0)
         request = Request(

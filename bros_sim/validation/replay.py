@@ -1,4 +1,4 @@
-"""A real run's requests through the vLLM baseline with the run's engine arguments."""
+"""Replays a real run's requests through the vLLM baseline with the run's engine arguments."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     """Simulate the run; one row per request, in the order of ``requests``.
 
     Columns: ``queued_s`` (when the engine takes it in), ``first_token_s``, ``last_token_s``,
-    ``num_preemptions``; NaN where a request never got there.
+    ``num_preemptions``; NaN where that never happened.
 
     Raises:
         InputError: The arguments do not go together, or not with the profile.
@@ -81,7 +81,7 @@ def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
 
 
 def _release(version: str | None) -> tuple[VllmRelease, bool, bool]:
-    """Rules that a release follows, and its defaults: full-prompt reservation, one step of lag."""
+    """A release's rules; whether it reserves full prompts and schedules asynchronously."""
     if version is None:
         return "0.33.0", True, True
     try:

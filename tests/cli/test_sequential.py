@@ -207,4 +207,4 @@ def test_how_much_too_wide():
 def test_what_cannot_be_asked_is_said(sweep, says):
     with pytest.raises(InputError) as error:
         loaded(f"sweep={sweep}")
-    assert says in "\n".join(error.value.faults)
+    assert says in "\n".join(error.value.lines)

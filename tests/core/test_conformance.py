@@ -72,7 +72,7 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
     result = CliRunner().invoke(app, ["vllm", str(tmp_path)])
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert lines[0].startswith("altered.json.gz: step ")
+    assert lines[0].startswith("altered.json.gz: iteration ")
     assert lines[-1] == "1/2 identical"
 
 
@@ -85,7 +85,7 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
         ("a.json", b"\xff\xfe", "not a readable decision log"),
         ("a.json", b"[]", "expected 'bros-vllm-oracle/1'"),
         ("a.json", b'{"format": "bros-vllm-oracle/1"}', "requests: missing"),
-        ("a.json", b'{"format": "bros-vllm-oracle/1", "log": []}', "log: holds no step"),
+        ("a.json", b'{"format": "bros-vllm-oracle/1", "log": []}', "log: holds no iteration"),
         (
             "a.json",
             b'{"format": "bros-vllm-oracle/1", "vllm_version": "0.13.0", "config": {},'
@@ -99,7 +99,7 @@ def test_bad_logs_are_refused(tmp_path: Path, name: str, content: bytes, message
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         [compare(path) for path in find_logs(tmp_path)]
-    assert any(message in fault for fault in caught.value.faults)
+    assert any(message in fault for fault in caught.value.lines)
 
 
 def test_missing_folder_is_refused(tmp_path: Path):

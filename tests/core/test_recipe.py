@@ -30,7 +30,7 @@ def test_printed_scheduler_serves_the_shortest_first_and_loses_nothing():
     names: dict = {"__name__": "recipe"}
     exec(FILES[MODULE], names)
     kv = PagedKV(PagedParameters(num_gpu_blocks=12, block_size=4))
-    policy = names["MyScheduler"](max_num_seqs=3)
+    policy = names["MyParameters"](max_num_seqs=3)
     requests = [make_request(i, prompt=30 - 4 * (i % 5), output=9) for i in range(12)]
     table = run(requests, make_replica(scheduler=policy, kv=kv, latency=UNEVEN))
     assert set(table.requests["status"]) == {"completed"}

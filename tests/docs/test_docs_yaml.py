@@ -59,7 +59,7 @@ def test_a_component_in_the_prose_decodes(code, folder):
         try:
             return check(STREAM % {**PARTS, part: code})
         except InputError as error:
-            faults += error.faults
+            faults += error.lines
     pytest.fail("\n".join(faults))
 
 

@@ -116,7 +116,7 @@ def test_nothing_lies_about_at_the_root():
 
 
 # What was over the limits when they were set. Names only ever leave these lists.
-LONG_FILES = {"bros_sim/engine/engine.py", "bros_sim/kv/paged.py", "bros_sim/study/store.py"}
+LONG_FILES = {"bros_sim/engine/engine.py", "bros_sim/study/store.py"}
 LONG_FUNCTIONS = {"bros_sim/cli/capacity.py:capacity", "bros_sim/cli/tune.py:tune"}
 FILE_LINES, FUNCTION_LINES = 320, 60
 MEDIAN, P90 = 6, 18

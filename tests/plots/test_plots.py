@@ -11,9 +11,13 @@ import pytest
 from scipy import stats
 
 from bros_sim import plots
+from bros_sim.config import parse
 from bros_sim.core.errors import InputError
 from bros_sim.plots import FigureSpec, style
-from bros_sim.plots.spec import KEYS
+from bros_sim.plots.attainment import Attainment
+from bros_sim.plots.cdf import LatencyCdf
+from bros_sim.plots.line import Line
+from bros_sim.plots.timeline import Timeline
 
 RATE, SLO = made_up.RATE, made_up.SLO
 
@@ -23,22 +27,22 @@ def results():
     return made_up.experiment(systems=["vLLM", "BROS"], rates=[2, 6], slos=[0.2, 0.4], seeds=2)
 
 
-def one_slo(**given) -> FigureSpec:
-    return FigureSpec(**{"where": {SLO: 0.4}} | given)
+def one_slo(kind, **given) -> FigureSpec:
+    return kind(**{"where": {SLO: 0.4}} | given)
 
 
 EVERY = [
-    FigureSpec("attainment", x=RATE),
-    FigureSpec("attainment", x=SLO, by=RATE, y="ttft_attainment", title="By load"),
-    FigureSpec("line", x=RATE, y="p99_e2el_ms", service_class="be"),
-    FigureSpec("latency_cdf", metric="e2el"),
-    one_slo(plot="latency_cdf", metric="tpot", service_class="all"),
-    one_slo(plot="timeline", where={SLO: 0.4, RATE: 6}),
+    Attainment(x=RATE),
+    Attainment(x=SLO, by=RATE, y="ttft_attainment", title="By load"),
+    Line(x=RATE, y="p99_e2el_ms", service_class="be"),
+    LatencyCdf(metric="e2el"),
+    one_slo(LatencyCdf, metric="tpot", service_class="all"),
+    one_slo(Timeline, where={SLO: 0.4, RATE: 6}),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: f"{spec.plot}-{spec.y or spec.metric}")
+@pytest.mark.parametrize("spec", EVERY, ids=lambda spec: plots.stem(spec, {SLO: (), RATE: ()}))
 def test_the_same_figure_gives_the_same_bytes(spec, results):
     first, second = (plots.render(plots.draw(spec, results), "svg") for _ in range(2))
     assert first.startswith(b"<?xml")
@@ -53,9 +57,8 @@ def test_other_files_are_stable_too(kind, head, results):
     assert first == second
 
 
-def test_every_plot_has_its_keys():
-    assert set(plots.PLOTS) == set(KEYS)
-    assert {spec.plot for spec in EVERY} == set(KEYS)
+def test_every_kind_is_drawn():
+    assert {type(spec) for spec in EVERY} == set(plots.PLOTS.values())
 
 
 def texts(figure) -> str:
@@ -63,7 +66,7 @@ def texts(figure) -> str:
 
 
 def test_attainment_shows_means_bands_and_the_ninety_line(results):
-    figure = plots.draw(one_slo(plot="attainment", x=RATE), results)
+    figure = plots.draw(one_slo(Attainment, x=RATE), results)
     (panel,) = figure.axes
     assert figure.get_figwidth() == 3.5
     assert panel.get_ylim() == (0, 104)
@@ -90,7 +93,7 @@ def test_attainment_shows_means_bands_and_the_ninety_line(results):
 
 
 def test_runs_that_are_no_steady_state_have_open_markers(results):
-    figure = plots.draw(one_slo(plot="attainment", x=RATE), results)
+    figure = plots.draw(one_slo(Attainment, x=RATE), results)
     table = results.table()
     table = table[(table["class"] == "rt") & (table[SLO] == 0.4)]
     for n, system in enumerate(("vLLM", "BROS")):
@@ -106,9 +109,9 @@ def test_runs_that_are_no_steady_state_have_open_markers(results):
 
 
 def test_a_mean_of_percentiles_says_so(results):
-    shown = one_slo(plot="line", x=RATE, y="p99_ttft_ms")
+    shown = one_slo(Line, x=RATE, y="p99_ttft_ms")
     assert "; band: 95 % t interval; means of the seeds' p99" in texts(plots.draw(shown, results))
-    shown = one_slo(plot="line", x=RATE, y="mean_ttft_ms")
+    shown = one_slo(Line, x=RATE, y="mean_ttft_ms")
     assert "means of" not in texts(plots.draw(shown, results))
 
 
@@ -122,7 +125,7 @@ def test_the_band_over_draws_is_dashed_about_the_mean(results):
         for side in (0, 1)
     ]
     uncertain = made_up.Experiment(results.points, drawn=pd.concat(draws))
-    figure = plots.draw(one_slo(plot="attainment", x=RATE), uncertain)
+    figure = plots.draw(one_slo(Attainment, x=RATE), uncertain)
     (panel,) = figure.axes
     vllm, bros, *edges, _ = panel.lines
     assert len(edges) == 4
@@ -133,27 +136,27 @@ def test_the_band_over_draws_is_dashed_about_the_mean(results):
             expected = np.clip(mean.get_ydata() + moved, 0, 100)
             np.testing.assert_allclose(edge.get_ydata(), expected)
     assert "dashed: middle 95 % of 4 draws" in texts(figure)
-    assert "dashed" not in texts(plots.draw(one_slo(plot="attainment", x=RATE), results))
+    assert "dashed" not in texts(plots.draw(one_slo(Attainment, x=RATE), results))
 
 
 @pytest.mark.parametrize(
     ("plot", "y", "drawn"),
-    [("line", "ttft_attainment", True), ("attainment", "mean_kv_usage", False),
-     ("line", "mean_ttft_ms", False)],
+    [(Line, "ttft_attainment", True), (Attainment, "mean_kv_usage", False),
+     (Line, "mean_ttft_ms", False)],
 )  # fmt: skip
 def test_the_ninety_line_stands_where_there_is_an_attainment(plot, y, drawn, results):
-    figure = plots.draw(one_slo(plot=plot, x=RATE, y=y), results)
+    figure = plots.draw(one_slo(plot, x=RATE, y=y), results)
     ninety = [art for art in figure.axes[0].lines if set(art.get_ydata()) == {90.0}]
     assert bool(ninety) == drawn
     assert ("90 %" in texts(figure)) == drawn
 
 
 def test_the_note_says_which_seeds_points_and_values(results):
-    cdf = texts(plots.draw(one_slo(plot="latency_cdf", where={SLO: 0.4, RATE: 6}), results))
+    cdf = texts(plots.draw(one_slo(LatencyCdf, where={SLO: 0.4, RATE: 6}), results))
     assert "seeds 0, 1, 4 points, " in cdf
     assert "ttft_s = 0.4, rate_rps = 6; seeds pooled" in cdf
     where = {"seed": 1, SLO: 0.4, RATE: 6}
-    timeline = texts(plots.draw(one_slo(plot="timeline", where=where), results))
+    timeline = texts(plots.draw(one_slo(Timeline, where=where), results))
     assert "seed 1, 2 points, " in timeline
     assert style.held([3, 5, 4], 9, 1234, {}) == "seeds 3 to 5, 9 points, 1,234 requests"
     assert style.held(range(0, 20, 2), 1, 1, {}).startswith("seeds 0, 2, 4, 6, 8, 10, 12, 14, ...,")
@@ -164,7 +167,7 @@ def test_as_many_lines_as_markers_and_colours_allow_look_different():
 
 
 def test_an_open_sweep_path_becomes_panels(results):
-    figure = plots.draw(FigureSpec("attainment", x=RATE, title="Load"), results)
+    figure = plots.draw(Attainment(x=RATE, title="Load"), results)
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["ttft_s = 0.2", "ttft_s = 0.4"]
     assert "Load" in texts(figure)
 
@@ -173,13 +176,13 @@ def test_a_cdf_stays_below_one_hundred_when_requests_are_unserved(results):
     point = made_up.experiment(systems=["vLLM"], rates=[2], seeds=1).points[0]
     requests = point.tables.requests
     requests.loc[::2, "status"] = "unfinished"
-    figure = plots.draw(FigureSpec("latency_cdf", metric="e2e"), made_up.Experiment([point]))
+    figure = plots.draw(LatencyCdf(metric="e2e"), made_up.Experiment([point]))
     top = {art.get_ydata().max() for art in figure.axes[0].lines if len(art.get_ydata()) > 2}
     assert all(20 < reached < 80 for reached in top)
 
 
 def test_timeline_is_the_time_weighted_mean_of_the_steps(results):
-    spec = one_slo(plot="timeline", where={SLO: 0.4, RATE: 6})
+    spec = one_slo(Timeline, where={SLO: 0.4, RATE: 6})
     figure = plots.draw(spec, results)
     assert len(figure.axes) == 6
     steps = next(p for p in results.points if p.labels[RATE] == 6).steps()
@@ -194,7 +197,7 @@ def test_kv_in_use_is_that_of_the_blocks_and_fits_the_card():
     steps["kv_tokens"] *= 1_000  # a prefix that all share counts once
     steps["kv_tokens_rt"] *= 1_000
     steps["free_blocks"] = 2_500
-    figure = plots.draw(FigureSpec("timeline"), made_up.Experiment([point]))
+    figure = plots.draw(Timeline(), made_up.Experiment([point]))
     (low, high) = (patch.get_data().values for patch in figure.axes[2].patches)
     assert np.all(low <= high)
     assert high.max() == pytest.approx(75.0)  # of 10,000 blocks
@@ -207,7 +210,7 @@ def real_time_only() -> made_up.Experiment:
     return made_up.Experiment([point])
 
 
-@pytest.mark.parametrize("spec", [FigureSpec("latency_cdf"), FigureSpec("timeline")])
+@pytest.mark.parametrize("spec", [LatencyCdf(), Timeline()])
 def test_only_classes_that_are_there_are_named(spec):
     figure = plots.draw(spec, real_time_only())
     assert "best-effort" not in texts(figure)
@@ -217,7 +220,7 @@ def test_only_classes_that_are_there_are_named(spec):
 
 @pytest.mark.parametrize(
     "spec",
-    [FigureSpec("latency_cdf", service_class="be"), FigureSpec("attainment", x=RATE)],
+    [LatencyCdf(service_class="be"), Attainment(x=RATE)],
 )
 def test_a_figure_of_nothing_is_left_out(spec):
     results = real_time_only()
@@ -234,17 +237,22 @@ def test_a_cdf_of_equal_latencies(latency_s):
     requests["first_token_s"] = requests["arrival_s"] = 0.0
     requests["first_token_s"] += latency_s
     requests["ttft_slo_s"] = np.nan
-    (panel,) = plots.draw(FigureSpec("latency_cdf"), results).axes
+    (panel,) = plots.draw(LatencyCdf(), results).axes
     low, high = panel.get_xlim()
     assert low <= latency_s < high
 
 
 def test_a_cdf_shows_the_slowest_request_and_a_dotted_slo(results):
-    figure = plots.draw(FigureSpec("latency_cdf", metric="e2e"), results)
+    figure = plots.draw(LatencyCdf(metric="e2e"), results)
     for panel in figure.axes:
         slowest = max(np.max(art.get_xdata()) for art in panel.lines if len(art.get_xdata()))
         assert slowest <= panel.get_xlim()[1]
-    ttft = plots.draw(one_slo(plot="latency_cdf"), results).axes[0]
+    ttft = plots.draw(
+        one_slo(
+            LatencyCdf,
+        ),
+        results,
+    ).axes[0]
     (slo,) = (art for art in ttft.lines if set(art.get_xdata()) == {0.4})
     assert slo.get_linestyle() == ":"
 
@@ -265,7 +273,7 @@ def test_tick_labels_do_not_overlap(values):
         replace(point, labels={**point.labels, RATE: value})
         for point, value in zip(uneven.points, values, strict=True)
     ]
-    figure = plots.draw(FigureSpec("attainment", x=RATE), made_up.Experiment(points))
+    figure = plots.draw(Attainment(x=RATE), made_up.Experiment(points))
     labels = boxes(figure, figure.axes[0].get_xticklabels())
     assert len(labels) > 1
     assert apart(labels)
@@ -273,7 +281,7 @@ def test_tick_labels_do_not_overlap(values):
 
 def test_panel_titles_do_not_overlap():
     kinds = made_up.experiment(systems=["vLLM"], rates=range(2, 5), slos=[0.2, 0.4], seeds=1)
-    figure = plots.draw(FigureSpec("latency_cdf", title="All"), kinds)
+    figure = plots.draw(LatencyCdf(title="All"), kinds)
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[0] == "rate_rps = 2\nttft_s = 0.2"
     assert apart(boxes(figure, [axes._left_title for axes in figure.axes]))
@@ -282,7 +290,7 @@ def test_panel_titles_do_not_overlap():
 def test_large_values_are_written_out():
     big = made_up.experiment(systems=["vLLM"], rates=[2, 3], seeds=1)
     big.table()["total_token_throughput"] = 1_234_567.0
-    figure = plots.draw(FigureSpec("line", x=RATE, y="total_token_throughput"), big)
+    figure = plots.draw(Line(x=RATE, y="total_token_throughput"), big)
     figure.canvas.draw()
     assert "1,000,000" in texts(figure)
     assert "1e6" not in texts(figure)
@@ -290,16 +298,19 @@ def test_large_values_are_written_out():
 
 def test_file_names_say_which_stream():
     other = "workload.batch.arrivals.rate_rps"
-    spec = FigureSpec("attainment", x=RATE, by=other)
-    assert spec.stem({"system": ["a"], RATE: [1], SLO: [2]} | {other: [1]}) == (
+    spec = Attainment(x=RATE, by=other)
+    assert plots.stem(spec, {"system": ["a"], RATE: [1], SLO: [2]} | {other: [1]}) == (
         "attainment-chat.arrivals.rate_rps-batch.arrivals.rate_rps"
     )
-    assert replace(spec, by=None).stem({"system": ["a"], RATE: [1]}) == "attainment-rate_rps"
+    spec = replace(spec, by=None, y="e2e_attainment", service_class="be")
+    assert plots.stem(spec, {"system": ["a"], RATE: [1]}) == (
+        "attainment-e2e_attainment-be-rate_rps"
+    )
 
 
 def test_one_system_without_seeds_still_draws():
     alone = made_up.experiment(systems=["vLLM"], rates=[2], seeds=1)
-    text = texts(plots.draw(FigureSpec("attainment", x=RATE), alone))
+    text = texts(plots.draw(Attainment(x=RATE), alone))
     assert "seed 0, 1 point, " in text
     assert "t interval" not in text
 
@@ -307,43 +318,60 @@ def test_one_system_without_seeds_still_draws():
 def test_failed_points_are_left_out(results):
     lost = replace(results.points[0], error="it broke")
     partly = made_up.Experiment([lost, *results.points[1:]])
-    plots.draw(FigureSpec("attainment", x=RATE), partly)
-    plots.draw(FigureSpec("latency_cdf"), partly)
-    plots.draw(one_slo(plot="timeline", where={SLO: 0.2, RATE: 2}), partly)
+    plots.draw(Attainment(x=RATE), partly)
+    plots.draw(LatencyCdf(), partly)
+    plots.draw(one_slo(Timeline, where={SLO: 0.2, RATE: 2}), partly)
     with pytest.raises(InputError, match="no such point succeeded"):
-        plots.draw(one_slo(plot="attainment", x=RATE, where={}), made_up.Experiment([lost]))
+        plots.draw(one_slo(Attainment, x=RATE, where={}), made_up.Experiment([lost]))
 
 
 @pytest.mark.parametrize(
     ("spec", "key", "says"),
     [
-        (FigureSpec("atainment"), "plot", "did you mean 'attainment'?"),
-        (FigureSpec("attainment"), "x", "missing"),
-        (FigureSpec("attainment", x="workload.chat.arrivals.rate"), "x", f"mean '{RATE}'?"),
-        (FigureSpec("attainment", x="system"), "x", "not a sweep path"),
-        (FigureSpec("attainment", x=RATE, by="sytem"), "by", "did you mean 'system'?"),
-        (FigureSpec("attainment", x=RATE, by=RATE), "by", "x axis already"),
-        (FigureSpec("attainment", x=RATE, y="slo_atainment"), "y", "mean 'slo_attainment'?"),
-        (FigureSpec("attainment", x=RATE, y="p99_ttft_ms"), "y", "use plot: line"),
-        (FigureSpec("attainment", x=RATE, y="p99_e2el_ms"), "y", "use plot: line"),
-        (FigureSpec("attainment", x=RATE, metric="ttft"), "metric", "does not use it"),
-        (FigureSpec("line", x=RATE), "y", "missing"),
-        (FigureSpec("line", x=RATE, y="saturation"), "y", "not a number"),
-        (FigureSpec("line", x=RATE, y="zzz"), "y", "bros-sim list metrics"),
-        (FigureSpec("latency_cdf", metric="tfft"), "metric", "did you mean 'ttft'?"),
-        (FigureSpec("latency_cdf", x=RATE), "x", "does not use it"),
-        (FigureSpec("latency_cdf", where={"rate": 2}), "where", "not a sweep path"),
-        (FigureSpec("latency_cdf", where={RATE: 3}), "where", "known: 2, 6"),
-        (FigureSpec("timeline"), "where", "fix values here"),
-        (FigureSpec("timeline", service_class="rt"), "class", "does not use it"),
+        (Attainment(x="workload.chat.arrivals.rate"), "x", f"mean '{RATE}'?"),
+        (Attainment(x="system"), "x", "not a sweep path"),
+        (Attainment(x=RATE, by="sytem"), "by", "did you mean 'system'?"),
+        (Attainment(x=RATE, by=RATE), "by", "x axis already"),
+        (Attainment(x=RATE, y="slo_atainment"), "y", "mean 'slo_attainment'?"),
+        (Attainment(x=RATE, y="p99_ttft_ms"), "y", "other plots show any metric"),
+        (Attainment(x=RATE, y="p99_e2el_ms"), "y", "other plots show any metric"),
+        (Line(x=RATE, y="saturation"), "y", "not a number"),
+        (Line(x=RATE, y="zzz"), "y", "bros-sim list metrics"),
+        (LatencyCdf(metric="tfft"), "metric", "did you mean 'ttft'?"),
+        (LatencyCdf(where={"rate": 2}), "where", "not a sweep path"),
+        (LatencyCdf(where={RATE: 3}), "where", "known: 2, 6"),
+        (Timeline(), "where", "fix values here"),
     ],
 )
 def test_a_figure_that_does_not_fit_is_refused(spec, key, says, results):
     faults = plots.find_faults(spec, plots.axes_of(results.points))
-    assert [found for found, _ in faults] == [key]
-    assert says in faults[0][1]
+    assert [fault.path for fault in faults] == [(key,)]
+    assert says in faults[0].text
     with pytest.raises(InputError, match=re.escape(says)):
         plots.draw(spec, results)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("{plot: atainment}", "figures.0.plot: there is no plot 'atainment' (did you mean 'attai"),
+        ("{x: a}", "figures.0.plot: this key is missing"),
+        ("{plot: attainment}", "figures.0.x: this key is missing"),
+        ("{plot: line, x: a}", "figures.0.y: this key is missing"),
+        ("{plot: attainment, x: a, metric: ttft}", "figures.0.metric: unknown key"),
+        ("{plot: latency_cdf, x: a}", "figures.0.x: unknown key"),
+        ("{plot: timeline, class: rt}", "figures.0.class: unknown key"),
+    ],
+)
+def test_an_entry_that_is_no_figure_is_refused(entry, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        plots.read(parse(f"figures: [{entry}]", "an.yaml"), ("figures", 0))
+
+
+def test_an_entry_is_read_with_the_keys_of_its_kind():
+    text = "figures: [{plot: line, x: a, y: p99_ttft_ms, class: be, title: T}]"
+    spec = plots.read(parse(text, "an.yaml"), ("figures", 0))
+    assert spec == Line(x="a", y="p99_ttft_ms", service_class="be", title="T")
 
 
 def test_drawing_leaves_matplotlib_as_it_was(results):

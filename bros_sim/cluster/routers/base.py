@@ -14,17 +14,14 @@ class ReplicaLoad(Protocol):
     @property
     def outstanding_tokens(self) -> int:
         """Prompt and ``max_tokens`` of all its unfinished requests."""
-        ...
 
     @property
     def waiting_tokens(self) -> int:
         """Known tokens of the requests that it has and does not run; not in a stretch's middle."""
-        ...
 
     @property
     def free_tokens(self) -> int:
         """KV slots that nobody holds; not to be read in the middle of a stretch."""
-        ...
 
 
 class Router(Protocol):
@@ -32,7 +29,6 @@ class Router(Protocol):
 
     def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
         """Index of the replica that takes the request."""
-        ...
 
 
 @runtime_checkable
@@ -47,11 +43,9 @@ class HoldingRouter(Router, Protocol):
 
     def hold(self, seq: SequenceView, replica: int) -> None:
         """Keep a request that was routed to ``replica``."""
-        ...
 
     def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
         """The request that ``replica`` takes now, which leaves its queue; None: no further one."""
-        ...
 
 
 class RouterParameters(Parameters):

@@ -27,10 +27,8 @@ class _Group:
     def deadline_s(self) -> float:
         """When its oldest request is due: its first token, or its last where only that is bound."""
         oldest = self.seqs[0]
-        first = self.slo.deadline(oldest.arrival_s, 1)
-        if math.isinf(first) and self.slo.e2e_s is not None:
-            return oldest.arrival_s + self.slo.e2e_s
-        return first
+        first_s = self.slo.deadline(oldest.arrival_s, 1)
+        return self.slo.last_deadline(oldest.arrival_s) if math.isinf(first_s) else first_s
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class QlmLike:
         self._open: dict[Slo, _Group] = {}
 
     def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
-        """See `Router.route`: where the open group of its SLO is, else where the wait is least."""
+        """Where the open group of its SLO is, else where the wait is least."""
         group = self._open.get(request.slo)
         if group is not None:
             return group.replica
@@ -93,7 +91,7 @@ class QlmLike:
         return waits.index(min(waits))
 
     def hold(self, seq: SequenceView, replica: int) -> None:
-        """See `HoldingRouter.hold`: it joins the open group of its SLO or opens one."""
+        """It joins the open group of its SLO or opens one."""
         group = self._open.get(seq.slo)
         if group is None:
             group = self._open[seq.slo] = _Group(seq.slo, replica)
@@ -105,7 +103,7 @@ class QlmLike:
         self._reorder(replica, seq.arrival_s)
 
     def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
-        """See `HoldingRouter.pull`: the oldest request of the group at the head."""
+        """The oldest request of the group at the head."""
         if not self._has_room(replica, load):
             return None  # nor is the queue looked at: in a stretch nothing may change
         self._reorder(replica, now)

@@ -72,7 +72,6 @@ class NiyamaScheduler(OrderedScheduler):
 
     def __init__(self, parameters: NiyamaParameters) -> None:
         super().__init__(parameters)
-        self.max_num_batched_tokens = parameters.max_num_batched_tokens
         self.alpha_s = parameters.alpha_s
         self.safety = parameters.safety
         self.batch_tpot_s = parameters.batch_tpot_s
@@ -97,7 +96,7 @@ class NiyamaScheduler(OrderedScheduler):
         """When the first output token is due."""
         if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
             needed_s = self.prediction.output_tokens(seq) * self.batch_tpot_s
-            return seq.arrival_s + seq.slo.e2e_s - needed_s
+            return seq.slo.last_deadline(seq.arrival_s) - needed_s
         return seq.slo.deadline(seq.arrival_s, 1)
 
     def _tpot_s(self, seq: SequenceView) -> float:
@@ -105,7 +104,7 @@ class NiyamaScheduler(OrderedScheduler):
         return other if seq.slo.tpot_s is None else seq.slo.tpot_s
 
     def begin(self, view: ReplicaView) -> None:
-        """See `OrderedLoop.begin`: throughput, slack, the chunk size, and who is relegated."""
+        """Throughput, slack, the chunk size, and who is relegated."""
         self._throughput.learn(view, self.token_limit)
         self._slack.join(self._first_due_s, self._tpot_s)
         first = next(self._in_line(view.now), None)
@@ -157,14 +156,12 @@ class NiyamaScheduler(OrderedScheduler):
         return 1 if len(self._waiting) or self._outside else UNTIL_EVENT
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
-        """See `OrderedLoop.settle`."""
         self._throughput.planned(view.now, sum(tokens for _, tokens in plan.chunks))
         for seq in plan.evicted:
             self._slack.leave(seq)
         self._slack.starts = [seq for seq, _ in plan.chunks if seq.id not in self._outside]
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         super().finished(seq)
         self.prediction.forget(seq)
         self._relegated.discard(seq.id)

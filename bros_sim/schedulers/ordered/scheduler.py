@@ -61,13 +61,11 @@ class OrderedLoop(OrderedPolicy):
         pass
 
     def submit(self, seq: SequenceView) -> bool | None:
-        """See `Scheduler.submit`."""
         self._waiting.push(seq, self.rank(seq, seq.arrival_s))
         self._refused = -1
         return None
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._leave(seq)
         self._refused = -1
 
@@ -170,7 +168,6 @@ class OrderedParameters(SchedulerParameters):
     """The two limits of most engines: tokens an iteration, and running requests."""
 
     cuts_prompts: ClassVar[bool] = True
-    """See `OrderedPolicy.cuts_prompts`."""
 
     max_num_batched_tokens: Annotated[Tokens, Doc("token budget of an iteration")] = 2048
     max_num_seqs: Annotated[Seqs, Doc("most requests that run at a time")] = 256

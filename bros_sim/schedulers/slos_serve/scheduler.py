@@ -35,7 +35,7 @@ from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedSche
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.slos_serve.pace import Pace
-from bros_sim.schedulers.slos_serve.promises import attainable, due_s, tpot_s
+from bros_sim.schedulers.slos_serve.promises import attainable, due_s
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         super().submit(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        """See `Scheduler.finished`."""
         self._promised.pop(seq.id, None)
         self._unbind(seq)
         super().finished(seq)
@@ -145,8 +144,8 @@ class SlosServeLikeScheduler(OrderedScheduler):
             self._unbind(seq)
         for seq, _ in plan.chunks:
             if seq.id in self._promised and seq.id not in self._outside:
-                self._bounding[seq.id] = tpot_s(seq)
-                self._bounds[tpot_s(seq)] += 1
+                self._bounding[seq.id] = seq.slo.pace_s
+                self._bounds[seq.slo.pace_s] += 1
 
     def _unbind(self, seq: SequenceView) -> None:
         if bound_s := self._bounding.pop(seq.id, None):

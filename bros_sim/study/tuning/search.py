@@ -194,7 +194,7 @@ def _run(
         try:
             pairs[trial.number] = setting.pairs(trial.values if trial.number else {}, seeds)
         except InputError as error:
-            refused[trial.number] = "; ".join(error.faults)
+            refused[trial.number] = "; ".join(error.lines)
     wanted = [pair for mine in pairs.values() for pair in mine.values()]
     results = iter(measured(wanted, store, run))
     done = []

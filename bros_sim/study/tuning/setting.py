@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bros_sim.config import Data, Document
 from bros_sim.config.messages import nearest
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.experiment import Loaded
 from bros_sim.experiment.seeds import alone_with_seed, with_seed
 from bros_sim.metrics.measures import Measure
@@ -27,7 +27,7 @@ class Setting:
         loaded: The experiment as given.
 
     Raises:
-        InputError: A path, a range or the experiment is at fault, the system is not clear, or a
+        InputError: A path, a range or the experiment is invalid, the system is not clear, or a
             sweep leaves more than one setting.
     """
 
@@ -72,7 +72,7 @@ class Setting:
         whole = ends and self.variation.only_whole(parameter.path, parameter.low)
         return replace(parameter, whole=whole)
 
-    def _faults(self, parameter: Parameter) -> Iterator[str]:
+    def _faults(self, parameter: Parameter) -> Iterator[Fault]:
         """Why the experiment refuses the edges, whatever edge one of the others has."""
         others = [
             {other.path: value}
@@ -86,7 +86,7 @@ class Setting:
             if faults and all(map(self._refusal, rest)):
                 yield from faults
 
-    def _refusal(self, values: Values) -> tuple[str, ...]:
+    def _refusal(self, values: Values) -> tuple[Fault, ...]:
         try:
             self.variation.at(values)
         except InputError as error:

@@ -11,7 +11,7 @@ from bros_sim.report.terminal import say
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
-class FaultTolerantGroup(TyperGroup):
+class VerbGroup(TyperGroup):
     """Turns what users can cause into a message; a traceback is always a bug of ours."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own signature
@@ -19,7 +19,7 @@ class FaultTolerantGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            for line in error.faults:
+            for line in error.lines:
                 say(line)
             raise typer.Exit(BAD_INPUT) from None
         except RunStopped as error:

@@ -1,0 +1,122 @@
+"""What the metrics of a summary are computed from: a run, and its requests of one class."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from bros_sim.metrics.gaps import GapPool
+from bros_sim.metrics.requests import Columns, completed, floats, has_any_slo, tpot_slo_s
+from bros_sim.metrics.saturation import Verdict, backlog_verdict
+from bros_sim.metrics.tables import RunTables
+from bros_sim.metrics.tokens import Bools, Ints, gaps_on_time, token_rows
+from bros_sim.metrics.usage import kv_usage
+from bros_sim.metrics.warmup import WarmUp, left_out
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the summaries of all classes are taken from; arrays have one element per request."""
+
+    tables: RunTables
+    requests: Columns
+    classes: Columns
+    warmup_s: float
+    settled: bool
+    generated: Ints
+    generated_steady: Ints
+    gaps_on_time: Ints
+    gaps: GapPool
+    usage: dict[str, tuple[float, float]]
+    makespan_s: float
+    end_s: float
+
+
+def prepare(tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> Run:
+    """A run, as `Sample` looks at it."""
+    warmup_s, settled = left_out(wanted, requests, tables.duration_s)
+    rows, size = token_rows(tables), len(requests)
+    columns = _columns(requests)
+    before_window = np.nextafter(warmup_s, -np.inf)
+    steady = rows.count_until(tables.duration_s) - rows.count_until(before_window)
+    first_arrival = floats(columns, "arrival_s").min() if size else np.nan
+    last_token = rows.end_s[rows.first + rows.tokens - 1].max() if rows.request.size else np.nan
+    return Run(
+        tables=tables,
+        requests=columns,
+        classes=Columns({"class": requests["class"].to_numpy()}),
+        warmup_s=warmup_s,
+        settled=settled,
+        generated=rows.sum_by_request(rows.tokens, size),
+        generated_steady=rows.sum_by_request(np.maximum(steady, 0), size),
+        gaps_on_time=gaps_on_time(rows, tpot_slo_s(columns)),
+        gaps=GapPool(rows),
+        usage=kv_usage(tables, warmup_s),
+        makespan_s=float(last_token - first_arrival),
+        end_s=max([tables.duration_s, *(float(e[-1]) for e in tables.iteration_end_s if e.size)]),
+    )
+
+
+def _columns(requests: pd.DataFrame) -> Columns:
+    """What the metrics look at; whether an SLO was met is False where there is none."""
+    met = requests["slo_met"].to_numpy(np.bool_, na_value=False)
+    status = requests["status"].to_numpy(np.str_)
+    names = [n for n in requests if n not in {"request_id", "stream", "class", "status", "slo_met"}]
+    arrays = {name: requests[name].to_numpy() for name in names}
+    return Columns(arrays | {"status": status, "slo_met": met})
+
+
+class Sample:
+    """The requests of one class (``rt``, ``be`` or ``all``).
+
+    ``everyone`` are all of them, ``window`` those that arrived at or after the warm-up, ``judged``
+    those of the window that have an SLO.
+    """
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run = run
+        self.name = name
+        self.statistics: dict[str, dict[str, float]] = {}
+        """By latency: what `latencies.statistic` has computed."""
+        size = len(run.generated)
+        self.members = np.ones(size, np.bool_) if name == "all" else run.classes["class"] == name
+
+    @cached_property
+    def everyone(self) -> Columns:
+        """All requests of the class."""
+        return self.run.requests.where(self.members)
+
+    @cached_property
+    def in_window(self) -> Bools:
+        """Which requests of the run are in the window."""
+        return self.members & (floats(self.run.requests, "arrival_s") >= self.run.warmup_s)
+
+    @cached_property
+    def window(self) -> Columns:
+        """Requests that arrived at or after the warm-up."""
+        return self.run.requests.where(self.in_window)
+
+    @cached_property
+    def in_judged(self) -> Bools:
+        """Which requests of the run are judged."""
+        return self.in_window & has_any_slo(self.run.requests)
+
+    @cached_property
+    def judged(self) -> Columns:
+        """Requests of the window with an SLO."""
+        return self.run.requests.where(self.in_judged)
+
+    @cached_property
+    def owed(self) -> Ints:
+        """Tokens that each of ``judged`` is to get."""
+        generated = self.run.generated[self.in_judged]
+        owed: Ints = np.where(completed(self.judged), generated, self.judged["output_tokens"])
+        return owed
+
+    @cached_property
+    def backlog(self) -> tuple[Verdict, float]:
+        """Saturation verdict and slope of the backlog; a run that never settled is not stable."""
+        steady = (self.run.warmup_s, self.run.tables.duration_s)
+        verdict, slope = backlog_verdict(self.run.requests, self.members, steady)
+        return ("too short" if verdict == "stable" and not self.run.settled else verdict), slope

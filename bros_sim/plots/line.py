@@ -1,0 +1,55 @@
+"""Any metric of the summary against a sweep path."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_doc import Doc
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from bros_sim.metrics.catalogue import METRICS, metric_name
+from bros_sim.metrics.measures import no_metric
+from bros_sim.plots.lines import Lines
+from bros_sim.plots.spec import Axes, Faults, Results
+from bros_sim.plots.style import spread, thousands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Lines):
+    """Any metric of the summary against ``x``."""
+
+    y: Annotated[str, Doc("metric of the summary")]
+
+    @property
+    def needs(self) -> str:
+        """See `FigureSpec.needs`."""
+        return metric_name(self.y)
+
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
+        """See `FigureSpec.words`."""
+        return self.y, *super().words(names)
+
+    def faults(self, axes: Axes) -> Faults:
+        """See `FigureSpec.faults`."""
+        yield from super().faults(axes)
+        if self.needs == "saturation":
+            yield "y", f"'{self.y}' is not a number"
+        elif self.needs not in METRICS:
+            yield "y", no_metric(self.y, METRICS)
+
+    def draw(self, results: Results) -> Figure:
+        """See `FigureSpec.draw`."""
+        figure, drawn = self.lines(results)
+        art = [line for panel in drawn for line in panel.lines]
+        means = np.array([v for line in art for v in np.asarray(line.get_ydata())])
+        logarithmic = spread(means[np.isfinite(means)])
+        for panel in drawn:
+            if logarithmic:
+                panel.set_yscale("log")
+                panel.set_ylim(bottom=0.5 * np.nanmin(means))
+            else:
+                panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
+                panel.yaxis.set_major_formatter(FuncFormatter(thousands))
+        return figure
