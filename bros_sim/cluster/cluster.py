@@ -1,9 +1,9 @@
-"""The SimPy shell: arrivals, closed-loop clients and replicas on one clock.
+"""The SimPy shell: arrivals, closed-loop clients and engines on one clock.
 
-The only module that knows SimPy. Every replica has at most one live event, the end of its step or
-stretch; when a request arrives inside a stretch, the stretch is cut and a new event is set. At one
-instant arrivals and clients come first, then ends of steps in order of the replicas, then plans: a
-plan made at an instant sees all that arrived at it.
+The only module that knows SimPy. Every engine has at most one live event, at `Engine.due`; when a
+request arrives inside a stretch, the stretch is cut and a new event is set. At one instant arrivals
+and clients come first, then ends of iterations in order of the engines, then plans: a plan made at
+an instant sees all that arrived at it.
 """
 
 import gc
@@ -18,7 +18,7 @@ from simpy.events import NORMAL, Event, EventPriority
 from bros_sim.cluster.routers.base import HoldingRouter, Router
 from bros_sim.core.clock import TICK_S, on_grid
 from bros_sim.core.request import Request
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.kv_cache import Direction
 from bros_sim.engine.record import RunRecord
 from bros_sim.engine.sequence import Sequence
@@ -34,7 +34,7 @@ REJECTED_PAUSE_S = 1.0
 
 def simulate(
     *,
-    replicas: abc.Sequence[Replica],
+    replicas: abc.Sequence[Engine],
     router: Router,
     sources: abc.Sequence[OpenLoop | ClosedLoop],
     duration_s: float,
@@ -47,7 +47,7 @@ def simulate(
     log = replicas[0].log
     for replica in replicas:  # now: a KV manager may have more blocks, or fewer, in the end
         log.add_engine(
-            replica.index,
+            replica.id,
             "",
             "",
             block_size=replica.kv.block_size,
@@ -90,7 +90,7 @@ class _Alarm(Event):
 
 
 class _Cluster:
-    def __init__(self, replicas: abc.Sequence[Replica], router: Router, duration_s: float) -> None:
+    def __init__(self, replicas: abc.Sequence[Engine], router: Router, duration_s: float) -> None:
         self.env = simpy.Environment(initial_time=0.0)
         self._router = router
         self._holder = router if isinstance(router, HoldingRouter) else None
@@ -194,13 +194,13 @@ class _Numbered:
 
 
 class _Server:
-    """A replica and its one live event."""
+    """An engine and its one live event."""
 
-    def __init__(self, cluster: _Cluster, replica: Replica) -> None:
+    def __init__(self, cluster: _Cluster, engine: Engine) -> None:
         self._cluster = cluster
         self._env = cluster.env
-        self._replica = replica
-        self._step_end = EventPriority(STEP_END + replica.index)
+        self._engine = engine
+        self._step_end = EventPriority(STEP_END + engine.id)
         self._alarm = 0
         self._planned = False
         self._link = {way: simpy.Resource(cluster.env) for way in Direction}
@@ -208,33 +208,43 @@ class _Server:
         self._computing = False
 
     def submit(self, seq: Sequence) -> bool:
-        """Hand a request over; False when the replica rejects it."""
-        if not self._replica.submit(seq):
+        """Hand a request over; False when the engine refuses it."""
+        due = self._engine.due
+        self._engine.catch_up(self._env.now)
+        if self._engine.submit(seq) is not None:
             return False
-        if not self.hurry() and not self._planned:
-            self._set_alarm(self._env.now, PLAN, self._start_step)
-            self._planned = True
+        if self._engine.due != due:
+            self._set_alarm(self._engine.due, self._step_end, self._end_forward)
+        elif not (self._engine.busy or self._planned):
+            self._plan_soon()
         return True
 
     def hurry(self) -> bool:
         """End with the iteration under way, as somebody arrived; False if none is."""
-        if not self._replica.busy:
+        if not self._engine.busy:
             return False
-        end_s = self._replica.cut(self._env.now)
-        if end_s is not None:
-            self._set_alarm(end_s, self._step_end, self._end_forward)
+        due = self._engine.due
+        self._engine.catch_up(self._env.now)
+        self._engine.cut()
+        if self._engine.due != due:
+            self._set_alarm(self._engine.due, self._step_end, self._end_forward)
         return True
 
-    def _start_step(self) -> None:
+    def _plan_soon(self) -> None:
+        """Plan when everything else that happens at this instant has happened."""
+        self._planned = True
+        self._set_alarm(self._env.now, PLAN, self._begin)
+
+    def _begin(self) -> None:
         self._planned = False
-        end_s = self._replica.start_step(self._env.now)
-        if end_s is None:
+        self._cluster.answer(self._engine.begin(self._env.now), served=False)
+        if not self._engine.busy:
             return
-        for way, seconds in self._replica.copies_s().items():
+        for way, seconds in self._engine.copies_s().items():
             self._copying += 1
             self._env.process(self._copy(way, seconds))
         self._computing = True
-        self._set_alarm(end_s, self._step_end, self._end_forward)
+        self._set_alarm(self._engine.due, self._step_end, self._end_forward)
 
     def _copy(self, way: Direction, seconds: float) -> Generator[Event, None, None]:
         """One direction of the host link is busy; the step waits for it."""
@@ -252,15 +262,14 @@ class _Server:
 
     def _end_step(self) -> None:
         """Plan on, at once unless something else can still happen at this instant."""
-        done = self._replica.finish_step(self._env.now)
+        done = self._engine.proceed(self._env.now)
         reacting = self._cluster.answer(done, served=True)
-        rejected = self._cluster.pull(self._replica.index)
+        rejected = self._cluster.pull(self._engine.id)
         reacting = self._cluster.answer(rejected, served=False) or reacting
         if reacting or self._env.peek() <= self._env.now:
-            self._planned = True
-            self._set_alarm(self._env.now, PLAN, self._start_step)
+            self._plan_soon()
         else:
-            self._start_step()
+            self._begin()
 
     def _set_alarm(self, at_s: float, priority: EventPriority, action: Callable[[], None]) -> None:
         """Only the alarm set last rings."""

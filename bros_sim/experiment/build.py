@@ -11,7 +11,7 @@ from bros_sim.cluster.cluster import simulate
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
 from bros_sim.engine.decision_log import DecisionLog
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.noise import StepNoise
@@ -43,8 +43,8 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     truth = truth_of(spec.latency)
     latency = latency_model(truth.model, profile)
     replicas = [
-        Replica(
-            index=n,
+        Engine(
+            id=n,
             scheduler=spec.system.scheduler.make(world),
             kv=spec.system.kv.make(world),
             latency=latency,

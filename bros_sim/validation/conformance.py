@@ -1,7 +1,7 @@
 """Decision logs of the real vLLM scheduler, replayed through the code that simulations run.
 
 A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds vLLM's decisions in every iteration.
-The replay drives a `Replica` one iteration at a time and compares every field.
+The replay drives an `Engine` one iteration at a time and compares every field.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from typing import Any
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence, SequenceView
@@ -87,7 +87,7 @@ def compare(path: Path) -> Difference | None:
 
 
 class _Replay:
-    """One log's requests and configuration in a replica that is driven one iteration at a time."""
+    """One log's requests and configuration in an engine that is driven one iteration at a time."""
 
     def __init__(self, log: dict[str, Any]) -> None:
         config = log["config"]
@@ -101,8 +101,8 @@ class _Replay:
                 version=version,
             )
         )
-        self._replica = Replica(
-            index=0,
+        self._engine = Engine(
+            id=0,
             scheduler=self._scheduler,
             kv=self._kv,
             latency=ONE_SECOND,
@@ -121,21 +121,22 @@ class _Replay:
         while self._next is not None and self._next[0] <= number:
             seq = self._next[1]
             self._seqs[seq.id] = seq
-            self._replica.submit(seq)
+            self._engine.submit(seq)
             self._next = next(self._arrivals, None)
         before = {seq.id: seq.num_preemptions for seq in self._seqs.values()}
-        if self._replica.start_step(float(number)) is None:
+        self._engine.begin(float(number))
+        if not self._engine.busy:
             return {"ids": [], "n": []}
         got = self._decisions(before)
-        finished = [seq.id for seq in self._replica.finish_step()]
-        self._kv.check(self._replica.running_seqs())
+        finished = [seq.id for seq in self._engine.proceed()]
+        self._kv.check(self._engine.holders())
         return got | {"finished": finished, "free_after": self._kv.free_blocks}
 
     def _decisions(self, preemptions: dict[int, int]) -> dict[str, Any]:
-        plan = self._replica.plan
+        plan = self._engine.plan
         assert plan is not None
         chunks = {seq.id: tokens for seq, tokens in plan.chunks}
-        running = list(self._scheduler.running_seqs())
+        running: list[SequenceView] = list(self._engine.batch)
         scheduled = [seq.id for seq in running if seq.decoding or seq.id in chunks]
         hits = {seq.id: cached for seq, cached in plan.admitted}
         new = [i for i in hits if preemptions[i] == 0]

@@ -9,7 +9,8 @@ from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import World
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.async_scheduling import AsyncEngine
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV, VllmRelease
@@ -36,7 +37,7 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
         InputError: The arguments do not go together, or not with the profile.
     """
     ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
-    replica = _replica(arguments, profile)
+    replica = _engine(arguments, profile)
     made = shareable(_requests(requests, ingest_s))
     record = simulate(
         replicas=[replica],
@@ -50,7 +51,7 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     return table.assign(queued_s=_taken_in(tables, table["arrival_s"].to_numpy(float)))
 
 
-def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
+def _engine(arguments: EngineArguments, profile: Profile) -> Engine:
     rules, reserves, lags = _release(arguments.vllm_version)
     parameters = _scheduler(arguments, rules, reserves)
     max_model_len = arguments.get("max_model_len", profile.model.max_model_len)
@@ -61,8 +62,9 @@ def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
     if refusals:
         raise InputError(f"{arguments.file}: {refusals[0]}")
     latency = profile.models.by_kind()[profile.default_model]
-    return Replica(
-        index=0,
+    kind = AsyncEngine if arguments.get("async_scheduling", lags) else Engine
+    return kind(
+        id=0,
         scheduler=VllmScheduler(parameters),
         kv=PagedKV(
             PagedParameters(
@@ -76,7 +78,6 @@ def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
         log=RunLog(),
         max_model_len=max_model_len,
         estimate=Estimate(latency),
-        async_scheduling=arguments.get("async_scheduling", lags),
     )
 
 

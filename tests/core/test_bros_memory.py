@@ -92,6 +92,7 @@ def test_best_effort_with_the_least_to_restore_comes_first():
     for seq in (first, second):
         assert kv.admit(seq, 12, (), must_fit=0, spare=0)
         kv.commit()
+        kv.advance(0)
         seq.compute(12)
         queues.running[BE][seq.id] = seq
     assert queues.be_order(kv, pending_only=False) == [first, second]

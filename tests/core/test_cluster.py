@@ -235,8 +235,8 @@ def test_seqs_of_a_step_finish_in_order_of_admission():
     replica.submit(Sequence(1, make_request(1, prompt=5, output=3), 0.0))
     finished = []
     for now in range(3):
-        replica.start_step(float(now))
-        finished += [[seq.id for seq in replica.finish_step()]]
+        replica.begin(float(now))
+        finished += [[seq.id for seq in replica.proceed()]]
     assert finished == [[], [], [0, 1]]
 
 

@@ -93,6 +93,12 @@ class OrderedLoop(OrderedPolicy):
             kept = [gone for gone in evictions if gone not in in_vain]
             view.kv.rollback(start)
             step = self._attempt(view, kept, forced=forced)
+            while (lack := step.lack) and forced and not lack.waits:
+                if not (victim := self._victim(step)):
+                    break
+                kept.append(Eviction(victim, lack))
+                view.kv.rollback(start)
+                step = self._attempt(view, kept, forced=True)
         plan = self._decide(step)
         self.settle(plan, view)
         return plan
