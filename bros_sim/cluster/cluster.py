@@ -57,7 +57,7 @@ class _Cluster:
     """Engines by their numbers, and the requests that the router holds for them."""
 
     def __init__(self, router: Router, log: RunLog, duration_s: float) -> None:
-        self._clock = Clock()
+        self._clock = Clock(initial_time=0.0)
         self._router = router
         self._holder = router if isinstance(router, HoldingRouter) else None
         self._log = log
