@@ -83,7 +83,6 @@ class Hybrid(FromProfile):
         object.__setattr__(self, "_prefill", tuple(unit * term for term in terms))
 
     def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
         chunks, seqs, kv, _ = shape
         if not chunks:
             base, slope = self._decode.get(seqs) or self._decode_terms(seqs)
@@ -91,13 +90,8 @@ class Hybrid(FromProfile):
         return self._chunks_s(chunks, seqs, kv)
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
         base, slope = self._decode.get(decode_jobs) or self._decode_terms(decode_jobs)
         return kv_line(base, slope, decode_jobs, kv_tokens, repeat)
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was fitted on."""
-        return not self.validity.covers(shape)
 
     def _decode_terms(self, seqs: int) -> tuple[float, float]:
         """Intercept and slope over summed KV, in seconds; remembered, there are few batch sizes."""

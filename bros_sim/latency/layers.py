@@ -106,7 +106,6 @@ class Layers(FromProfile):
         object.__setattr__(self, "_mixed", {})
 
     def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
         if shape.chunks:
             return MS * self._mixed_ms(shape)
         constant, share, lines = self._terms(shape.decode_jobs)
@@ -128,10 +127,6 @@ class Layers(FromProfile):
         # The same products and sums as in step_s, element by element.
         late = self._lone_s * kv_series(1, shape.longest_kv, repeat) - share * attention
         return times + np.maximum(0.0, late)
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was measured on."""
-        return not self.validity.covers(shape)
 
     @property
     def _lone_s(self) -> float:

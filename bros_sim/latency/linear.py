@@ -62,7 +62,6 @@ class Linear(FromProfile):
             )
 
     def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
         chunks, seqs, kv, _ = shape
         base, slope = self._decode_terms(seqs)
         if not chunks:
@@ -71,13 +70,8 @@ class Linear(FromProfile):
         return max(floor, MS * self.prefill_ms) + MS * self._prompt_ms(chunks)
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
         base, slope = self._decode_terms(decode_jobs)
         return kv_line(base, slope, decode_jobs, kv_tokens, repeat)
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was fitted on."""
-        return not self.validity.covers(shape)
 
     def _decode_terms(self, seqs: int) -> tuple[float, float]:
         line = self.decode

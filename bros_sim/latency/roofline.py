@@ -49,7 +49,6 @@ class Roofline(FromProfile):
     validity: Validity = EVERYWHERE
 
     def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
         chunks, seqs, kv, _ = shape
         if not chunks:
             return self._base_s(seqs, seqs) + MS * self.decode_per_kv_token_ms * kv
@@ -64,14 +63,9 @@ class Roofline(FromProfile):
         return self._base_s(seqs, tokens) + MS * self.decode_per_kv_token_ms * kv + attention
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
         base = self._base_s(decode_jobs, decode_jobs)
         slope = MS * self.decode_per_kv_token_ms
         return kv_line(base, slope, decode_jobs, kv_tokens, repeat)
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was fitted on."""
-        return not self.validity.covers(shape)
 
     def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""

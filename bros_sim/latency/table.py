@@ -46,7 +46,6 @@ class Table(FromProfile):
         object.__setattr__(self, "_decode", {})
 
     def step_s(self, shape: StepShape) -> float:
-        """Duration of the iteration in seconds."""
         chunks, seqs, kv, _ = shape
         if not chunks:
             return (self._decode.get(seqs) or self._decode_lines(seqs)).at(kv)
@@ -60,13 +59,8 @@ class Table(FromProfile):
         return self.step_s(StepShape((), seqs, kv)) + MS * added
 
     def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """Durations of ``repeat`` consecutive decode-only iterations, as the contract says."""
         lines = self._decode.get(decode_jobs) or self._decode_lines(decode_jobs)
         return lines.series(kv_series(decode_jobs, kv_tokens, repeat))
-
-    def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was measured on."""
-        return not self.validity.covers(shape)
 
     def _constant_ms(self, sequences: int, seqs: int) -> float:
         time = self.sequences.const_ms + self.sequences.per_seq_ms * sequences

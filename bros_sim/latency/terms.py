@@ -34,6 +34,7 @@ class FromProfile:
     """Mixin of the shipped models: a profile holds them ready-made, one of each kind at most."""
 
     kind: ClassVar[str]
+    validity: "Validity"
 
     @classmethod
     def from_profile(cls, profile: ModelSource) -> Self:
@@ -43,6 +44,9 @@ class FromProfile:
             InputError: The profile has no coefficients for this kind of model.
         """
         return profile.latency_model(cls)
+
+    def extrapolates(self, shape: StepShape) -> bool:
+        return not self.validity.covers(shape)
 
 
 @dataclass(frozen=True)

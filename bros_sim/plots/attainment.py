@@ -8,7 +8,8 @@ from annotated_doc import Doc
 from matplotlib.figure import Figure
 
 from bros_sim.metrics.catalogue import METRICS, metric_name
-from bros_sim.plots.lines import Lines, no_metric
+from bros_sim.metrics.measures import no_metric
+from bros_sim.plots.lines import Lines
 from bros_sim.plots.spec import Axes, Faults, Results
 
 

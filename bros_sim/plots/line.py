@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from bros_sim.metrics.catalogue import METRICS, metric_name
-from bros_sim.plots.lines import Lines, no_metric
+from bros_sim.metrics.measures import no_metric
+from bros_sim.plots.lines import Lines
 from bros_sim.plots.spec import Axes, Faults, Results
 from bros_sim.plots.style import spread, thousands
 

@@ -4,7 +4,7 @@ Shaded is the 95 % interval over seeds, dashed the band over draws of the latenc
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Annotated
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from bros_sim.config.messages import closest, nearest
+from bros_sim.config.messages import nearest
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_width, shifted
@@ -124,12 +124,6 @@ class Lines(FigureSpec):
         table = select(table[table["class"] == chosen], dict(self.where))
         scale = 100.0 if METRICS[y].unit == "share" else 1.0
         return table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
-
-
-def no_metric(name: str, known: Iterable[str]) -> str:
-    """There is no such metric, and which is near."""
-    hint = nearest(name, known) if closest(name, known) else " (see `bros-sim list metrics`)"
-    return f"there is no metric '{name}'{hint}"
 
 
 def _ninety(drawn: Sequence[Panel]) -> None:

@@ -141,13 +141,9 @@ def find_faults(spec: FigureSpec, axes: Axes) -> list[Fault]:
 
     Needs only the labels of the points, so that it can run before any point does.
     """
-    return [Fault(Code.OTHER, (key,), text) for key, text in _found(spec, axes)]
-
-
-def _found(spec: FigureSpec, axes: Axes) -> list[tuple[str, str]]:
-    """The YAML key and what is wrong with it."""
     found = [*_where(spec, axes), *spec.faults(axes)]
-    return found or [*_too_many(spec, axes)]
+    found = found or [*_too_many(spec, axes)]
+    return [Fault(Code.OTHER, (key,), text) for key, text in found]
 
 
 def _where(spec: FigureSpec, axes: Axes) -> Faults:
@@ -168,7 +164,7 @@ def _too_many(spec: FigureSpec, axes: Axes) -> Faults:
 
 
 def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
-    """Why a figure without fault would be empty; nothing if it would not."""
+    """Why a valid figure would be empty; nothing if it would not."""
     points = [p for p in results.points if not p.error and matches(p, spec.where)]
     if not points:
         return "there is nothing to draw: no such point succeeded"
