@@ -18,16 +18,14 @@ class Accounts:
         self._engine = engine
         self._log = log
         self._latency = latency
-
-    @property
-    def iterations(self) -> int:
-        """How many iterations have ended."""
-        return self._log.iterations(self._engine)
+        self.iterations = 0
+        """How many have ended."""
 
     def end_iterations(self, stretch: Stretch, ended: int) -> None:
         """More iterations of a stretch have ended: so many of all."""
         ends = stretch.ends_s[stretch.ended : ended]
         self._log.add_iterations(self._engine, ends, stalled=stretch.plan.stalls)
+        self.iterations += ended - stretch.ended
         stretch.ended = ended
 
     def close(self, stretch: Stretch) -> None:
@@ -55,9 +53,9 @@ class Accounts:
 
     def decide(self, plan: Plan, copies: Iterable[Copy], now: float) -> None:
         """A plan is about to be applied: its decisions, if they are kept."""
-        log, iteration = self._log.decisions, self.iterations
+        log = self._log.decisions
         if log is None:
             return
         out = (copy.seq for copy in copies if copy.blocks and copy.direction is Direction.TO_CPU)
         for decision in decisions_of(plan, {seq.id: seq for seq in out}, log.interrupted):
-            log.add(self._engine, now, iteration, decision)
+            log.add(self._engine, now, self.iterations, decision)

@@ -1,9 +1,10 @@
 """Who runs on an engine, and who of them decodes a token in every iteration."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bros_sim.core.request import ServiceClass
+from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence, SequenceView
 
@@ -14,7 +15,7 @@ class Batch:
     """The sequences that run, in order of admission.
 
     Each is a member of the decode cohort or outside it: a prompt under way, or paused. This is the
-    one ledger of who runs. The engine keeps it; policies see it in `EngineView.batch`.
+    one ledger of who runs. The engine keeps it; policies see it as `ReplicaView.batch`.
     """
 
     def __init__(self, *, track_longest: bool) -> None:
@@ -79,10 +80,14 @@ class Batch:
 
     def attended(self, plan: Plan) -> tuple[int, int, int]:
         """RT decodes of an iteration, and the tokens in the cache at its end: all, RT."""
-        decodes, (rt, be) = 0, self.computed_by_class()
-        if not plan.stalls:
-            decodes, others = self.cohort.members
-            rt, be = rt + decodes, be + others
+        (rt, be), (decodes, others) = self.cohort.kv_tokens, self.cohort.members
+        if plan.stalls:
+            rt, be, decodes = rt - decodes, be - others, 0
+        for seq in self.outside.values():
+            if seq.service_class is RT:
+                rt += seq.num_computed
+            else:
+                be += seq.num_computed
         for view, tokens in plan.chunks:
             if view.service_class is RT:
                 rt += tokens
@@ -90,6 +95,20 @@ class Batch:
             else:
                 be += tokens
         return decodes, rt + be, rt
+
+    def copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
+        """Tokens to copy for the plan just committed, noted with the sequences they belong to."""
+        copied: dict[Direction, int] = {}
+        for copy in copies:
+            copied[copy.direction] = copied.get(copy.direction, 0) + copy.tokens
+            seq = self.members.get(copy.seq.id)
+            if seq is None:
+                continue  # finished, which an `AsyncEngine` learns late
+            if copy.direction is Direction.TO_CPU and copy.blocks:
+                seq.swapped_blocks += copy.blocks
+            elif copy.direction is Direction.TO_CPU:
+                seq.checkpointed_slots += copy.tokens
+        return copied
 
 
 class DecodeCohort:

@@ -11,13 +11,12 @@ data (`copies_s`): the link is shared and belongs to the clock, which then calls
 
 import math
 from collections import abc
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy, Direction, Imports, KvImage
+from bros_sim.engine.kv_cache import Direction, Imports, KvImage
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.load import Refusal
 from bros_sim.engine.record import SpanEnd
@@ -198,7 +197,7 @@ class Engine(EngineState):
             self._nothing_to_compute()
             return
         ends = t + (NO_FORWARD if idle else self._durations(plan, shape))
-        self._stretch = Stretch(plan, t, ends, shape, self._state(plan), self._copied(copies))
+        self._stretch = Stretch(plan, t, ends, shape, self._state(plan), self.batch.copied(copies))
         self.due = self._stretch.end_s
 
     def _nothing_to_compute(self) -> None:
@@ -221,8 +220,10 @@ class Engine(EngineState):
         self._account(stretch, len(stretch.ends_s))
         self._accounts.close(stretch)
         done = self.batch.cohort.pop_finished()
-        done += self._compute(stretch.plan, stretch.end_s)
-        done.sort(key=lambda seq: seq.admit_order)
+        if stretch.plan.chunks:
+            done += self._compute(stretch.plan, stretch.end_s)
+        if len(done) > 1:
+            done.sort(key=lambda seq: seq.admit_order)
         self._finish(done)
         return done
 
@@ -310,17 +311,3 @@ class Engine(EngineState):
     def _repeat(self, plan: Plan) -> int:
         """For how many iterations the engine goes by the plan, finishes and memory aside."""
         return min(plan.repeat, self._longest_stretch)
-
-    def _copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
-        """Tokens to copy for the plan just committed, noted with the sequences they belong to."""
-        copied: dict[Direction, int] = {}
-        for copy in copies:
-            copied[copy.direction] = copied.get(copy.direction, 0) + copy.tokens
-            seq = self.batch.members.get(copy.seq.id)
-            if seq is None:
-                continue  # finished, which an `AsyncEngine` learns late
-            if copy.direction is Direction.TO_CPU and copy.blocks:
-                seq.swapped_blocks += copy.blocks
-            elif copy.direction is Direction.TO_CPU:
-                seq.checkpointed_slots += copy.tokens
-        return copied

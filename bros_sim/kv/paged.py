@@ -190,8 +190,12 @@ class PagedKV(BaseKV):
         if not self._has_room(need):
             return False
         self._pool.take(need)
-        self._journal.set(self, "_all_extended", True)
+        self._all_extended = True
+        self._journal.on_undo(self._not_all_extended)
         return True
+
+    def _not_all_extended(self) -> None:
+        self._all_extended = False
 
     def swap_out(self, seq: SequenceView) -> bool:
         """The blocks left behind cannot be hit. False without tokens."""

@@ -283,7 +283,35 @@ class Blindfolded:
         self._scheduler.finished(self._views.pop(seq.id))
 
     def plan(self, view: Any) -> Plan:
-        return self._scheduler.plan(view)
+        return self._scheduler.plan(_BlindView(view, self._views))
+
+
+class _BlindView:
+    """An engine whose batch holds nothing but blindfolded sequences."""
+
+    def __init__(self, view: Any, seqs: dict[int, Any]) -> None:
+        self._view = view
+        self.batch = _BlindBatch(view.batch, seqs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+
+class _BlindBatch:
+    def __init__(self, batch: Any, seqs: dict[int, Any]) -> None:
+        self._running = {seq.id: seqs[seq.id] for seq in batch}
+        self.outside = {number: seqs[number] for number in batch.outside}
+        self.by_class = tuple(batch.by_class)
+        self.last = next(reversed(self._running.values()), None)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Any:
+        return iter(self._running.values())
+
+    def __contains__(self, seq: Any) -> bool:
+        return seq.id in self._running
 
 
 class _Blind:
