@@ -22,15 +22,17 @@ class Clock(simpy.Environment):
 
     def schedule(self, event: Event, priority: EventPriority = NORMAL, delay: float = 0) -> None:
         """Of an alarm the priority is its own."""
-        super().schedule(event, event.priority if isinstance(event, Alarm) else priority, delay)
+        if isinstance(event, Alarm):
+            priority = event.priority
+        super().schedule(event, priority, delay)
 
 
 class Alarm(Timeout):
-    """Calls ``action`` at an instant."""
+    """Calls ``action`` with itself at an instant."""
 
     def __init__(
-        self, clock: Clock, at_s: float, priority: EventPriority, action: Callable[[], None]
+        self, clock: Clock, at_s: float, priority: EventPriority, action: Callable[[Event], None]
     ) -> None:
         self.priority = priority
         super().__init__(clock, at_s - clock.now)
-        self.callbacks.append(lambda _: action())
+        self.callbacks.append(action)

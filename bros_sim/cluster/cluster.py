@@ -108,6 +108,8 @@ class _Cluster:
     def ended(self, engine: int, done: abc.Sequence[Sequence]) -> bool:
         """Iterations of an engine ended, and so did these; whether any client can react."""
         reacting = self.clients.answer(done, served=True)
+        if self._holder is None:
+            return reacting
         return self.clients.answer(self._pull(engine), served=False) or reacting
 
     def refused(self, seqs: abc.Sequence[Sequence]) -> None:

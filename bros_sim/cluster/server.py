@@ -4,7 +4,7 @@ from collections import abc
 from collections.abc import Callable
 from typing import Protocol
 
-from simpy.events import EventPriority
+from simpy.events import Event, EventPriority
 
 from bros_sim.cluster.clock import PLAN, Alarm, Clock, iteration_end
 from bros_sim.cluster.links import Link
@@ -34,7 +34,8 @@ class Server:
         self._clock = clock
         self._listener = listener
         self._end = iteration_end(engine.id)
-        self._alarm = 0
+        self._alarm: Alarm | None = None
+        self._action = self._begin
         self._planned = False
         self._links = {way: Link() for way in Direction}
 
@@ -69,7 +70,8 @@ class Server:
     def _begin(self) -> None:
         self._planned = False
         now = self._clock.now
-        self._listener.refused(self.engine.begin(now))
+        if refused := self.engine.begin(now):
+            self._listener.refused(refused)
         if not self.engine.busy:
             return
         end_s = self.engine.due
@@ -87,12 +89,10 @@ class Server:
             self._begin()
 
     def _set_alarm(self, at_s: float, priority: EventPriority, action: Callable[[], None]) -> None:
-        """Only the alarm set last rings."""
-        self._alarm += 1
-        number = self._alarm
+        self._action = action
+        self._alarm = Alarm(self._clock, at_s, priority, self._ring)
 
-        def ring() -> None:
-            if self._alarm == number:
-                action()
-
-        Alarm(self._clock, at_s, priority, ring)
+    def _ring(self, alarm: Event) -> None:
+        """Only the alarm set last counts."""
+        if alarm is self._alarm:
+            self._action()

@@ -102,7 +102,7 @@ def test_what_happens_at_one_instant_has_an_order():
     clock, order = Clock(), []
 
     def alarm(priority, name, at_s=1.0):
-        Alarm(clock, at_s, priority, lambda: order.append((clock.now, name)))
+        Alarm(clock, at_s, priority, lambda _: order.append((clock.now, name)))
 
     alarm(PLAN, "plan")
     alarm(iteration_end(1), "engine 1")
