@@ -156,15 +156,7 @@ def capacity(
     precision: float = 0.05,
     place: Place | None = None,
 ) -> Capacity:
-    """Find the highest load that keeps targets, or the fewest replicas, for every system.
-
-    Args:
-        experiment: What `load` or `loads` made.
-        vary: The path that is searched.
-        targets: What to keep: ``"slo_attainment[rt] >= 0.99"``, or several of these.
-        seeds: Seeds that the answer rests on.
-        precision: Values closer than this share are not split.
-        place: Where and how points run; by default in ``results``, on all cores.
+    """The highest ``vary`` that keeps the targets, or the least; ``place``: where points run.
 
     Raises:
         InputError: A target, the path or the experiment is at fault.
@@ -195,19 +187,7 @@ def tune(
     held_out: int = 10,
     place: Place | None = None,
 ) -> Tuned:
-    """Search the parameters of a system that give most, or least, of a measure; needs ``opt``.
-
-    Args:
-        experiment: What `load` or `loads` made.
-        vary: ``PATH=LOW..HIGH``, ``PATH=LOW..HIGH:log`` or ``PATH=A,B,C`` of each parameter.
-        maximize: What to have most of: ``"output_throughput[be]"``.
-        minimize: What to have least of, instead.
-        targets: What to keep: ``"slo_attainment[rt] >= 0.9"``.
-        system: The one to tune; by default that of the paths, or the only one.
-        trials: Combinations to try, besides the given one.
-        seeds: Seeds that judge a trial, the same for all.
-        held_out: Further seeds that judge the best one.
-        place: Where and how points run; by default in ``results``, on all cores.
+    """The values of ``vary`` with which a system has most, or least, of a measure; needs ``opt``.
 
     Raises:
         InputError: The question or the experiment is at fault, or the extra is not installed.
@@ -242,12 +222,7 @@ def _searched(variation: Variation, experiment: Experiment, place: Place | None)
 def compare(
     results: Results | str | Path, baseline: str | None = None, metrics: Sequence[str] = ()
 ) -> Comparison:
-    """Compare the systems of a finished run with one of them, over the same seeds.
-
-    Args:
-        results: They, or their folder.
-        baseline: The system to compare with; by default the first.
-        metrics: What to compare, as ``"p95_ttft_ms[rt]"``, instead of the usual.
+    """The systems of a finished run against one of them, over the same seeds.
 
     Raises:
         InputError: A metric or the system is unknown, there is nothing to compare, or a file of
@@ -266,13 +241,6 @@ def explain(
 ) -> Explanation:
     """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
 
-    Args:
-        results: They, or their folder.
-        request: Id of the request: STREAM-NUMBER.
-        point: Number of the point, from 1, where several fit.
-        system: Only points of this system.
-        seed: Only points with this seed.
-
     Raises:
         InputError: No point fits, or several; or it has no such request, or no decision log.
     """
@@ -281,10 +249,6 @@ def explain(
 
 def plot(results: Results | str | Path, *figures: str | Mapping[str, object]) -> Drawn:
     """Draw the figures of a finished run as files: those of its experiment, or the given ones.
-
-    Args:
-        results: They, or their folder.
-        figures: Each as an entry of ``figures``, as YAML text or as a mapping.
 
     Raises:
         InputError: With every fault of every figure.
@@ -299,11 +263,6 @@ def plot(results: Results | str | Path, *figures: str | Mapping[str, object]) ->
 
 def validate(requests: str | Path, profile: str, engine_args: str | Path) -> Validation:
     """Replay a real run of vLLM and compare.
-
-    Args:
-        requests: CSV file of the run's requests.
-        profile: Id of a shipped profile, or a YAML file.
-        engine_args: JSON file with the engine's arguments.
 
     Raises:
         InputError: A file cannot be read or is at fault, or a request never finishes.

@@ -10,6 +10,7 @@ from bros_sim.cli.options import read_experiment
 from bros_sim.cli.output import say
 from bros_sim.cli.progress import Progress
 from bros_sim.cli.verbs import INTERRUPTED
+from bros_sim.core.labels import counted
 from bros_sim.experiment import Loaded, load
 from bros_sim.plots import FigureSpec
 from bros_sim.report.figure_files import read_figures
@@ -25,11 +26,6 @@ def load_experiment(path: Path, overrides: list[str] | None) -> tuple[Loaded, li
     for line in loaded.warnings:
         say(f"warning: {line}")
     return loaded, figures
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 point``, ``2 points``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 class Terminal:

@@ -14,8 +14,8 @@ from bros_sim.core.labels import short_names
 from bros_sim.metrics.changed import COLUMNS, SLO, changed_most, same_requests, slo_turns
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.paired import paired
-from bros_sim.report.tables import Part, Printed, Table, plain_rows
-from bros_sim.report.verdict import Row, amount, records, signed, unit, verdict
+from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
+from bros_sim.report.verdict import amount, signed, unit, verdict
 from bros_sim.study.results import PointResult, ResultSet, show_label, undamaged
 
 SHOWN = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bros_sim.plots.style import render
 from bros_sim.profiles.profile import load_profile
+from bros_sim.report.searches import write_figure
 from bros_sim.report.tables import Part, Printed, Table
 from bros_sim.validation.compare import Comparison, compare
 from bros_sim.validation.figure import draw
@@ -85,10 +85,8 @@ class Validation(Printed):
 
     def write_figure(self, folder: Path) -> None:
         """Write validation.png and .svg there."""
-        figure = draw(self.comparison, self.profile)
         folder.mkdir(parents=True, exist_ok=True)
-        for kind in ("png", "svg"):
-            (folder / f"validation.{kind}").write_bytes(render(figure, kind))
+        write_figure(folder, "validation", draw(self.comparison, self.profile))
 
 
 def validate(requests: Path, profile: str, engine_args: Path) -> Validation:
