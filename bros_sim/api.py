@@ -20,19 +20,19 @@ from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
 from bros_sim.metrics.means import means as _means
 from bros_sim.metrics.measures import Measure, Target
-from bros_sim.report import capacity_tables, compared, story, tune_tables, validated
+from bros_sim.report import capacity_tables, tune_tables
 from bros_sim.report.capacity_tables import Capacity
-from bros_sim.report.compared import Comparison
-from bros_sim.report.figure_files import Drawn, draw_figures, given_figures, read_figures
-from bros_sim.report.story import Explanation
+from bros_sim.report.compared import Comparison, compare
+from bros_sim.report.figure_files import Drawn, plot
+from bros_sim.report.story import Explanation, explain
 from bros_sim.report.tune_tables import Tuned
-from bros_sim.report.validated import Validation
+from bros_sim.report.validated import Validation, validate
 from bros_sim.study import capacity as _capacity
 from bros_sim.study import tuning
 from bros_sim.study.collect import collect
 from bros_sim.study.results import ResultSet as Results
 from bros_sim.study.runner import Outcome
-from bros_sim.study.store import open_results
+from bros_sim.study.store import opened
 from bros_sim.study.study import Place, Quiet, Study
 from bros_sim.study.sweep import sweep as _sweep
 from bros_sim.study.variation import Variation
@@ -139,7 +139,7 @@ def read_results(folder: str | Path) -> Results:
     Raises:
         InputError: It is not the folder of a finished run.
     """
-    return open_results(Path(folder))[0]
+    return opened(folder)
 
 
 def means(results: Results) -> pd.DataFrame:
@@ -217,58 +217,3 @@ def _searched(variation: Variation, experiment: Experiment, place: Place | None)
     for line in [*experiment.warnings, *variation.unused(experiment)]:
         study.watch.say(f"warning: {line}")
     return study
-
-
-def compare(
-    results: Results | str | Path, baseline: str | None = None, metrics: Sequence[str] = ()
-) -> Comparison:
-    """The systems of a finished run against one of them, over the same seeds.
-
-    Raises:
-        InputError: A metric or the system is unknown, there is nothing to compare, or a file of
-            the results is damaged.
-    """
-    return compared.compare(_opened(results), baseline, metrics)
-
-
-def explain(
-    results: Results | str | Path,
-    request: str,
-    *,
-    point: int | None = None,
-    system: str | None = None,
-    seed: int | None = None,
-) -> Explanation:
-    """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
-
-    Raises:
-        InputError: No point fits, or several; or it has no such request, or no decision log.
-    """
-    return story.explain(_opened(results), request, point, system, seed)
-
-
-def plot(results: Results | str | Path, *figures: str | Mapping[str, object]) -> Drawn:
-    """Draw the figures of a finished run as files: those of its experiment, or the given ones.
-
-    Raises:
-        InputError: With every fault of every figure.
-    """
-    found, experiment = open_results(results.folder if isinstance(results, Results) else results)
-    if figures:
-        texts = [one if isinstance(one, str) else json.dumps(one) for one in figures]
-        return draw_figures(given_figures(texts, found.points), found, keep=True)
-    document = parse(json.dumps(experiment), str(found.folder / "provenance.json"))
-    return draw_figures(read_figures(document, found.points), found)
-
-
-def validate(requests: str | Path, profile: str, engine_args: str | Path) -> Validation:
-    """Replay a real run of vLLM and compare.
-
-    Raises:
-        InputError: A file cannot be read or is at fault, or a request never finishes.
-    """
-    return validated.validate(Path(requests), profile, Path(engine_args))
-
-
-def _opened(results: Results | str | Path) -> Results:
-    return results if isinstance(results, Results) else read_results(results)

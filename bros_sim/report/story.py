@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -9,6 +10,7 @@ from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
 from bros_sim.report.tables import Part, Printed, Row, Table, records
 from bros_sim.study.results import PointResult, ResultSet, undamaged
+from bros_sim.study.store import opened
 
 WHATS = {
     "admitted": "admitted with {tokens:,} cached tokens",
@@ -167,19 +169,20 @@ class Explanation(Printed):
 
 
 def explain(
-    found: ResultSet,
+    results: ResultSet | str | Path,
     request: str,
+    *,
     point: int | None = None,
     system: str | None = None,
     seed: int | None = None,
 ) -> Explanation:
-    """The story of a request, of the one point that fits.
+    """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
 
     Raises:
         InputError: No point fits, or several; it failed, is damaged, or has no decision log; or it
             has no such request.
     """
-    chosen = found.one(point, {"system": system, "seed": seed}).needed()
+    chosen = opened(results).one(point, {"system": system, "seed": seed}).needed()
     if not chosen.has_decisions:
         what = "no decisions were recorded; add this line to the experiment and run it again"
         raise InputError(f"{chosen.words}: {what}: `outputs: {{decisions: true}}`")

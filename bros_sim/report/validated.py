@@ -89,13 +89,13 @@ class Validation(Printed):
         write_figure(folder, "validation", draw(self.comparison, self.profile))
 
 
-def validate(requests: Path, profile: str, engine_args: Path) -> Validation:
+def validate(requests: str | Path, profile: str, engine_args: str | Path) -> Validation:
     """Replay a real run of vLLM and compare.
 
     Raises:
         InputError: A file cannot be read or is at fault, or a request never finishes.
     """
-    real, arguments = read_requests(requests), read_arguments(engine_args)
+    real, arguments = read_requests(Path(requests)), read_arguments(Path(engine_args))
     gpu = load_profile(profile)
     return Validation(compare(real, replay(real, arguments, gpu)), gpu.id, arguments.notes)
 
