@@ -33,7 +33,7 @@ from bros_sim.study.collect import collect
 from bros_sim.study.results import ResultSet as Results
 from bros_sim.study.runner import Outcome
 from bros_sim.study.store import opened
-from bros_sim.study.study import Place, Quiet, Study
+from bros_sim.study.study import Place, Study, Watch
 from bros_sim.study.sweep import sweep as _sweep
 from bros_sim.study.variation import Variation
 
@@ -127,7 +127,7 @@ def sweep(
     Returns:
         All of them.
     """
-    watch = Quiet(progress) if progress else Quiet()
+    watch = Watch(progress) if progress else None
     place = Place(out, workers, retry_failed=retry_failed, watch=watch)
     study = place.study(experiment.spec.name, decisions=experiment.spec.outputs.decisions)
     return collect(experiment, study.answer(_sweep(experiment, study.watch)), study.store)[0]
