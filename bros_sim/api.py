@@ -20,20 +20,20 @@ from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
 from bros_sim.metrics.means import means as _means
 from bros_sim.metrics.measures import Measure, Target
-from bros_sim.report import capacity_tables, compared, story, tune_tables, validated
+from bros_sim.report import capacity_tables, tune_tables
 from bros_sim.report.capacity_tables import Capacity
-from bros_sim.report.compared import Comparison
-from bros_sim.report.figure_files import Drawn, draw_figures, given_figures, read_figures
-from bros_sim.report.story import Explanation
+from bros_sim.report.compared import Comparison, compare
+from bros_sim.report.figure_files import Drawn, plot
+from bros_sim.report.story import Explanation, explain
 from bros_sim.report.tune_tables import Tuned
-from bros_sim.report.validated import Validation
+from bros_sim.report.validated import Validation, validate
 from bros_sim.study import capacity as _capacity
 from bros_sim.study import tuning
 from bros_sim.study.collect import collect
 from bros_sim.study.results import ResultSet as Results
 from bros_sim.study.runner import Outcome
-from bros_sim.study.store import open_results
-from bros_sim.study.study import Place, Quiet, Study
+from bros_sim.study.store import opened
+from bros_sim.study.study import Place, Study, Watch
 from bros_sim.study.sweep import sweep as _sweep
 from bros_sim.study.variation import Variation
 
@@ -127,7 +127,7 @@ def sweep(
     Returns:
         All of them.
     """
-    watch = Quiet(progress) if progress else Quiet()
+    watch = Watch(progress) if progress else None
     place = Place(out, workers, retry_failed=retry_failed, watch=watch)
     study = place.study(experiment.spec.name, decisions=experiment.spec.outputs.decisions)
     return collect(experiment, study.answer(_sweep(experiment, study.watch)), study.store)[0]
@@ -139,7 +139,7 @@ def read_results(folder: str | Path) -> Results:
     Raises:
         InputError: It is not the folder of a finished run.
     """
-    return open_results(Path(folder))[0]
+    return opened(folder)
 
 
 def means(results: Results) -> pd.DataFrame:
@@ -156,15 +156,7 @@ def capacity(
     precision: float = 0.05,
     place: Place | None = None,
 ) -> Capacity:
-    """Find the highest load that keeps targets, or the fewest replicas, for every system.
-
-    Args:
-        experiment: What `load` or `loads` made.
-        vary: The path that is searched.
-        targets: What to keep: ``"slo_attainment[rt] >= 0.99"``, or several of these.
-        seeds: Seeds that the answer rests on.
-        precision: Values closer than this share are not split.
-        place: Where and how points run; by default in ``results``, on all cores.
+    """The highest ``vary`` that keeps the targets, or the least; ``place``: where points run.
 
     Raises:
         InputError: A target, the path or the experiment is at fault.
@@ -195,19 +187,7 @@ def tune(
     held_out: int = 10,
     place: Place | None = None,
 ) -> Tuned:
-    """Search the parameters of a system that give most, or least, of a measure; needs ``opt``.
-
-    Args:
-        experiment: What `load` or `loads` made.
-        vary: ``PATH=LOW..HIGH``, ``PATH=LOW..HIGH:log`` or ``PATH=A,B,C`` of each parameter.
-        maximize: What to have most of: ``"output_throughput[be]"``.
-        minimize: What to have least of, instead.
-        targets: What to keep: ``"slo_attainment[rt] >= 0.9"``.
-        system: The one to tune; by default that of the paths, or the only one.
-        trials: Combinations to try, besides the given one.
-        seeds: Seeds that judge a trial, the same for all.
-        held_out: Further seeds that judge the best one.
-        place: Where and how points run; by default in ``results``, on all cores.
+    """The values of ``vary`` with which a system has most, or least, of a measure; needs ``opt``.
 
     Raises:
         InputError: The question or the experiment is at fault, or the extra is not installed.
@@ -237,79 +217,3 @@ def _searched(variation: Variation, experiment: Experiment, place: Place | None)
     for line in [*experiment.warnings, *variation.unused(experiment)]:
         study.watch.say(f"warning: {line}")
     return study
-
-
-def compare(
-    results: Results | str | Path, baseline: str | None = None, metrics: Sequence[str] = ()
-) -> Comparison:
-    """Compare the systems of a finished run with one of them, over the same seeds.
-
-    Args:
-        results: They, or their folder.
-        baseline: The system to compare with; by default the first.
-        metrics: What to compare, as ``"p95_ttft_ms[rt]"``, instead of the usual.
-
-    Raises:
-        InputError: A metric or the system is unknown, there is nothing to compare, or a file of
-            the results is damaged.
-    """
-    return compared.compare(_opened(results), baseline, metrics)
-
-
-def explain(
-    results: Results | str | Path,
-    request: str,
-    *,
-    point: int | None = None,
-    system: str | None = None,
-    seed: int | None = None,
-) -> Explanation:
-    """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
-
-    Args:
-        results: They, or their folder.
-        request: Id of the request: STREAM-NUMBER.
-        point: Number of the point, from 1, where several fit.
-        system: Only points of this system.
-        seed: Only points with this seed.
-
-    Raises:
-        InputError: No point fits, or several; or it has no such request, or no decision log.
-    """
-    return story.explain(_opened(results), request, point, system, seed)
-
-
-def plot(results: Results | str | Path, *figures: str | Mapping[str, object]) -> Drawn:
-    """Draw the figures of a finished run as files: those of its experiment, or the given ones.
-
-    Args:
-        results: They, or their folder.
-        figures: Each as an entry of ``figures``, as YAML text or as a mapping.
-
-    Raises:
-        InputError: With every fault of every figure.
-    """
-    found, experiment = open_results(results.folder if isinstance(results, Results) else results)
-    if figures:
-        texts = [one if isinstance(one, str) else json.dumps(one) for one in figures]
-        return draw_figures(given_figures(texts, found.points), found, keep=True)
-    document = parse(json.dumps(experiment), str(found.folder / "provenance.json"))
-    return draw_figures(read_figures(document, found.points), found)
-
-
-def validate(requests: str | Path, profile: str, engine_args: str | Path) -> Validation:
-    """Replay a real run of vLLM and compare.
-
-    Args:
-        requests: CSV file of the run's requests.
-        profile: Id of a shipped profile, or a YAML file.
-        engine_args: JSON file with the engine's arguments.
-
-    Raises:
-        InputError: A file cannot be read or is at fault, or a request never finishes.
-    """
-    return validated.validate(Path(requests), profile, Path(engine_args))
-
-
-def _opened(results: Results | str | Path) -> Results:
-    return results if isinstance(results, Results) else read_results(results)

@@ -1,8 +1,9 @@
 """``check``: is an experiment file without fault?"""
 
-from bros_sim.cli.experiments import counted, load_experiment
+from bros_sim.cli.experiments import load_experiment
 from bros_sim.cli.options import ExperimentFile, Overrides
 from bros_sim.cli.output import write
+from bros_sim.core.labels import counted
 
 
 def check(experiment: ExperimentFile, overrides: Overrides = None) -> None:

@@ -10,11 +10,12 @@ from bros_sim.cli.options import read_experiment
 from bros_sim.cli.output import say
 from bros_sim.cli.progress import Progress
 from bros_sim.cli.verbs import INTERRUPTED
+from bros_sim.core.labels import counted
 from bros_sim.experiment import Loaded, load
 from bros_sim.plots import FigureSpec
 from bros_sim.report.figure_files import read_figures
 from bros_sim.study.runner import Pending
-from bros_sim.study.study import Ended
+from bros_sim.study.study import Ended, Watch
 
 
 def load_experiment(path: Path, overrides: list[str] | None) -> tuple[Loaded, list[FigureSpec]]:
@@ -27,18 +28,14 @@ def load_experiment(path: Path, overrides: list[str] | None) -> tuple[Loaded, li
     return loaded, figures
 
 
-def counted(number: int, thing: str) -> str:
-    """``1 point``, ``2 points``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
-class Terminal:
+class Terminal(Watch):
     """Shows on stderr how a study goes on.
 
     ``again`` is the command that resumes it after an interruption.
     """
 
     def __init__(self, again: str) -> None:
+        super().__init__()
         self._again = again
 
     def say(self, line: str) -> None:

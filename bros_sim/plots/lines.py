@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bros_sim.config.messages import nearest
-from bros_sim.core.labels import short_names
+from bros_sim.core.labels import counted, short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_width, shifted
 from bros_sim.metrics.latencies import STATISTICS
@@ -35,7 +35,6 @@ from bros_sim.plots.spec import (
 from bros_sim.plots.style import (
     CLASS_NAMES,
     LETTER_IN,
-    counted,
     finish,
     held,
     label_axes,

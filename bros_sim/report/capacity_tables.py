@@ -1,10 +1,9 @@
 """What a search for capacity writes and says."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -19,14 +18,12 @@ from bros_sim.report.searches import (
     write_provenance,
     write_table,
 )
-from bros_sim.report.tables import Part, Printed, Table, plain_rows
-from bros_sim.report.verdict import records
+from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
 from bros_sim.study.capacity import Cell, Question, Variants, answers, evaluations
 from bros_sim.study.store import Store
 
 SEARCHES = "capacity"
 """Folder of the searches beside ``points``."""
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

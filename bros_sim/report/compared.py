@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,9 +15,10 @@ from bros_sim.core.labels import short_names
 from bros_sim.metrics.changed import COLUMNS, SLO, changed_most, same_requests, slo_turns
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.paired import paired
-from bros_sim.report.tables import Part, Printed, Table, plain_rows
-from bros_sim.report.verdict import Row, amount, records, signed, unit, verdict
+from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
+from bros_sim.report.verdict import amount, signed, unit, verdict
 from bros_sim.study.results import PointResult, ResultSet, show_label, undamaged
+from bros_sim.study.store import opened
 
 SHOWN = (
     "slo_attainment[rt]", "mean_ttft_ms[rt]", "p99_ttft_ms[rt]", "mean_tpot_ms[rt]",
@@ -87,13 +89,16 @@ class Comparison(Printed):
         return {**head, **content}
 
 
-def compare(found: ResultSet, baseline: str | None, metrics: Sequence[str]) -> Comparison:
-    """Compare all systems with ``baseline``, the first one by default.
+def compare(
+    results: ResultSet | str | Path, baseline: str | None = None, metrics: Sequence[str] = ()
+) -> Comparison:
+    """The systems of a finished run against one of them, by default the first, seed by seed.
 
     Raises:
-        InputError: A metric or the system is unknown, there is only one system, or a file of the
-            results is damaged.
+        InputError: A metric or the system is unknown, there is nothing to compare, or a file of
+            the results is damaged.
     """
+    found = opened(results)
     measures = [Measure.parse(text, "--metric") for text in metrics or SHOWN]
     chosen = _baseline(found, baseline)
     by = [name for name in found.points[0].labels if name not in {"system", "seed"}]

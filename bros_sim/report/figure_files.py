@@ -1,5 +1,6 @@
 """The figures of an experiment: checked before it runs, drawn as files after."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from bros_sim.plots import (
 )
 from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet, show_label
+from bros_sim.study.store import open_results
 
 KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
 
@@ -113,6 +115,21 @@ def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool 
     if not keep:
         _remove_others(folder, files)
     return Drawn(files, warnings)
+
+
+def plot(results: ResultSet | str | Path, *figures: str | Mapping[str, object]) -> Drawn:
+    """Draw the figures of a finished run as files: those of its experiment, or the given ones.
+
+    Raises:
+        InputError: With every fault of every figure.
+    """
+    folder = results.folder if isinstance(results, ResultSet) else results
+    found, experiment = open_results(folder)
+    if figures:
+        texts = [one if isinstance(one, str) else json.dumps(one) for one in figures]
+        return draw_figures(given_figures(texts, found.points), found, keep=True)
+    document = parse(json.dumps(experiment), str(found.folder / "provenance.json"))
+    return draw_figures(read_figures(document, found.points), found)
 
 
 def _fixed(spec: FigureSpec, axes: Axes) -> str:

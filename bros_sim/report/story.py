@@ -1,18 +1,17 @@
 """A request's story in words, from the request table and the decision log."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 
 import pandas as pd
 
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
-from bros_sim.report.tables import Part, Printed, Table
+from bros_sim.report.tables import Part, Printed, Row, Table, records
 from bros_sim.study.results import PointResult, ResultSet, undamaged
+from bros_sim.study.store import opened
 
-Row = Mapping[str, Any]
-"""A row of a table."""
 WHATS = {
     "admitted": "admitted with {tokens:,} cached tokens",
     "resumed": "goes on",
@@ -72,7 +71,7 @@ class Story:
     @property
     def request(self) -> Row:
         """Its row."""
-        return _rows(self.requests.iloc[[self.number]])[0]
+        return records(self.requests.iloc[[self.number]])[0]
 
     def events(self) -> list[Event]:
         """From its arrival to its end; at one instant decisions come after tokens."""
@@ -87,7 +86,7 @@ class Story:
         return [*found, _event(at, row["status"], ENDS[row["status"]])]
 
     def _decided(self) -> Iterator[Event]:
-        for row in _rows(self.decisions[self.decisions["request"] == self.number]):
+        for row in records(self.decisions[self.decisions["request"] == self.number]):
             other = self._name(row["other"])
             yield Event(
                 row["time_s"],
@@ -113,7 +112,7 @@ class Story:
         meanwhile = log[(log["decision"] == "passed_over") & (log["tokens"] == 0)]
         if not planned.any() or meanwhile.empty or request["status"] == "rejected":
             return
-        ahead = _rows(meanwhile.drop_duplicates("request"))
+        ahead = records(meanwhile.drop_duplicates("request"))
         names = [f"{self._name(row['request'])} ({row['reason']})" for row in ahead]
         more = [f"{len(names) - LINE} more"] if len(names) > LINE else []
         heads = ", ".join([*names[:LINE], *more])
@@ -170,19 +169,20 @@ class Explanation(Printed):
 
 
 def explain(
-    found: ResultSet,
+    results: ResultSet | str | Path,
     request: str,
+    *,
     point: int | None = None,
     system: str | None = None,
     seed: int | None = None,
 ) -> Explanation:
-    """The story of a request, of the one point that fits.
+    """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
 
     Raises:
         InputError: No point fits, or several; it failed, is damaged, or has no decision log; or it
             has no such request.
     """
-    chosen = found.one(point, {"system": system, "seed": seed}).needed()
+    chosen = opened(results).one(point, {"system": system, "seed": seed}).needed()
     if not chosen.has_decisions:
         what = "no decisions were recorded; add this line to the experiment and run it again"
         raise InputError(f"{chosen.words}: {what}: `outputs: {{decisions: true}}`")
@@ -210,10 +210,6 @@ def _number(point: PointResult, requests: pd.DataFrame, request: str) -> int:
 
 def _event(at: float | None, what: str, text: str) -> Event:
     return Event(None if at is None else float(at), None, what, text)
-
-
-def _rows(frame: pd.DataFrame) -> Sequence[Row]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _words(row: Row, other: str | None) -> str:

@@ -3,8 +3,9 @@
 import io
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -43,6 +44,19 @@ class Printed(ABC):
     def text(self) -> str:
         """All of it as text."""
         return rendered(self.parts())
+
+
+Row = Mapping[str, Any]
+
+
+def records(table: pd.DataFrame) -> list[Row]:
+    """The rows of a table."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def number(value: float) -> str:
+    """Three digits, or all of a whole part that has more."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, object]]:

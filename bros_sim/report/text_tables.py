@@ -9,7 +9,7 @@ import pandas as pd
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_widths, shifted
-from bros_sim.report.tables import Part, Printed, Table, plain_rows
+from bros_sim.report.tables import Part, Printed, Table, number, plain_rows
 from bros_sim.study.results import PointResult, ResultSet
 
 RETENTION, VERDICT = "be_retention", "saturation"
@@ -221,11 +221,7 @@ def _nominal_rate(row: "pd.Series[float]") -> str:
 def _value(value: float, name: str) -> str:
     if math.isnan(value):
         return "-"
-    return f"{100 * value:.1f}" if METRICS[name].unit == "share" else _number(value)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{100 * value:.1f}" if METRICS[name].unit == "share" else number(value)
 
 
 def text(value: object) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from bros_sim.plots.style import counted, shown
+from bros_sim.core.labels import counted
+from bros_sim.plots.style import shown
 from bros_sim.report import data
 from bros_sim.report.settings import MAX_RUNS, Layout
 from bros_sim.report.tables import Table

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bros_sim.core.errors import InputError
-from bros_sim.report.tables import Part, Printed, Table
+from bros_sim.report.tables import Part, Printed, Table, number
 from bros_sim.workload.statistics import trace_summary
 from bros_sim.workload.traces import Trace
 from bros_sim.workload.twin_file import is_twin, load_twin
@@ -102,4 +102,4 @@ def _twin_row(twin: Twin) -> list[str]:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if value == int(value) else number(value)

@@ -19,8 +19,8 @@ from bros_sim.report.searches import (
     write_provenance,
     write_table,
 )
-from bros_sim.report.tables import Part, Printed, Table, plain_rows
-from bros_sim.report.verdict import Row, amount, records, signed, verdict
+from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
+from bros_sim.report.verdict import amount, signed, verdict
 from bros_sim.study.results import show_label
 from bros_sim.study.store import Store
 from bros_sim.study.tuning import (

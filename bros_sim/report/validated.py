@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bros_sim.plots.style import render
 from bros_sim.profiles.profile import load_profile
+from bros_sim.report.searches import write_figure
 from bros_sim.report.tables import Part, Printed, Table
 from bros_sim.validation.compare import Comparison, compare
 from bros_sim.validation.figure import draw
@@ -85,19 +85,17 @@ class Validation(Printed):
 
     def write_figure(self, folder: Path) -> None:
         """Write validation.png and .svg there."""
-        figure = draw(self.comparison, self.profile)
         folder.mkdir(parents=True, exist_ok=True)
-        for kind in ("png", "svg"):
-            (folder / f"validation.{kind}").write_bytes(render(figure, kind))
+        write_figure(folder, "validation", draw(self.comparison, self.profile))
 
 
-def validate(requests: Path, profile: str, engine_args: Path) -> Validation:
+def validate(requests: str | Path, profile: str, engine_args: str | Path) -> Validation:
     """Replay a real run of vLLM and compare.
 
     Raises:
         InputError: A file cannot be read or is at fault, or a request never finishes.
     """
-    real, arguments = read_requests(requests), read_arguments(engine_args)
+    real, arguments = read_requests(Path(requests)), read_arguments(Path(engine_args))
     gpu = load_profile(profile)
     return Validation(compare(real, replay(real, arguments, gpu)), gpu.id, arguments.notes)
 

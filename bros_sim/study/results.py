@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -218,6 +218,12 @@ def _rows(point: PointResult) -> list[dict[str, object]]:
     return [
         {**labels, "class": name, **metrics, "error": ""} for name, metrics in point.summary.items()
     ]
+
+
+def saturation(results: Iterable[PointResult], service_class: str) -> str:
+    """The saturation verdicts of some runs, each once."""
+    verdicts = (str(one.summary[service_class]["saturation"]) for one in results)
+    return ", ".join(dict.fromkeys(verdicts))
 
 
 def label_words(labels: Labels) -> str:

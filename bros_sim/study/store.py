@@ -234,6 +234,15 @@ class Store:
         replace_file(self.folder / "provenance.json", as_json(content))
 
 
+def opened(results: ResultSet | str | Path) -> ResultSet:
+    """Results, or those in a folder.
+
+    Raises:
+        InputError: It is not the folder of a finished run.
+    """
+    return results if isinstance(results, ResultSet) else open_results(results)[0]
+
+
 def open_results(folder: str | Path) -> tuple[ResultSet, dict[str, object]]:
     """The results in ``results/<name>`` and the experiment that made them.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.extras import need
@@ -25,20 +25,8 @@ Ended = Callable[[Point, Outcome], None]
 """Called after every point, in the order in which they end."""
 
 
-class Watch(Protocol):
-    """Sees how a study goes on."""
-
-    def running(self, what: Pending) -> AbstractContextManager[Ended]:
-        """Around a round of runs."""
-        ...
-
-    def say(self, line: str) -> None:
-        """A warning, or the result of a trial."""
-        ...
-
-
-class Quiet:
-    """A watch that keeps what it sees to itself."""
+class Watch:
+    """Sees how a study goes on; this one calls ``ended`` after every point and keeps quiet."""
 
     def __init__(self, ended: Ended = lambda *_: None) -> None:
         self._ended = ended
@@ -49,7 +37,7 @@ class Quiet:
         return nullcontext(self._ended)
 
     def say(self, line: str) -> None:
-        """Nothing."""
+        """A warning, or the result of a trial."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +81,7 @@ class Study:
         watch: Watch | None = None,
     ) -> None:
         self.store = store
-        self.watch = watch or Quiet()
+        self.watch = watch or Watch()
         self.errors: dict[str, str] = {}
         self._workers = workers
         self._retry_failed = retry_failed or overwrite

@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
+from bros_sim.core.labels import counted
 from bros_sim.experiment import Loaded, Point
 from bros_sim.experiment.sweep import Until
 from bros_sim.metrics.intervals import half_width
@@ -138,9 +139,8 @@ def sweep(experiment: Loaded, watch: Watch) -> Search[Swept]:
 def _more(places: int, new: Sequence[Sequence[Point]]) -> str:
     points = [point for points in new for point in points]
     runs = len({p.key for point in points for p in (point, point.baseline) if p})
-    where = f"{places} point{'' if places == 1 else 's'} of the grid"
-    what = f"{runs} run{'' if runs == 1 else 's'}"
-    return f"wider than sweep.until asks at {where}: {what} with more seeds"
+    where = f"{counted(places, 'point')} of the grid"
+    return f"wider than sweep.until asks at {where}: {counted(runs, 'run')} with more seeds"
 
 
 def _wanted(cells: Sequence[Cell], until: Until) -> Mapping[str, int]:

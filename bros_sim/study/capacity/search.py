@@ -15,7 +15,7 @@ from bros_sim.experiment import Point
 from bros_sim.metrics.answer import Answer, answer
 from bros_sim.metrics.search import NOTHING, Ask, Goal, next_asks, region, status
 from bros_sim.study.capacity.variants import Variants
-from bros_sim.study.results import PointResult
+from bros_sim.study.results import PointResult, saturation
 from bros_sim.study.study import Candidate, Search, Trial
 
 DECIDING = 5
@@ -76,8 +76,7 @@ class Cell:
         """The saturation verdicts of the hardest runs that surely keep the targets."""
         inside = region(self.found, self.goal)
         of = self.goal.targets[0].measure.service_class
-        runs = self.points[inside[0]].values() if inside else ()
-        return ", ".join(dict.fromkeys(str(run.summary[of]["saturation"]) for run in runs))
+        return saturation(self.points[inside[0]].values() if inside else (), of)
 
 
 def find(variants: Variants, judged: Judged) -> Search[list[Cell]]:

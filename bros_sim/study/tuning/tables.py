@@ -11,7 +11,7 @@ from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.metrics.paired import paired
 from bros_sim.metrics.search import status
-from bros_sim.study.results import ResultSet, show_label
+from bros_sim.study.results import ResultSet, saturation, show_label
 from bros_sim.study.tuning.search import Answer, Judged
 
 GIVEN, BEST = "as given", "best"
@@ -40,7 +40,10 @@ def trials_table(tuned: Answer) -> pd.DataFrame:
                 "seeds": len(trial.points),
                 "verdict": trial.verdict,
                 "best": trial.number == tuned.best.number,
-                "load": _load(trial),
+                "load": saturation(
+                    (trial.points[seed] for seed in sorted(trial.points)),
+                    trial.question.objective.service_class,
+                ),
                 "error": trial.refused or trial.error,
             }
         )
@@ -55,12 +58,6 @@ def _estimates(trial: Judged) -> dict[str, float]:
         half = half_width(trial.sample(measure)) if known else np.nan
         found[f"{measure} half_width"] = half
     return found
-
-
-def _load(trial: Judged) -> str:
-    of = trial.question.objective.service_class
-    said = (str(trial.points[seed].summary[of]["saturation"]) for seed in sorted(trial.points))
-    return ", ".join(dict.fromkeys(said))
 
 
 def answers(tuned: Answer) -> pd.DataFrame:
