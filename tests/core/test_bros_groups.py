@@ -64,8 +64,7 @@ class BothForms:
 
 def chosen_by(algorithm: Algorithm1) -> dict[str, object]:
     """All that the plan, the next plans and the decision log can depend on."""
-    batch, kv, queues = algorithm.batch, algorithm.kv, algorithm.queues
-    seqs = [*queues.running[RT].values(), *queues.running[BE].values()]
+    batch, kv = algorithm.batch, algorithm.kv
     return {
         "whole": batch.whole,
         "members": list(batch.selected),
@@ -77,7 +76,7 @@ def chosen_by(algorithm: Algorithm1) -> dict[str, object]:
         "repeats": (batch.unserved, batch.left_out and batch.whole),
         "notes": [(n.seq.id, n.reason, n.other, n.value, n.limit) for n in algorithm.notes.all(())],
         "kv": (kv.free_blocks, kv.spare_iterations(), draft(kv)),
-        "to restore": [kv.blocks_to_restore(seq) for seq in seqs],
+        "to restore": [kv.blocks_to_restore(seq) for seq in algorithm.view.batch],
     }
 
 

@@ -17,7 +17,7 @@ from operator import itemgetter
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.algorithm import Algorithm1, Swap
 from bros_sim.schedulers.bros.batch import Work
-from bros_sim.schedulers.bros.queues import BE, RT, RtEntry
+from bros_sim.schedulers.bros.queues import RT, RtEntry
 
 
 class GroupedAlgorithm1(Algorithm1):
@@ -44,7 +44,7 @@ class GroupedAlgorithm1(Algorithm1):
 
     def _crowded_out(self) -> bool:
         """Whether pending decodes surely leave too little room for the running batch."""
-        view, running = self.view, self.queues.running[RT]
+        view = self.view
         due = self.queues.common_deadline(view.now) if view.decodes_by_class[0] else math.inf
         if due is None or not view.num_decodes or not self.queues.rt_pending:
             return False
@@ -52,7 +52,7 @@ class GroupedAlgorithm1(Algorithm1):
         few = len(before) + view.num_decodes <= self.cap
         if few or not before or self.batch.estimate.noise:
             return False
-        if not all(entry[1] in running for entry in before):
+        if not all(entry[1] in view.batch.outside for entry in before):
             return False
         if self._bound_with(before[: self.cap]) is None:
             return False
@@ -107,7 +107,7 @@ class GroupedAlgorithm1(Algorithm1):
 
         Their deadlines ascend: a run ends where late ones begin that stand behind all others.
         """
-        running, gone = self.queues.running[RT], self.memory.gone
+        outside, gone = self.view.batch.outside, self.memory.gone
         run: list[RtEntry] = []
         for place in range(at, len(line)):
             entry = line[place]
@@ -115,7 +115,9 @@ class GroupedAlgorithm1(Algorithm1):
                 return run, place
             if entry[1] in gone:
                 continue
-            if entry[1] not in running or (run and entry[0] < run[-1][0]):
+            if not (entry[2].decoding or entry[1] in outside):
+                return run, place
+            if run and entry[0] < run[-1][0]:
                 return run, place
             run.append(entry)
         return run, len(line)
@@ -242,8 +244,8 @@ class GroupedAlgorithm1(Algorithm1):
 
     def in_time(self, swaps: list[Swap]) -> list[Swap]:
         """See `Algorithm1`; BE that only decode are all in time if the longest is."""
-        batch, running = self.batch, self.queues.running[BE]
-        held = [swap for swap in swaps if swap[1].id in running]
+        batch = self.batch
+        held = [swap for swap in swaps if batch.holds_kv(swap[1])]
         # Those with the most to restore come last.
         if not held or batch.estimate.noise or self.kv.blocks_to_restore(held[-1][1]):
             return super().in_time(swaps)
