@@ -15,6 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from bros_sim.config import parse
+from bros_sim.experiment import build, load
+from bros_sim.study import runner
+
 EXPERIMENT = """
 name: bench
 duration_s: {duration}
@@ -57,10 +61,6 @@ CASES = [
 
 def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) -> dict[str, float]:
     """Run one point in this process and measure it."""
-    from bros_sim.config import parse
-    from bros_sim.experiment import build, load
-    from bros_sim.study import runner
-
     text = EXPERIMENT.format(
         duration=requests / rate, rate=rate, blocks=blocks, batch=batch, system=system
     )
@@ -82,7 +82,7 @@ def run_one(requests: int, rate: float, blocks: str, batch: str, system: str) ->
         store = runner.Store(Path(folder) / "bench")
         store.open()
         start = time.process_time()
-        outcome = runner.execute(runner.Task(point.key, point.resolved, store.folder, False))
+        outcome = runner.execute(runner.Task.of(point, store))
         point_s = time.process_time() - start
     if outcome.error:
         raise SystemExit(outcome.error)

@@ -13,7 +13,7 @@ from bros_sim.latency.parameters import Hybrid, PrefillAttention
 from bros_sim.latency.term_parameters import PerSequence
 from bros_sim.plots.style import PAGE_IN, PALETTE, new_figure, paper_style, render
 from bros_sim.profiles.profile import load_profile
-from bros_sim.study.store import replace_file
+from bros_sim.study.files import replace_file
 
 TERMS = ("tokens(n)", "head", "overhead", "decode attention", "prefill attention")
 PANELS: tuple[tuple[str, str, Callable[[int], StepShape], range], ...] = (

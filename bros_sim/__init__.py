@@ -10,24 +10,39 @@ from bros_sim.core import version
 
 if TYPE_CHECKING:
     from bros_sim.api import (
+        Capacity,
+        Comparison,
+        Drawn,
         Experiment,
+        Explanation,
         InputError,
+        Place,
         Point,
         Results,
         Run,
+        Tuned,
+        Validation,
+        capacity,
+        compare,
+        explain,
         load,
         loads,
         means,
+        plot,
         read_results,
         run,
         sweep,
+        tune,
+        validate,
     )
 
 __version__ = version.VERSION
 
 __all__ = [
-    "Experiment", "InputError", "Point", "Results", "Run",
-    "load", "loads", "means", "read_results", "run", "sweep",
+    "Capacity", "Comparison", "Drawn", "Experiment", "Explanation", "InputError", "Place", "Point",
+    "Results", "Run", "Tuned", "Validation",
+    "capacity", "compare", "explain", "load", "loads", "means", "plot", "read_results", "run",
+    "sweep", "tune", "validate",
 ]  # fmt: skip
 
 

@@ -1,10 +1,9 @@
-"""The package from Python: what `bros-sim run` does, with tables instead of files to read.
+"""The package from Python: what the command line does, with tables instead of files to read.
 
 `import bros_sim as bs` gives all names of ``__all__``; docs/api.md lists them.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +19,35 @@ from bros_sim.experiment import load as _load
 from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
 from bros_sim.metrics.means import means as _means
+from bros_sim.metrics.measures import Measure, Target
+from bros_sim.report import capacity_tables, tune_tables
+from bros_sim.report.capacity_tables import Capacity
+from bros_sim.report.compared import Comparison, compare
+from bros_sim.report.figure_files import Drawn, plot
+from bros_sim.report.story import Explanation, explain
+from bros_sim.report.tune_tables import Tuned
+from bros_sim.report.validated import Validation, validate
+from bros_sim.study import capacity as _capacity
+from bros_sim.study import tuning
 from bros_sim.study.collect import collect
 from bros_sim.study.results import ResultSet as Results
-from bros_sim.study.runner import LocalWorkers, Outcome, pending, run_points
-from bros_sim.study.sequential import add_seeds
-from bros_sim.study.store import Store, open_results
+from bros_sim.study.runner import Outcome
+from bros_sim.study.store import opened
+from bros_sim.study.study import Place, Study, Watch
+from bros_sim.study.sweep import sweep as _sweep
+from bros_sim.study.variation import Variation
 
 __all__ = [
-    "Experiment", "InputError", "Point", "Results", "Run",
-    "load", "loads", "means", "read_results", "run", "sweep",
+    "Capacity", "Comparison", "Drawn", "Experiment", "Explanation", "InputError", "Place", "Point",
+    "Results", "Run", "Tuned", "Validation",
+    "capacity", "compare", "explain", "load", "loads", "means", "plot", "read_results", "run",
+    "sweep", "tune", "validate",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one point came to.
+    """The results of one point.
 
     Attributes:
         requests: One row per arrived request, as requests.parquet.
@@ -69,11 +82,6 @@ def _checked(document: Document, changes: Mapping[str, object] | None) -> Experi
     for path, value in (changes or {}).items():
         document = override(document, f"{path}={json.dumps(value)}")  # JSON is YAML
     return _load(document)
-
-
-def means(results: Results) -> pd.DataFrame:
-    """Every metric's mean over the seeds of its cell, with its 95 % t interval, as means.csv."""
-    return _means(results.table(), results.cells)
 
 
 def run(point: Point | Experiment) -> Run:
@@ -119,18 +127,10 @@ def sweep(
     Returns:
         All of them.
     """
-    store = Store(Path(out) / experiment.spec.name, decisions=experiment.spec.outputs.decisions)
-    store.open()
-    engine = LocalWorkers(workers or len(os.sched_getaffinity(0)))
-
-    def run_them(points: Sequence[Point]) -> dict[str, str]:
-        there = pending(points, store, retry_failed=retry_failed)
-        outcomes = run_points(there.todo, store, engine, progress or (lambda *_: None))
-        errors = {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
-        return there.failed | errors
-
-    loaded, errors = add_seeds(experiment, store, run_them)
-    return collect(loaded, store, errors)[0]
+    watch = Watch(progress) if progress else None
+    place = Place(out, workers, retry_failed=retry_failed, watch=watch)
+    study = place.study(experiment.spec.name, decisions=experiment.spec.outputs.decisions)
+    return collect(experiment, study.answer(_sweep(experiment, study.watch)), study.store)[0]
 
 
 def read_results(folder: str | Path) -> Results:
@@ -139,4 +139,81 @@ def read_results(folder: str | Path) -> Results:
     Raises:
         InputError: It is not the folder of a finished run.
     """
-    return open_results(Path(folder))[0]
+    return opened(folder)
+
+
+def means(results: Results) -> pd.DataFrame:
+    """Every metric's mean over the seeds of its cell, with its 95 % t interval, as means.csv."""
+    return _means(results.table(), results.cells)
+
+
+def capacity(
+    experiment: Experiment,
+    vary: str,
+    targets: str | Sequence[str],
+    *,
+    seeds: int = 20,
+    precision: float = 0.05,
+    place: Place | None = None,
+) -> Capacity:
+    """The highest ``vary`` that keeps the targets, or the least; ``place``: where points run.
+
+    Raises:
+        InputError: A target, the path or the experiment is at fault.
+    """
+    limits = [targets] if isinstance(targets, str) else targets
+    parsed = tuple(Target.parse(text, "--target") for text in limits)
+    question = _capacity.Question(vary, parsed, seeds, precision)
+    variants = _capacity.Variants(experiment.document, question)
+    study = _searched(variants.variation, variants.at(variants.start), place)
+
+    def judged(cell: _capacity.Cell, value: float) -> None:
+        study.watch.say(capacity_tables.evaluated(cell, value, vary))
+
+    cells = study.answer(_capacity.find(variants, judged))
+    return capacity_tables.write(cells, variants, study.store)
+
+
+def tune(
+    experiment: Experiment,
+    vary: Sequence[str],
+    *,
+    maximize: str | None = None,
+    minimize: str | None = None,
+    targets: Sequence[str] = (),
+    system: str | None = None,
+    trials: int = 40,
+    seeds: int = 5,
+    held_out: int = 10,
+    place: Place | None = None,
+) -> Tuned:
+    """The values of ``vary`` with which a system has most, or least, of a measure; needs ``opt``.
+
+    Raises:
+        InputError: The question or the experiment is at fault, or the extra is not installed.
+        RunStopped: The experiment as given fails.
+    """
+    if (maximize is None) == (minimize is None):
+        raise InputError("tune: say one of --maximize MEASURE and --minimize MEASURE")
+    option = "--minimize" if maximize is None else "--maximize"
+    objective = Measure.parse(minimize or maximize or "", option)
+    limits = tuple(Target.parse(text, "--target") for text in targets)
+    question = tuning.Question(objective, maximize is not None, limits, trials, seeds, held_out)
+    space = [tuning.read_parameter(text) for text in vary]
+    setting = tuning.Setting(experiment.document, space, question.measures, system)
+    study = _searched(setting.variation, setting.loaded, place)
+
+    def judged(one: tuning.Judged) -> None:
+        study.watch.say(tune_tables.judged(one))
+
+    return tune_tables.write(
+        study.answer(tuning.find(setting, question, judged)), setting, study.store
+    )
+
+
+def _searched(variation: Variation, experiment: Experiment, place: Place | None) -> Study:
+    """The study of a search; its watch gets the warnings, and what the search ignores."""
+    study = (place or Place()).study(experiment.spec.name)
+    for line in [*experiment.warnings, *variation.unused(experiment)]:
+        study.watch.say(f"warning: {line}")
+    return study

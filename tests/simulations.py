@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.pool import Pool
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import Parameters, World
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.record import RunLog
@@ -59,7 +60,9 @@ def made(part: Any) -> Any:
     return part.make(WORLD) if isinstance(part, Parameters) else part
 
 
-def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Replica:
+def make_replica(
+    log: RunLog | None = None, index: int = 0, kind: type[Engine] = Engine, **parts: Any
+) -> Engine:
     defaults: dict[str, Any] = {
         "scheduler": VllmParameters(),
         "kv": PagedParameters(num_gpu_blocks=1001),
@@ -70,12 +73,12 @@ def make_replica(log: RunLog | None = None, index: int = 0, **parts: Any) -> Rep
     }
     parts = {name: made(part) for name, part in (defaults | parts).items()}
     parts.setdefault("estimate", Estimate(parts["latency"]))
-    return Replica(index=index, log=log or RunLog(), **parts)
+    return kind(id=index, log=log or RunLog(), **parts)
 
 
 def run(
     sources: Sequence[Request] | Sequence[OpenLoop | ClosedLoop],
-    *replicas: Replica,
+    *replicas: Engine,
     duration_s: float = 1000.0,
     drain_s: float = 10_000.0,
     router: Any = None,
@@ -86,10 +89,12 @@ def run(
         if not sources or isinstance(sources[0], Request)
         else list(sources)
     )
+    engines = list(replicas) or [make_replica()]
     record = simulate(
-        replicas=list(replicas) or [make_replica()],
+        pools=[Pool(len(engines), lambda number, _: engines[number])],
         router=made(router) or RoundRobin(),
         sources=streams,
+        log=engines[0].log,
         duration_s=duration_s,
         drain_s=drain_s,
     )

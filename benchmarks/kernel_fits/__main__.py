@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.kernel_fits.evidence import pairs
 from benchmarks.kernel_fits.report import document
 from benchmarks.kernel_fits.state import state
-from bros_sim.study.store import replace_file
+from bros_sim.study.files import replace_file
 
 
 def main() -> None:

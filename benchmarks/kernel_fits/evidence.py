@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
+from benchmarks.kernel_fits.vidur import VidurDense, read_vidur_ops
 from bros_sim.calibration.check import SAMPLE_SEED, SAMPLES, kernel_error
 from bros_sim.calibration.derive_roofline import CALIBRATED, Efficiency, roofline_of
 from bros_sim.calibration.fit import fit_form
@@ -14,7 +15,7 @@ from bros_sim.calibration.fit_design import Fitted
 from bros_sim.calibration.fit_errors import error_pct, fit_error
 from bros_sim.calibration.gpus import KNOWN_GPUS
 from bros_sim.calibration.kernels import Kernels, fit_kernels, held_out_rows
-from bros_sim.calibration.kernels_tables import read_tables, read_vidur_ops
+from bros_sim.calibration.kernels_tables import read_tables
 from bros_sim.calibration.models import model_slug
 from bros_sim.calibration.samples import sample_steps
 from bros_sim.calibration.step_rows import kinds_of
@@ -108,8 +109,7 @@ def vidur_difference(pair: Pair, tables: Path) -> dict[str, float] | None:
         ops = read_vidur_ops(tables, gpu_id, name, profile.tp)
     except InputError:
         return None
-    dense = replace(pair.kernels.dense, vidur=ops)
-    other = replace(pair.kernels, dense=dense)
+    other = replace(pair.kernels, dense=VidurDense.like(pair.kernels.dense, ops))
     rows = held_out_rows(other, profile.coefficients(Hybrid).validity)
     change = 100 * (rows["time_s"] / pair.held_out["time_s"] - 1)
     return change.groupby(kinds_of(rows)).mean().to_dict()

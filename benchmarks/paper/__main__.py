@@ -9,7 +9,7 @@ from benchmarks.paper.figures import load_figure
 from benchmarks.paper.report import document
 from benchmarks.paper.stated import MODELS
 from bros_sim.plots.style import paper_style, render
-from bros_sim.study.store import replace_file
+from bros_sim.study.files import replace_file
 
 
 def main() -> None:

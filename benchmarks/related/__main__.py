@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.related.tables import answer, kunserve, lockstep, opened, reading, refrag, relay
-from bros_sim.study.store import replace_file
+from bros_sim.study.files import replace_file
 
 TEMPLATE = Path(__file__).with_name("template.md")
 

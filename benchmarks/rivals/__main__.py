@@ -13,8 +13,9 @@ from benchmarks.rivals.figures import front_figure
 from benchmarks.rivals.places import LOADS, PLACES, Place
 from benchmarks.rivals.report import document
 from bros_sim.plots.style import paper_style, render
+from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet
-from bros_sim.study.store import open_results, replace_file
+from bros_sim.study.store import open_results
 
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "rivals.yaml"
 

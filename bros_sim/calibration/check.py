@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bros_sim.calibration.check_physics import physics_faults
+from bros_sim.calibration.check_physics import physics_problems
 from bros_sim.calibration.fit_errors import fit_error
 from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.samples import sample_steps
@@ -17,17 +17,17 @@ from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_i
 TOLERANCE_PCT = 0.02
 """Points of percent by which a figure computed again may differ: rounding."""
 SAMPLES, SAMPLE_SEED = 3000, 2
-"""Random iterations on which a roofline is compared with the hybrid model it stands in for."""
+"""Random iterations on which a roofline is compared with the hybrid model it replaces."""
 DRAWS = 6
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of a profile's checks."""
+    """The results of a profile's checks."""
 
     id: str
     label: str
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
     errors: dict[str, FitError]
     not_computed: tuple[str, ...]
 
@@ -43,9 +43,9 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
         InputError: It is no valid profile at all, or the tables cannot be read.
     """
     profile = load_profile(id_or_path)
-    faults = [*_structure(profile, id_or_path), *_uncertainty(profile)]
+    problems = [*_structure(profile, id_or_path), *_uncertainty(profile)]
     for kind, model in profile.models.by_kind().items():
-        faults += physics_faults(profile, kind, model)
+        problems += physics_problems(profile, kind, model)
     errors, left = {}, []
     for kind, stated in profile.errors.items():
         again = recomputed(profile, kind, tables)
@@ -53,12 +53,12 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
             left.append(f"{kind}: {stated.against}")
         else:
             errors[kind] = again
-            faults += _differences(kind, stated, again)
-    return Checked(profile.id, profile.label, tuple(faults), errors, tuple(left))
+            problems += _differences(kind, stated, again)
+    return Checked(profile.id, profile.label, tuple(problems), errors, tuple(left))
 
 
 def recomputed(profile: Profile, kind: str, tables: Path | None) -> FitError | None:
-    """The error of a model computed again; ``None`` where what it was judged by is not at hand."""
+    """The error of a model computed again; ``None`` where its reference is not there."""
     stated = profile.errors[kind]
     if stated.recomputed_from == "hybrid":
         return roofline_error(profile, stated.against)

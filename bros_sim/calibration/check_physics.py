@@ -1,6 +1,7 @@
 """Laws that every iteration time obeys, whatever it was fitted to."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -23,8 +24,8 @@ SCATTER = 0.005
 """The same between batch sizes: the kernel for two requests may be measured faster than for one."""
 
 
-def physics_faults(profile: Profile, kind: str, model: LatencyParameters) -> Iterator[str]:
-    """What a model says that cannot be, in a line each: one example of every kind of fault."""
+def physics_problems(profile: Profile, kind: str, model: LatencyParameters) -> Iterator[str]:
+    """Physically impossible answers of a model: one line and one example for each kind."""
     validity, running = model.validity, model.make()
     yield from _range(validity)
     shapes = sample_shapes(validity, SAMPLES, SEED)
@@ -50,7 +51,7 @@ def _range(validity: Validity) -> Iterator[str]:
 def _floor(
     profile: Profile, kind: str, shapes: list[StepShape], times: list[float]
 ) -> Iterator[str]:
-    """No step beats reading weights and KV once at peak bandwidth, or computing at peak rate."""
+    """None beats reading weights and KV once at peak bandwidth, or computing at peak rate."""
     for shape, time in zip(shapes, times, strict=True):
         floor = floor_s(profile, shape)
         if time < floor * (1 - SLACK):
@@ -83,6 +84,19 @@ def _peak_tflops(profile: Profile) -> float | None:
     return names.get(profile.gpu.name)
 
 
+@dataclass(frozen=True)
+class Ladder:
+    """Iterations with more and more of something; each may take less time by ``slack``, relative.
+
+    Those with more prompt tokens may also meet the engine's change of matrix kernels.
+    """
+
+    what: str
+    shapes: list[StepShape]
+    slack: float = SLACK
+    changes_kernels: bool = False
+
+
 def _never_falls(
     kind: str, model: LatencyParameters, validity: Validity, shift_ms: float
 ) -> Iterator[str]:
@@ -91,35 +105,38 @@ def _never_falls(
     Tokens may take ``shift_ms`` less where the engine was measured to change matrix kernels.
     """
     running = model.make()
-    for what, shapes in _ladders(model, validity):
-        times = [(shape, running.step_s(shape)) for shape in shapes]
-        slack = SCATTER if what == "decode requests" else SLACK
-        shift = MS * shift_ms if what.startswith("prompt tokens") else 0.0
+    for ladder in _ladders(model, validity):
+        times = [(shape, running.step_s(shape)) for shape in ladder.shapes]
+        shift = MS * shift_ms if ladder.changes_kernels else 0.0
         for (before, shorter), (after, longer) in pairwise(times):
-            if longer + shift < shorter * (1 - slack):
+            if longer + shift < shorter * (1 - ladder.slack):
                 yield (
-                    f"{kind}: more {what} takes less time: {before} {1e3 * shorter:.3f} ms, "
+                    f"{kind}: more {ladder.what} takes less time: {before} {1e3 * shorter:.3f} ms, "
                     f"{after} {1e3 * longer:.3f} ms"
                 )
                 break
 
 
-def _ladders(model: LatencyParameters, validity: Validity) -> Iterator[tuple[str, list[StepShape]]]:
+def _ladders(model: LatencyParameters, validity: Validity) -> Iterator[Ladder]:
     tokens = validity.max_chunk_tokens or LADDER[-1]
     chunks = [n for n in LADDER if n <= min(tokens, validity.max_tokens or tokens)]
     contexts = [0, *(n for n in LADDER if n <= (validity.max_context_tokens or 0))]
     seqs = [n for n in JOBS if n <= (validity.max_decode_jobs or JOBS[-1])]
     per_seq = [n for n in LADDER if n <= (validity.max_kv_tokens_per_job or LADDER[-1])]
-    yield "prompt tokens", [StepShape(((n, 0),), 0, 0) for n in chunks]
-    yield "prompt tokens beside decode", [StepShape(((n, 0),), 1, 64) for n in chunks]
+    prefills = [StepShape(((n, 0),), 0, 0) for n in chunks]
+    beside = [StepShape(((n, 0),), 1, 64) for n in chunks]
+    yield Ladder("prompt tokens", prefills, changes_kernels=True)
+    yield Ladder("prompt tokens beside decode", beside, changes_kernels=True)
     if not _falling_quadratic(model):
-        yield "context", [StepShape(((chunks[-1] // 2 or 1, x),), 0, 0) for x in contexts]
+        half = chunks[-1] // 2 or 1
+        yield Ladder("context", [StepShape(((half, x),), 0, 0) for x in contexts])
     for batch in seqs:
-        yield "KV", [StepShape((), batch, batch * n) for n in per_seq]
+        yield Ladder("KV", [StepShape((), batch, batch * n) for n in per_seq])
     for line in _lines_of_seqs(model, seqs):
         # A short and a middling length: grids are thin where long contexts meet large batches.
         for length in (per_seq[0], per_seq[len(per_seq) // 2]):
-            yield "decode requests", [StepShape((), batch, batch * length) for batch in line]
+            batches = [StepShape((), batch, batch * length) for batch in line]
+            yield Ladder("decode requests", batches, SCATTER)
 
 
 def _falling_quadratic(model: LatencyParameters) -> bool:

@@ -1,17 +1,17 @@
-"""JSON files of other programs: read, checked by key, every fault with its file and path."""
+"""Reads JSON files of other programs; every fault comes with its file and path."""
 
 import gzip
 import json
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bros_sim.config import show_path
 from bros_sim.config.messages import finished
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 
 MAX_FAULTS = 10
 """Faults of one file that are printed; the rest is only counted."""
@@ -19,7 +19,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 class Foreign(BaseModel):
-    """Base of what other programs write: keys that we do not know are none of our business.
+    """Base of what other programs write; unknown keys are ignored.
 
     Numbers must be numbers (no text, no booleans) and finite.
     """
@@ -70,7 +70,7 @@ def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = 
     Args:
         shape: The class to make.
         data: What ``parse_json`` returned, or a part of it.
-        place: The file, or file and line: how a fault starts.
+        place: The file, or file and line.
         at: Path of the part in the file.
 
     Raises:
@@ -82,16 +82,25 @@ def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = 
         raise InputError(*capped(place, _lines(error, shape, place, tuple(at)))) from None
 
 
-def capped(place: str, lines: Iterable[str]) -> list[str]:
+def capped(place: str, faults: Iterable[Fault | str]) -> list[Fault | str]:
     """The first faults, and how many more there are."""
-    found = list(dict.fromkeys(lines))
+    found = list(dict.fromkeys(faults))
     more = len(found) - MAX_FAULTS
     return [*found[:MAX_FAULTS], *([f"{place}: and {more} more faults"] if more > 0 else [])]
 
 
+def refuse(place: str, faults: Sequence[Fault | str]) -> None:
+    """Raise the first of the faults, if there are any.
+
+    Raises:
+        InputError: With how many more there are.
+    """
+    if faults:
+        raise InputError(*capped(place, faults))
+
+
 def _lines(
     error: ValidationError, shape: type[Foreign], place: str, at: tuple[int | str, ...]
-) -> Iterable[str]:
-    for item in error.errors(include_url=False):
-        what = str(finished(item, shape)["type"])
-        yield f"{place}: {show_path(at + tuple(item['loc']))}{what}"
+) -> Iterable[Fault]:
+    for fault in finished(error, shape):
+        yield replace(fault, path=at + fault.path, place=place)

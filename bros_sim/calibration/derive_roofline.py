@@ -6,6 +6,8 @@ These factors are calibrated on kernel sums of four cards (docs/latency.md names
 
 from dataclasses import dataclass
 
+from bros_sim.calibration.fit_design import six_digits
+from bros_sim.calibration.fit_lines import roofline
 from bros_sim.calibration.gpus import GpuFacts
 from bros_sim.calibration.kernels_dense import ELEMENTWISE_BANDWIDTH, HALF, mlp_matrices
 from bros_sim.latency.parameters import Line, Roofline
@@ -26,15 +28,7 @@ class Efficiency:
     allreduce_ms: float
 
 
-CALIBRATED = Efficiency(
-    read=1.32,
-    compute=1.31,
-    kv=1.31,
-    attention=1.43,
-    peer=1.67,
-    layer_ms=0.0325,
-    allreduce_ms=0.0075,
-)
+CALIBRATED = Efficiency(1.32, 1.31, 1.31, 1.43, 1.67, layer_ms=0.0325, allreduce_ms=0.0075)
 """Least squares over the kernel sums of the 19 kernel-calibrated pairs together."""
 
 
@@ -63,19 +57,15 @@ def roofline_of(
     compute = efficiency.compute * 2 * layers / flops_per_ms
     fixed = model.layers * (efficiency.layer_ms + (2 * efficiency.allreduce_ms if tp > 1 else 0.0))
     per_token = _per_token_ms(facts, model, tp, efficiency)
-    kv_bytes = 2 * max(1, model.kv_heads // tp) * model.head_dim * model.layers * BYTES[dtype]
+    kv_bytes = model.kv_bytes_per_token(tp, dtype) // tp
     pair = 4 * model.heads / tp * model.head_dim * model.layers
-    return Roofline(
-        memory=Line(_six(read + fixed), _six(per_token)),
-        compute=Line(_six(fixed), _six(compute + per_token)),
-        decode_ms=0.0,
-        decode_per_seq_ms=0.0,
-        decode_per_kv_token_ms=_six(efficiency.kv * kv_bytes / per_ms),
-        prefill_ms=0.0,
-        prefill_per_chunk_ms=0.0,
-        prefill_per_token2_ms=_six(efficiency.attention * pair / flops_per_ms),
-        overhead=overhead,
-        validity=validity,
+    return roofline(
+        Line(six_digits(read + fixed), six_digits(per_token)),
+        Line(six_digits(fixed), six_digits(compute + per_token)),
+        overhead,
+        validity,
+        kv_ms=six_digits(efficiency.kv * kv_bytes / per_ms),
+        pair_ms=six_digits(efficiency.attention * pair / flops_per_ms),
     )
 
 
@@ -85,7 +75,3 @@ def _per_token_ms(facts: GpuFacts, model: ModelShape, tp: int, efficiency: Effic
     elementwise = HALF * values / (ELEMENTWISE_BANDWIDTH * facts.bandwidth_gb_s * 1e6)
     moved = 2 * 2 * (tp - 1) / tp * HALF * model.hidden / (facts.peer_gb_s * 1e6)
     return model.layers * (elementwise + efficiency.peer * moved)
-
-
-def _six(value: float) -> float:
-    return float(f"{value:.6g}")

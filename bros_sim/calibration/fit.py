@@ -1,4 +1,4 @@
-"""From a steps file to a profile: fit on most rows, judge by the rows that were held out."""
+"""From a steps file to a profile: fit to most rows, judge by the held-out ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,9 +43,9 @@ def fit_steps(steps: pd.DataFrame, form: Form) -> Fit:
     kinds = kinds_of(steps)
     counts = {kind: int((kinds == kind).sum()) for kind in KINDS}
     if counts["decode"] < LEAST_ROWS or counts["prefill"] + counts["mixed"] < LEAST_ROWS:
-        told = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+        found = ", ".join(f"{number} {kind}" for kind, number in counts.items())
         raise InputError(
-            f"a fit needs {LEAST_ROWS} rows of decode and as many with prefill; there are {told}"
+            f"a fit needs {LEAST_ROWS} rows of decode and as many with prefill; there are {found}"
         )
     held_out = split(steps)
     fitted = steps[~held_out].reset_index(drop=True)

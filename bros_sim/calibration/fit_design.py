@@ -1,4 +1,4 @@
-"""Latency models over a steps frame: every model is linear in its coefficients, piece by piece.
+"""Latency models over a steps frame: every model is linear in its coefficients, piecewise.
 
 ``design(model, steps) @ coefficients(model)`` is what the model's ``step_s`` says, in milliseconds.
 For ``linear`` and ``roofline`` the pieces are the sides of a maximum, and the design is that of the
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bros_sim.calibration.step_rows import steps_frame
 from bros_sim.latency.parameters import Hybrid, Linear, Roofline
 from bros_sim.latency.terms import MS
 from bros_sim.profiles.uncertainty import get_coefficient, set_coefficient
@@ -21,7 +22,7 @@ Fitted = Hybrid | Linear | Roofline
 """The forms that can be fitted."""
 M = TypeVar("M", Hybrid, Linear, Roofline)
 Columns = dict[str, Floats]
-"""Path of a coefficient (``head.const_ms``) or list of them -> its columns, one row per step."""
+"""Path of a coefficient (``head.const_ms``) or list of them -> its columns, a row per iteration."""
 
 
 def predict_s(model: Fitted, steps: pd.DataFrame) -> Floats:
@@ -44,8 +45,13 @@ def design(model: Fitted, steps: pd.DataFrame) -> Columns:
 
 def coefficients_of(model: Fitted) -> dict[str, Floats]:
     """Path -> its one or more coefficients in milliseconds."""
-    paths = _PATHS[type(model)]
+    paths = design(model, steps_frame(()))
     return {path: np.atleast_1d(np.asarray(get_coefficient(model, path), float)) for path in paths}
+
+
+def six_digits(value: float) -> float:
+    """A coefficient as files hold it."""
+    return float(f"{value:.6g}")
 
 
 def hybrid_columns(
@@ -137,44 +143,3 @@ def _counts(steps: pd.DataFrame) -> tuple[Floats, Floats, Floats, Floats]:
 
 def _column(steps: pd.DataFrame, name: str) -> Floats:
     return steps[name].to_numpy(float)[:, None]
-
-
-_PATHS: Mapping[type, tuple[str, ...]] = {
-    Hybrid: (
-        "tokens.ms",
-        "head.const_ms",
-        "head.per_seq_ms",
-        "overhead.const_ms",
-        "overhead.per_seq_ms",
-        "decode_attention.const_ms",
-        "decode_attention.per_kv_token_ms",
-        "prefill_attention.const_ms",
-        "prefill_attention.per_chunk_ms",
-        "prefill_attention.per_token_ms",
-        "prefill_attention.per_token2_ms",
-        "prefill_attention.per_context_token_ms",
-    ),
-    Linear: (
-        "prefill_ms",
-        "prefill_per_token_ms",
-        "prefill_per_token2_ms",
-        "decode.const_ms",
-        "decode.per_seq_ms",
-        "decode.per_kv_token_ms",
-    ),
-    Roofline: (
-        "memory.const_ms",
-        "memory.per_token_ms",
-        "compute.const_ms",
-        "compute.per_token_ms",
-        "decode_ms",
-        "decode_per_seq_ms",
-        "decode_per_kv_token_ms",
-        "prefill_ms",
-        "prefill_per_chunk_ms",
-        "prefill_per_token2_ms",
-        "overhead.const_ms",
-        "overhead.per_seq_ms",
-    ),
-}
-"""Coefficients of each form, in the order of the columns of its design."""

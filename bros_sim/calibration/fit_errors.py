@@ -1,5 +1,6 @@
 """How far a model is from rows: all of them, and prefill, decode and mixed iterations apart."""
 
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -23,12 +24,8 @@ def fit_error(
     model: Fitted, steps: pd.DataFrame, against: str, recomputed_from: Basis = None
 ) -> FitError:
     """The error on rows that the fit did not see, rows weighted by their count."""
-    errors, weights, kinds = (
-        error_pct(model, steps),
-        steps["count"].to_numpy(float),
-        kinds_of(steps),
-    )
-    every = _figures(errors, weights)
+    errors, weights = error_pct(model, steps), steps["count"].to_numpy(float)
+    kinds = kinds_of(steps)
     parts = {
         kind: _figures(errors[kinds == kind], weights[kinds == kind])
         for kind in KINDS
@@ -36,9 +33,7 @@ def fit_error(
     }
     return FitError(
         against=against,
-        mape_pct=every.mape_pct,
-        p95_pct=every.p95_pct,
-        bias_pct=every.bias_pct,
+        **asdict(_figures(errors, weights)),
         by_kind=parts,
         quantiles_pct=_quantiles(errors, weights),
         recomputed_from=recomputed_from,

@@ -1,4 +1,4 @@
-"""Fit of the ``hybrid`` form: where the knots lie, and the coefficients between them."""
+"""Fits the ``hybrid`` form: its knots, and the coefficients between them."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.calibration.fit_design import hybrid_columns, predict_s
+from bros_sim.calibration.fit_design import hybrid_columns, predict_s, six_digits
 from bros_sim.calibration.fit_solve import row_weights, solve
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.latency.parameters import DecodeAttention, Hybrid, PrefillAttention
@@ -28,7 +28,7 @@ FOLDS = 3
 
 @dataclass(frozen=True)
 class Given:
-    """What is known beforehand and not fitted: parts of the time that other evidence gives."""
+    """Parts of the time that are known from elsewhere and not fitted."""
 
     head: PerSequence | None = None
     overhead: PerSequence = FREE
@@ -75,7 +75,7 @@ def _supported(values: Floats, candidates: tuple[int, ...]) -> tuple[int, ...]:
 def _per_batch_pays(
     steps: pd.DataFrame, knots: tuple[int, ...], batches: tuple[int, ...], given: Given
 ) -> bool:
-    """Whether a line for each batch size predicts left-out rows better than one line for all."""
+    """Whether one line per batch size predicts left-out rows better than one line for all."""
     fold = np.arange(len(steps)) % FOLDS
     ends = (batches[0], batches[-1])
     errors = {True: 0.0, False: 0.0}
@@ -136,7 +136,7 @@ def _model(
     if one_line:
         const, slope = _increments(len(batches)) @ const, np.repeat(slope, len(batches))
     prefill = found["prefill"]
-    # A constant of decode and of pure prefill alike cannot be told from one of the token curve.
+    # A constant that decode and pure prefill share is not distinct from one of the token curve.
     common = min(const.min(), prefill[0])
     const, prefill = const - common, prefill - common * (np.arange(prefill.size) == 0)
     head = given.head or PerSequence(0.0, _rounded(found["head"])[0])
@@ -157,5 +157,4 @@ def _increments(size: int) -> Floats:
 
 
 def _rounded(values: Floats) -> tuple[float, ...]:
-    """Six digits, as files hold them."""
-    return tuple(float(f"{value:.6g}") for value in values)
+    return tuple(map(six_digits, values))

@@ -1,7 +1,7 @@
 """Fits of the forms with a maximum in them, ``roofline`` and ``linear``.
 
 Given which side of the maximum counts for each row, both are linear; the rows' sides and the
-coefficients are found in turn, from several first guesses, and the best end is kept.
+coefficients are found in turn, from several first guesses, and the best result is kept.
 """
 
 from typing import TypeVar
@@ -14,6 +14,7 @@ from bros_sim.calibration.fit_design import (
     coefficients_of,
     design,
     predict_s,
+    six_digits,
     with_coefficients,
 )
 from bros_sim.calibration.fit_solve import Floats, row_weights, solve
@@ -38,7 +39,7 @@ def fit_roofline(steps: pd.DataFrame, validity: Validity, overhead: PerSequence)
     for ridge in RIDGES:
         memory = Line(max(short, full * ridge), 0.0)
         compute = Line(0.0, memory.const_ms / ridge)
-        guesses.append(_roofline(memory, compute, overhead, validity))
+        guesses.append(roofline(memory, compute, overhead, validity))
     return _best(guesses, steps, known=("overhead.const_ms", "overhead.per_seq_ms"))
 
 
@@ -53,18 +54,26 @@ def fit_linear(steps: pd.DataFrame, validity: Validity) -> Linear:
     return _best(guesses, steps, known=())
 
 
-def _roofline(memory: Line, compute: Line, overhead: PerSequence, validity: Validity) -> Roofline:
+def roofline(
+    memory: Line,
+    compute: Line,
+    overhead: PerSequence,
+    validity: Validity,
+    kv_ms: float = 0.0,
+    pair_ms: float = 0.0,
+) -> Roofline:
+    """A roofline of these lines, a time per KV token of decode and per token pair of prefill."""
+    no = dict.fromkeys(
+        ("decode_ms", "decode_per_seq_ms", "prefill_ms", "prefill_per_chunk_ms"), 0.0
+    )
     return Roofline(
-        memory=memory,
-        compute=compute,
-        decode_ms=0.0,
-        decode_per_seq_ms=0.0,
-        decode_per_kv_token_ms=0.0,
-        prefill_ms=0.0,
-        prefill_per_chunk_ms=0.0,
-        prefill_per_token2_ms=0.0,
+        memory,
+        compute,
+        decode_per_kv_token_ms=kv_ms,
+        prefill_per_token2_ms=pair_ms,
         overhead=overhead,
         validity=validity,
+        **no,
     )
 
 
@@ -74,7 +83,7 @@ def _best(guesses: list[M], steps: pd.DataFrame, known: tuple[str, ...]) -> M:
 
 
 def _descended(model: M, steps: pd.DataFrame, known: tuple[str, ...]) -> M:
-    """Sides from coefficients, coefficients from sides, while that lowers the loss."""
+    """Alternate between sides and coefficients while that lowers the loss."""
     target, weights = steps["time_s"].to_numpy(float) / MS, row_weights(steps)
     best, least = model, np.inf
     for _ in range(ROUNDS):
@@ -93,7 +102,7 @@ def _solved(
     fixed = sum((columns[path] @ values[path] for path in known), np.zeros(len(steps)))
     free = [path for path in columns if path not in known]
     found = solve(np.hstack([columns[path] for path in free]), target, weights, fixed)
-    rounded = [np.array([float(f"{value:.6g}")]) for value in found]
+    rounded = [np.array([six_digits(value)]) for value in found]
     changed: M = with_coefficients(model, dict(zip(free, rounded, strict=True)))
     return changed
 

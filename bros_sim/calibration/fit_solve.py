@@ -62,10 +62,7 @@ def _least_squares(rows: Floats, right: Floats) -> Floats:
 
 
 def covariance_factors(
-    model: Fitted,
-    steps: pd.DataFrame,
-    known: tuple[str, ...] = (),
-    most: int = MOST_FACTORS,
+    model: Fitted, steps: pd.DataFrame, known: tuple[str, ...] = (), most: int = MOST_FACTORS
 ) -> tuple[Mapping[str, tuple[float, ...]], ...]:
     """The covariance of a model's coefficients given the rows it was fitted on, as few factors.
 

@@ -1,4 +1,4 @@
-"""What data sheets say of GPUs: for profiles of cards and models that nobody measured here."""
+"""Data sheets of GPUs, for profiles of cards and models that were not measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def find_gpu(id_or_path: str) -> GpuFacts:
     """A card known by its id, or one's own in a YAML file with the fields of ``GpuFacts``.
 
     Raises:
-        InputError: There is none, or the file is at fault.
+        InputError: There is none, or the file is invalid.
     """
     if id_or_path.endswith((".yaml", ".yml")):
         return decode(GpuFacts, read_yaml(Path(id_or_path)))

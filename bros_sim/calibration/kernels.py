@@ -1,8 +1,8 @@
 """Iterations as sums of measured kernels: rows to fit on, and rows held out to judge the fit.
 
 What is summed: dense layers and all-reduces, attention, LM head; nothing of the engine. Rows are
-held out by attention cell: what the fit sees is made from the other cells alone, what it is judged
-by from all. GEMM tables have 21 sizes of m, each a step of the tiling, and are not split.
+held out by attention cell: the fit sees rows made from the other cells alone, the judgement rows
+from all. GEMM tables have 21 sizes of m, one per tiling, and are not split.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import nnls
 
+from bros_sim.calibration.fit_design import six_digits
 from bros_sim.calibration.fit_hybrid import Given, fit_hybrid
 from bros_sim.calibration.kernels_attention import SPLIT_SEED, Grid, heads_of
 from bros_sim.calibration.kernels_dense import Dense
@@ -43,15 +44,8 @@ class Kernels:
     folded: int
 
     @classmethod
-    def of(
-        cls,
-        tables: KernelTables,
-        gpu: Gpu,
-        model: ModelShape,
-        tp: int,
-        vidur: pd.DataFrame | None = None,
-    ) -> "Kernels":
-        """Pick the cells of this model's heads; with ``vidur`` the dense operations are Vidur's.
+    def of(cls, tables: KernelTables, gpu: Gpu, model: ModelShape, tp: int) -> "Kernels":
+        """Pick the cells of this model's heads.
 
         Raises:
             InputError: The tables have none for such heads.
@@ -61,7 +55,7 @@ class Kernels:
         generation = tables.generation.assign(kv_tokens=tables.generation["step"] + 1)
         heads = heads_of(generation, query, kv, model.head_dim)
         return cls(
-            dense=Dense.of(tables, gpu, model, tp, vidur),
+            dense=Dense.of(tables, gpu, model, tp),
             prefill=Grid.of(tables.context, context, "isl"),
             decode=Grid.of(generation, heads, "kv_tokens"),
             layers=model.layers,
@@ -116,7 +110,7 @@ def kernels_of(folder: Path, gpu_id: str, gpu: Gpu, model: ModelShape, tp: int) 
 
 
 def training_rows(kernels: Kernels, within: Validity, random_rows: int = 2400) -> pd.DataFrame:
-    """The steps frame that a fit sees: training cells, and random iterations between them."""
+    """Rows for the fit: training cells, and random iterations between them."""
     seen = kernels.training()
     shapes = [_decode_cells(seen.decode.cells), _prefill_cells(seen.prefill.cells)]
     shapes += _random(within, random_rows, np.random.default_rng([SPLIT_SEED, 1]))
@@ -124,7 +118,7 @@ def training_rows(kernels: Kernels, within: Validity, random_rows: int = 2400) -
 
 
 def held_out_rows(kernels: Kernels, within: Validity, random_rows: int = 1200) -> pd.DataFrame:
-    """The steps frame that judges it: cells not seen, other random iterations over all cells."""
+    """Rows to judge it by: held-out cells, and other random iterations over all cells."""
     decode, prefill = kernels.decode.cells, kernels.prefill.cells
     shapes = [
         _decode_cells(decode[decode["held_out"]]),
@@ -177,7 +171,7 @@ def _shapes(**columns: "Floats | pd.Series[float]") -> pd.DataFrame:
 
 
 def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.DataFrame:
-    """Shapes inside the range as rows of the steps frame."""
+    """Shapes within the range as rows of a steps file."""
     shapes = pd.concat(parts, ignore_index=True)
     tokens, kv = shapes["chunks"] * shapes["chunk"], shapes["seqs"] * shapes["kv"]
     inside = (shapes["seqs"] + tokens <= MAX_TOKENS) & (kv <= (within.max_kv_tokens or np.inf))
@@ -205,7 +199,7 @@ def head_line(kernels: Kernels, most: int = MAX_JOBS) -> PerSequence:
     times = kernels.dense.head_ms(sequences)
     rows = np.stack([np.ones_like(sequences), sequences], axis=1) / times[:, None]
     const, slope = nnls(rows, np.ones_like(times))[0]
-    return PerSequence(float(f"{const:.6g}"), float(f"{slope:.6g}"))
+    return PerSequence(six_digits(const), six_digits(slope))
 
 
 def fit_kernels(kernels: Kernels, within: Validity) -> Hybrid:

@@ -31,7 +31,7 @@ class Heads:
 def heads_of(table: pd.DataFrame, query: int, kv: int, head_dim: int) -> Heads:
     """The rows that stand for ``query`` and ``kv`` heads: exact, else folded, else the next wider.
 
-    Time is taken in proportion to ``head_dim``, which the tables vary not.
+    Time is taken in proportion to ``head_dim``, which is fixed in the tables.
 
     Raises:
         InputError: The table has no such ratio of heads.

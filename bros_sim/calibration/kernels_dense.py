@@ -1,4 +1,4 @@
-"""Time of everything in a layer but attention: GEMMs, elementwise operations, all-reduce."""
+"""Time of all of a layer except attention: GEMMs, elementwise operations, all-reduce."""
 
 from dataclasses import dataclass
 
@@ -61,12 +61,7 @@ class Gemm:
 def _neighbours(rate: Floats) -> Floats:
     """Median rate of the up to four cells beside each one in (n, k)."""
     padded = np.pad(rate, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
-    beside = [
-        padded[:, :-2, 1:-1],
-        padded[:, 2:, 1:-1],
-        padded[:, 1:-1, :-2],
-        padded[:, 1:-1, 2:],
-    ]
+    beside = [padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]]
     return np.asarray(np.nanmedian(np.stack(beside), axis=0), dtype=float)
 
 
@@ -93,29 +88,20 @@ class Dense:
     gpu: Gpu
     model: ModelShape
     tp: int
-    vidur: pd.DataFrame | None = None
 
     @classmethod
-    def of(
-        cls,
-        tables: KernelTables,
-        gpu: Gpu,
-        model: ModelShape,
-        tp: int,
-        vidur: pd.DataFrame | None = None,
-    ) -> "Dense":
-        """With ``vidur`` the operations of a layer are Vidur's, not aiconfigurator's GEMMs."""
+    def of(cls, tables: KernelTables, gpu: Gpu, model: ModelShape, tp: int) -> "Dense":
+        """The dense part of this model on these tables."""
         ranks = tables.allreduce[tables.allreduce["num_gpus"] == tp].sort_values("message_size")
-        return cls(Gemm.of(tables.gemm), ranks, gpu, model, tp, vidur)
+        return cls(Gemm.of(tables.gemm), ranks, gpu, model, tp)
 
     def layers_ms(self, tokens: Floats) -> Floats:
         """All layers, their two all-reduces included, without attention."""
-        layer = (
-            self._gemms(tokens) + self._elementwise(tokens)
-            if self.vidur is None
-            else _ops(self.vidur, tokens)
-        )
-        return self.model.layers * (layer + 2 * self._allreduce(tokens))
+        return self.model.layers * (self.layer_ms(tokens) + 2 * self._allreduce(tokens))
+
+    def layer_ms(self, tokens: Floats) -> Floats:
+        """One layer without its all-reduces and attention."""
+        return self._gemms(tokens) + self._elementwise(tokens)
 
     def head_ms(self, sequences: Floats) -> Floats:
         """The LM head, sharded over the ranks; beyond the table's n its rate is kept."""
@@ -175,15 +161,3 @@ def _attention_widths(model: ModelShape, tp: int) -> tuple[float, float]:
     """Columns of the query, and of keys and values together, on one rank."""
     query = model.heads * model.head_dim / tp
     return query, 2 * max(1, model.kv_heads // tp) * model.head_dim
-
-
-def _ops(vidur: pd.DataFrame, tokens: Floats) -> Floats:
-    """Milliseconds of one layer as Vidur timed its operations; the embedding is not in a layer."""
-    ops = vidur.drop(columns=["num_tokens", "emb_ms"], errors="ignore").sum(axis=1)
-    return _line(tokens, vidur["num_tokens"].to_numpy(float), ops.to_numpy(float))
-
-
-def _line(x: Floats, grid: Floats, values: Floats) -> Floats:
-    """Linear between the points of a grid and, beyond the last, in proportion to ``x``."""
-    beyond = values[-1] * x / grid[-1]
-    return np.where(x > grid[-1], beyond, np.interp(x, grid, values))

@@ -1,6 +1,6 @@
 """Kernel time tables of a GPU, read from a folder that lies outside of the repository.
 
-The layout is that of tables cut from aiconfigurator 0.8.0 (Apache-2.0) and from Vidur (MIT);
+The layout is that of tables cut from aiconfigurator 0.8.0 (Apache-2.0);
 docs/latency.md lists files and columns. All times are milliseconds.
 """
 
@@ -31,7 +31,6 @@ FILES = {
     ),
 }
 """Table -> file below the folder, and the columns that are used."""
-VIDUR_OPS = ("vidur/mlp_medians.csv.gz", ("gpu", "model", "tp", "num_tokens"))
 TABLE_GPUS = {
     "a100-80gb": "a100_sxm",
     "h100-80gb": "h100_sxm",
@@ -74,23 +73,12 @@ def read_tables(folder: Path, gpu: str) -> KernelTables:
     return KernelTables(gpu, **{table: _medians(frame) for table, frame in frames.items()})
 
 
-def read_vidur_ops(folder: Path, gpu: str, model: str, tp: int) -> pd.DataFrame:
-    """Vidur's medians of the dense operations of one layer: ``num_tokens`` and ``*_ms`` columns.
-
-    ``model`` is Vidur's name, such as ``meta-llama/Meta-Llama-3-8B``.
+def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A kernel table that has these columns, among others.
 
     Raises:
-        InputError: The file is missing or has no such rows.
+        InputError: It cannot be read or lacks one.
     """
-    file, columns = VIDUR_OPS
-    frame = _of_gpu(folder / file, columns, gpu.partition("-")[0])
-    frame = frame[(frame["model"] == model) & (frame["tp"] == tp)]
-    if frame.empty:
-        raise InputError(f"{folder / file}: no rows of {gpu}, {model}, tp {tp}")
-    return frame.drop(columns=["model", "tp"]).sort_values("num_tokens").reset_index(drop=True)
-
-
-def _of_gpu(path: Path, columns: tuple[str, ...], gpu: str) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError, EOFError) as error:
@@ -98,8 +86,11 @@ def _of_gpu(path: Path, columns: tuple[str, ...], gpu: str) -> pd.DataFrame:
     missing = [name for name in columns if name not in frame]
     if missing:
         raise InputError(f"{path}:1: missing columns: {', '.join(missing)}")
-    if path.as_posix().endswith(VIDUR_OPS[0]):
-        return frame[frame["gpu"] == gpu].drop(columns="gpu")
+    return frame
+
+
+def _of_gpu(path: Path, columns: tuple[str, ...], gpu: str) -> pd.DataFrame:
+    frame = read_table(path, columns)
     return frame.loc[frame["gpu"] == gpu, [name for name in columns if name != "gpu"]]
 
 

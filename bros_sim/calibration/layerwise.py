@@ -228,5 +228,4 @@ def _rows_of(table: pd.DataFrame) -> tuple[tuple[float, ...], ...]:
     for axis in (0, 1):
         grid = np.apply_along_axis(lambda line: isotonic_regression(line).x, axis, grid)
     grid = np.maximum.accumulate(np.maximum.accumulate(grid, axis=0), axis=1)
-    table = pd.DataFrame(grid)
-    return tuple(tuple(round(float(ms), 4) for ms in row) for row in table.to_numpy())
+    return tuple(tuple(round(float(ms), 4) for ms in row) for row in grid)

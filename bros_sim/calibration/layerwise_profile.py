@@ -1,4 +1,4 @@
-"""From layer tables to the ``models:`` part of a profile; the rest of it is written by hand.
+"""From layer tables to the ``models:`` part of a profile; the rest is written by hand.
 
     python -m bros_sim.calibration.layerwise_profile FOLDER PROFILE.yaml
 
@@ -28,7 +28,7 @@ HEAD_END = "models:"
 SKEW_REPETITIONS = 3
 """The profiler's ``measurement_iterations``: the skew file holds sums over them."""
 TILE_TOKENS = 16
-"""The dense tables are stepped like the matrix kernels' tiles and measured at multiples of 16."""
+"""The dense tables have the steps of the matrix kernels' tiles, at multiples of 16."""
 SHIFTED_GRAPHS = (72, 128)
 """Graph sizes to which ``graph_gemm_ms`` applies."""
 

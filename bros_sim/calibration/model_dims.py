@@ -74,12 +74,8 @@ class ModelDims:
         return self.parameters * self.dtype_bytes
 
     def kv_bytes_per_token(self, tp: int = 1) -> int:
-        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs.
-
-        A rank keeps at least one KV head: beyond ``kv_heads`` ranks the heads are replicated.
-        """
-        heads = max(1, self.kv_heads // tp) * tp
-        return 2 * self.layers * heads * self.head_dim * self.dtype_bytes
+        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs."""
+        return self.shape().kv_bytes_per_token(tp, self.dtype)
 
     def require_tp(self, tp: int) -> None:
         """Refuse a number of GPUs that the model cannot be split over.
@@ -112,11 +108,8 @@ class ModelDims:
         return self.hidden * (2 if self.family.all_bias else 1)
 
     def _layer(self) -> int:
-        family, queries, keys = (
-            self.family,
-            self.heads * self.head_dim,
-            self.kv_heads * self.head_dim,
-        )
+        family = self.family
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = 2 * self.hidden * queries + 2 * self.hidden * keys
         matrices = (3 if family.gated else 2) * self.hidden * self.ffn
         extra = 2 * self.head_dim if family.qk_norm else 0

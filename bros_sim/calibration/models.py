@@ -1,4 +1,4 @@
-"""Which model a profile is for: a ``config.json``, or one that a shipped profile knows."""
+"""The model that a profile is for: from a ``config.json`` or a shipped profile."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ def find_model(name_or_path: str) -> ModelConfig:
     """The dimensions of a model: of a ``.json`` file, else of a shipped profile, as ``llama-3-8b``.
 
     Raises:
-        InputError: There is none, or the file is at fault, or engines do not run such weights.
+        InputError: There is none, or the file is invalid, or engines do not run such weights.
     """
     if name_or_path.endswith(".json"):
         dims = read_model_config(Path(name_or_path))

@@ -1,4 +1,4 @@
-"""Making a profile of fitted or derived coefficients, and writing it as a file."""
+"""Makes profiles from fitted or derived coefficients and writes them as files."""
 
 import dataclasses
 import io
@@ -22,7 +22,6 @@ from bros_sim.profiles.profile import (
     FitError,
     KvCache,
     Models,
-    ModelShape,
     Profile,
     Source,
 )
@@ -37,7 +36,7 @@ WIDTH = 100
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What a profile is of."""
+    """What a profile describes."""
 
     facts: GpuFacts
     config: ModelConfig
@@ -57,7 +56,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What stands behind the coefficients."""
+    """Where the coefficients come from, and how good they are."""
 
     label: str
     error: FitError
@@ -107,7 +106,7 @@ def kv_cache(target: Target) -> KvCache:
     config, tp, memory = target.config, target.tp, target.facts.memory_gib
     weights = config.shape.parameters * BYTES[config.dtype]
     room = tp * (memory * UTILIZATION - RESERVE_GIB) * GIB - weights
-    per_token = _kv_bytes(config.shape, tp, config.dtype)
+    per_token = config.shape.kv_bytes_per_token(tp, config.dtype)
     blocks = int(room // (BLOCK * per_token))
     if blocks < 2:
         raise InputError(
@@ -120,11 +119,6 @@ def kv_cache(target: Target) -> KvCache:
         f"({per_token} bytes of KV per token over all ranks)."
     )
     return KvCache(blocks, BLOCK, basis, UTILIZATION, RESERVE_GIB)
-
-
-def _kv_bytes(shape: ModelShape, tp: int, dtype: str) -> int:
-    heads = max(1, shape.kv_heads // tp) * tp
-    return 2 * shape.layers * heads * shape.head_dim * BYTES[dtype]
 
 
 def write_profile(path: Path, profile: Profile) -> None:
@@ -150,7 +144,7 @@ def yaml_text(data: object) -> str:
 
 
 def shown(value: object) -> object:
-    """Plain data without what says nothing: defaults that are empty or not stated."""
+    """Plain data without empty defaults."""
     nothing: tuple[object, ...] = (None, {}, [])
     if isinstance(value, dict):
         kept = {key: shown(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""Random iterations inside a range of validity, the same for the same seed."""
+"""Random iterations within a range of validity, reproducible by seed."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
 def sample_steps(
     model: LatencyParameters, validity: Validity, count: int, seed: int
 ) -> pd.DataFrame:
-    """The steps frame that a model itself makes of random iterations."""
+    """Random iterations with the times that the model itself gives them."""
     shapes, running = sample_shapes(validity, count, seed), model.make()
     return steps_frame(step_row(shape, running.step_s(shape), 1) for shape in shapes)
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, capped, checked, parse_json, read_text
+from bros_sim.calibration.checked_json import Foreign, checked, parse_json, read_text, refuse
 from bros_sim.core.atomic import written
-from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 
 Count = Annotated[int, Field(ge=1)]
@@ -55,7 +54,7 @@ class Case:
 
     @property
     def shape(self) -> StepShape:
-        """What the latency models see of it."""
+        """The batch as latency models see it."""
         decodes = [group for group in self.groups if group.decodes]
         chunks = (
             ((group.tokens, group.context),) * group.count
@@ -120,8 +119,7 @@ def read_shapes(path: Path) -> list[Case]:
         for m, request in enumerate(case.requests)
         if request.kv_len < request.query_len
     ]
-    if faults:
-        raise InputError(*capped(str(path), faults))
+    refuse(str(path), faults)
     return [Case(case.name, tuple(map(_group, case.requests))) for case in shapes.cases]
 
 

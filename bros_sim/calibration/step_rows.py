@@ -1,7 +1,7 @@
 """The table of iterations: one row for each shape of an iteration and how long it took.
 
-Importers and ``profile measure`` write it, kernel sums are turned into it, and it is all that a fit
-sees. docs/calibrate-your-gpu.md documents the columns.
+Importers and ``profile measure`` write it, kernel sums are turned into it, and fits see nothing
+else. docs/calibrate-your-gpu.md documents the columns.
 """
 
 import io
@@ -107,7 +107,7 @@ def read_steps(path: Path) -> pd.DataFrame:
 
 
 def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
-    """Column, rows at fault, and what is wrong with them."""
+    """Column, invalid rows, and what is wrong with them."""
     sensible = {name: rows[name].between(0, np.finfo(float).max) for name in STEP_COLUMNS}
     rules = [(name, ~good, "should be a number >= 0") for name, good in sensible.items()]
     sound = pd.concat(sensible, axis=1).all(axis=1)
@@ -136,7 +136,7 @@ def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
             sound & (seqs == 0) & (rows["decode_kv_tokens"] > 0),
             "KV tokens of no request",
         ),
-        ("decode_jobs", sound & (seqs + tokens == 0), "a step computes at least one token"),
+        ("decode_jobs", sound & (seqs + tokens == 0), "an iteration computes at least one token"),
     ]
     return rules
 

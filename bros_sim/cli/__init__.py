@@ -1,41 +1,99 @@
-"""The command line. Verbs import what is heavy inside, so that ``--help`` answers at once."""
+"""The command line: a table of verbs, each a thin program over the package."""
 
 import sys
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
-from bros_sim.cli import (
-    capacity,
-    compare,
-    conformance,
-    doctor,
-    explain,
-    init,
-    listing,
-    plot,
-    profile,
-    profile_check,
-    profile_derive,
-    profile_fit,
-    report,
-    run,
-    timeline,
-    trace,
-    tune,
-    validate,
-)
-from bros_sim.cli.faults import FaultTolerantGroup
+from bros_sim.cli.verbs import MARKUP, RootGroup, Verb, Verbs
 from bros_sim.core.version import VERSION
 
 __all__ = ["app", "main"]
 
+# fmt: off
+PROFILE = {
+    "list": Verb("profile_list:list_profiles",
+      "List the shipped profiles: label, KV blocks and fit error."),
+    "show": Verb("profile_show:show",
+      "Print all facts of a profile; optionally draw what iterations cost."),
+    "plan": Verb("profile_plan:plan",
+      "Write the batches that `vllm bench forward --shapes` or `profile measure` will time."),
+    "measure": Verb("profile_measure:measure",
+      "Time batches of a model with random weights and a paged KV cache on this machine."),
+    "import": Verb("profile_import:import_results",
+      "Read results of vLLM's benchmarks, GuideLLM, AIPerf, or layer tables into one CSV."),
+    "fit": Verb("profile_fit:fit",
+      "Fit a latency model to measured steps and write it as a profile."),
+    "derive": Verb("profile_derive:derive",
+      "Derive a profile from kernel tables of the GPU or, without these, from its data sheet."),
+    "check": Verb("profile_check:check",
+      "Check profiles: structure, units, physical sense, and their stated errors computed again."),
+}
+TRACE = {
+    "list": Verb("trace_list:list_traces",
+      "List the shipped twins: what they describe, its licence and its statistics."),
+    "stats": Verb("trace_stats:stats",
+      "Print counts, lengths, rate, burstiness and prefix reuse of a trace, or a twin's record."),
+    "convert": Verb("trace_convert:convert",
+      "Rewrite a trace of any known format as canonical CSV or Parquet."),
+    "synth": Verb("trace_synth:synth",
+      "Make a synthetic trace from a twin or a generator, or make a twin of a trace."),
+}
+CONFORMANCE = {
+    "vllm": Verb("conformance:vllm",
+      "Compare the vLLM V1 scheduler with decision logs recorded from the real one."),
+}
+VERBS: Mapping[str, Verb | Verbs] = {
+    "run": Verb("run:run",
+      "Run every point of an experiment (systems x grid x seeds) and print what came out."),
+    "check": Verb("check:check",
+      "Check an experiment file: every fault as `file:line:column: path: what is wrong`."),
+    "capacity": Verb("capacity:capacity",
+      "Find the highest load that keeps a target, or the fewest replicas, with its interval."),
+    "tune": Verb("tune:tune",
+      "Search the parameters of a system that give most (or least) of a measure, within limits."),
+    "compare": Verb("compare:compare",
+      "Compare the systems of a finished run: differences over the same seeds, and a verdict."),
+    "explain": Verb("explain:explain",
+      "Tell what happened to one request, and why: from a run with `outputs: {decisions: true}`."),
+    "plot": Verb("plot:plot",
+      "Draw the figures of a finished run again, or any other figure, from its result files."),
+    "report": Verb("report:report",
+      "Write one HTML page about a finished run (`report.html`), to open in any browser, offline."),
+    "timeline": Verb("timeline:timeline",
+      "Write one run as a Chrome trace (`timelines/*.json.gz`); open it at ui.perfetto.dev."),
+    "validate": Verb("validate:validate",
+      "Replay a real vLLM run and compare: TTFT, TPOT, E2E, throughput, single requests."),
+    "init": Verb("init:init",
+      "Write a commented experiment that runs, and the schema that editors complete it with."),
+    "list": Verb("listing:list_kinds",
+      "List what an experiment can be made of: kinds, their parameters, defaults and meaning."),
+    "schema": Verb("schema:schema",
+      "Print the JSON schema of an experiment file, for completion in editors."),
+    "doctor": Verb("doctor:doctor",
+      "Say what is installed and what is not; code 1 if something that is needed is missing."),
+    "profile": Verbs("List, show and make GPU profiles.", PROFILE),
+    "trace": Verbs("Read, convert, describe and make traces.", TRACE),
+    "conformance": Verbs(
+      "Replay decision logs of real engines and compare every decision.", CONFORMANCE),
+}
+# fmt: on
+"""Every verb and the first line of its help; what is heavy is imported by the verb that runs."""
+
+
+class _Root(RootGroup):
+    """`bros-sim` itself."""
+
+    verbs = VERBS
+
+
 app = typer.Typer(
     name="bros-sim",
-    cls=FaultTolerantGroup,
+    cls=_Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start: `bros-sim init demo`, then `bros-sim run demo/experiment.yaml`.",
 )
@@ -58,28 +116,6 @@ def _root(
     Results go to stdout, progress and diagnostics to stderr. Exit codes: 0 fine, 1 a run failed
     or a check fell short, 2 bad input, 130 interrupted.
     """
-
-
-app.command("run")(run.run)
-app.command("check")(run.check)
-app.command("capacity")(capacity.capacity)
-app.command("tune")(tune.tune)
-app.command("compare")(compare.compare)
-app.command("explain")(explain.explain)
-app.command("plot")(plot.plot)
-app.command("report")(report.report)
-app.command("timeline")(timeline.timeline)
-app.command("validate")(validate.validate)
-app.command("init")(init.init)
-app.command("list")(listing.list_kinds)
-app.command("schema")(listing.schema)
-app.command("doctor")(doctor.doctor)
-profile.app.command("fit")(profile_fit.fit)
-profile.app.command("derive")(profile_derive.derive)
-profile.app.command("check")(profile_check.check)
-app.add_typer(profile.app, name="profile")
-app.add_typer(trace.app, name="trace")
-app.add_typer(conformance.app, name="conformance")
 
 
 def main() -> None:

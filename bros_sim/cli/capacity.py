@@ -1,14 +1,13 @@
 """``capacity``: the highest load, or the fewest replicas, that keep a target."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED
-from bros_sim.cli.run import (
+from bros_sim import api
+from bros_sim.cli.experiments import Terminal
+from bros_sim.cli.options import (
     DaskOption,
     ExperimentFile,
     Format,
@@ -19,7 +18,9 @@ from bros_sim.cli.run import (
     WorkersOption,
     read_experiment,
 )
-from bros_sim.report.terminal import say
+from bros_sim.cli.printing import end_search
+from bros_sim.experiment import load
+from bros_sim.study.study import Place
 
 
 def capacity(
@@ -72,26 +73,12 @@ def capacity(
 
     `bros-sim capacity exp.yaml --vary cluster.replicas --target "p99_ttft_ms[rt] <= 800"`
     """
-    from bros_sim.cli.searches import opened, runner
-    from bros_sim.metrics.measures import Target
-    from bros_sim.report.capacity_tables import evaluated, print_answers, write
-    from bros_sim.study.capacity import Question, Variants, find
-
-    targets = [Target.parse(target, "--target")]
-    targets += [Target.parse(text, "--and") for text in also or []]
-    question = Question(vary, tuple(targets), seeds, precision)
-    variants = Variants(read_experiment(experiment, overrides or []), question)
-    loaded = variants.at(variants.start)
-    store = opened(variants.variation, loaded, out)
-    run = runner(store, workers, dask, retry_failed=retry_failed)
-    cells = find(variants, store, run, lambda cell, value: say(evaluated(cell, value, vary)))
-    folder, answers = write(cells, variants, store)
-    if form is Format.JSON:
-        rows = json.loads(answers.to_json(orient="records"))
-        whole = {"name": loaded.spec.name, "folder": str(folder), "targets": [*map(str, targets)]}
-        sys.stdout.write(json.dumps({**whole, "answers": rows}, indent=1) + "\n")
-    else:
-        print_answers(answers, question)
-        say(f"results: {folder}")
-    if any(cell.error for cell in cells):
-        raise typer.Exit(FAILED)
+    found = api.capacity(
+        load(read_experiment(experiment, overrides)),
+        vary,
+        [target, *(also or [])],
+        seeds=seeds,
+        precision=precision,
+        place=Place(out, workers, dask, retry_failed, watch=Terminal("the same command")),
+    )
+    end_search(found, found.folder, found.failures, form)

@@ -5,17 +5,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(
-    help="Replay decision logs of real engines and compare every decision.", no_args_is_help=True
-)
+from bros_sim.cli.output import write
+from bros_sim.cli.verbs import FAILED
+from bros_sim.validation.conformance import compare, find_logs
 
 
-@app.callback()
-def _verbs() -> None:
-    """Replay decision logs of real engines and compare every decision."""
-
-
-@app.command()
 def vllm(
     logs: Annotated[Path, typer.Argument(help="A folder of decision logs, or one log.")],
 ) -> None:
@@ -26,8 +20,6 @@ def vllm(
 
     Example: bros-sim conformance vllm tests/data/vllm_decisions
     """
-    from bros_sim.validation.conformance import compare, find_logs
-
     paths = find_logs(logs)
     identical = 0
     for path in paths:
@@ -35,7 +27,7 @@ def vllm(
         if difference is None:
             identical += 1
         else:
-            typer.echo(f"{path.name}: {difference}")
-    typer.echo(f"{identical}/{len(paths)} identical")
+            write(f"{path.name}: {difference}")
+    write(f"{identical}/{len(paths)} identical")
     if identical < len(paths):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

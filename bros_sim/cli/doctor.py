@@ -1,23 +1,10 @@
 """``doctor``: what is installed, what is not, and what is lost without it."""
 
-import re
-import sys
-from importlib import metadata
-
 import typer
 
-from bros_sim.cli.faults import FAILED
-from bros_sim.core.version import VERSION
-
-PURPOSE = {
-    "cluster": "`bros-sim run --dask`: sweeps on many machines",
-    "explore": "`marimo run notebooks/explore.py`: results of a sweep to click through",
-    "gpu": "`bros-sim profile measure`: step times of your GPU",
-    "opt": "`bros-sim tune`: the best parameters of a system",
-    "report": "`bros-sim report`: one HTML page about a run",
-}
-"""What each extra is for."""
-REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*(;.*extra == ['\"](?P<extra>\w+)['\"])?")
+from bros_sim.cli.output import write
+from bros_sim.cli.verbs import FAILED
+from bros_sim.report.installation import installation
 
 
 def doctor() -> None:
@@ -25,55 +12,7 @@ def doctor() -> None:
 
     Example: `bros-sim doctor`
     """
-    from bros_sim.core.data_files import data_path
-    from bros_sim.profiles.profile import profile_ids
-
-    python = sys.version.split()[0]
-    lines = [("bros-sim", f"{VERSION}, Python {python}")]
-    wanted = _wanted()
-    core = {name: _version(name) for name in wanted.pop("")}
-    lines += [(name, found or "MISSING: pip install bros-sim") for name, found in core.items()]
-    lines += [(f"[{extra}]", _extra(extra, wanted[extra])) for extra in sorted(wanted)]
-    lines.append(("GPU", _gpu()))
-    data = {what: data_path(what) for what in ("profiles", "traces", "experiments")}
-    lines.append(("profiles", f"{len(profile_ids())} in {data['profiles']}"))
-    lines += [(what, str(path)) for what, path in data.items() if what != "profiles"]
-    width = max(len(name) for name, _ in lines)
-    sys.stdout.writelines(f"{name:{width}}  {what}\n" for name, what in lines)
-    if not all(core.values()):
+    found = installation()
+    write("\n".join(found.lines))
+    if not found.complete:
         raise typer.Exit(FAILED)
-
-
-def _wanted() -> dict[str, list[str]]:
-    """Extra -> its packages; those of "" are always needed."""
-    found: dict[str, list[str]] = {"": []}
-    for line in metadata.requires("bros-sim") or []:
-        if match := REQUIREMENT.fullmatch(line):
-            found.setdefault(match["extra"] or "", []).append(match["name"])
-    return found
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _extra(extra: str, packages: list[str]) -> str:
-    found = {name: _version(name) for name in packages}
-    listed = ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
-    if all(found.values()):
-        return listed
-    what = listed if any(found.values()) else "not installed"
-    return f"{what}: pip install 'bros-sim[{extra}]' ({PURPOSE[extra]})"
-
-
-def _gpu() -> str:
-    if _version("torch") is None:
-        return "not looked for: needs [gpu]; only `bros-sim profile measure` uses one"
-    import torch
-
-    if not torch.cuda.is_available():
-        return "none; only `bros-sim profile measure` uses one"
-    return str(torch.cuda.get_device_name())

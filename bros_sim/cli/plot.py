@@ -1,24 +1,21 @@
 """``plot``: draw figures of a finished run: those of its experiment, or any other."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bros_sim.report.terminal import say
-
-if TYPE_CHECKING:
-    from bros_sim.plots import FigureSpec
-    from bros_sim.study.results import ResultSet
+from bros_sim import api
+from bros_sim.cli.options import ResultsFolder
+from bros_sim.cli.output import say, write
 
 
 def plot(
-    results: Annotated[Path, typer.Argument(help="Folder of a finished run: results/NAME.")],
+    results: ResultsFolder,
     figure: Annotated[
         list[str] | None,
         typer.Option(
             metavar="YAML",
-            help="Draw this instead, beside what is there; as an entry of `figures`, and often.",
+            help="Draw this instead, beside what is there; an entry of `figures`; may be repeated.",
         ),
     ] = None,
 ) -> None:
@@ -30,40 +27,10 @@ def plot(
 
     `bros-sim plot results/quickstart --figure "{plot: latency_cdf, metric: tpot}"`
     """
-    import json
-
-    from bros_sim.cli.figures import draw_figures, read_figures
-    from bros_sim.config import parse
-    from bros_sim.study.store import open_results
-
-    found, experiment = open_results(results)
-    if figure:
-        specs = _given(figure, found)
-    else:
-        document = parse(json.dumps(experiment), str(results / "provenance.json"))
-        specs = read_figures(document, found.points)
-    for name in draw_figures(specs, found, keep=bool(figure)):
-        typer.echo(found.folder / "figures" / name)
-    if not specs:
+    drawn = api.plot(results, *(figure or []))
+    for line in drawn.warnings:
+        say(line)
+    for path in drawn.files:
+        write(str(path))
+    if not (drawn.files or drawn.warnings):
         say(f"{results}: the experiment names no figures; draw one with --figure")
-
-
-def _given(figures: list[str], found: "ResultSet") -> "list[FigureSpec]":
-    """The figures of the command line.
-
-    Raises:
-        InputError: With every fault of every one.
-    """
-    from bros_sim.cli.figures import read_figures
-    from bros_sim.config import parse
-    from bros_sim.core.errors import InputError
-
-    specs, faults = [], []
-    for text in figures:
-        try:
-            specs += read_figures(parse(f"figures: [{text}]", "--figure"), found.points)
-        except InputError as error:
-            faults += list(error.faults)
-    if faults:
-        raise InputError(*faults)
-    return specs

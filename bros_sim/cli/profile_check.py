@@ -1,17 +1,15 @@
 """``profile check``: does a profile make sense, and do its stated errors hold?"""
 
-import json
-import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bros_sim.cli.faults import FAILED
-from bros_sim.cli.profile_derive import TablesOption
-from bros_sim.cli.run import Format, FormatOption
-
-if TYPE_CHECKING:
-    from bros_sim.calibration.check import Checked
+from bros_sim.calibration.check import check_profile
+from bros_sim.cli.options import Format, FormatOption, TablesOption
+from bros_sim.cli.printing import show
+from bros_sim.cli.verbs import FAILED
+from bros_sim.profiles.profile import profile_ids
+from bros_sim.report.profiles import Checks
 
 
 def check(
@@ -28,39 +26,7 @@ def check(
 
     Example: `bros-sim profile check a100-80gb/llama-3-8b-tp1 --tables ../shared/data/profiles`
     """
-    from bros_sim.calibration.check import check_profile
-    from bros_sim.profiles.profile import profile_ids
-
-    checked = [check_profile(name, tables) for name in profiles or profile_ids()]
-    if form is Format.JSON:
-        sys.stdout.write(json.dumps([_summary(item) for item in checked], indent=1) + "\n")
-    else:
-        for item in checked:
-            sys.stdout.write("".join(f"{line}\n" for line in _lines(item)))
-        sound = sum(not item.faults for item in checked)
-        sys.stdout.write(f"{sound}/{len(checked)} profiles pass\n")
-    if any(item.faults for item in checked):
+    checks = Checks([check_profile(name, tables) for name in profiles or profile_ids()])
+    show(checks, form)
+    if not checks.passed:
         raise typer.Exit(FAILED)
-
-
-def _lines(checked: "Checked") -> list[str]:
-    errors = [
-        f"{kind} MAPE {error.mape_pct:.2f} p95 {error.p95_pct:.2f} bias {error.bias_pct:.2f} %"
-        for kind, error in checked.errors.items()
-    ]
-    told = "; ".join(errors) or "no error computed again"
-    verdict = "FAILS" if checked.faults else "ok"
-    return [f"{checked.id}: {verdict}; {told}", *(f"  {fault}" for fault in checked.faults)]
-
-
-def _summary(checked: "Checked") -> dict[str, object]:
-    from bros_sim.config.components import plain
-
-    return {
-        "id": checked.id,
-        "label": checked.label,
-        "ok": not checked.faults,
-        "faults": list(checked.faults),
-        "errors": {kind: plain(error) for kind, error in checked.errors.items()},
-        "not_computed": list(checked.not_computed),
-    }

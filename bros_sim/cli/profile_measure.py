@@ -1,14 +1,20 @@
-"""``profile measure``: time iterations and copies on the GPU at hand, with PyTorch alone."""
+"""``profile measure``: time iterations and copies on the GPU at hand, with PyTorch only."""
 
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from bros_sim.calibration.measure import Device
+from bros_sim.calibration.csv_files import require_csv, write_csv
+from bros_sim.calibration.model_config import read_model_config
+from bros_sim.calibration.shapes import read_shapes
+from bros_sim.calibration.step_rows import write_steps
+from bros_sim.cli.options import ConfigOption
+from bros_sim.cli.output import say, write
+from bros_sim.core.errors import InputError
+from bros_sim.core.extras import need
 
 
 class Where(StrEnum):
@@ -20,9 +26,7 @@ class Where(StrEnum):
 
 
 def measure(
-    model: Annotated[
-        Path, typer.Option(metavar="CONFIG.json", help="The model's config, as on Hugging Face.")
-    ],
+    model: ConfigOption,
     shapes: Annotated[
         Path, typer.Option(metavar="SHAPES.json", help="Batches to time, of `profile plan`.")
     ],
@@ -43,12 +47,6 @@ def measure(
 
     Example: `bros-sim profile measure --model config.json --shapes shapes.json --out steps.csv`
     """
-    from bros_sim.calibration.csv_files import require_csv
-    from bros_sim.calibration.model_config import read_model_config
-    from bros_sim.calibration.shapes import read_shapes
-    from bros_sim.calibration.step_rows import write_steps
-    from bros_sim.core.errors import InputError
-
     for path in (out, *([copies] if copies else [])):
         require_csv(path)
     if copies == out:
@@ -56,39 +54,31 @@ def measure(
     dims = read_model_config(model)
     dims.require_tp(tp)
     cases = read_shapes(shapes)
-    try:
-        from bros_sim.calibration import measure as measuring
-    except ImportError:
-        raise InputError(
-            "profile measure needs PyTorch: pip install 'bros-sim[gpu]' (nothing else does)"
-        ) from None
+    measuring = need("bros_sim.calibration.measure", "gpu", "profile measure needs PyTorch")
     chosen = measuring.Device.named(device.value)
     kept = measuring.fitting(cases, dims, tp, chosen)
     rows = list(measuring.measure_steps(kept, dims, tp, chosen, repeats, _progress))
     write_steps(rows, out)
-    sys.stderr.write(f"{out} written: {len(rows)} iterations of {dims.name} on {chosen.title}\n")
+    say(f"{out} written: {len(rows)} iterations of {dims.name} on {chosen.title}")
     if len(kept) < len(cases):
-        sys.stderr.write(f"  left out: {len(cases) - len(kept)} batches beyond memory or length\n")
+        say(f"  left out: {len(cases) - len(kept)} batches beyond memory or length")
     if tp > 1:
-        sys.stderr.write(f"  one rank of {tp}: the two all-reduces of each layer are NOT in it\n")
+        say(f"  one rank of {tp}: the two all-reduces of each layer are NOT in it")
     if copies:
-        _measure_copies(chosen, repeats, copies)
+        _measure_copies(measuring, chosen, repeats, copies)
 
 
-def _measure_copies(device: "Device", repeats: int, out: Path) -> None:
+def _measure_copies(measuring: Any, device: object, repeats: int, out: Path) -> None:  # noqa: ANN401 - a module
     """Write the table, and print what belongs under `host` of a profile of one GPU."""
-    from bros_sim.calibration.csv_files import write_csv
-    from bros_sim.calibration.measure import CopyRow, link, measure_copies
-
-    rows = measure_copies(device, repeats)
-    write_csv(CopyRow._fields, rows, out)
-    sys.stderr.write(f"{out} written: {len(rows)} copies\n")
-    up, down = link(rows, "to_gpu"), link(rows, "to_cpu")
-    sys.stdout.write(
+    rows = measuring.measure_copies(device, repeats)
+    write_csv(measuring.CopyRow._fields, rows, out)
+    say(f"{out} written: {len(rows)} copies")
+    up, down = (measuring.link(rows, direction) for direction in ("to_gpu", "to_cpu"))
+    write(
         "host:\n"
         f"  to_gpu_gb_s: {up.gb_s:.4g}\n"
         f"  to_cpu_gb_s: {down.gb_s:.4g}\n"
-        f"  latency_s: {max(up.latency_s, down.latency_s):.3g}\n"
+        f"  latency_s: {max(up.latency_s, down.latency_s):.3g}"
     )
 
 

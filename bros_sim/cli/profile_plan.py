@@ -1,21 +1,24 @@
 """``profile plan``: which batches to measure on a GPU."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bros_sim.cli.profile_fit import GpuOption
+from bros_sim.calibration import plan as planning
+from bros_sim.calibration.gpus import find_gpu
+from bros_sim.calibration.model_config import read_model_config
+from bros_sim.calibration.shapes import write_shapes
+from bros_sim.cli.options import ConfigOption, GpuOption, TpOption
+from bros_sim.cli.output import write
+from bros_sim.core.atomic import keep_source
 
 
 def plan(
     gpu: GpuOption,
-    model: Annotated[
-        Path, typer.Option(metavar="CONFIG.json", help="The model's config, as on Hugging Face.")
-    ],
+    model: ConfigOption,
     out: Annotated[Path, typer.Option(metavar="SHAPES.json", help="File to write.")],
-    tp: Annotated[int, typer.Option(min=1, help="GPUs of the replica.")] = 1,
+    tp: TpOption = 1,
     max_num_batched_tokens: Annotated[
         int, typer.Option(min=16, help="Tokens of one iteration at most, as the engine has it.")
     ] = 8192,
@@ -28,12 +31,6 @@ def plan(
 
     Example: `bros-sim profile plan --gpu a100-80gb --model config.json --out shapes.json`
     """
-    from bros_sim.calibration import plan as planning
-    from bros_sim.calibration.gpus import find_gpu
-    from bros_sim.calibration.model_config import read_model_config
-    from bros_sim.calibration.shapes import write_shapes
-    from bros_sim.core.atomic import keep_source
-
     keep_source(model, out)
     dims = read_model_config(model)
     dims.require_tp(tp)
@@ -43,9 +40,9 @@ def plan(
     write_shapes(cases, out)
     kinds = [bool(case.shape.chunks) + 2 * bool(case.shape.decode_jobs) for case in cases]
     minutes = planning.estimated_s(cases, card, dims, tp) / 60
-    sys.stdout.write(
+    write(
         f"{out} written: {len(cases)} batches ({kinds.count(1)} prefill, {kinds.count(2)} decode,"
         f" {kinds.count(3)} mixed), about {minutes:.0f} minutes with vllm bench forward (rough)\n"
         f"  {dims.name} on {tp} x {card.name}: room for {room.blocks:,} KV blocks of"
-        f" {planning.BLOCK_SIZE} tokens\n"
+        f" {planning.BLOCK_SIZE} tokens"
     )

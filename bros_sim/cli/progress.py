@@ -3,17 +3,15 @@
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-from bros_sim.report.terminal import say
-
-if TYPE_CHECKING:
-    from bros_sim.experiment import Point
-    from bros_sim.study.runner import Outcome
+from bros_sim.cli.output import say
+from bros_sim.experiment import Point
+from bros_sim.study.runner import Outcome
 
 QUIET_S = 5.0
 """Plain lines come at most this often."""
@@ -47,7 +45,7 @@ class Progress:
         if self._live:
             self._bar.stop()
 
-    def advance(self, point: "Point", outcome: "Outcome") -> None:
+    def advance(self, point: Point, outcome: Outcome) -> None:
         """One more point has ended."""
         self.done += 1
         self.failed += bool(outcome.error)

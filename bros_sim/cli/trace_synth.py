@@ -1,116 +1,60 @@
-"""What ``trace synth`` does; imported by the verb alone, because its imports are heavy."""
+"""``trace synth``: synthetic traces, and twins of traces."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from bros_sim.config import decode, parse
-from bros_sim.config.components import Kinds, Strict
-from bros_sim.core.atomic import keep_source
-from bros_sim.core.errors import InputError
-from bros_sim.core.request import ServiceClass
-from bros_sim.workload import ARRIVALS, LENGTHS
-from bros_sim.workload.arrivals import Poisson
-from bros_sim.workload.convert import synthesise, write_trace
-from bros_sim.workload.lengths import Empirical
-from bros_sim.workload.replay import TwinArrivals
-from bros_sim.workload.streams import Stream
-from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import save_twin
-from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
+import typer
 
-T = TypeVar("T")
-LENGTHS_ONLY_RPS = 1.0
-"""Rate at which a figure plays a twin that has no arrivals of its own."""
+from bros_sim.cli.output import say
+from bros_sim.experiment.synthesis import make_trace, make_twin
+from bros_sim.report.traces import trace_written
 
 
-class _Arrivals(Strict):
-    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)]
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
+    twin: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Twin to draw requests from.")
+    ] = None,
+    arrivals: Annotated[
+        str | None, typer.Option(metavar="YAML", help="Arrivals, as in an experiment.")
+    ] = None,
+    lengths: Annotated[
+        str | None, typer.Option(metavar="YAML", help="Lengths, as in an experiment.")
+    ] = None,
+    duration: Annotated[
+        float, typer.Option(min=0.001, max=2**22, metavar="S", help="Seconds.")
+    ] = 600.0,
+    rate: Annotated[
+        float | None, typer.Option(min=0, metavar="RPS", help="Mean rate; else the twin's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
+    twin_of: Annotated[
+        Path | None, typer.Option(metavar="TRACE", help="Make a twin of this trace instead.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --twin-of: the twin's name.")] = None,
+    describes: Annotated[
+        str, typer.Option(help="With --twin-of: what the trace is and where it comes from.")
+    ] = "not stated",
+    licence: Annotated[
+        str, typer.Option(help="With --twin-of: the licence of the trace.")
+    ] = "not stated",
+    note: Annotated[str, typer.Option(help="With --twin-of: what users must know.")] = "",
+) -> None:
+    """Make a synthetic trace from a twin or a generator, or make a twin of a trace.
 
+    From a twin: `bros-sim trace synth conv.csv --twin azure-conv --duration 600 --rate 4`.
+    A twin without arrivals (ShareGPT, ...) gets Poisson arrivals of the given rate.
 
-class _Lengths(Strict):
-    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)]
+    From generators: `--arrivals '{kind: gamma, rate_rps: 4, cv: 2}'` and
+    `--lengths '{kind: fixed, prompt: 512, output: 128}'`; either may go with `--twin`.
 
-
-def make_twin(
-    source: Path, out: Path, *, name: str | None, describes: str, licence: str, note: str
-) -> int:
-    """Write the twin of a trace; the number of rows that it describes.
-
-    Raises:
-        InputError: The trace cannot be read, or ``out`` cannot be written.
+    A twin of a trace of your own holds statistics only, no row, and can be shared where the
+    trace cannot: `bros-sim trace synth my.json --twin-of my.csv --licence internal`. It is used
+    as `{kind: twin, path: my.json}` or `{kind: empirical, path: my.json}`.
     """
-    if out.suffix != ".json":
-        raise InputError(f"{out}: the name of a twin must end in .json")
-    keep_source(source, out)
-    trace = read_trace(source)
-    made = name or out.stem
-    save_twin(fit_twin(trace, name=made, describes=describes, licence=licence, note=note), out)
-    return len(trace)
-
-
-def make_trace(
-    twin: str | None,
-    arrivals: str | None,
-    lengths: str | None,
-    rate: float | None,
-    seed: int,
-    duration_s: float,
-    out: Path,
-) -> Trace:
-    """Write a synthetic trace.
-
-    Raises:
-        InputError: Too little or too much is given, or ``out`` cannot be written.
-    """
-    stream = _stream(twin, arrivals, lengths, rate)
-    trace = synthesise(stream, seed, duration_s)
-    write_trace(trace, out)
-    return trace
-
-
-def sample_twin(name: str) -> Trace:
-    """A trace like the one that a twin describes."""
-    arrivals = _twin_arrivals(name, None)
-    if arrivals.twin.rate is None:
-        duration_s = arrivals.twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
-        return synthesise(_stream(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
-    return synthesise(_stream(name, None, None, None), 0, arrivals.twin.rate.period_s or 3600.0)
-
-
-def _stream(
-    twin: str | None, arrivals: str | None, lengths: str | None, rate: float | None
-) -> Stream:
-    if arrivals is not None and rate is not None:
-        raise InputError("--rate: state the rate in --arrivals")
-    if twin is None and (arrivals is None or lengths is None):
-        raise InputError("trace synth: give --twin, or --arrivals and --lengths (or --twin-of)")
-    size = None if lengths is None else _parsed(_Lengths, "lengths", lengths).lengths
-    if arrivals is not None:
-        when = _parsed(_Arrivals, "arrivals", arrivals).arrivals
-        return Stream("synth", ServiceClass.RT, when, size or _twin_lengths(twin))
-    assert twin is not None
-    own = _twin_arrivals(twin, rate)
-    if own.twin.rate is not None:
-        return Stream("synth", ServiceClass.RT, own, size)
-    if rate is None:
-        raise InputError(f"--twin {twin}: has no arrivals of its own; give --rate")
-    return Stream("synth", ServiceClass.RT, Poisson(rate), size or _twin_lengths(twin))
-
-
-def _twin_lengths(twin: str | None) -> Empirical | None:
-    if twin is None:
-        return None
-    own = _twin_arrivals(twin, None)
-    return Empirical(own.name, own.path)
-
-
-def _twin_arrivals(name: str, rate: float | None) -> TwinArrivals:
-    if name in twin_paths():
-        return TwinArrivals(name=name, rate_rps=rate)
-    if not Path(name).exists() and not Path(name).suffix:
-        raise InputError(f"--twin {name}: {why_no_twin(name)}")
-    return TwinArrivals(path=Path(name), rate_rps=rate)
-
-
-def _parsed(shape: type[T], key: str, text: str) -> T:
-    return decode(shape, parse(f"{key}: {text}\n", f"--{key}"))
+    if twin_of is not None:
+        made = make_twin(twin_of, out, name=name, describes=describes, licence=licence, note=note)
+        say(f"{out} written: twin of {made} rows")
+        return
+    trace = make_trace(twin, arrivals, lengths, rate, seed, duration, out)
+    say(trace_written(trace, out))

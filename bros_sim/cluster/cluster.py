@@ -1,61 +1,41 @@
-"""The SimPy shell: arrivals, closed-loop clients and replicas on one clock.
-
-The only module that knows SimPy. Every replica has at most one live event, the end of its step or
-stretch; when a request arrives inside a stretch, the stretch is cut and a new event is set. At one
-instant arrivals and clients come first, then ends of steps in order of the replicas, then plans: a
-plan made at an instant sees all that arrived at it.
-"""
+"""The run of a cluster: requests arrive, a router sends them to engines, on one clock."""
 
 import gc
 from collections import abc
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from heapq import merge
 
-import simpy
-from simpy.events import NORMAL, Event, EventPriority
-
+from bros_sim.cluster.clients import Clients
+from bros_sim.cluster.clock import Clock
+from bros_sim.cluster.pool import Pool
 from bros_sim.cluster.routers.base import HoldingRouter, Router
-from bros_sim.core.clock import TICK_S, on_grid
-from bros_sim.core.request import Request
-from bros_sim.engine.engine import Replica
-from bros_sim.engine.kv_cache import Direction
-from bros_sim.engine.record import RunRecord
+from bros_sim.cluster.server import Server
+from bros_sim.core.clock import on_grid
+from bros_sim.core.request import Request, ServiceClass
+from bros_sim.engine.engine import Engine
+from bros_sim.engine.record import RunLog, RunRecord
 from bros_sim.engine.sequence import Sequence
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
-
-STEP_END = NORMAL + 1
-"""Priority of the end of replica 0's step; those of the others come right after it."""
-PLAN = EventPriority(1 << 30)
-
-REJECTED_PAUSE_S = 1.0
-"""A closed-loop client whose request is rejected waits at least this long before its next."""
 
 
 def simulate(
     *,
-    replicas: abc.Sequence[Replica],
+    pools: abc.Sequence[Pool],
     router: Router,
     sources: abc.Sequence[OpenLoop | ClosedLoop],
+    log: RunLog,
     duration_s: float,
     drain_s: float,
 ) -> RunRecord:
     """Run a cluster: requests arrive until ``duration_s``, then it drains for at most ``drain_s``.
 
-    All replicas write into one log; what is unfinished at the end is logged as such.
+    All engines write into the log; what is unfinished at the end is logged as such.
     """
-    log = replicas[0].log
-    for replica in replicas:  # now: a KV manager may have more blocks, or fewer, in the end
-        log.add_engine(
-            replica.index,
-            "",
-            "",
-            block_size=replica.kv.block_size,
-            kv_blocks=replica.kv.usable_blocks,
-            up_s=0.0,
-        )
-    cluster = _Cluster(replicas, router, on_grid(duration_s))
-    cluster.serve(sources)
+    cluster = _Cluster(router, log, on_grid(duration_s))
+    for pool in pools:
+        for _ in range(pool.replicas):
+            cluster.bring_up(pool)
+    cluster.clients.start(sources)
     with without_cyclic_gc():
         cluster.run(on_grid(duration_s + drain_s))
     return log.record(duration_s)
@@ -73,202 +53,77 @@ def without_cyclic_gc() -> Iterator[None]:
             gc.enable()
 
 
-class _Alarm(Event):
-    """A SimPy time-out with a priority of its own."""
-
-    def __init__(
-        self,
-        env: simpy.Environment,
-        delay: float,
-        priority: EventPriority,
-        action: Callable[[], None],
-    ) -> None:
-        super().__init__(env)
-        self._ok, self._value = True, None
-        self.callbacks = [lambda _: action()]
-        env.schedule(self, priority, delay)
-
-
 class _Cluster:
-    def __init__(self, replicas: abc.Sequence[Replica], router: Router, duration_s: float) -> None:
-        self.env = simpy.Environment(initial_time=0.0)
+    """Engines by their numbers, and the requests that the router holds for them."""
+
+    def __init__(self, router: Router, log: RunLog, duration_s: float) -> None:
+        self._clock = Clock(initial_time=0.0)
         self._router = router
         self._holder = router if isinstance(router, HoldingRouter) else None
+        self._log = log
         self._held: dict[int, tuple[Sequence, int]] = {}
-        self._duration_s = duration_s
-        self._replicas = replicas
-        self._servers = [_Server(self, replica) for replica in replicas]
+        self._servers: dict[int, Server] = {}
+        self._serving: dict[ServiceClass, dict[int, Engine]] = {c: {} for c in ServiceClass}
         self._arrived = 0
-        self._clients: dict[int, Event] = {}
+        self.clients = Clients(self._clock, self, duration_s)
 
-    def serve(self, sources: abc.Sequence[OpenLoop | ClosedLoop]) -> None:
-        """Let requests arrive; at one instant in order of the streams, then of their positions."""
-        timed = [source.requests for source in sources if isinstance(source, OpenLoop)]
-        self.env.process(self._open_loop(merge(*timed, key=self._arrival_s)))
-        for source in sources:
-            if isinstance(source, ClosedLoop):
-                requests = _Numbered(source)
-                size = source.clients if source.whole_batch else 1
-                for _ in range(source.clients // size):
-                    self.env.process(self._client(requests, size, on_grid(source.think_time_s)))
-
-    def _arrival_s(self, request: Request) -> float:
-        """On the clock's grid, and before the end of the arrivals, whatever the rounding."""
-        return min(on_grid(request.arrival_s), self._duration_s - TICK_S)
+    def bring_up(self, pool: Pool) -> None:
+        """One more engine of a pool."""
+        number = len(self._servers)
+        engine = pool.make(number, self._log)
+        blocks = engine.kv.usable_blocks  # now: a KV manager may have more, or fewer, in the end
+        self._log.add_engine(
+            number, pool.name, pool.profile, block_size=engine.kv.block_size, kv_blocks=blocks,
+            up_s=self._clock.now,
+        )  # fmt: skip
+        self._servers[number] = Server(engine, self._clock, self)
+        for service_class in pool.classes:
+            self._serving[service_class][number] = engine
 
     def run(self, until_s: float) -> None:
         """Run to the end, or until nothing is left to happen."""
-        self.env.run(until=until_s)
-        for replica in self._replicas:
-            replica.close(until_s)
-        for seq, replica_index in self._held.values():
-            self._replicas[replica_index].log.add_request(seq, replica_index, "unfinished")
+        self._clock.run(until=until_s)
+        for server in self._servers.values():
+            server.engine.close(until_s)
+        for seq, engine in self._held.values():
+            self._log.add_request(seq, engine, "unfinished")
 
     def arrive(self, request: Request) -> Sequence | None:
-        """A request reaches the cluster now; None when its replica rejects it."""
-        seq = Sequence(self._arrived, request, self.env.now)
+        """A request reaches the cluster now; None when its engine rejects it."""
+        seq = Sequence(self._arrived, request, self._clock.now)
         self._arrived += 1
-        index = self._router.route(request, self._replicas)
-        if self._holder is None or not self._replicas[index].fits(request):
-            return seq if self._servers[index].submit(seq) else None
-        self._holder.hold(seq, index)
-        self._held[seq.id] = (seq, index)
-        rejected = [] if self._servers[index].hurry() else self.pull(index)
-        self.answer(rejected, served=False)
+        serving = self._serving[request.service_class]
+        for engine in serving.values():
+            engine.catch_up(self._clock.now)  # whatever the router looks at is of this instant
+        number = self._router.route(request, serving)
+        server = self._servers[number]
+        if self._holder is None or not server.engine.fits(request):
+            return seq if server.submit(seq) else None
+        self._holder.hold(seq, number)
+        self._held[seq.id] = (seq, number)
+        rejected = [] if server.hurry() else self._pull(number)
+        self.clients.answer(rejected, served=False)
         return None if seq in rejected else seq
 
-    def pull(self, index: int) -> list[Sequence]:
-        """Hand over what the router has for a replica that computes nothing; whom it rejects."""
+    def ended(self, engine: int, done: abc.Sequence[Sequence]) -> bool:
+        """Iterations of an engine ended, and so did these; whether any client can react."""
+        reacting = self.clients.answer(done, served=True)
+        if self._holder is None:
+            return reacting
+        return self.clients.answer(self._pull(engine), served=False) or reacting
+
+    def refused(self, seqs: abc.Sequence[Sequence]) -> None:
+        """An engine refuses requests that it took before."""
+        self.clients.answer(seqs, served=False)
+
+    def _pull(self, engine: int) -> list[Sequence]:
+        """Hand over what the router has for an engine that computes nothing; whom it rejects."""
         rejected: list[Sequence] = []
         if self._holder is None:
             return rejected
-        replica, server = self._replicas[index], self._servers[index]
-        while (pulled := self._holder.pull(index, replica, self.env.now)) is not None:
+        server = self._servers[engine]
+        while (pulled := self._holder.pull(engine, server.engine, self._clock.now)) is not None:
             seq, _ = self._held.pop(pulled.id)
             if not server.submit(seq):
                 rejected.append(seq)
         return rejected
-
-    def answer(self, seqs: abc.Sequence[Sequence], *, served: bool) -> bool:
-        """Tell the clients of requests that finished or were rejected; whether any can react."""
-        waiting = [event for seq in seqs if (event := self._clients.pop(seq.id, None))]
-        for event in waiting:
-            event.succeed(served)
-        return bool(waiting)
-
-    def _open_loop(self, requests: Iterator[Request]) -> Generator[Event, None, None]:
-        for request in requests:
-            delay = self._arrival_s(request) - self.env.now
-            if delay > 0:
-                yield self.env.timeout(delay)
-            self.arrive(request)
-
-    def _client(
-        self, requests: "_Numbered", size: int, think_s: float
-    ) -> Generator[Event, bool, None]:
-        """A client that keeps ``size`` requests out, all of them answered before the next."""
-        while self.env.now < self._duration_s:
-            seqs = [self.arrive(requests.next(self.env.now)) for _ in range(size)]
-            all_served, answers = all(seqs), []
-            for seq in filter(None, seqs):
-                self._clients[seq.id] = event = self.env.event()
-                answers.append(event)
-            for event in answers:
-                served = yield event
-                all_served = all_served and served
-            pause = think_s if all_served else max(think_s, REJECTED_PAUSE_S)
-            if pause > 0:
-                yield self.env.timeout(pause)
-
-
-class _Numbered:
-    """The requests of a closed-loop stream, in order of issue over all its clients."""
-
-    def __init__(self, source: ClosedLoop) -> None:
-        self._source = source
-        self._issued = 0
-
-    def next(self, now: float) -> Request:
-        self._issued += 1
-        return self._source.request(self._issued - 1, now)
-
-
-class _Server:
-    """A replica and its one live event."""
-
-    def __init__(self, cluster: _Cluster, replica: Replica) -> None:
-        self._cluster = cluster
-        self._env = cluster.env
-        self._replica = replica
-        self._step_end = EventPriority(STEP_END + replica.index)
-        self._alarm = 0
-        self._planned = False
-        self._link = {way: simpy.Resource(cluster.env) for way in Direction}
-        self._copying = 0
-        self._computing = False
-
-    def submit(self, seq: Sequence) -> bool:
-        """Hand a request over; False when the replica rejects it."""
-        if not self._replica.submit(seq):
-            return False
-        if not self.hurry() and not self._planned:
-            self._set_alarm(self._env.now, PLAN, self._start_step)
-            self._planned = True
-        return True
-
-    def hurry(self) -> bool:
-        """End with the iteration under way, as somebody arrived; False if none is."""
-        if not self._replica.busy:
-            return False
-        end_s = self._replica.cut(self._env.now)
-        if end_s is not None:
-            self._set_alarm(end_s, self._step_end, self._end_forward)
-        return True
-
-    def _start_step(self) -> None:
-        self._planned = False
-        end_s = self._replica.start_step(self._env.now)
-        if end_s is None:
-            return
-        for way, seconds in self._replica.copies_s().items():
-            self._copying += 1
-            self._env.process(self._copy(way, seconds))
-        self._computing = True
-        self._set_alarm(end_s, self._step_end, self._end_forward)
-
-    def _copy(self, way: Direction, seconds: float) -> Generator[Event, None, None]:
-        """One direction of the host link is busy; the step waits for it."""
-        with self._link[way].request() as turn:
-            yield turn
-            yield self._env.timeout(seconds)
-        self._copying -= 1
-        if not self._computing and not self._copying:
-            self._set_alarm(self._env.now, self._step_end, self._end_step)
-
-    def _end_forward(self) -> None:
-        self._computing = False
-        if not self._copying:
-            self._end_step()
-
-    def _end_step(self) -> None:
-        """Plan on, at once unless something else can still happen at this instant."""
-        done = self._replica.finish_step(self._env.now)
-        reacting = self._cluster.answer(done, served=True)
-        rejected = self._cluster.pull(self._replica.index)
-        reacting = self._cluster.answer(rejected, served=False) or reacting
-        if reacting or self._env.peek() <= self._env.now:
-            self._planned = True
-            self._set_alarm(self._env.now, PLAN, self._start_step)
-        else:
-            self._start_step()
-
-    def _set_alarm(self, at_s: float, priority: EventPriority, action: Callable[[], None]) -> None:
-        """Only the alarm set last rings."""
-        self._alarm += 1
-        number = self._alarm
-
-        def ring() -> None:
-            if self._alarm == number:
-                action()
-
-        _Alarm(self._env, at_s - self._env.now, priority, ring)

@@ -6,15 +6,15 @@ a number.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from bros_sim.config import components, messages
-from bros_sim.config.documents import Data, Document, PathKey, get_step, has_step, show_path
+from bros_sim.config.documents import Data, Document, get_step, has_step
 from bros_sim.config.yaml_text import override, parse, read_yaml
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, Fault, InputError, PathKey, show_path
 
 __all__ = [
     "Data",
@@ -46,7 +46,7 @@ def decode(shape: type[T], document: Document, at: PathKey = ()) -> T:
     try:
         return components.build(shape, document.get(at), {"directory": document.directory})
     except ValidationError as error:
-        raise InputError(*_fault_lines(error, document, at)) from None
+        raise InputError(*_placed(messages.finished(error), document, at)) from None
 
 
 def component_class(kinds: Mapping[str, type], written: Data, document: Document) -> type | None:
@@ -67,15 +67,14 @@ def _see_own_classes(document: Document) -> None:
         sys.path.append(str(document.directory))
 
 
-def _fault_lines(error: ValidationError, document: Document, at: PathKey) -> list[str]:
-    """One line for every place at fault, in the order of the document."""
-    by_place: dict[tuple[PathKey, bool], list[str]] = {}
-    for item in error.errors(include_url=False):
-        what = str(item["ctx"]["what"])
-        path = at + _real_path(document.get(at), item["loc"], missing=what == messages.MISSING)
-        known = by_place.setdefault((path, what.startswith("unknown key")), [])
-        if what not in known:
-            known.append(what)
+def _placed(faults: Iterable[Fault], document: Document, at: PathKey) -> list[Fault]:
+    """The faults of the part at ``at`` with their places, in the order of the document."""
+    by_place: dict[tuple[PathKey, bool], dict[Fault, None]] = {}
+    for fault in faults:
+        missing = fault.code is Code.MISSING_KEY
+        path = at + _real_path(document.get(at), fault.path, missing=missing)
+        same = by_place.setdefault((path, fault.code is Code.UNKNOWN_KEY), {})
+        same[Fault(fault.code, path, fault.text)] = None
     order = {path: n for n, path in enumerate(document.places)}
 
     def rank(path: PathKey) -> int:
@@ -83,17 +82,19 @@ def _fault_lines(error: ValidationError, document: Document, at: PathKey) -> lis
 
     placed = sorted(by_place.items(), key=lambda item: rank(item[0][0]))
     return [
-        document.fault(path, what, key=key)
-        for (path, key), whats in placed
-        for what in _alternatives(whats)
+        document.fault(path, fault.text, fault.code, key=key)
+        for (path, key), same in placed
+        for fault in _alternatives(list(same))
     ]
 
 
-def _alternatives(whats: list[str]) -> list[str]:
-    """What the members of a union say is one fault: it is neither of them."""
-    if all(what.startswith("should be") for what in whats):
-        return [" or ".join(whats)]
-    return whats
+def _alternatives(same: list[Fault]) -> list[Fault]:
+    """What the members of a union say of one value is one fault: it is neither of them."""
+    codes = {fault.code for fault in same}
+    if not codes <= {Code.VALUE, Code.NOT_WHOLE}:
+        return same
+    code = Code.NOT_WHOLE if Code.NOT_WHOLE in codes else Code.VALUE
+    return [Fault(code, same[0].path, " or ".join(fault.text for fault in same))]
 
 
 def _real_path(data: Data, loc: PathKey, *, missing: bool) -> PathKey:

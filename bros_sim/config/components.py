@@ -33,11 +33,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
 
-from bros_sim.config.messages import fault, finished, nearest, shown
-from bros_sim.core.errors import InputError
+from bros_sim.config.messages import combined, finished, invalid, nearest, shown
+from bros_sim.core.errors import Code, InputError
 from bros_sim.core.world import Supplied
 
-__all__ = ["Kinds", "Strict", "build", "load_class", "model_of", "nearest", "plain", "supplied"]
+__all__ = [
+    "Kinds", "Record", "Strict", "build", "load_class", "model_of", "nearest", "plain", "supplied",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -73,12 +75,13 @@ class Kinds:
     def read(self, value: object, info: ValidationInfo) -> object:
         """Check ``{kind: ..., <init fields>}`` and make the component."""
         if not isinstance(value, dict):
-            raise fault((), f"should be a mapping with the key 'kind' (got {shown(value)})")
+            what = f"should be a mapping with the key 'kind' (got {shown(value)})"
+            raise invalid((), what, Code.VALUE)
         if "kind" not in value:
-            raise fault((), f"the key 'kind' is missing{nearest('', self.classes)}")
+            raise invalid((), f"the key 'kind' is missing{nearest('', self.classes)}")
         kind = value["kind"]
         if not isinstance(kind, str):
-            raise fault(("kind",), f"should be text (got {shown(kind)})")
+            raise invalid(("kind",), f"should be text (got {shown(kind)})", Code.VALUE)
         cls = self.classes.get(kind) or self._own(kind)
         values = {key: below for key, below in value.items() if key != "kind"}
         if self.bare and not values and issubclass(cls, tuple(self.classes.values())):
@@ -88,15 +91,15 @@ class Kinds:
     def _own(self, kind: str) -> type:
         if ":" not in kind:
             hint = nearest(kind, self.classes)
-            raise fault(("kind",), f"there is no {self.what} of kind '{kind}'{hint}")
+            raise invalid(("kind",), f"there is no {self.what} of kind '{kind}'{hint}")
         try:
             cls = load_class(kind)
         except InputError as error:
-            raise fault(("kind",), str(error)) from None
+            raise invalid(("kind",), str(error)) from None
         lacking = sorted(_members(self.contract) - _members(cls)) if self.contract else []
         if lacking:
             what = f"{kind} is no {self.what}: it has no {', '.join(lacking)}"
-            raise fault(("kind",), what)
+            raise invalid(("kind",), what)
         return cls
 
     def write(self, component: object) -> dict[str, object]:
@@ -124,6 +127,29 @@ class Kinds:
         own = {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "module:Class"}
         other = {"type": "object", "properties": {"kind": own}, "required": ["kind"]}
         return {"anyOf": [*known, other]}
+
+
+@dataclass(frozen=True)
+class Record:
+    """Marks a field that holds one dataclass: ``Annotated[Slo, Record(Slo)]``."""
+
+    cls: type
+
+    def read(self, value: object, info: ValidationInfo) -> object:
+        """Check the mapping of the init fields and make the dataclass."""
+        return build(self.cls, value, info.context)
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return schemas.with_info_plain_validator_function(
+            self.read, serialization=schemas.plain_serializer_function_ser_schema(plain)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(model_of(self.cls).__pydantic_core_schema__)
 
 
 def _members(cls: type) -> set[str]:
@@ -232,8 +258,7 @@ def build(shape: type[T], value: object, context: Mapping[str, Path] | None = No
     try:
         made: Any = TypeAdapter(model).validate_json(json.dumps(value), context=context)
     except ValidationError as error:
-        details = [finished(item, model) for item in error.errors(include_url=False)]
-        raise ValidationError.from_exception_data(shape.__name__, details) from None
+        raise combined(finished(error, model)) from None
     if not record:
         return typing.cast("T", made)
     values = {key: _anchored(getattr(made, key), context) for key in made.model_fields_set}
@@ -251,9 +276,9 @@ def _call(shape: type[T], values: dict[str, object]) -> T:
     try:
         return shape(**values)
     except InputError as error:
-        raise fault((), *error.faults) from None
+        raise combined(error.faults) from None
     except ValueError as error:
-        raise fault((), str(error)) from None
+        raise invalid((), str(error)) from None
 
 
 def plain(component: object) -> dict[str, object]:

@@ -1,13 +1,13 @@
 """Plain data that remembers where each key and value stands in its source."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bros_sim.config.messages import nearest
+from bros_sim.core.errors import Code, Fault, PathKey
 
 Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
-PathKey = tuple[str | int, ...]
 
 NAMED = ("workload", "systems")
 """Sections whose keys are names of the user's own: a path into one never makes a new name."""
@@ -32,12 +32,13 @@ class Document:
         """The folder that relative paths in this document start from."""
         return Path(self.filename).resolve().parent
 
-    def fault(self, path: PathKey, what: str, *, key: bool = False) -> str:
-        """One finished error line about the value (or the key) at ``path``."""
+    def fault(
+        self, path: PathKey, text: str, code: Code = Code.OTHER, *, key: bool = False
+    ) -> Fault:
+        """What is wrong with the value (or the key) at ``path``."""
         where = self.key_places if key else self.places
         known = next(path[:n] for n in range(len(path), -1, -1) if path[:n] in where or n == 0)
-        place = where.get(known) or self.places[()]
-        return f"{place}{'' if place == '--set' else ':'} {show_path(path)}{what}"
+        return Fault(code, path, text, where.get(known) or self.places[()])
 
     def path_of(self, dotted: str) -> PathKey:
         """Split ``a.b.c`` along the keys that exist; keys may contain dots themselves."""
@@ -146,9 +147,3 @@ def _put(here: Data, path: PathKey, value: Data) -> Data:
     if isinstance(here, list) and isinstance(path[0], int) and path[0] < len(here):
         return [below if n == path[0] else old for n, old in enumerate(here)]
     return {**(here if isinstance(here, dict) else {}), str(path[0]): below}
-
-
-def show_path(path: Iterable[str | int]) -> str:
-    """``a.b.0: ``, or nothing for the whole document."""
-    text = ".".join(str(part) for part in path)
-    return f"{text}: " if text else ""

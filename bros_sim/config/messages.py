@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-Loc = tuple[int | str, ...]
+from bros_sim.core.errors import Code, Fault, PathKey
+
 MISSING = "this key is missing"
 WORDS = {
     "greater than or equal to": "at least",
@@ -22,53 +23,68 @@ WORDS = {
     "a valid dictionary": "a mapping",
 }
 """pydantic's words -> ours."""
-FAULT = "fault"
-"""Error type of a finished message (what is wrong, without its place)."""
+FINISHED = "finished"
+"""Pydantic's error type of a `Fault` that only lacks its place."""
+CODES = {
+    "extra_forbidden": Code.UNKNOWN_KEY,
+    "unexpected_keyword_argument": Code.UNKNOWN_KEY,
+    "missing": Code.MISSING_KEY,
+    "missing_argument": Code.MISSING_KEY,
+    "value_error": Code.OTHER,
+    "int_type": Code.NOT_WHOLE,
+    "int_from_float": Code.NOT_WHOLE,
+}
+"""Pydantic's error types; what is not here is `Code.VALUE`."""
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that ``word`` probably stands for."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1)), None)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)``, or the list of what there is when nothing is near."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    if close:
-        return f" (did you mean '{close[0]}'?)"
+    if close := closest(word, names):
+        return f" (did you mean '{close}'?)"
     return f" (known: {', '.join(names)})" if names else ""
 
 
-def fault(loc: Loc, *whats: str) -> ValidationError:
-    """Errors that pydantic carries to the right place in the document."""
-    details = [InitErrorDetails(type=_custom(what), loc=loc, input=None) for what in whats]
+def invalid(path: PathKey, text: str, code: Code = Code.OTHER) -> ValidationError:
+    """One fault that pydantic carries to the right place in the document."""
+    return combined([Fault(code, path, text)])
+
+
+def combined(faults: Iterable[Fault]) -> ValidationError:
+    """Several of them; what has a place of its own, in another document, names it in its text."""
+    details = [_detail(Fault(f.code, (), str(f))) if f.place else _detail(f) for f in faults]
     return ValidationError.from_exception_data("component", details)
 
 
-def together(errors: Iterable[ValidationError]) -> ValidationError:
-    """Several made by `fault` or from `finished` as one."""
-    details = [
-        InitErrorDetails(type=_custom(str(item["ctx"]["what"])), loc=item["loc"], input=None)
-        for error in errors
-        for item in error.errors(include_url=False)
-    ]
-    return ValidationError.from_exception_data("component", details)
+def _detail(fault: Fault) -> InitErrorDetails:
+    custom = PydanticCustomError(FINISHED, "{text}", {"text": fault.text, "code": fault.code})
+    return InitErrorDetails(type=custom, loc=fault.path, input=None)
 
 
-def _custom(what: str) -> PydanticCustomError:
-    return PydanticCustomError(FAULT, "{what}", {"what": what})
+def finished(error: ValidationError, model: type = object) -> list[Fault]:
+    """What pydantic found, in words for users; ``model`` is what was refused."""
+    return [_fault(item, model) for item in error.errors(include_url=False)]
 
 
-def finished(error: ErrorDetails, model: type) -> InitErrorDetails:
-    """The same error at the same place with a message for users; ``model`` is what it failed."""
-    return InitErrorDetails(type=_custom(_message(error, model)), loc=error["loc"], input=None)
+def _fault(error: ErrorDetails, model: type) -> Fault:
+    kind, path = error["type"], error["loc"]
+    if kind == FINISHED:
+        return Fault(error["ctx"]["code"], path, error["ctx"]["text"])
+    return Fault(CODES.get(kind, Code.VALUE), path, _message(error, model))
 
 
 def _message(error: ErrorDetails, model: type) -> str:
-    kind, loc = error["type"], error["loc"]
-    if kind == FAULT:
-        return str(error["ctx"]["what"])
-    if kind in {"extra_forbidden", "unexpected_keyword_argument"}:
+    code, loc = CODES.get(error["type"], Code.VALUE), error["loc"]
+    if code is Code.UNKNOWN_KEY:
         return f"unknown key{nearest(str(loc[-1]), known_keys(model, loc[:-1]))}"
-    if kind in {"missing", "missing_argument"}:
+    if code is Code.MISSING_KEY:
         return MISSING
-    if kind == "value_error":
+    if code is Code.OTHER:
         return str(error["ctx"]["error"])
     text = re.sub(
         r"^(Input|String|List|Dictionary|Tuple) | after validation, not \d+", "", error["msg"]
@@ -82,8 +98,8 @@ def _guess(error: ErrorDetails) -> str:
     if error["type"] not in {"literal_error", "enum"} or not isinstance(error["input"], str):
         return ""
     choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-    close = difflib.get_close_matches(error["input"], choices, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(error["input"], choices)
+    return f"; did you mean '{close}'?" if close else ""
 
 
 def shown(value: object) -> str:
@@ -92,7 +108,7 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def known_keys(shape: object, loc: Loc) -> list[str]:
+def known_keys(shape: object, loc: PathKey) -> list[str]:
     """The keys that the mapping at ``loc`` inside ``shape`` may have."""
     for part in loc:
         shape = _below(shape, part)

@@ -7,8 +7,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
-from bros_sim.config.documents import Data, Document, PathKey, show_path
-from bros_sim.core.errors import InputError
+from bros_sim.config.documents import Data, Document
+from bros_sim.core.errors import Code, Fault, InputError, PathKey
 
 MAX_VALUES = 200_000
 """Values in one document, aliases written out: far above honest use, far below an alias bomb."""
@@ -74,9 +74,9 @@ def override(document: Document, assignment: str) -> Document:
     try:
         value = reader.read(text)
     except InputError as error:
-        raise InputError(f"--set {dotted}: {error.faults[0].partition(': ')[2]}") from None
+        raise InputError(*(f"--set {dotted}: {fault.text}" for fault in error.faults)) from None
     if reader.faults:
-        raise InputError(*(f"--set {dotted}: {fault.split(': ')[-1]}" for fault in reader.faults))
+        raise InputError(*(f"--set {dotted}: {fault.text}" for fault in reader.faults))
     places = dict.fromkeys(reader.places, "--set") | {(): "--set"}
     path = document.path_of(dotted)
     if dead_end := document.dead_end(path):
@@ -89,13 +89,13 @@ class _Reader:
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
-        self.faults: list[str] = []
+        self.faults: list[Fault] = []
         self.places: dict[PathKey, str] = {(): f"{filename}:1:1"}
         self.key_places: dict[PathKey, str] = {}
         self._yaml = YAML(typ="safe", pure=True)
 
     def read(self, text: str) -> Data:
-        """The plain data of ``text``; values at fault are noted and read as ``None``."""
+        """The plain data of ``text``; invalid values are noted and read as ``None``."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ReusedAnchorWarning)
@@ -103,11 +103,11 @@ class _Reader:
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = self._at(mark.line, mark.column) if mark else self.filename
-            raise InputError(f"{where}: not YAML: {_one_line(error)}") from None
+            raise _whole(where, f"not YAML: {_one_line(error)}") from None
         except YAMLError as error:
-            raise InputError(f"{self.filename}:1:1: not YAML: {_one_line(error)}") from None
+            raise _whole(self._at(0, 0), f"not YAML: {_one_line(error)}") from None
         except RecursionError:
-            raise InputError(f"{self.filename}:1:1: nested too deeply") from None
+            raise _whole(self._at(0, 0), "nested too deeply") from None
         return None if node is None else self._value(node, ())
 
     def _at(self, line: int, column: int) -> str:
@@ -120,7 +120,8 @@ class _Reader:
         self.places[path] = self._place(node)
         if len(self.places) > MAX_VALUES or len(path) > MAX_DEPTH:
             what = "nested too deeply" if len(path) > MAX_DEPTH else "too many values"
-            raise InputError(f"{self._place(node)}: {what} (do anchors and aliases form a loop?)")
+            what += " (do anchors and aliases form a loop?)"
+            raise _whole(self._place(node), what)
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
         if isinstance(node, MappingNode):
@@ -144,7 +145,7 @@ class _Reader:
         return data
 
     def _fault(self, node: Node, path: PathKey, what: str) -> None:
-        self.faults.append(f"{self._place(node)}: {show_path(path)}{what}")
+        self.faults.append(Fault(Code.OTHER, path, what, self._place(node)))
 
     def _scalar(self, node: ScalarNode, path: PathKey) -> Data:
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
@@ -162,6 +163,10 @@ class _Reader:
             self._fault(node, path, f"{node.value} is not a valid {kind}")
             return None
         return value
+
+
+def _whole(place: str, what: str) -> InputError:
+    return InputError(Fault(Code.OTHER, (), what, place))
 
 
 def _one_line(error: YAMLError) -> str:

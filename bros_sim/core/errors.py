@@ -1,20 +1,73 @@
 """The one way to say that an input is wrong."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+PathKey = tuple[str | int, ...]
+"""Keys and positions from the top of a document down to a value."""
+
+
+class Code(StrEnum):
+    """The kind of a fault, for code to ask about; its text is for people alone."""
+
+    OTHER = "other"
+    UNKNOWN_KEY = "unknown key"
+    MISSING_KEY = "missing key"
+    VALUE = "value"
+    """The value should be another one."""
+    NOT_WHOLE = "not a whole number"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with an input.
+
+    Attributes:
+        code: Its kind.
+        path: Where in its document it is; () for the whole document, or where there is none.
+        text: What is wrong, with a suggestion where there is one.
+        place: Source of the document, or of the value in it: ``file:line:column`` or an option.
+    """
+
+    code: Code
+    path: PathKey
+    text: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        """One finished line: ``file:line:column: path: what is wrong``."""
+        colon = "" if self.place in {"", "--set"} else ":"
+        return f"{self.place}{colon}{' ' if self.place else ''}{show_path(self.path)}{self.text}"
+
+
+def show_path(path: Iterable[str | int]) -> str:
+    """``a.b.0: ``, or nothing for the whole document."""
+    text = ".".join(str(part) for part in path)
+    return f"{text}: " if text else ""
+
 
 class InputError(Exception):
-    """Bad input. Each fault is one finished line: ``file:line:column: path: what is wrong``.
+    """Bad input, with every `Fault` that was found; a text is one without a path.
 
     Library code raises it and never prints; the command line prints every fault to stderr and
     exits with code 2.
     """
 
-    def __init__(self, *faults: str) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
+    def __init__(self, *faults: Fault | str) -> None:
+        super().__init__("\n".join(map(str, faults)))
+        self.faults = tuple(
+            Fault(Code.OTHER, (), item) if isinstance(item, str) else item for item in faults
+        )
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The faults as finished lines."""
+        return tuple(map(str, self.faults))
 
 
 class RunStopped(Exception):
-    """A run cannot go on, through no fault of its input: one finished line, exit code 1."""
+    """A run cannot go on although its input is good: one finished line, exit code 1."""
 
 
 class LawBroken(AssertionError):

@@ -1,4 +1,4 @@
-"""Short names for sweep paths: what tables, legends and file names call them."""
+"""What tables, legends, messages and file names call things."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,11 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     """For each path its shortest ending (whole parts) that no other of the paths has."""
     known = list(paths)
     return {path: _shortest(path, known) for path in known}
+
+
+def counted(number: int, what: str) -> str:
+    """``1 seed``, ``12,345 requests``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _shortest(path: str, known: list[str]) -> str:

@@ -3,6 +3,17 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from annotated_doc import Doc
+from annotated_types import Gt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Positive = Annotated[float, Gt(0)]
+Number = TypeVar("Number", float, "NDArray[np.float64]")
 
 
 class ServiceClass(StrEnum):
@@ -17,26 +28,39 @@ class ServiceClass(StrEnum):
         return 0 if self is ServiceClass.RT else 1
 
 
+def token_deadline(first_due_s: Number, tpot_s: Number, later: Number) -> Number:
+    """When a token is due that comes ``later`` tokens after the first: of one, or of arrays.
+
+    The only definition of a token's deadline: ``arrival + ttft + (k - 1) * tpot`` for token k.
+    """
+    return first_due_s + later * tpot_s
+
+
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """Service-level objective of one request; ``None`` leaves that dimension free.
+    """Service-level objective; what is left out binds nothing."""
 
-    ``e2e_s`` binds the whole request, arrival to last token (a batch request's deadline).
-    """
+    ttft_s: Annotated[Positive | None, Doc("arrival to first token")] = None
+    tpot_s: Annotated[Positive | None, Doc("time per further token")] = None
+    e2e_s: Annotated[Positive | None, Doc("arrival to last token")] = None
 
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    e2e_s: float | None = None
+    @property
+    def pace_s(self) -> float:
+        """Seconds between the deadlines of tokens; infinity without TPOT."""
+        return math.inf if self.tpot_s is None else self.tpot_s
 
     def deadline(self, arrival_s: float, k: int) -> float:
         """When token ``k`` (1-based) is due; infinity when nothing binds it.
 
-        The only definition of a token's deadline: ``arrival + ttft + (k - 1) * tpot``. A missing
-        TTFT leaves every token free, a missing TPOT leaves all but the first free.
+        A missing TTFT leaves every token free, a missing TPOT leaves all but the first free.
         """
         if self.ttft_s is None or (k > 1 and self.tpot_s is None):
             return math.inf
-        return arrival_s + self.ttft_s + (k - 1) * (self.tpot_s or 0.0)
+        return token_deadline(arrival_s + self.ttft_s, self.tpot_s or 0.0, k - 1)
+
+    def last_deadline(self, arrival_s: float) -> float:
+        """When the whole request is due; infinity without ``e2e_s``."""
+        return math.inf if self.e2e_s is None else arrival_s + self.e2e_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
-"""Asynchronous scheduling: what an engine that plans one iteration ahead does not know yet."""
+"""Asynchronous scheduling: an engine that plans one iteration ahead of what it knows."""
 
-from dataclasses import dataclass, field
+from collections import abc
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
 
-from bros_sim.engine.kv_cache import KVManager
-from bros_sim.engine.scheduler import Scheduler
+from bros_sim.engine.engine import Engine
+from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
 
 
-@dataclass
-class OneStepLag:
+class AsyncEngine(Engine):
     """vLLM's asynchronous scheduling (``EngineCore.step_with_batch_queue``, ``AsyncScheduler``).
 
     The engine plans an iteration while the one before it computes. Planning it when that one ends,
@@ -17,42 +19,78 @@ class OneStepLag:
     in which it computes nothing (vLLM knows from the request's cap that no token is left).
     """
 
-    scheduler: Scheduler
-    kv: KVManager
-    _unseen: list[Sequence] = field(init=False, default_factory=list)
-    _holding: list[Sequence] = field(init=False, default_factory=list)
+    def __init__(self, **parts: Any) -> None:  # noqa: ANN401  # those of an engine
+        super().__init__(**parts)
+        self._unseen: list[Sequence] = []
+        """Arrivals that no plan knows yet."""
+        self._held: list[Sequence] = []
+        """Finished sequences whose memory is free once the iteration under way has ended."""
+        self._refused: list[Sequence] = []
 
     @property
-    def seats(self) -> int:
-        """Seats that finished requests still hold."""
-        return len(self._holding)
+    def held_seats(self) -> int:
+        """Seats that finished sequences still hold."""
+        return len(self._held)
 
-    @property
-    def pending(self) -> bool:
-        """Whether the next plan will know more than this one."""
-        return bool(self._unseen or self._holding)
+    def holders(self) -> Iterator[Sequence]:
+        """The sequences that hold KV: those that run, then those that finished just now."""
+        return chain(super().holders(), self._held)
 
-    def arrive(self, seq: Sequence) -> None:
-        """A request reaches the engine; no plan knows it yet."""
+    def begin(self, t: float) -> list[Sequence]:
+        """See `Engine.begin`; the scheduler hears now of those that came before it planned."""
+        last = self._last
+        self._reveal(t if self._paused or last is None else last.last_start_s)
+        super().begin(t)
+        refused, self._refused = self._refused, []
+        return refused
+
+    def _hand_over(self, seq: Sequence) -> bool:
         self._unseen.append(seq)
+        return True
 
-    def reveal(self, until_s: float) -> bool:
-        """The engine looked at its input at ``until_s``; whether it found anything."""
+    def _reveal(self, until_s: float) -> None:
+        """The scheduler hears of all that arrived until then."""
         seen = [seq for seq in self._unseen if seq.arrival_s <= until_s]
         self._unseen = self._unseen[len(seen) :]
         for seq in seen:
-            self.scheduler.submit(seq)
-        return bool(seen)
+            if not super()._hand_over(seq):
+                self._turn_away(seq)
 
-    def hold(self, seq: Sequence) -> None:
-        """A request finished; its memory is free once the iteration under way has ended."""
+    def _turn_away(self, seq: Sequence) -> None:
+        del self._waiting[seq.id]
+        self._count_waiting(seq, -1)
+        self.outstanding_tokens -= seq.prompt_tokens + seq.max_tokens
+        self._accounts.end(seq, "rejected")
+        self._refused.append(seq)
+
+    def _plan(self) -> Plan:
+        plan = super()._plan()
+        idle = not (self.num_decodes or plan.chunks or plan.evicted)
+        if idle and (self._unseen or self._held):
+            # Nothing to run ahead of: the engine waits for the iteration under way, then plans.
+            self._rest()
+            self._reveal(self.now)
+            plan = super()._plan()
+        return plan
+
+    def _repeat(self, plan: Plan) -> int:
+        return 1 if self._unseen or self._held else super()._repeat(plan)
+
+    def _finish(self, done: abc.Sequence[Sequence]) -> None:
+        self._let_go()
+        super()._finish(done)
+
+    def _release(self, seq: Sequence) -> None:
         if seq.decoding:
             self.kv.leave(seq)
-        self._holding.append(seq)
+        self._held.append(seq)
 
-    def let_go(self) -> bool:
-        """The engine knows by now who finished; whether anybody did."""
-        done, self._holding = self._holding, []
+    def _rest(self) -> None:
+        """The engine knows by now who finished."""
+        super()._rest()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        done, self._held = self._held, []
         for seq in done:
             self.kv.release(seq, resumable=False)
-        return bool(done)

@@ -1,8 +1,114 @@
-"""The decode cohort of a replica: requests that decode one token in every iteration."""
+"""Who runs on an engine, and who of them decodes a token in every iteration."""
 
 import heapq
+from collections.abc import Iterable, Iterator
 
-from bros_sim.engine.sequence import Sequence
+from bros_sim.core.request import ServiceClass
+from bros_sim.engine.kv_cache import Copy, Direction
+from bros_sim.engine.scheduler import Plan
+from bros_sim.engine.sequence import Sequence, SequenceView
+
+RT = ServiceClass.RT
+
+
+class Batch:
+    """The sequences that run, in order of admission.
+
+    Each is a member of the decode cohort or outside it: a prompt under way, or paused. This is the
+    one ledger of who runs. The engine keeps it; policies see it as `ReplicaView.batch`.
+    """
+
+    def __init__(self, *, track_longest: bool) -> None:
+        self.cohort = DecodeCohort(track_longest=track_longest)
+        self.outside: dict[int, Sequence] = {}
+        """Sequences outside the cohort, in the order in which they came to be there."""
+        self.members: dict[int, Sequence] = {}
+        self.by_class = [0, 0]
+        """How many run: real-time, best-effort."""
+        self._admissions = 0
+
+    def __len__(self) -> int:
+        """How many run."""
+        return len(self.members)
+
+    def __contains__(self, seq: SequenceView) -> bool:
+        """Whether a sequence runs."""
+        return seq.id in self.members
+
+    def __iter__(self) -> Iterator[Sequence]:
+        """The sequences that run, in order of admission."""
+        return iter(self.members.values())
+
+    @property
+    def last(self) -> Sequence | None:
+        """The one admitted last."""
+        return next(reversed(self.members.values()), None)
+
+    def admit(self, seq: Sequence) -> None:
+        """A sequence starts to run, outside the cohort."""
+        seq.admit_order = self._admissions
+        self._admissions += 1
+        self.members[seq.id] = self.outside[seq.id] = seq
+        self.by_class[seq.priority] += 1
+
+    def remove(self, seq: Sequence) -> None:
+        """A sequence finishes, is preempted or leaves."""
+        del self.members[seq.id]
+        self.by_class[seq.priority] -= 1
+        if seq.decoding:
+            self.cohort.remove(seq)
+        else:
+            del self.outside[seq.id]
+
+    def join(self, seq: Sequence) -> None:
+        """A sequence decodes in every iteration from now on."""
+        del self.outside[seq.id]
+        self.cohort.add(seq)
+
+    def pause(self, seq: Sequence) -> None:
+        """A member of the cohort leaves it and goes on running."""
+        self.cohort.remove(seq)
+        self.outside[seq.id] = seq
+
+    def computed_by_class(self) -> list[int]:
+        """Tokens in the cache of those that run, a shared prefix counted for each of them."""
+        cohort = self.cohort
+        tokens = [a - b for a, b in zip(cohort.kv_tokens, cohort.members, strict=True)]
+        for seq in self.outside.values():
+            tokens[seq.priority] += seq.num_computed
+        return tokens
+
+    def attended(self, plan: Plan) -> tuple[int, int, int]:
+        """RT decodes of an iteration, and the tokens in the cache at its end: all, RT."""
+        (rt, be), (decodes, others) = self.cohort.kv_tokens, self.cohort.members
+        if plan.stalls:
+            rt, be, decodes = rt - decodes, be - others, 0
+        for seq in self.outside.values():
+            if seq.service_class is RT:
+                rt += seq.num_computed
+            else:
+                be += seq.num_computed
+        for view, tokens in plan.chunks:
+            if view.service_class is RT:
+                rt += tokens
+                decodes += tokens == 1
+            else:
+                be += tokens
+        return decodes, rt + be, rt
+
+    def copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
+        """Tokens to copy for the plan just committed, noted with the sequences they belong to."""
+        copied: dict[Direction, int] = {}
+        for copy in copies:
+            copied[copy.direction] = copied.get(copy.direction, 0) + copy.tokens
+            seq = self.members.get(copy.seq.id)
+            if seq is None:
+                continue  # finished, which an `AsyncEngine` learns late
+            if copy.direction is Direction.TO_CPU and copy.blocks:
+                seq.swapped_blocks += copy.blocks
+            elif copy.direction is Direction.TO_CPU:
+                seq.checkpointed_slots += copy.tokens
+        return copied
 
 
 class DecodeCohort:
@@ -11,7 +117,7 @@ class DecodeCohort:
     Nothing here is touched per token: members derive their progress from ``iteration``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, track_longest: bool) -> None:
         self.iteration = 0
         self.last_end_s = 0.0
         self.size = 0
@@ -21,8 +127,7 @@ class DecodeCohort:
         self._finish: list[int] = []
         """Iterations at which members may finish, a heap; who they are is in ``_finishing``."""
         self._finishing: dict[int, list[Sequence]] = {}
-        self.track_longest = False
-        """Whether anyone asks for `longest_kv`."""
+        self._track_longest = track_longest
         self._longest: list[tuple[int, int, Sequence]] = []
         self._joins = 0
 
@@ -38,7 +143,7 @@ class DecodeCohort:
         self.size += 1
         self.members[seq.priority] += 1
         self.kv_tokens[seq.priority] += seq.prompt_tokens + output
-        if self.track_longest:
+        if self._track_longest:
             self._joins += 1
             lead = self.iteration - seq.prompt_tokens - output
             heapq.heappush(self._longest, (lead, self._joins, seq))

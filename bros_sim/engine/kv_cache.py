@@ -1,8 +1,9 @@
 """Contract of the KV managers.
 
 A manager knows blocks and tokens, no time. A policy writes into an open draft (`extend`, `admit`,
-`release`, `extend_decodes`); `commit` makes the draft permanent, `rollback` takes it back to a
-mark. That is the only way in which planning touches the KV state.
+`release`, `extend_decodes`), and may take it back to a mark of its own (`rollback`). That is the
+only way in which planning touches the KV state. What an engine writes between two plans goes into
+the draft of the next one and is seen at once; `commit` makes a draft permanent, once an iteration.
 
 Blocks of a decode-cohort member are not booked one by one: they follow from its token count, and
 its block crossings are counted in bulk (`extend_decodes`, `advance`).
@@ -33,6 +34,27 @@ class Copy(NamedTuple):
     tokens: int
     seq: SequenceView
     blocks: int = 0
+
+
+class KvImage(NamedTuple):
+    """The KV with which a sequence leaves an engine: tokens computed, in blocks of a size."""
+
+    tokens: int
+    block_size: int
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that it fills, the last one perhaps in part."""
+        return -(-self.tokens // self.block_size)
+
+
+@runtime_checkable
+class Imports(Protocol):
+    """A KV manager that can take over KV computed by another engine."""
+
+    def import_(self, seq: SequenceView, image: KvImage) -> None:
+        """A request is about to wait here: `KVManager.lookup` finds its image's full blocks."""
+        ...
 
 
 @runtime_checkable
@@ -88,7 +110,7 @@ class KVManager(Protocol):
         ...
 
     def commit(self) -> None:
-        """Make the open draft permanent."""
+        """Make the open draft permanent: the iteration that it plans is under way."""
         ...
 
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
@@ -173,11 +195,14 @@ class KVManager(Protocol):
         ...
 
     def advance(self, iterations: int) -> None:
-        """The cohort decoded ``iterations`` tokens each; the first was extended by the plan."""
+        """The cohort decoded ``iterations`` tokens each; the first was extended by the plan.
+
+        0: an iteration ended in which it stalled. Until then what the plan extended stays so.
+        """
         ...
 
     def check(self, seqs: Iterable[SequenceView]) -> None:
-        """Law L4, between steps: every block is held or free, none is both, none is lost.
+        """Law L4: every block is held or free, none is both, none is lost.
 
         Raises:
             LawBroken: With the numbers, when that does not hold for the given running requests.

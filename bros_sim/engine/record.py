@@ -26,6 +26,7 @@ from bros_sim.core.columns import (
     logged,
     names,
 )
+from bros_sim.core.errors import LawBroken
 from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.sequence import Sequence
 
@@ -67,7 +68,9 @@ class RunLog:
         self.steps: list[tuple[float, ...]] = []
         """Rows of `STEPS`."""
         self._ids = array("q")
-        self._requests: dict[str, list[object]] = {c.name: [] for c in logged(REQUESTS)}
+        self._requests: list[tuple[object, ...]] = []
+        self._filled: tuple[str, ...] = names(logged(REQUESTS))
+        """The columns of ``_requests``, in the order in which `add_request` fills them."""
         self._spans = array("q")
         self._exceptions = array("q")
         self._engines: dict[int, tuple[object, ...]] = {}
@@ -140,19 +143,18 @@ class RunLog:
             "swapped_blocks": seq.swapped_blocks,
             "checkpointed_slots": seq.checkpointed_slots,
         }
-        for name, value in values.items():
-            self._requests[name].append(value)
+        if not self._requests:
+            self._filled = tuple(values)
+        self._requests.append(tuple(values.values()))
 
     def record(self, duration_s: float) -> RunRecord:
         """What was written, as columns."""
-        order = np.argsort(np.array(self._ids, np.int64), kind="stable")
         engines = [
             (*row, self._down_s.get(engine, math.nan)) for engine, row in self._engines.items()
         ]
-        requests = _columns(logged(REQUESTS), self._requests.values())
         decisions = None if self.decisions is None else _rows(DECISIONS, self.decisions.rows())
         return RunRecord(
-            {name: column[order] for name, column in requests.items()},
+            self._request_columns(),
             _joined(self.steps),
             self._span_columns(),
             dict(zip(names(EXCEPTIONS), _numbers(self._exceptions, len(EXCEPTIONS)), strict=True)),
@@ -161,6 +163,15 @@ class RunLog:
             tuple(np.asarray(self._ends(engine), np.float64) for engine in range(self._count())),
             duration_s,
         )
+
+    def _request_columns(self) -> Columns:
+        order = np.argsort(np.array(self._ids, np.int64), kind="stable")
+        columns = {column.name: column for column in logged(REQUESTS)}
+        filled = [columns.pop(name) for name in self._filled]
+        if columns:
+            raise LawBroken(f"the record lacks {', '.join(columns)}")
+        found = _rows(filled, self._requests)
+        return {name: found[name][order] for name in names(logged(REQUESTS))}
 
     def _count(self) -> int:
         return max(len(self._iteration_ends), 1 + max(self._engines, default=-1))

@@ -2,7 +2,7 @@
 
 import sys
 from collections import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from bros_sim.engine.estimate import Estimate
@@ -39,12 +39,41 @@ class Plan(NamedTuple):
     """Why requests were kept from running, at most one note for each; only if the view asks."""
 
 
+class BatchView(Protocol):
+    """What a policy sees of those that run, until its plan is applied."""
+
+    def __len__(self) -> int:
+        """How many run."""
+
+    def __iter__(self) -> Iterator[SequenceView]:
+        """The sequences that run, in order of admission."""
+
+    def __contains__(self, seq: SequenceView) -> bool:
+        """Whether a sequence runs."""
+
+    @property
+    def by_class(self) -> abc.Sequence[int]:
+        """How many run: real-time, best-effort."""
+
+    @property
+    def outside(self) -> Mapping[int, SequenceView]:
+        """Those outside the decode cohort by id: prompts under way and paused ones, in order."""
+
+    @property
+    def last(self) -> SequenceView | None:
+        """The one admitted last."""
+
+
 class ReplicaView(Protocol):
     """What a policy sees of its replica when it plans an iteration."""
 
     @property
     def now(self) -> float:
         """The instant of planning, in seconds."""
+
+    @property
+    def batch(self) -> BatchView:
+        """Who runs."""
 
     @property
     def num_decodes(self) -> int:
@@ -80,7 +109,7 @@ class ReplicaView(Protocol):
 
 
 class Scheduler(Protocol):
-    """One policy on one replica. It owns its queues of requests and changes nothing else."""
+    """One policy on one engine. It owns the order of who waits; who runs is in the view's batch."""
 
     @property
     def overhead_share(self) -> float:
@@ -93,13 +122,10 @@ class Scheduler(Protocol):
         """A request arrived; it waits, unless the answer is False: the policy turns it away."""
 
     def finished(self, seq: SequenceView) -> None:
-        """A running request generated its last token and is gone."""
+        """A running request is gone: it has its last token, or was taken to another engine."""
 
     def plan(self, view: ReplicaView) -> Plan:
         """Decide the next iteration, writing KV changes into the draft of ``view.kv``."""
-
-    def running_seqs(self) -> Iterable[SequenceView]:
-        """Running requests in the policy's order."""
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """Waiting requests in the order in which the policy would serve them."""

@@ -1,4 +1,4 @@
-"""One request's progress inside a replica, and the part of it that a policy may see."""
+"""One request's progress inside an engine, and the part of it that a policy may see."""
 
 from collections.abc import Hashable
 from typing import NamedTuple, Protocol
@@ -114,7 +114,7 @@ NO_COHORT = _NoCohort()
 
 
 class Sequence:
-    """Progress of one request in a replica; owned and changed by the replica alone.
+    """Progress of one request in an engine; owned and changed by the engine alone.
 
     A request that decodes one token in every iteration is a member of the decode cohort and is not
     touched until it leaves: its counters are derived from the cohort's iteration number.
@@ -144,9 +144,9 @@ class Sequence:
         "prompt_tokens",
         "recomputed_tokens",
         "request",
-        "residency_start",
         "service_class",
         "slo",
+        "span_start",
         "stream",
         "swapped_blocks",
         "system_prompt_tokens",
@@ -176,7 +176,7 @@ class Sequence:
         self.checkpointed_slots = 0
         self.admit_order = -1
         self.finish_iteration = -1
-        self.residency_start: int | None = None
+        self.span_start: int | None = None
         self.logged_output = 0
         self._base_computed = 0
         self._base_output = 0
@@ -257,6 +257,10 @@ class Sequence:
 
     def drop_kv(self) -> None:
         """Lose the whole KV (preemption by recompute); generated tokens are kept."""
+        self.lose_kv()
+        self.num_preemptions += 1
+
+    def lose_kv(self) -> None:
+        """Lose the whole KV outside the cohort; generated tokens are kept."""
         self._most_computed = max(self._most_computed, self._base_computed)
         self._base_computed = 0
-        self.num_preemptions += 1

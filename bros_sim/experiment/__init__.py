@@ -7,21 +7,20 @@ of the contents of every file that it reads.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from bros_sim.config import Data, Document, decode, show_path
-from bros_sim.config.messages import MISSING
+from bros_sim.config import Document, decode
 from bros_sim.config.yaml_write import yaml_text
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.experiment.build import draw_model, latency_parameters
 from bros_sim.experiment.compatibility import conflicts
 from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
+from bros_sim.experiment.streams import Labels, StreamCheck, check_streams, warnings
 from bros_sim.experiment.sweep import Sweep
-from bros_sim.experiment.trial import Labels, Tried, told, try_streams
 from bros_sim.experiment.truth import truth_of
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.profile import Profile
@@ -34,22 +33,40 @@ VERSION = 2
 class Point:
     """One run: a system at one point of the grid with one seed.
 
-    ``contents`` maps each file that the run depends on to the sha256 of what is in it.
+    Attributes:
+        labels: ``system``, every sweep path, ``seed``; of a draw also ``draw``.
+        spec: All that the run needs, every default written out.
+        contents: File -> sha256 of what is in it, of each that the run depends on.
+        baseline: The BE-only baseline that ``be_retention`` is measured against: the same without
+            its real-time streams. None where it is not asked for or nothing is best-effort.
     """
 
     labels: Labels
     spec: PointSpec
     contents: Mapping[str, str]
+    baseline: "Point | None" = None
 
     @property
     def plain(self) -> dict[str, Any]:
         """The point as plain data, every default written out."""
         return self.spec.model_dump(mode="json", by_alias=True)
 
-    @cached_property
+    @property
     def resolved(self) -> str:
         """The same as YAML."""
-        return yaml_text(self.plain)
+        return resolved(self.spec)
+
+    @property
+    def place(self) -> str:
+        """Name of its place in the grid, the same for all systems and seeds."""
+        labels = {name: v for name, v in self.labels.items() if name not in {"system", "seed"}}
+        return json.dumps(labels, sort_keys=True)
+
+    def with_seed(self, seed: int) -> "Point":
+        """The same with another seed, and so its baseline."""
+        spec = self.spec.model_copy(update={"seed": seed})
+        baseline = self.baseline and self.baseline.with_seed(seed)
+        return replace(self, labels={**self.labels, "seed": seed}, spec=spec, baseline=baseline)
 
     @cached_property
     def key(self) -> str:
@@ -57,6 +74,11 @@ class Point:
         point = _by_content(self.plain, self.contents)
         content = {"version": VERSION, "point": point, "files": sorted(self.contents.values())}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def resolved(spec: PointSpec) -> str:
+    """All that a run needs as YAML, every default written out: its resolved.yaml."""
+    return yaml_text(spec.model_dump(mode="json", by_alias=True))
 
 
 def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
@@ -70,29 +92,37 @@ def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked experiment: what it says, its points, and the data it was read from.
+    """A checked experiment.
 
-    ``drawn`` are the points under latency models drawn from the profile's uncertainty. ``tried``
-    are the streams that were built while it was checked. ``alone`` maps the key of a point to the
-    point without its real-time streams, if the experiment asks for be_retention.
+    Attributes:
+        spec: What it says.
+        points: Systems x grid x seeds.
+        drawn: The points under latency models drawn from the profile's uncertainty.
+        document: What it was read from.
+        streams: Those that were built while it was checked, and what was changed in them.
     """
 
     spec: Experiment
     points: list[Point]
     drawn: list[Point]
-    source: Mapping[str, Data]
-    tried: list[Tried]
-    alone: Mapping[str, Point]
+    document: Document
+    streams: list[StreamCheck]
 
     @property
     def warnings(self) -> list[str]:
         """One line for each stream whose requests are not what its trace or lengths say."""
-        return list(told(self.tried))
+        return list(warnings(self.streams))
+
+    @property
+    def baselines(self) -> list[Point]:
+        """The BE-only baselines of the points, each once."""
+        found = (p.baseline for p in [*self.points, *self.drawn] if p.baseline)
+        return list({baseline.key: baseline for baseline in found}.values())
 
     @property
     def all_points(self) -> list[Point]:
         """Everything to run."""
-        return [*self.points, *self.drawn, *self.alone.values()]
+        return [*self.points, *self.drawn, *self.baselines]
 
     @property
     def loads(self) -> list[str]:
@@ -124,19 +154,18 @@ def load(document: Document) -> Loaded:
             faults |= dict.fromkeys(error.faults)
     if faults:
         raise InputError(*faults)
-    tried = try_streams(document, specs)
+    streams = check_streams(document, specs)
     _same_draws(document, specs)
     points, drawn = _points(specs, inputs), _drawn(specs, inputs)
-    alone: dict[str, Point] = {}
     if specs[0][1].outputs.be_retention:
         reduced = [(labels, _best_effort(spec)) for labels, spec in specs]
-        alone = _alone(points, _points(reduced, inputs))
-        alone |= _alone(drawn, _drawn(reduced, inputs))
-        if not alone:
+        points = _with_baselines(points, _points(reduced, inputs))
+        drawn = _with_baselines(drawn, _drawn(reduced, inputs))
+        if not any(point.baseline for point in points):
             raise InputError(
                 document.fault(("outputs", "be_retention"), "no stream is of class be")
             )
-    return Loaded(specs[0][1], points, drawn, document.data, tried, alone)
+    return Loaded(specs[0][1], points, drawn, document, streams)
 
 
 def _sweep(document: Document, inputs: Inputs) -> Sweep:
@@ -149,15 +178,18 @@ def _sweep(document: Document, inputs: Inputs) -> Sweep:
         raise
 
 
-def _base_faults(document: Document, sweep: Sweep, inputs: Inputs) -> list[str]:
+def _base_faults(document: Document, sweep: Sweep, inputs: Inputs) -> list[Fault]:
     """Faults of the file itself; only what the sweep supplies may be missing in it."""
     paths = [document.path_of(dotted) for dotted in sweep.paths]
-    ways = [path[:depth] for path in paths for depth in range(1, len(path) + 1)]
-    supplied = tuple(f" {show_path(way)}{MISSING}" for way in ways)
+    supplied = {path[:depth] for path in paths for depth in range(1, len(path) + 1)}
     try:
         _decode(document, inputs)
     except InputError as error:
-        return [fault for fault in error.faults if not fault.endswith(supplied)]
+        return [
+            fault
+            for fault in error.faults
+            if not (fault.code is Code.MISSING_KEY and fault.path in supplied)
+        ]
     return []
 
 
@@ -244,14 +276,14 @@ def _with_belief(spec: PointSpec, profile: Profile) -> PointSpec:
     return spec.model_copy(update={"system": spec.system.model_copy(update={"estimate": estimate})})
 
 
-def _alone(points: list[Point], reduced: list[Point]) -> dict[str, Point]:
-    """Key of a point -> the point with best-effort streams only, where it has any.
+def _with_baselines(points: list[Point], reduced: list[Point]) -> list[Point]:
+    """Each point with the one that has its best-effort streams only, where it has any.
 
     Every stream draws from its own generators, so best-effort requests arrive as they did. Points
-    that differ in real-time streams alone share one such run.
+    that differ in real-time streams only have equal baselines, and these run once.
     """
     pairs = zip(points, reduced, strict=True)
-    return {point.key: alone for point, alone in pairs if alone.spec.workload}
+    return [replace(point, baseline=one if one.spec.workload else None) for point, one in pairs]
 
 
 def _best_effort(spec: Experiment) -> Experiment:

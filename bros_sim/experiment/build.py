@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.pool import Pool
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
-from bros_sim.core.request import Slo
+from bros_sim.core.world import World
 from bros_sim.engine.decision_log import DecisionLog
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.noise import StepNoise
@@ -38,15 +39,27 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     Raises:
         InputError: A file that it reads has changed or gone.
     """
-    cluster = spec.cluster
     profile = profile_of(spec)
     world = world_of(spec, profile)
-    log = RunLog(decisions=DecisionLog() if decisions else None)
+    record = simulate(
+        pools=[_pool(spec, profile, world)],
+        router=spec.cluster.router.make(world),
+        sources=[_source(stream_of(name, given), spec) for name, given in spec.workload.items()],
+        log=RunLog(decisions=DecisionLog() if decisions else None),
+        duration_s=spec.duration_s,
+        drain_s=spec.drain_s,
+    )
+    return run_tables(record)
+
+
+def _pool(spec: schema.PointSpec, profile: Profile, world: World) -> Pool:
+    """The replicas of the cluster."""
     truth = truth_of(spec.latency)
     latency = latency_parameters(truth.model, profile).make()
-    replicas = [
-        Replica(
-            index=n,
+
+    def make(number: int, log: RunLog) -> Engine:
+        return Engine(
+            id=number,
             scheduler=spec.system.scheduler.make(world),
             kv=spec.system.kv.make(world),
             latency=latency,
@@ -55,19 +68,10 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
             estimate=estimate_of(spec, profile, latency),
             link=profile.host,
             token_bytes=profile.kv_bytes_per_token,
-            noise=noise_of(truth, profile, spec.seed, n),
+            noise=noise_of(truth, profile, spec.seed, number),
         )
-        for n in range(cluster.replicas)
-    ]
-    streams = [stream_of(name, stream) for name, stream in spec.workload.items()]
-    record = simulate(
-        replicas=replicas,
-        router=cluster.router.make(world),
-        sources=[_source(stream, spec) for stream in streams],
-        duration_s=spec.duration_s,
-        drain_s=spec.drain_s,
-    )
-    return run_tables(record)
+
+    return Pool(spec.cluster.replicas, make, "cluster", profile.id)
 
 
 def _source(stream: Stream, spec: schema.PointSpec) -> OpenLoop | ClosedLoop:
@@ -163,7 +167,7 @@ def stream_of(name: str, stream: schema.Stream) -> Stream:
         service_class=stream.service_class,
         arrivals=stream.arrivals,
         lengths=stream.lengths,
-        slo=Slo(stream.slo.ttft_s, stream.slo.tpot_s, stream.slo.e2e_s),
+        slo=stream.slo,
         max_tokens=stream.max_tokens,
         system_prompt_tokens=stream.system_prompt_tokens,
         refrag=stream.refrag,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from bros_sim.config import Document, PathKey
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.world import Parameters
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.experiment.build import draw_model, latency_parameters, noise_of
@@ -22,25 +22,25 @@ CHEAPEST = {
 """Iterations below which none can be; if they take no time, simulated time stands still."""
 
 
-def conflicts(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def conflicts(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile cannot give, what takes no time, and what a component cannot serve."""
     faults = _lacking(spec, document, profile) or _unstated(spec, document, profile)
     faults = faults or _too_fast(spec, document, profile)
     return [*faults, *_refusals(spec, document, profile)]
 
 
-def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile cannot give."""
     faults = []
     for place, written in _models(spec):
         try:
             latency_parameters(written, profile)
         except InputError as error:
-            faults += [document.fault((*place, "kind"), what) for what in error.faults]
+            faults += [document.fault((*place, "kind"), line) for line in error.lines]
     return faults
 
 
-def _unstated(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def _unstated(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile does not say about the error of its model, and the truth asks for."""
     truth = truth_of(spec.latency)
     asked: dict[str, Callable[[], object]] = {"noise": partial(noise_of, truth, profile, spec.seed)}
@@ -51,7 +51,7 @@ def _unstated(spec: Experiment, document: Document, profile: Profile) -> list[st
         try:
             check()
         except InputError as error:
-            faults += [document.fault(("latency", key), what) for what in error.faults]
+            faults += [document.fault(("latency", key), line) for line in error.lines]
     return faults
 
 
@@ -63,7 +63,7 @@ def _models(spec: Experiment) -> Iterator[tuple[PathKey, Model]]:
             yield ("systems", name, "estimate", "latency"), system.estimate.latency
 
 
-def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[str]:
+def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterator[Fault]:
     """What a component cannot do in this experiment, by its own account."""
     world = world_of(spec, profile)
     parts: list[tuple[PathKey, Parameters]] = [(("cluster", "router"), spec.cluster.router)]
@@ -79,7 +79,7 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
         yield from (document.fault(place, why) for why in part.conflicts(world))
 
 
-def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[str]:
+def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """An iteration that takes no time: a closed loop would never end."""
     faults = []
     for place, written in _models(spec):
@@ -93,7 +93,7 @@ def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[st
     return faults
 
 
-def _too_fast_a_model(model: LatencyParameters, document: Document, place: PathKey) -> list[str]:
+def _too_fast_a_model(model: LatencyParameters, document: Document, place: PathKey) -> list[Fault]:
     for what, shape in CHEAPEST.items():
         try:
             seconds = float(model.make().step_s(shape))

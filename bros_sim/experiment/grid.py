@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.experiment.sweep import Sweep
 
 MAX_POINTS = 100_000
@@ -79,7 +79,7 @@ def _put(variant: Document, document: Document, axis: Axis, n: int) -> Document:
     return variant.put(axis.path, axis.values[n], places, document.key_places[axis.place])
 
 
-def _faults(document: Document, axis: Axis) -> Iterator[str]:
+def _faults(document: Document, axis: Axis) -> Iterator[Fault]:
     first = str(axis.path[0])
     if first == "outputs" or (len(axis.path) == 1 and first in NO_AXIS):
         what = f"{first} cannot be swept{NO_AXIS[first]}"
@@ -92,7 +92,7 @@ def _faults(document: Document, axis: Axis) -> Iterator[str]:
         yield document.fault(axis.path, what)
 
 
-def _repeated(document: Document, axes: Iterable[Axis]) -> Iterator[str]:
+def _repeated(document: Document, axes: Iterable[Axis]) -> Iterator[Fault]:
     """A value of ``grid`` that occurs twice would be the same point twice."""
     for axis in axes:
         texts = [json.dumps(value, sort_keys=True) for value in axis.values]
@@ -101,7 +101,7 @@ def _repeated(document: Document, axes: Iterable[Axis]) -> Iterator[str]:
                 yield document.fault((*axis.place, n), f"the value {text} occurs twice")
 
 
-def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[str]:
+def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[Fault]:
     """Paths that go on together have as many values each, and no point twice."""
     for axis in axes[1:]:
         if len(axis.values) != len(axes[0].values):
@@ -115,7 +115,7 @@ def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[str]:
             yield document.fault((*axes[0].place, n), f"the values {row} occur twice")
 
 
-def _clashes(document: Document, grid: Sequence[Axis], zipped: Sequence[Axis]) -> Iterator[str]:
+def _clashes(document: Document, grid: Sequence[Axis], zipped: Sequence[Axis]) -> Iterator[Fault]:
     """A path that both change, or that lies within one that the other changes."""
     for axis in zipped:
         for other in grid:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.config import Data, Document, PathKey, component_class
 from bros_sim.config.components import supplied
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.world import Given, World
 from bros_sim.experiment.schema import Experiment, router_of
 from bros_sim.experiment.truth import truth_of
@@ -33,13 +33,13 @@ class Inputs:
         """A profile by id or path.
 
         Raises:
-            InputError: It is not there or at fault.
+            InputError: It is not there or invalid.
         """
         if name not in self._profiles:
             self._profiles[name] = load_profile(name)
         return self._profiles[name]
 
-    def completed(self, document: Document) -> tuple[Document, list[str]]:
+    def completed(self, document: Document) -> tuple[Document, list[Fault]]:
         """The document with what follows from its profile, and what is wrong with that profile.
 
         A path of a profile becomes absolute.
@@ -54,7 +54,7 @@ class Inputs:
         try:
             profile = self.profile(name)
         except InputError as error:
-            faults = [document.fault(PROFILE, what) for what in error.faults]
+            faults = [document.fault(PROFILE, line) for line in error.lines]
             return _completed(document, None), faults
         return _completed(document, profile), []
 

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union
 
-from annotated_types import Ge, Gt, Len
+from annotated_types import Ge, Len
 from pydantic import BaseModel, Field, create_model, model_validator
 
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.cluster.routers.base import RouterParameters
-from bros_sim.config.components import Kinds, Strict, model_of
-from bros_sim.config.messages import MISSING, fault
+from bros_sim.config.components import Kinds, Record, Strict, model_of
+from bros_sim.config.messages import MISSING, invalid
 from bros_sim.core.clock import HORIZON_S
-from bros_sim.core.request import ServiceClass
+from bros_sim.core.errors import Code
+from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.experiment.sweep import Sweep
 from bros_sim.experiment.truth import KINDS, TruthField
 from bros_sim.kv import KV_MANAGERS
@@ -35,17 +36,8 @@ TABLES: Mapping[str, Mapping[str, type]] = {
 }
 """Every table of components, by the name that `bros-sim list` knows it by."""
 
-Positive = Annotated[float, Gt(0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Title = Annotated[str, Len(1, 80)]
-
-
-class Slo(Strict):
-    """Service-level objective; what is left out binds nothing."""
-
-    ttft_s: Positive | None = Field(None, description="arrival to first token")
-    tpot_s: Positive | None = Field(None, description="time per further token")
-    e2e_s: Positive | None = Field(None, description="arrival to last token")
 
 
 class Stream(Strict):
@@ -56,27 +48,27 @@ class Stream(Strict):
     lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = Field(
         None, description="may be left out where the arrivals bring their own (replay, twin)"
     )
-    slo: Slo = Field(default_factory=lambda: Slo.model_validate({}))
+    slo: Annotated[Slo, Record(Slo)] = Field(default_factory=Slo)
     max_tokens: Annotated[Any, Kinds("rule for max_tokens", MAX_TOKENS)] = Field(
         default_factory=MAX_TOKENS["headroom"], description="the cap that a client states"
     )
     system_prompt_tokens: int = Field(
         0, ge=0, le=10**9, description="tokens before every prompt, the same ones in all of them"
     )
-    refrag: Refrag | None = Field(
+    refrag: Annotated[Refrag, Record(Refrag)] | None = Field(
         None, description="retrieved context that is compressed (arXiv 2509.01092)"
     )
 
     @model_validator(mode="after")
     def _has_lengths(self) -> "Stream":
         if self.lengths is None and not self.arrivals.brings_lengths:
-            raise fault(("lengths",), MISSING)
+            raise invalid(("lengths",), MISSING, Code.MISSING_KEY)
         return self
 
     @model_validator(mode="after")
     def _has_one_deadline(self) -> "Stream":
         if self.slo.e2e_s is not None and self.arrivals.own_deadline_s is not None:
-            raise fault(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
+            raise invalid(("slo", "e2e_s"), "the bag's deadline_s says this already; give one")
         return self
 
 

@@ -7,8 +7,8 @@ from annotated_types import Len
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from bros_sim.config.components import Strict
-from bros_sim.config.messages import fault, shown, together
-from bros_sim.core.errors import InputError
+from bros_sim.config.messages import combined, invalid, shown
+from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.metrics.measures import Measure, Width
 
 MAX_VALUES = 10_000
@@ -24,7 +24,7 @@ def _written_out(value: object) -> object:
         return value
     if len(value) != 1 or next(iter(value)) not in FORMS:
         what = "should be a list, {range: [first, last, step]} or {choices: [...]}"
-        raise fault((), f"{what} (got {shown(value)})")
+        raise invalid((), f"{what} (got {shown(value)})", Code.VALUE)
     if "choices" in value:
         return value["choices"]
     return _numbers(value["range"])
@@ -33,13 +33,14 @@ def _written_out(value: object) -> object:
 def _numbers(ends: object) -> list[int | float]:
     """From the first on in steps up to the last: decimal, as written, with nothing added up."""
     if not isinstance(ends, list) or len(ends) != 3 or not all(map(_is_number, ends)):
-        raise fault(("range",), f"should be [first, last, step] (got {shown(ends)})")
+        what = f"should be [first, last, step] (got {shown(ends)})"
+        raise invalid(("range",), what, Code.VALUE)
     first, last, step = (Decimal(repr(number)) for number in ends)
     if not (first <= last and step > 0):
-        raise fault(("range",), f"should go up, by a step over 0 (got {shown(ends)})")
+        raise invalid(("range",), f"should go up, by a step over 0 (got {shown(ends)})")
     steps = int((last - first) / step)
     if steps >= MAX_VALUES:
-        raise fault(("range",), f"has more than {MAX_VALUES:,} values")
+        raise invalid(("range",), f"has more than {MAX_VALUES:,} values")
     exact = [first + n * step for n in range(steps + 1)]
     return [int(x) if x == x.to_integral_value() else float(x) for x in exact]
 
@@ -93,14 +94,14 @@ class Until(Strict):
     @field_validator("half_width")
     @classmethod
     def _readable(cls, written: dict[str, float | str]) -> dict[str, float | str]:
-        faults = []
+        faults: list[Fault] = []
         for name, width in written.items():
             try:
                 Width.parse(Measure.parse(name), width)
             except InputError as error:
-                faults.append(fault((name,), *error.faults))
+                faults += [Fault(Code.OTHER, (name,), line) for line in error.lines]
         if faults:
-            raise together(faults)
+            raise combined(faults)
         return written
 
     @property
@@ -125,7 +126,7 @@ class Sweep(Strict):
     @model_validator(mode="after")
     def _has_an_interval(self) -> "Sweep":
         if self.until and not LEAST_SEEDS <= self.seeds <= self.until.max_seeds:
-            raise fault(("seeds",), f"seeds has to be from {LEAST_SEEDS} to until.max_seeds")
+            raise invalid(("seeds",), f"seeds has to be from {LEAST_SEEDS} to until.max_seeds")
         return self
 
     @property

@@ -16,7 +16,8 @@ from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
 
 from bros_sim.config.components import Kinds, Strict, build
-from bros_sim.config.messages import fault, together
+from bros_sim.config.messages import combined, finished
+from bros_sim.core.errors import Code, Fault
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.term_parameters import LatencyParameters
 
@@ -71,19 +72,20 @@ class _Options:
             return KINDS.read(value, info)
         mine = {key: below for key, below in value.items() if key in TruthOptions.model_fields}
         rest = {key: below for key, below in value.items() if key not in mine}
-        errors, options, model = [], Truth(None).options, None
+        faults: list[Fault] = []
+        options, model = Truth(None).options, None
         try:
             options = build(TruthOptions, mine)
         except ValidationError as error:
-            errors.append(error)
+            faults += finished(error)
         try:
             model = KINDS.read(rest, info) if rest or not mine else None
         except ValidationError as error:
-            errors.append(error)
-        if "draws" in mine and not options.uncertainty and not errors:
-            errors.append(fault(("draws",), "needs uncertainty: true"))
-        if errors:
-            raise together(errors)
+            faults += finished(error)
+        if "draws" in mine and not options.uncertainty and not faults:
+            faults.append(Fault(Code.OTHER, ("draws",), "needs uncertainty: true"))
+        if faults:
+            raise combined(faults)
         plain = not (options.uncertainty or options.noise)
         return model if plain else Truth(model, options)  # type: ignore[arg-type]
 

@@ -50,13 +50,6 @@ class BidirectionalKV(BaseKV):
         """Blocks with no owner on either side, the open draft included."""
         return self._free
 
-    # -- drafts ---------------------------------------------------------------------------------
-
-    def commit(self) -> None:
-        super().commit()
-        self._table.extended.clear()
-        self._table.cohort_extended = False
-
     # -- room -----------------------------------------------------------------------------------
 
     def admit(
@@ -237,9 +230,9 @@ class BidirectionalKV(BaseKV):
         """A request that was just swapped out has left already."""
         holding = self._holdings[seq.id]
         if not holding.swapped:
-            holding.tokens = tokens = seq.num_computed
+            self._crossings.remove(seq.num_computed)
+            holding.tokens = tokens = self._table.room(holding)
             holding.top = (tokens - 1) // self.block_size
-            self._crossings.remove(tokens)
         holding.phase = -1
 
     def spare_iterations(self) -> int:
@@ -247,8 +240,10 @@ class BidirectionalKV(BaseKV):
         return min(within_memory, self._table.iterations_within_gaps(1))
 
     def advance(self, iterations: int) -> None:
-        self._take(self._crossings.advance(iterations))
-        self.commit()
+        if iterations:
+            self._take(self._crossings.advance(iterations))
+        self._table.extended.clear()
+        self._table.cohort_extended = False
 
     # -- laws and helpers -----------------------------------------------------------------------
 

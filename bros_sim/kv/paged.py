@@ -3,10 +3,10 @@
 from collections import abc
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy
+from bros_sim.engine.kv_cache import Copy, KvImage
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.base import BaseKV
 from bros_sim.kv.cpu_store import CpuStore
@@ -37,6 +37,12 @@ class _Table:
         self.shared = shared
 
 
+class ImportedBlock(NamedTuple):
+    """A block of KV that another engine computed: a handle of `lookup`."""
+
+    key: Key
+
+
 class PagedKV(BaseKV):
     """vLLM's paged KV cache: blocks on demand, prefix caching, preemption by recompute.
 
@@ -50,7 +56,12 @@ class PagedKV(BaseKV):
         self.enable_prefix_caching = parameters.enable_prefix_caching
         self.relay_attention = parameters.relay_attention
         self._tables: dict[int, _Table] = {}
+        self._imported: dict[int, int] = {}
+        """Leading blocks computed elsewhere, by request that has not been admitted yet."""
         self._extended: set[int] = set()
+        """Cohort members with room for the token of the coming iteration, or of that under way."""
+        self._all_extended = False
+        """Whether the whole cohort has it."""
         self._crossings = Crossings(self.block_size)
         self._pool = BlockPool(
             self.num_gpu_blocks - 1,
@@ -74,12 +85,6 @@ class PagedKV(BaseKV):
     def pace(self) -> float:
         return 1.0
 
-    # -- drafts ---------------------------------------------------------------------------------
-
-    def commit(self) -> None:
-        super().commit()
-        self._extended.clear()
-
     # -- what a policy writes into a draft ------------------------------------------------------
 
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
@@ -88,10 +93,17 @@ class PagedKV(BaseKV):
         vLLM leaves at least the last token to compute. Content that only the seq itself knows
         (its own tokens after a preemption) is keyed by the seq.
         """
+        hit = self._cached(seq)
+        if seq.id not in self._imported:
+            return hit
+        most = min(self._imported[seq.id], (seq.num_tokens - 1) // self.block_size)
+        return [*hit, *(ImportedBlock(_own(seq, i)) for i in range(len(hit), most))]
+
+    def _cached(self, seq: SequenceView) -> list[Block]:
+        hit: list[Block] = []
         keys = self._keys(seq)
         if not keys and not (seq.num_preemptions and self.enable_prefix_caching):
-            return ()
-        hit: list[Block] = []
+            return hit
         for i in range((seq.num_tokens - 1) // self.block_size):
             block = self._pool.cached(keys[i] if i < len(keys) else _own(seq, i))
             if block is None:
@@ -125,9 +137,14 @@ class PagedKV(BaseKV):
         table = self._tables[seq.id] = _Table(self._keys(seq), num_tokens, blocks)
         self._journal.on_undo(partial(self._tables.pop, seq.id))
         self._cache(table)
+        if seq.id in self._imported:
+            self._journal.pop(self._imported, seq.id)
         if on_cpu := self._cpu.tokens(seq):
             self._cpu.load(seq, on_cpu, self._blocks(on_cpu))
         return True
+
+    def import_(self, seq: SequenceView, image: KvImage) -> None:
+        self._imported[seq.id] = image.tokens // self.block_size
 
     def extend(
         self,
@@ -173,7 +190,12 @@ class PagedKV(BaseKV):
         if not self._has_room(need):
             return False
         self._pool.take(need)
+        self._all_extended = True
+        self._journal.on_undo(self._not_all_extended)
         return True
+
+    def _not_all_extended(self) -> None:
+        self._all_extended = False
 
     def swap_out(self, seq: SequenceView) -> bool:
         """The blocks left behind cannot be hit. False without tokens."""
@@ -235,7 +257,7 @@ class PagedKV(BaseKV):
         if not self._cpu.tokens(seq):
             self._crossings.remove(seq.num_computed)
             table = self._tables[seq.id]
-            table.tokens = seq.num_computed
+            table.tokens = self._tokens(seq, table)
             for prompt in self._relayed(seq, table):
                 self._relay.remove(*prompt)
 
@@ -243,8 +265,10 @@ class PagedKV(BaseKV):
         return self._crossings.iterations_within(self.free_blocks)
 
     def advance(self, iterations: int) -> None:
-        self._pool.take(self._crossings.advance(iterations))
-        self.commit()
+        if iterations:
+            self._pool.take(self._crossings.advance(iterations))
+        self._extended.clear()
+        self._all_extended = False
 
     # -- laws and helpers -----------------------------------------------------------------------
 
@@ -279,7 +303,7 @@ class PagedKV(BaseKV):
 
     def _tokens(self, seq: SequenceView, table: _Table) -> int:
         if seq.decoding:
-            return seq.num_computed + (seq.id in self._extended)
+            return seq.num_computed + (self._all_extended or seq.id in self._extended)
         return table.tokens
 
     def _keys(self, seq: SequenceView) -> tuple[Key, ...]:

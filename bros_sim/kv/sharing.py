@@ -27,7 +27,9 @@ class PreemptionTable:
         self._mixed: dict[int, Holding] = {}
         """Requests with at least one shared or damaged block."""
         self.extended: set[int] = set()
-        """Requests that the open draft gave room, by id: they are in the coming iteration."""
+        """Requests that the open draft gave room, by id: they are in the coming iteration.
+
+        They stay until it has ended."""
         self.cohort_extended = False
 
     # -- where tokens are -----------------------------------------------------------------------

@@ -3,7 +3,7 @@
 A new metric is one line here and the function that it names: of `Sample`, in a file of this room.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,17 +71,17 @@ RATES = {
 # fmt: on
 
 
-def _statistics(known: Mapping[str, Latency]) -> dict[str, Metric]:
+def _statistics(name: str, latency: Latency) -> dict[str, Metric]:
     """``mean_ttft_ms`` and so on."""
+    found = latencies.spread(latency.of)
     return {
         f"{stat}_{name}_ms": Metric(
             latency.unit,
             f"{'Mean' if stat == 'mean' else stat} {latency.label}",
             f"{stat} of: {latency.doc}",
             "lower",
-            latencies.statistic(name, latency.of, stat),
+            latencies.statistic(found, stat),
         )
-        for name, latency in known.items()
         for stat in STATISTICS
     }
 
@@ -105,8 +105,6 @@ METRICS: dict[str, Metric] = {
     "rejected": Metric(
         "requests", "Rejected", "requests that could never fit or were turned away", "lower",
         with_status("rejected")),
-    "dropped": Metric(
-        "requests", "Dropped", "requests that the policy gave up", "lower", with_status("dropped")),
     "unfinished": Metric(
         "requests", "Unfinished", "requests still in the system", "lower",
         with_status("unfinished")),
@@ -131,7 +129,7 @@ METRICS: dict[str, Metric] = {
         shares.gaps_within),
     **_rates("", "", ", over the makespan", rates.makespan),
     **_rates("_steady", " (steady)", ", over [warm-up, duration_s]", rates.steady),
-    **_statistics(LATENCIES),
+    **{k: m for name, of in LATENCIES.items() for k, m in _statistics(name, of).items()},
     "max_itl_ms": Metric(
         "ms", "Worst stall", "longest gap between two tokens", "lower", counts.max_itl_ms),
     "longest_wait_ms": Metric(

@@ -25,19 +25,22 @@ P999_FROM = 10_000
 """Arrived requests of a class from which ``p999_`` keys are given."""
 
 
-def statistic(latency: str, distribution: Distribution, name: str) -> Measured[float | None]:
-    """One of `STATISTICS` of a latency; all of them are computed at once."""
+def spread(distribution: Distribution) -> Measured[dict[str, float]]:
+    """All of `STATISTICS` of a latency, in ms."""
 
-    def measure(sample: Sample) -> float | None:
-        if latency not in sample.statistics:
-            large = int(sample.in_window.sum()) >= P999_FROM
-            given = {k: q for k, q in STATISTICS.items() if k != "p999" or large}
-            mean, points = distribution(sample, [q for q in given.values() if q is not None])
-            sample.statistics[latency] = dict(zip(given, [mean, *points], strict=True))
-        found = sample.statistics[latency].get(name)
-        return None if found is None else 1e3 * found
+    def measure(sample: Sample) -> dict[str, float]:
+        large = int(sample.in_window.sum()) >= P999_FROM
+        given = {k: q for k, q in STATISTICS.items() if k != "p999" or large}
+        mean, points = distribution(sample, [q for q in given.values() if q is not None])
+        seconds = zip(given, [mean, *points], strict=True)
+        return {name: 1e3 * value for name, value in seconds}
 
     return measure
+
+
+def statistic(of_latency: Measured[dict[str, float]], name: str) -> Measured[float | None]:
+    """One of them."""
+    return lambda sample: sample.once(of_latency).get(name)
 
 
 def column(name: str) -> Distribution:

@@ -1,10 +1,11 @@
 """``METRIC[CLASS]``: a number of the summary as users name it, alone or with a limit."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from bros_sim.config.messages import nearest
+from bros_sim.config.messages import closest, nearest
 from bros_sim.core.errors import InputError
 from bros_sim.metrics.catalogue import METRICS, Metric, metric_name
 
@@ -15,6 +16,13 @@ DEFAULT_CLASS = {"be_retention": "be"}
 NAME = re.compile(r"\s*(?P<metric>\w+)\s*(\[\s*(?P<of>\w*)\s*\])?\s*")
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 LIMIT = re.compile(r"(?P<measure>[^<>=]*)(?P<sign>[<>=]+)\s*(?P<value>\S*)\s*")
+
+
+def no_metric(name: str, known: Iterable[str]) -> str:
+    """That there is no such metric, and which one is near."""
+    key = metric_name(name)
+    hint = nearest(key, known) if closest(key, known) else " (see `bros-sim list metrics`)"
+    return f"there is no metric '{name}'{hint}"
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,7 @@ class Measure:
             raise InputError(f"{place}write METRIC[CLASS], as in mean_ttft_ms[rt]")
         metric = metric_name(found["metric"])
         if metric not in METRICS:
-            hint = nearest(metric, METRICS)
-            hint = hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
-            raise InputError(f"{place}there is no metric '{found['metric']}'{hint}")
+            raise InputError(f"{place}{no_metric(found['metric'], METRICS)}")
         if metric == "saturation":
             raise InputError(f"{place}it is a word, not a number")
         of = found["of"] if found["of"] is not None else DEFAULT_CLASS.get(metric, "rt")

@@ -32,7 +32,7 @@ def rate(count: Count, over: Callable[[Sample], Span]) -> Measured[float]:
     """What is counted per second; of no time nothing can be said."""
 
     def measure(sample: Sample) -> float:
-        span = over(sample)
+        span = sample.once(over)
         return count(span) / (span.seconds if span.seconds > 0 else np.nan)
 
     return measure

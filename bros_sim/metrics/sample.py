@@ -1,7 +1,9 @@
 """What the metrics of a summary are computed from: a run, and its requests of one class."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,8 @@ from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import Bools, Ints, gaps_on_time, token_rows
 from bros_sim.metrics.usage import kv_usage
 from bros_sim.metrics.warmup import WarmUp, left_out
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,16 @@ class Sample:
     def __init__(self, run: Run, name: str) -> None:
         self.run = run
         self.name = name
-        self.statistics: dict[str, dict[str, float]] = {}
-        """By latency: what `latencies.statistic` has computed."""
+        self._known: dict[object, Any] = {}
         size = len(run.generated)
         self.members = np.ones(size, np.bool_) if name == "all" else run.classes["class"] == name
+
+    def once(self, compute: Callable[["Sample"], T]) -> T:
+        """What this computes of the sample; metrics that share it compute it once."""
+        if compute not in self._known:
+            self._known[compute] = compute(self)
+        found: T = self._known[compute]
+        return found
 
     @cached_property
     def everyone(self) -> Columns:

@@ -27,10 +27,7 @@ LONGEST_SERVICE = 0.25
 def backlog_verdict(
     requests: Table, members: Bools, window: tuple[float, float]
 ) -> tuple[Verdict, float]:
-    """``saturation`` of the members of a class; who arrived in the warm-up is in the backlog.
-
-    A dropped request leaves with its last token, or at once if it has none: nobody waits for it.
-    """
+    """``saturation`` of the members of a class; who arrived in the warm-up is in the backlog."""
     arrival, departure = stays(requests)
     queued = members & np.asarray(requests["status"] != "rejected", dtype=np.bool_)
     last = floats(requests, "last_token_s")
@@ -42,8 +39,7 @@ def backlog_verdict(
 def stays(requests: Table) -> tuple[Floats, Floats]:
     """Arrival and departure of each request; NaN for those that never left."""
     arrival, last = floats(requests, "arrival_s"), floats(requests, "last_token_s")
-    gone = completed(requests) | np.asarray(requests["status"] == "dropped", dtype=np.bool_)
-    return arrival, np.where(gone, np.where(np.isnan(last), arrival, last), np.nan)
+    return arrival, np.where(completed(requests), last, np.nan)
 
 
 def backlog(arrival_s: Floats, departure_s: Floats, times: Floats) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bros_sim.core.request import token_deadline
 from bros_sim.engine.record import EVERYONE
 from bros_sim.metrics.tables import RunTables
 
@@ -184,8 +185,9 @@ def tokens_on_time(rows: TokenRows, due_s: Floats, tpot_slo_s: Floats) -> Ints:
     counts = rows.sum_by_request(rows.tokens, due_s.size)
     for tokens in _blocks(rows, np.isfinite(due_s)):
         tpot = np.repeat(np.minimum(tpot_slo_s[tokens.request], NEVER_S), tokens.length)
-        k = np.arange(tokens.time_s.size) - np.repeat(tokens.start, tokens.length)
-        deadline = np.repeat(due_s[tokens.request], tokens.length) + k * tpot
+        later = np.arange(tokens.time_s.size) - np.repeat(tokens.start, tokens.length)
+        first_s = np.repeat(due_s[tokens.request], tokens.length)
+        deadline = token_deadline(first_s, tpot, later.astype(np.float64))
         counts[tokens.request] = tokens.count(tokens.time_s <= deadline)
     return counts
 

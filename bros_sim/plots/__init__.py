@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from bros_sim.config import Document, PathKey, decode
 from bros_sim.config.messages import MISSING, nearest
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.core.labels import short_names
 from bros_sim.plots.attainment import Attainment
 from bros_sim.plots.cdf import LatencyCdf
@@ -75,9 +75,9 @@ def draw(spec: FigureSpec, results: Results) -> Figure:
     """
     faults = find_faults(spec, axes_of(results.points))
     if not faults and (why := nothing_to_draw(spec, results)):
-        faults = [("plot", why)]
+        faults = [Fault(Code.OTHER, ("plot",), why)]
     if faults:
         kind = kind_of(spec)
-        raise InputError(*(f"figures: {kind}: {key}: {what}" for key, what in faults))
+        raise InputError(*(f"figures: {kind}: {fault}" for fault in faults))
     with paper_style():
         return spec.draw(results)

@@ -8,7 +8,8 @@ from annotated_doc import Doc
 from matplotlib.figure import Figure
 
 from bros_sim.metrics.catalogue import METRICS, metric_name
-from bros_sim.plots.lines import Lines, no_metric
+from bros_sim.metrics.measures import no_metric
+from bros_sim.plots.lines import Lines
 from bros_sim.plots.spec import Axes, Faults, Results
 
 
@@ -20,15 +21,12 @@ class Attainment(Lines):
 
     @property
     def needs(self) -> str:
-        """See `FigureSpec.needs`."""
         return metric_name(self.y or "slo_attainment")
 
     def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
-        """See `FigureSpec.words`."""
         return self.y, *super().words(names)
 
     def faults(self, axes: Axes) -> Faults:
-        """See `FigureSpec.faults`."""
         yield from super().faults(axes)
         shares = [name for name, metric in METRICS.items() if metric.unit == "share"]
         if self.needs in METRICS and self.needs not in shares:
@@ -37,7 +35,6 @@ class Attainment(Lines):
             yield "y", no_metric(str(self.y), shares)
 
     def draw(self, results: Results) -> Figure:
-        """See `FigureSpec.draw`."""
         figure, drawn = self.lines(results)
         for panel in drawn:
             panel.set_ylim(0, 104)

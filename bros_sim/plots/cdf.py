@@ -56,21 +56,18 @@ class LatencyCdf(FigureSpec):
 
     @property
     def needs(self) -> str:
-        """See `FigureSpec.needs`."""
         return metric_name(self.metric or "ttft")
 
-    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:  # noqa: ARG002
-        """See `FigureSpec.words`."""
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
         return self.metric, self.service_class
 
-    def faults(self, axes: Axes) -> Faults:  # noqa: ARG002
-        """See `FigureSpec.faults`."""
+    def faults(self, axes: Axes) -> Faults:
         if self.needs not in CDF_METRICS:
             hint = nearest(str(self.metric), CDF_METRICS)
             yield "metric", f"there is no latency '{self.metric}'{hint}"
 
-    def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:  # noqa: ARG002
-        """See `FigureSpec.shows`: of any class asked for."""
+    def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
+        """Of any class asked for."""
         return bool(self._classes(points))
 
     def _classes(self, points: Sequence[PointView]) -> list[str]:
@@ -79,7 +76,6 @@ class LatencyCdf(FigureSpec):
         return [name for name in asked if any(_has_values(p, name, self.needs) for p in points)]
 
     def draw(self, results: Results) -> Figure:
-        """See `FigureSpec.draw`."""
         axes = axes_of(results.points)
         points = [p for p in results.points if not p.error and matches(p, dict(self.where))]
         classes = self._classes(points)

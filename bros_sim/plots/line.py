@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from bros_sim.metrics.catalogue import METRICS, metric_name
-from bros_sim.plots.lines import Lines, no_metric
+from bros_sim.metrics.measures import no_metric
+from bros_sim.plots.lines import Lines
 from bros_sim.plots.spec import Axes, Faults, Results
 from bros_sim.plots.style import spread, thousands
 
@@ -23,15 +24,12 @@ class Line(Lines):
 
     @property
     def needs(self) -> str:
-        """See `FigureSpec.needs`."""
         return metric_name(self.y)
 
     def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
-        """See `FigureSpec.words`."""
         return self.y, *super().words(names)
 
     def faults(self, axes: Axes) -> Faults:
-        """See `FigureSpec.faults`."""
         yield from super().faults(axes)
         if self.needs == "saturation":
             yield "y", f"'{self.y}' is not a number"
@@ -39,7 +37,6 @@ class Line(Lines):
             yield "y", no_metric(self.y, METRICS)
 
     def draw(self, results: Results) -> Figure:
-        """See `FigureSpec.draw`."""
         figure, drawn = self.lines(results)
         art = [line for panel in drawn for line in panel.lines]
         means = np.array([v for line in art for v in np.asarray(line.get_ydata())])

@@ -4,7 +4,7 @@ Shaded is the 95 % interval over seeds, dashed the band over draws of the latenc
 """
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Annotated
@@ -18,7 +18,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from bros_sim.config.messages import nearest
-from bros_sim.core.labels import short_names
+from bros_sim.core.labels import counted, short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_width, shifted
 from bros_sim.metrics.latencies import STATISTICS
@@ -35,7 +35,6 @@ from bros_sim.plots.spec import (
 from bros_sim.plots.style import (
     CLASS_NAMES,
     LETTER_IN,
-    counted,
     finish,
     held,
     label_axes,
@@ -71,19 +70,17 @@ class Lines(FigureSpec):
     )
 
     def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
-        """See `FigureSpec.shows`: of the class asked for."""
+        """Of the class asked for."""
         return super().shows(points, select(table, {"class": self.service_class or "rt"}))
 
     def taken(self) -> tuple[str, ...]:
-        """See `FigureSpec.taken`."""
         return self.x, self.by or "system"
 
     def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
-        """See `FigureSpec.words`."""
         return self.service_class, names[self.x], names[self.by] if self.by else None
 
     def faults(self, axes: Axes) -> Faults:
-        """See `FigureSpec.faults`: of the axes."""
+        """Of the axes."""
         paths = [name for name in axes if name not in {"system", "seed"}]
         if self.x not in paths:
             yield "x", f"'{self.x}' is not a sweep path{nearest(self.x, paths)}"
@@ -126,13 +123,6 @@ class Lines(FigureSpec):
         table = select(table[table["class"] == chosen], dict(self.where))
         scale = 100.0 if METRICS[y].unit == "share" else 1.0
         return table.assign(**{y: table[y].astype(float) * scale}).dropna(subset=[y])
-
-
-def no_metric(name: str, known: Iterable[str]) -> str:
-    """There is no such metric, and which is near."""
-    hint = nearest(name, known)
-    hint = hint if "did you mean" in hint else " (see `bros-sim list metrics`)"
-    return f"there is no metric '{name}'{hint}"
 
 
 def _ninety(drawn: Sequence[Panel]) -> None:

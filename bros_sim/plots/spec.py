@@ -16,6 +16,7 @@ from annotated_doc import Doc
 from matplotlib.figure import Figure
 
 from bros_sim.config.messages import nearest
+from bros_sim.core.errors import Code, Fault
 
 Label = None | bool | int | float | str
 Axes = Mapping[str, Sequence[object]]
@@ -45,11 +46,11 @@ class FigureSpec(ABC):
     def needs(self) -> str:
         """The metric without which there is nothing to draw."""
 
-    def shows(self, points: "Sequence[PointView]", table: pd.DataFrame) -> bool:  # noqa: ARG002
+    def shows(self, points: "Sequence[PointView]", table: pd.DataFrame) -> bool:
         """Whether a value of the metric is there: ``points`` are those shown, ``table`` theirs."""
         return self.needs in table and bool(table[self.needs].notna().any())
 
-    def faults(self, axes: Axes) -> Faults:  # noqa: ARG002
+    def faults(self, axes: Axes) -> Faults:
         """What is wrong with what it is asked to show, ``where`` left aside."""
         yield from ()
 
@@ -57,7 +58,7 @@ class FigureSpec(ABC):
         """Labels that it shows otherwise than by panels."""
         return ("system",)
 
-    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:  # noqa: ARG002
+    def words(self, names: Mapping[str, str]) -> tuple[str | None, ...]:
         """What it shows, for the name of its file; ``names`` are the short ones of the labels."""
         return ()
 
@@ -135,13 +136,14 @@ def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
     return table
 
 
-def find_faults(spec: FigureSpec, axes: Axes) -> list[tuple[str, str]]:
-    """What is wrong with a figure of an experiment: ``(YAML key, finished message)``.
+def find_faults(spec: FigureSpec, axes: Axes) -> list[Fault]:
+    """What is wrong with a figure of an experiment; the paths are from the figure's entry on.
 
     Needs only the labels of the points, so that it can run before any point does.
     """
     found = [*_where(spec, axes), *spec.faults(axes)]
-    return found or [*_too_many(spec, axes)]
+    found = found or [*_too_many(spec, axes)]
+    return [Fault(Code.OTHER, (key,), text) for key, text in found]
 
 
 def _where(spec: FigureSpec, axes: Axes) -> Faults:
@@ -162,7 +164,7 @@ def _too_many(spec: FigureSpec, axes: Axes) -> Faults:
 
 
 def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
-    """Why a figure without fault would be empty; nothing if it would not."""
+    """Why a valid figure would be empty; nothing if it would not."""
     points = [p for p in results.points if not p.error and matches(p, spec.where)]
     if not points:
         return "there is nothing to draw: no such point succeeded"

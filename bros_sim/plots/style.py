@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from bros_sim.core.labels import counted
+
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999",
 )  # fmt: skip
@@ -149,11 +151,6 @@ def path_label(path: str) -> str:
 def shown(value: object) -> str:
     """A label's value in a legend or a panel title."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def counted(number: int, what: str) -> str:
-    """``1 seed``, ``12,345 requests``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def look(number: int) -> tuple[str, str]:

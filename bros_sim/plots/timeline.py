@@ -45,11 +45,9 @@ class Timeline(FigureSpec):
 
     @property
     def needs(self) -> str:
-        """See `FigureSpec.needs`."""
         return "kv_slots"
 
     def draw(self, results: Results) -> Figure:
-        """See `FigureSpec.draw`."""
         points = _first_of_each_system(results.points, dict(self.where))
         figure = new_figure(COLUMN_IN if len(points) == 1 else PAGE_IN, HEIGHT_IN)
         grid = figure.subplots(3, len(points), sharex=True, sharey="row", squeeze=False)

@@ -1,1 +1,1 @@
-"""Profiles: what is known of a model on a GPU, and how sure one is of it."""
+"""Profiles: what is known of a model on a GPU, and how certain that is."""

@@ -54,6 +54,14 @@ class ModelShape:
     max_model_len: Count
     parameters: Count
 
+    def kv_bytes_per_token(self, tp: int, dtype: str) -> int:
+        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs.
+
+        A rank keeps at least one KV head: beyond ``kv_heads`` ranks the heads are replicated.
+        """
+        heads = max(1, self.kv_heads // tp) * tp
+        return 2 * self.layers * heads * self.head_dim * BYTES[dtype]
+
 
 @dataclass(frozen=True)
 class KvCache:
@@ -159,7 +167,7 @@ class Models:
 
 @dataclass(frozen=True)
 class Profile:
-    """One (GPU, model, tensor parallelism): facts, KV size, latency models, and their honesty."""
+    """One (GPU, model, tensor parallelism): facts, KV size, latency models, and their errors."""
 
     id: Text
     label: Annotated[Text, Doc("what the numbers are: calibrated, fitted, derived")]
@@ -168,7 +176,7 @@ class Profile:
     model: ModelShape
     dtype: Annotated[Literal["float16", "bfloat16", "float32", "fp8"], Doc("weights and KV")]
     kv: KvCache
-    default_model: Annotated[str, Doc("kind of latency model that is used unless told otherwise")]
+    default_model: Annotated[str, Doc("kind of latency model that is used by default")]
     models: Models
     errors: Annotated[Mapping[str, FitError], Doc("error of each latency model, by kind")]
     sources: Annotated[tuple[Source, ...], MinLen(1)]
@@ -195,12 +203,8 @@ class Profile:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of K and V of one token in all layers, over all GPUs of the replica.
-
-        A rank keeps at least one KV head: beyond ``kv_heads`` ranks the heads are replicated.
-        """
-        heads = max(1, self.model.kv_heads // self.tp) * self.tp
-        return 2 * self.model.layers * heads * self.model.head_dim * BYTES[self.dtype]
+        """Bytes of K and V of one token in all layers, over all GPUs of the replica."""
+        return self.model.kv_bytes_per_token(self.tp, self.dtype)
 
     @property
     def derived_num_gpu_blocks(self) -> int | None:

@@ -1,4 +1,4 @@
-"""How uncertain the coefficients of a model are, and models drawn from that uncertainty."""
+"""The uncertainty of a model's coefficients, and models drawn from it."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,10 +1,9 @@
-"""What ``capacity`` writes and prints."""
+"""What a search for capacity writes and says."""
 
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,15 +11,58 @@ from bros_sim.core.labels import short_names
 from bros_sim.experiment.build import profile_of
 from bros_sim.metrics.search import rows
 from bros_sim.plots.capacity import draw_capacity
-from bros_sim.report.searches import estimate, search_folder, write_figure, write_table
-from bros_sim.report.terminal import print_table, say
-from bros_sim.report.verdict import records
+from bros_sim.report.searches import (
+    estimate,
+    search_folder,
+    write_figure,
+    write_provenance,
+    write_table,
+)
+from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
 from bros_sim.study.capacity import Cell, Question, Variants, answers, evaluations
-from bros_sim.study.store import Store, as_json, made_by, replace_file
+from bros_sim.study.store import Store
 
 SEARCHES = "capacity"
 """Folder of the searches beside ``points``."""
-Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Capacity(Printed):
+    """What a search for capacity found.
+
+    Attributes:
+        name: Of the experiment.
+        folder: The files of the search.
+        question: What was asked.
+        answers: A row for each system and point of the other axes.
+        evaluations: A row for each value that was run.
+    """
+
+    name: str
+    folder: Path
+    question: Question
+    answers: pd.DataFrame
+    evaluations: pd.DataFrame
+
+    def parts(self) -> Iterator[Part]:
+        """The answers, then what to keep in mind."""
+        return answer_parts(self.answers, self.question)
+
+    def plain(self) -> dict[str, object]:
+        """The same for JSON."""
+        targets = [*map(str, self.question.targets)]
+        head = {"name": self.name, "folder": str(self.folder), "targets": targets}
+        return {**head, "answers": plain_rows(self.answers)}
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for each search that a failed run ended."""
+        by = list(self.answers.columns[: self.answers.columns.get_loc("vary")])
+        return [
+            f"failed: {', '.join(str(row[name]) for name in by)}: {row['error']}"
+            for row in records(self.answers)
+            if row["error"]
+        ]
 
 
 def evaluated(cell: Cell, value: float, vary: str) -> str:
@@ -34,49 +76,46 @@ def evaluated(cell: Cell, value: float, vary: str) -> str:
     return f"{who}: {vary} = {value:g}, {seeds}: {', '.join(said)}: {cell.status(value)}"
 
 
-def write(cells: Sequence[Cell], variants: Variants, store: Store) -> tuple[Path, pd.DataFrame]:
-    """Write what was found beside the points; the folder and the table of the answers."""
-    question, loaded = variants.question, variants.at(variants.start)
+def write(cells: Sequence[Cell], variants: Variants, store: Store) -> Capacity:
+    """Write what was found beside the points."""
+    question, experiment = variants.question, variants.at(variants.start)
     words = " ".join([question.vary, *map(str, question.targets)])
     folder = search_folder(store, SEARCHES, words)
-    found = answers(cells, question, profile_of(loaded.spec).tp)
+    found = answers(cells, question, profile_of(experiment.spec).tp)
     run = evaluations(cells)
     write_table(folder / "capacity.csv", found)
     write_table(folder / "evaluations.csv", run)
     points = [
-        {"labels": dict(point.labels), "value": value, "key": point.key, "be_alone": point.be_alone}
+        {"labels": dict(point.labels), "value": value, "key": point.key, "be_alone": point.baseline}
         for cell in cells
         for value, runs in cell.points.items()
         for point in runs.values()
     ]
     asked = {**vars(question), "targets": [*map(str, question.targets)]}
-    content = {**made_by(), "asked": asked, "experiment": loaded.source, "points": points}
-    replace_file(folder / "provenance.json", as_json(content))
+    write_provenance(folder, asked, experiment.document.data, points)
     if len(run):
         figure = draw_capacity(found, run, question.targets, list(cells[0].labels))
         write_figure(folder, "capacity", figure)
-    return folder, found
+    return Capacity(experiment.spec.name, folder, question, found, run)
 
 
-def print_answers(found: pd.DataFrame, question: Question) -> None:
+def answer_parts(found: pd.DataFrame, question: Question) -> Iterator[Part]:
     """A row for each system and point of the other axes, then what to keep in mind."""
     by = list(found.columns[: found.columns.get_loc("vary")])
     which = "Least" if question.least else "Highest"
     limits = " and ".join(map(str, question.targets))
-    sys.stdout.write(f"{which} {question.vary} that keeps {limits}:\n")
+    yield f"{which} {question.vary} that keeps {limits}:"
     value = short_names([*by, question.vary])[question.vary]
     gpus = ["GPUs"] if "gpus" in found else []
     headings = [*short_names(by).values(), value, "95 % interval", *gpus]
     headings += ["kept", "missed", "binds", "seeds", "load"]
-    cells = ([*(str(row[n]) for n in by), *_cells(row, question)] for row in records(found))
-    print_table(headings, cells)
-    for row in records(found):
-        who = ", ".join(str(row[name]) for name in by)
-        if row["error"]:
-            say(f"failed: {who}: {row['error']}")
-        elif row["load"] not in {"", "stable"}:
+    rows = records(found)
+    yield Table(headings, [[*(str(row[n]) for n in by), *_cells(row, question)] for row in rows])
+    for row in rows:
+        if not row["error"] and row["load"] not in {"", "stable"}:
+            who = ", ".join(str(row[name]) for name in by)
             what = f"the runs at {row['kept']:g} that keep it are {row['load']}"
-            sys.stdout.write(f"warning: {who}: {what}: the answer depends on duration_s\n")
+            yield f"warning: {who}: {what}: the answer depends on duration_s"
 
 
 def _cells(row: Row, question: Question) -> list[str]:

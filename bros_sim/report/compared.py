@@ -1,49 +1,138 @@
-"""The tables of ``compare``: a paired one for each measure, and single requests."""
+"""The systems of a run against one of them: paired differences, single requests, a verdict."""
 
 import math
-import sys
+import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.changed import COLUMNS, SLO, changed_most, same_requests, slo_turns
 from bros_sim.metrics.measures import WORDS, Measure
-from bros_sim.report.terminal import print_table
-from bros_sim.report.verdict import Row, amount, records, signed, unit
-from bros_sim.study.results import PointResult, ResultSet, show_label
+from bros_sim.metrics.paired import paired
+from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
+from bros_sim.report.verdict import amount, signed, unit, verdict
+from bros_sim.study.results import PointResult, ResultSet, show_label, undamaged
+from bros_sim.study.store import opened
 
+SHOWN = (
+    "slo_attainment[rt]", "mean_ttft_ms[rt]", "p99_ttft_ms[rt]", "mean_tpot_ms[rt]",
+    "p99_tpot_ms[rt]", "mean_e2e_ms[be]", "output_throughput_steady[be]", "be_retention[be]",
+)  # fmt: skip
+IN_VERDICT = (
+    "slo_attainment[rt]",
+    "mean_ttft_ms[rt]",
+    "mean_tpot_ms[rt]",
+    "output_throughput_steady[be]",
+)
+"""Those of them that the verdict speaks of."""
+WIDTH = 110
+"""Letters in a line of the verdict."""
 MOST = 5
 """How many single requests are shown of each system."""
 TURNS = (*SLO.values(), "neither")
 
 
-def print_comparison(
-    rows: pd.DataFrame, turns: pd.DataFrame, changed: pd.DataFrame, by: Sequence[str], baseline: str
-) -> None:
-    """What `paired` and `request_tables` found."""
-    names = list(short_names(by).values())
-    for _, group in rows.groupby(["metric", "class"], sort=False):
-        _print_measure(group, by, names, baseline)
-    if len(turns):
-        sys.stdout.write(f"\nRequests that met their SLO (A: {baseline}, B: the system):\n")
-        shown = [[*_cell(row, by), *(f"{row[n]:,}" for n in TURNS)] for row in records(turns)]
-        print_table(["B", *names, "under both", "only A", "only B", "neither"], shown)
-    if len(changed):
-        what = "Requests that changed most, of those that arrive at the same time under both"
-        sys.stdout.write(f"\n{what} (A: {baseline}, B: the system):\n")
-        headings = ["B", *names, "seed", "request", "class", "TTFT s", "E2E s", "SLO"]
-        shown = [[*_cell(row, by), str(row["seed"]), *_request(row)] for row in records(changed)]
-        print_table(headings, shown)
+@dataclass(frozen=True)
+class Comparison(Printed):
+    """The systems of a finished run against ``baseline``, over the same seeds.
+
+    Attributes:
+        differences: The rows of `paired`: one per measure, system and point of the other axes.
+        slo_by_request: How the SLO verdicts of single requests turned.
+        changed_most: The requests that changed most.
+        verdict: What the differences support, in words.
+    """
+
+    name: str
+    baseline: str
+    differences: pd.DataFrame
+    slo_by_request: pd.DataFrame
+    changed_most: pd.DataFrame
+    verdict: str
+    by: Sequence[str]
+
+    def parts(self) -> Iterator[Part]:
+        """A table for each measure, those of single requests, the verdict."""
+        names = list(short_names(self.by).values())
+        for _, group in self.differences.groupby(["metric", "class"], sort=False):
+            yield from _measure_parts(group, self.by, names, self.baseline)
+        sides = f"(A: {self.baseline}, B: the system):"
+        if len(self.slo_by_request):
+            yield f"\nRequests that met their SLO {sides}"
+            rows = records(self.slo_by_request)
+            shown = [[*_cell(row, self.by), *(f"{row[n]:,}" for n in TURNS)] for row in rows]
+            yield Table(["B", *names, "under both", "only A", "only B", "neither"], shown)
+        if len(self.changed_most):
+            what = "Requests that changed most, of those that arrive at the same time under both"
+            yield f"\n{what} {sides}"
+            headings = ["B", *names, "seed", "request", "class", "TTFT s", "E2E s", "SLO"]
+            rows = records(self.changed_most)
+            shown = [[*_cell(row, self.by), str(row["seed"]), *_request(row)] for row in rows]
+            yield Table(headings, shown)
+        yield f"\n{textwrap.fill(self.verdict, WIDTH)}"
+
+    def plain(self) -> dict[str, object]:
+        """The same for JSON."""
+        tables = {
+            "comparisons": self.differences,
+            "slo_by_request": self.slo_by_request,
+            "changed_most": self.changed_most,
+        }
+        content = {key: plain_rows(table) for key, table in tables.items()}
+        head = {"name": self.name, "baseline": self.baseline, "verdict": self.verdict}
+        return {**head, **content}
+
+
+def compare(
+    results: ResultSet | str | Path, baseline: str | None = None, metrics: Sequence[str] = ()
+) -> Comparison:
+    """The systems of a finished run against one of them, by default the first, seed by seed.
+
+    Raises:
+        InputError: A metric or the system is unknown, there is nothing to compare, or a file of
+            the results is damaged.
+    """
+    found = opened(results)
+    measures = [Measure.parse(text, "--metric") for text in metrics or SHOWN]
+    chosen = _baseline(found, baseline)
+    by = [name for name in found.points[0].labels if name not in {"system", "seed"}]
+    rows = paired(found.table(), found.draws(), by, chosen, measures)
+    named = rows["metric"] + "[" + rows["class"] + "]"
+    judged = rows if metrics else rows[named.isin(IN_VERDICT)]
+    turns, changed = request_tables(found, chosen)
+    words = verdict(judged, by, chosen)
+    return Comparison(found.name, chosen, rows, turns, changed, words, by)
+
+
+def _baseline(found: ResultSet, wanted: str | None) -> str:
+    """The system to compare with.
+
+    Raises:
+        InputError: There is no such system, or no other one.
+    """
+    systems = list(dict.fromkeys(str(point.labels["system"]) for point in found.points))
+    if wanted is not None and wanted not in systems:
+        what = f"there is no system '{wanted}'{nearest(wanted, systems)}"
+        raise InputError(f"{found.folder}: --baseline: {what}")
+    if len(systems) < 2:
+        what = f"it has one system, {systems[0]}: there is nothing to compare"
+        raise InputError(f"{found.folder}: {what}")
+    return wanted or systems[0]
 
 
 def _cell(row: Row, by: Sequence[str]) -> list[str]:
     return [str(row[name]) for name in ("system", *by)]
 
 
-def _print_measure(rows: pd.DataFrame, by: Sequence[str], names: list[str], baseline: str) -> None:
+def _measure_parts(
+    rows: pd.DataFrame, by: Sequence[str], names: list[str], baseline: str
+) -> Iterator[Part]:
     measure = Measure(rows["metric"].iloc[0], rows["class"].iloc[0])
     meaning = measure.meaning
     unit_of = "%" if measure.is_share else meaning.unit
@@ -51,13 +140,13 @@ def _print_measure(rows: pd.DataFrame, by: Sequence[str], names: list[str], base
     percentile = meaning.label.split()[0] if meaning.label.startswith("p") else ""
     mean = f"; means of the seeds' {percentile}" if percentile else ""
     title = f"{meaning.label}, {WORDS[measure.service_class]} ({unit_of}{good}{mean})"
-    sys.stdout.write(f"\n{title}:\n")
+    yield f"\n{title}:"
     draws = bool(rows["draws"].any())
     body = [[*_cell(row, by), *_numbers(row, measure, draws=draws)] for row in records(rows)]
     extra = ["draws agree"] if draws else []
     tests = ["t p", "Wilcoxon p", "seeds", *extra]
     headings = ["system", *names, baseline, "here", "difference (95 %)", *tests, "in words", "load"]
-    print_table(headings, body)
+    yield Table(headings, body)
 
 
 def _numbers(row: Row, measure: Measure, *, draws: bool) -> Iterator[str]:
@@ -142,13 +231,10 @@ def _place(point: PointResult) -> str:
 
 
 def _warmup_s(point: PointResult) -> float:
-    """Results of older versions do not say."""
+    """0 in results of older versions, which do not state it."""
     return float(point.summary["all"].get("warmup_s") or 0.0)
 
 
 def _requests(point: PointResult) -> pd.DataFrame:
-    try:
+    with undamaged(point.folder):
         return point.requests(COLUMNS)
-    except (OSError, ValueError) as error:
-        what = " ".join(str(error).split())
-        raise InputError(f"{point.folder}: damaged, run it again: {what}") from None

@@ -1,8 +1,10 @@
 """The page: everything that is on it, and the template that puts it there."""
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,10 +17,27 @@ from bros_sim.plots.style import CLASS_COLOURS
 from bros_sim.report import grammar, texts
 from bros_sim.report.figures import Figures, figures_of
 from bros_sim.report.settings import Layout, layout_of
-from bros_sim.study.results import ResultSet
+from bros_sim.study.files import replace_file
+from bros_sim.study.results import ResultSet, undamaged
 
 MAX_BYTES = 3_000_000
-"""The page stays under this; what is left out is said on it."""
+"""The page stays under this, and names what it leaves out."""
+
+
+def write_page(results: ResultSet) -> Path:
+    """Write report.html beside the results.
+
+    Raises:
+        InputError: A file of the results is damaged.
+    """
+    folder = results.folder
+    rates = folder / "capacity.csv"
+    with undamaged(folder):
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        capacity = pd.read_csv(rates) if rates.is_file() else pd.DataFrame()
+        page = render_page(results, provenance, capacity)
+    replace_file(folder / "report.html", page)
+    return folder / "report.html"
 
 
 def render_page(results: ResultSet, provenance: Mapping[str, Any], capacity: pd.DataFrame) -> bytes:

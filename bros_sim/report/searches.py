@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Measure
 from bros_sim.plots.style import render
 from bros_sim.report.verdict import amount
-from bros_sim.study.store import Store, replace_file
+from bros_sim.study.files import as_json, made_by, replace_file
+from bros_sim.study.store import Store
 
 LONGEST_NAME = 150
 """Letters of the name of a search's folder."""
@@ -37,6 +39,14 @@ def search_folder(store: Store, kind: str, words: str) -> Path:
     folder = store.folder / kind / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def write_provenance(
+    folder: Path, asked: object, experiment: object, points: Sequence[Mapping[str, object]]
+) -> None:
+    """What made these results: software, question, experiment, and the points that were used."""
+    content = {**made_by(), "asked": asked, "experiment": experiment, "points": points}
+    replace_file(folder / "provenance.json", as_json(content))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

@@ -1,13 +1,17 @@
 """A request's story in words, from the request table and the decision log."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pandas as pd
 
-Row = Mapping[str, Any]
-"""A row of a table."""
+from bros_sim.config.messages import nearest
+from bros_sim.core.errors import InputError
+from bros_sim.report.tables import Part, Printed, Row, Table, records
+from bros_sim.study.results import PointResult, ResultSet, undamaged
+from bros_sim.study.store import opened
+
 WHATS = {
     "admitted": "admitted with {tokens:,} cached tokens",
     "resumed": "goes on",
@@ -32,13 +36,12 @@ REASONS = {
     "every_second": "the iteration before admitted, this one does not",
     "other_class": "this iteration is the other class's",
 }
-"""Reason -> words; what ``value`` and ``limit`` are is said in ``schedulers/notes.py``."""
+"""Reason -> words; ``value`` and ``limit`` are explained in ``schedulers/notes.py``."""
 LINE = 3
 """How many of those at the head of the line are named."""
 ENDS = {
     "unfinished": "not finished when the run ended",
     "rejected": "rejected: it could never fit, or the policy turned it away",
-    "dropped": "given up by the policy",
     "completed": "finished",
 }
 
@@ -68,7 +71,7 @@ class Story:
     @property
     def request(self) -> Row:
         """Its row."""
-        return _rows(self.requests.iloc[[self.number]])[0]
+        return records(self.requests.iloc[[self.number]])[0]
 
     def events(self) -> list[Event]:
         """From its arrival to its end; at one instant decisions come after tokens."""
@@ -83,7 +86,7 @@ class Story:
         return [*found, _event(at, row["status"], ENDS[row["status"]])]
 
     def _decided(self) -> Iterator[Event]:
-        for row in _rows(self.decisions[self.decisions["request"] == self.number]):
+        for row in records(self.decisions[self.decisions["request"] == self.number]):
             other = self._name(row["other"])
             yield Event(
                 row["time_s"],
@@ -109,7 +112,7 @@ class Story:
         meanwhile = log[(log["decision"] == "passed_over") & (log["tokens"] == 0)]
         if not planned.any() or meanwhile.empty or request["status"] == "rejected":
             return
-        ahead = _rows(meanwhile.drop_duplicates("request"))
+        ahead = records(meanwhile.drop_duplicates("request"))
         names = [f"{self._name(row['request'])} ({row['reason']})" for row in ahead]
         more = [f"{len(names) - LINE} more"] if len(names) > LINE else []
         heads = ", ".join([*names[:LINE], *more])
@@ -121,16 +124,92 @@ class Story:
         return None if pd.isna(number) else str(self.requests["request_id"].iloc[int(number)])
 
     def verdict(self) -> list[str]:
-        """Each SLO with what came of it; empty without SLO."""
+        """Each SLO with its result; empty without SLO."""
         return list(_verdict(self.request))
+
+
+@dataclass(frozen=True)
+class Explanation(Printed):
+    """What happened to one request of a point, and why."""
+
+    point: PointResult
+    story: Story
+
+    def parts(self) -> Iterator[Part]:
+        """The request, its events, its SLOs."""
+        row = self.story.request
+        shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
+        yield f"{row['request_id']} ({row['class']}), {shape}\n{self.point.words}\n"
+        rows = [
+            [
+                "" if event.at is None else f"{event.at:.3f}",
+                "" if event.iteration is None else str(event.iteration),
+                event.text,
+            ]
+            for event in self.story.events()
+        ]
+        yield Table(["time s", "iteration", "what happened"], rows)
+        yield from self.story.verdict() or ["no SLO"]
+
+    def plain(self) -> dict[str, object]:
+        """The same for JSON."""
+        met = self.story.request["slo_met"]
+        return {
+            "request": self.story.request["request_id"],
+            "point": dict(self.point.labels),
+            "events": [asdict(event) for event in self.story.events()],
+            "slo": self.story.verdict(),
+            "slo_met": bool(met) if met in {True, False} else None,
+        }
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """A row for each event: ``at`` (s), ``iteration``, ``what``, ``text``, ..."""
+        return pd.DataFrame([asdict(event) for event in self.story.events()])
+
+
+def explain(
+    results: ResultSet | str | Path,
+    request: str,
+    *,
+    point: int | None = None,
+    system: str | None = None,
+    seed: int | None = None,
+) -> Explanation:
+    """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
+
+    Raises:
+        InputError: No point fits, or several; it failed, is damaged, or has no decision log; or it
+            has no such request.
+    """
+    chosen = opened(results).one(point, {"system": system, "seed": seed}).needed()
+    if not chosen.has_decisions:
+        what = "no decisions were recorded; add this line to the experiment and run it again"
+        raise InputError(f"{chosen.words}: {what}: `outputs: {{decisions: true}}`")
+    with undamaged(chosen.folder):
+        requests, decisions = chosen.requests(), chosen.decisions()
+    return Explanation(chosen, Story(requests, decisions, _number(chosen, requests, request)))
+
+
+def _number(point: PointResult, requests: pd.DataFrame, request: str) -> int:
+    """The row of a request.
+
+    Raises:
+        InputError: There is none.
+    """
+    ids: list[str] = requests["request_id"].tolist()
+    if request in ids:
+        return ids.index(request)
+    stream = request.rpartition("-")[0] or request
+    same = requests.loc[requests["stream"] == stream, "request_id"]
+    hint = nearest(stream, requests["stream"].unique()).replace("'?", "-...'?")
+    if len(same):
+        hint = f" (there are {same.iloc[0]} to {same.iloc[-1]})"
+    raise InputError(f"{point.words}: there is no request '{request}'{hint}")
 
 
 def _event(at: float | None, what: str, text: str) -> Event:
     return Event(None if at is None else float(at), None, what, text)
-
-
-def _rows(frame: pd.DataFrame) -> Sequence[Row]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _words(row: Row, other: str | None) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from bros_sim.plots.style import counted, shown
+from bros_sim.core.labels import counted
+from bros_sim.plots.style import shown
 from bros_sim.report import data
-from bros_sim.report.digest import Table, capacity_table, notes, results_table
 from bros_sim.report.settings import MAX_RUNS, Layout
+from bros_sim.report.tables import Table
+from bros_sim.report.text_tables import capacity_table, notes, results_table
 from bros_sim.study.results import ResultSet, label_words
 from bros_sim.study.store import RESOLVED
 
@@ -30,13 +32,13 @@ def of_results(
 ) -> dict[str, object]:
     """Head, warnings and tables."""
     good = any(not point.error for point in results.points)
-    told = notes(results)
+    said = notes(results)
     failed = [f"{label_words(p.labels)}: {p.error}" for p in results.points if p.error]
     return {
         "name": results.name,
         "lead": _lead(results, table),
-        "warnings": _first([line.removeprefix(WARNING) for line in told if WARNING in line[:9]]),
-        "mirrors": _first([line for line in told if not line.startswith(WARNING)]),
+        "warnings": _first([line.removeprefix(WARNING) for line in said if WARNING in line[:9]]),
+        "mirrors": _first([line for line in said if not line.startswith(WARNING)]),
         "failed": _first(failed),
         "summary": _cut(results_table(results)),
         "capacity": None if capacity.empty else _cut(capacity_table(capacity)),

@@ -1,21 +1,38 @@
-"""What ``tune`` writes and prints."""
+"""What a search for parameters writes and says."""
 
-import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.search import KEPT
 from bros_sim.plots.tuning import draw_tuning
 from bros_sim.report.compared import difference
-from bros_sim.report.searches import estimate, search_folder, write_figure, write_table
-from bros_sim.report.terminal import print_table, say
-from bros_sim.report.verdict import Row, amount, records, signed, verdict
+from bros_sim.report.searches import (
+    estimate,
+    search_folder,
+    write_figure,
+    write_provenance,
+    write_table,
+)
+from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
+from bros_sim.report.verdict import amount, signed, verdict
 from bros_sim.study.results import show_label
-from bros_sim.study.store import Store, as_json, made_by, replace_file
-from bros_sim.study.tuning import Aim, Choice, Range, Setting, Trial, Tuned, answers, trials_table
+from bros_sim.study.store import Store
+from bros_sim.study.tuning import (
+    Answer,
+    Choice,
+    Judged,
+    Question,
+    Range,
+    Setting,
+    answers,
+    trials_table,
+)
 from bros_sim.study.tuning.search import KEEPS
 from bros_sim.study.tuning.tables import BEST, GIVEN, HELD_OUT
 
@@ -23,105 +40,139 @@ SEARCHES = "tuning"
 """Folder of the searches beside ``points``."""
 
 
-def judged(trial: Trial) -> str:
+@dataclass(frozen=True)
+class Tuned(Printed):
+    """What a search for parameters found.
+
+    Attributes:
+        folder: The files of the search.
+        setting: What was varied, and from where.
+        answer: Everything that was tried, and the best.
+        answers: The best beside the experiment as given, a row for each set of seeds and measure.
+        trials: A row for each combination that was tried.
+    """
+
+    folder: Path
+    setting: Setting
+    answer: Answer
+    answers: pd.DataFrame
+    trials: pd.DataFrame
+
+    @property
+    def best(self) -> dict[str, object]:
+        """Path -> value of the best combination."""
+        return dict(self.answer.best.values)
+
+    def parts(self) -> Iterator[Part]:
+        """The best values, their results on held-out seeds, and what these support."""
+        return answer_parts(self.answer, self.setting, self.answers)
+
+    def plain(self) -> dict[str, object]:
+        """The same for JSON."""
+        best = {"trial": self.answer.best.number, "values": self.best}
+        head = {"name": self.setting.loaded.spec.name, "folder": str(self.folder), "best": best}
+        return {**head, "answers": plain_rows(self.answers)}
+
+    @property
+    def failures(self) -> list[str]:
+        """A line for each combination that failed."""
+        failed = [one for one in self.answer.judged if one.error]
+        return [f"failed: trial {one.number}: {one.error}" for one in failed]
+
+
+def judged(trial: Judged) -> str:
     """One line about a trial that was just run."""
     names = short_names(trial.values)
     values = ", ".join(f"{names[p]}={show_label(value)}" for p, value in trial.values.items())
-    who = f"trial {trial.number}/{trial.aim.trials}: {values}" if trial.number else "as given"
+    who = f"trial {trial.number}/{trial.question.trials}: {values}" if trial.number else "as given"
     if trial.refused or trial.error:
         return f"{who}: {trial.verdict}: {trial.refused or trial.error}"
-    said = [f"{m} {estimate(m, trial.sample(m))}" for m in trial.aim.measures]
-    judgement = f": {trial.verdict}" if trial.aim.targets or trial.verdict != KEEPS else ""
+    said = [f"{m} {estimate(m, trial.sample(m))}" for m in trial.question.measures]
+    judgement = f": {trial.verdict}" if trial.question.targets or trial.verdict != KEEPS else ""
     return f"{who}: {', '.join(said)}{judgement}"
 
 
-def _wanted(aim: Aim) -> str:
+def _wanted(question: Question) -> str:
     """``Most output_throughput[be] that keeps ...``."""
-    limits = " and ".join(map(str, aim.targets))
-    most = f"{'Most' if aim.maximize else 'Least'} {aim.objective}"
+    limits = " and ".join(map(str, question.targets))
+    most = f"{'Most' if question.maximize else 'Least'} {question.objective}"
     return f"{most} that keeps {limits}" if limits else most
 
 
-def write(tuned: Tuned, setting: Setting, aim: Aim, store: Store) -> tuple[Path, pd.DataFrame]:
-    """Write what was found beside the points; the folder and the table of the answers."""
+def write(answer: Answer, setting: Setting, store: Store) -> Tuned:
+    """Write what was found beside the points."""
+    question = answer.best.question
     names = short_names(setting.given)
     vary = [*map(str, setting.space)]
     short = [names[text.partition("=")[0]] + text[text.index("=") :] for text in vary]
-    words = [f"{setting.system} {_wanted(aim)} by", *short]
+    words = [f"{setting.system} {_wanted(question)} by", *short]
     folder = search_folder(store, SEARCHES, " ".join(words))
-    trials, found = trials_table(tuned), answers(tuned)
+    trials, found = trials_table(answer), answers(answer)
     write_table(folder / "trials.csv", trials)
     write_table(folder / "answer.csv", found)
     points = [
-        {"trial": trial.number, "seed": seed, "key": point.key, "be_alone": point.be_alone}
-        for trial in tuned.judged
-        for seed, point in trial.points.items()
+        {"trial": one.number, "seed": seed, "key": point.key, "be_alone": point.baseline}
+        for one in answer.judged
+        for seed, point in one.points.items()
     ]
-    asked = {**vars(aim), "objective": str(aim.objective), "targets": [*map(str, aim.targets)]}
-    asked |= {"system": setting.system, "vary": vary}
-    content = {**made_by(), "asked": asked, "experiment": setting.loaded.source, "points": points}
-    replace_file(folder / "provenance.json", as_json(content))
+    asked = {**vars(question), "objective": str(question.objective)}
+    asked |= {"targets": [*map(str, question.targets)], "system": setting.system, "vary": vary}
+    write_provenance(folder, asked, setting.loaded.document.data, points)
+    write_figure(folder, "tuning", _figure(trials, setting, question))
+    return Tuned(folder, setting, answer, found, trials)
+
+
+def _figure(trials: pd.DataFrame, setting: Setting, question: Question) -> Figure:
     choices = {
         p.path: [*map(show_label, p.values)] if isinstance(p, Choice) else None
         for p in setting.space
     }
     log = [p.path for p in setting.space if isinstance(p, Range) and p.log]
-    figure = draw_tuning(trials, choices, log, aim.objective, aim.targets)
-    write_figure(folder, "tuning", figure)
-    return folder, found
+    return draw_tuning(trials, choices, log, question.objective, question.targets)
 
 
-def print_answer(tuned: Tuned, setting: Setting, found: pd.DataFrame) -> None:
-    """The best values, what they came to on held-out seeds, and what may be said of that."""
-    aim, best = tuned.best.aim, tuned.best
-    sys.stdout.write(f"{_wanted(aim)}, {setting.system}, {_tried(tuned)}:\n")
+def answer_parts(answer: Answer, setting: Setting, found: pd.DataFrame) -> Iterator[Part]:
+    """The best values, their results on held-out seeds, and what these support."""
+    question, best = answer.best.question, answer.best
+    yield f"{_wanted(question)}, {setting.system}, {_among(answer)}:"
     names = short_names(setting.given)
     rows = [
         [names[path], *(str(show_label(values[path])) for values in (setting.given, best.values))]
         for path in setting.given
     ]
-    print_table(["parameter", GIVEN, BEST], rows)
+    yield Table(["parameter", GIVEN, BEST], rows)
     if best.verdict != KEEPS:
-        sys.stdout.write("None keeps the targets; this one misses them by least.\n")
-    elif tuned.trials[0].verdict != KEEPS:
-        sys.stdout.write("The values given do not keep the targets.\n")
-    for trial in tuned.judged:
-        if trial.error:
-            say(f"failed: trial {trial.number}: {trial.error}")
+        yield "None keeps the targets; this one misses them by least."
+    elif answer.trials[0].verdict != KEEPS:
+        yield "The values given do not keep the targets."
     fresh = found[found["on"] == HELD_OUT] if len(found) else found
     if len(fresh):
-        _print_held_out(tuned, fresh)
+        yield from _held_out(answer, fresh)
 
 
-def _tried(tuned: Tuned) -> str:
-    verdicts = [trial.verdict for trial in tuned.trials]
-    kept = f", {verdicts.count(KEEPS)} of which keep them" if tuned.best.aim.targets else ""
+def _among(answer: Answer) -> str:
+    verdicts = [trial.verdict for trial in answer.trials]
+    kept = f", {verdicts.count(KEEPS)} of which keep them" if answer.best.question.targets else ""
     return f"among {len(verdicts)} combinations{kept}"
 
 
-def _print_held_out(tuned: Tuned, fresh: pd.DataFrame) -> None:
-    aim, first = tuned.best.aim, int(fresh["first_seed"].iloc[0])
-    chosen = f"seeds {first - aim.seeds} to {first - 1}"
-    sys.stdout.write(f"\nOn seeds {first} to {first + aim.held_out - 1}, which played no part:\n")
+def _held_out(answer: Answer, fresh: pd.DataFrame) -> Iterator[Part]:
+    question, first = answer.best.question, int(fresh["first_seed"].iloc[0])
+    chosen = f"seeds {first - question.seeds} to {first - 1}"
+    yield f"\nOn seeds {first} to {first + question.held_out - 1}, which played no part:"
     compared = "verdict" in fresh
-    print_table(
-        [
-            "measure",
-            GIVEN,
-            *([BEST, "difference (95 %)", "in words"] if compared else []),
-            "target",
-        ],
-        [_cells(row, compared=compared) for row in records(fresh)],
-    )
+    beside = [BEST, "difference (95 %)", "in words"] if compared else []
+    rows = [_cells(row, compared=compared) for row in records(fresh)]
+    yield Table(["measure", GIVEN, *beside, "target"], rows)
     if not compared:
-        sys.stdout.write(f"On {chosen} nothing that was tried is better than the values given.\n")
+        yield f"On {chosen} nothing that was tried is better than the values given."
         return
     named = fresh.assign(system="the best combination")
-    sys.stdout.write(f"{verdict(named, [], 'the values given')}\n")
+    yield verdict(named, [], "the values given")
     for row in records(fresh):
         if row["target"] and row["kept"] != KEPT:
-            sys.stdout.write(f"warning: {row['target']}: {row['kept']} on these seeds\n")
-    sys.stdout.write(f"It was chosen on {chosen}, which flatter it: trials.csv has them.\n")
+            yield f"warning: {row['target']}: {row['kept']} on these seeds"
+    yield f"It was chosen on {chosen}, which flatter it: trials.csv has them."
 
 
 def _cells(row: Row, *, compared: bool) -> list[str]:

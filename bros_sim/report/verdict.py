@@ -1,24 +1,18 @@
 """A comparison in words: no more than its intervals support."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.paired import EQUAL, HIGHER, LOWER, ONE_SEED, UNDECIDED
+from bros_sim.report.tables import Row, number, records
 
 NAMED = 3
 """Up to so many points are named, more are counted."""
 CHANCE = 20
 """Of so many intervals that hold nothing, one excludes 0 at 95 %."""
-Row = Mapping[str, Any]
-
-
-def records(frame: pd.DataFrame) -> list[Row]:
-    """The rows of a table."""
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def signed(row: Row) -> str:
@@ -83,8 +77,7 @@ def unit(measure: Measure) -> str:
 
 def amount(measure: Measure, value: float) -> str:
     """A number of this measure, shares in per cent."""
-    value = 100 * value if measure.is_share else value
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return number(100 * value if measure.is_share else value)
 
 
 def _where(rows: Sequence[Row], points: int, by: Sequence[str]) -> str:

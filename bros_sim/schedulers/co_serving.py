@@ -81,10 +81,10 @@ class CoServingScheduler(OrderedScheduler):
 
     def _online_prompts(self) -> Iterator[SequenceView]:
         """Prompts under way, then those that wait and for whom there is a seat."""
-        under_way = (seq for seq in self._outside.values() if seq.service_class is RT)
+        under_way = (seq for seq in self.batch.outside.values() if seq.service_class is RT)
         yield from sorted(under_way, key=lambda seq: seq.id)
         waiting = takewhile(lambda seq: seq.service_class is RT, self._waiting)
-        yield from islice(waiting, max(self.max_num_seqs - self._seats[0], 0))
+        yield from islice(waiting, max(self.max_num_seqs - self.batch.by_class[0], 0))
 
     def _context(self, seq: SequenceView, view: ReplicaView) -> int:
         """Tokens of a request that are, or would be found, in the cache."""
@@ -100,7 +100,7 @@ class CoServingScheduler(OrderedScheduler):
         room = self.token_limit - view.decodes_by_class[0] - sum(n for n, _ in self._online)
         if not seqs or (seqs <= room and self._seconds(view, seqs, kv_tokens) <= self._bound_s):
             return ()
-        offline = [x for x in self._running.values() if x.decoding and x.service_class is not RT]
+        offline = [x for x in view.batch if x.decoding and x.service_class is not RT]
         offline.sort(key=lambda seq: (self.rank(seq, view.now), seq.id))
         totals = list(accumulate(seq.num_computed + 1 for seq in offline))
         fit = bisect_right(

@@ -74,7 +74,7 @@ class ConserveLikeScheduler(CoServingScheduler):
 
     def submit(self, seq: SequenceView) -> bool | None:
         if seq.service_class is ServiceClass.RT:
-            self._targets[_tpot_s(seq)] += 1
+            self._targets[seq.slo.pace_s] += 1
             if seq.slo.ttft_s is not None:
                 self._tightest_ttft_s = min(self._tightest_ttft_s, seq.slo.ttft_s)
         return super().submit(seq)
@@ -82,11 +82,7 @@ class ConserveLikeScheduler(CoServingScheduler):
     def finished(self, seq: SequenceView) -> None:
         super().finished(seq)
         if seq.service_class is ServiceClass.RT:
-            target = _tpot_s(seq)
+            target = seq.slo.pace_s
             self._targets[target] -= 1
             if not self._targets[target]:
                 del self._targets[target]
-
-
-def _tpot_s(seq: SequenceView) -> float:
-    return math.inf if seq.slo.tpot_s is None else seq.slo.tpot_s

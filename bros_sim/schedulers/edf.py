@@ -13,7 +13,6 @@ orders prompts here, while decodes run in every iteration. Simplified: no admiss
 under overload late requests keep others from being in time.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -28,9 +27,8 @@ from bros_sim.schedulers.queues import Rank
 
 def next_due_s(seq: SequenceView) -> float:
     """When the next token of a request is due; infinity when nothing binds it."""
-    token_s = seq.slo.deadline(seq.arrival_s, seq.num_output + 1)
-    whole_s = math.inf if seq.slo.e2e_s is None else seq.arrival_s + seq.slo.e2e_s
-    return min(token_s, whole_s)
+    slo, arrival_s = seq.slo, seq.arrival_s
+    return min(slo.deadline(arrival_s, seq.num_output + 1), slo.last_deadline(arrival_s))
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class FastServeScheduler(OrderedScheduler):
 
     def budget(self, view: ReplicaView) -> int:
         """Decodes do not count, those that paused included."""
-        return self.max_num_batched_tokens + view.num_decodes + len(self._outside)
+        return self.max_num_batched_tokens + view.num_decodes + len(view.batch.outside)
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Its queue, and its position in it."""
@@ -112,16 +112,16 @@ class FastServeScheduler(OrderedScheduler):
 
     def lasts(self, view: ReplicaView) -> int:
         """While everybody is in the batch, what queue they are in changes nothing."""
-        return 1 if self._waiting or self._outside else UNTIL_EVENT
+        return 1 if self._waiting or self.batch.outside else UNTIL_EVENT
 
     def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Running requests for which the first ``max_num_seqs`` of all requests leave no place."""
-        if len(self._running) + len(self._waiting) <= self.max_num_seqs:
+        if len(view.batch) + len(self._waiting) <= self.max_num_seqs:
             return ()
         ahead = islice(self._waiting, self.max_num_seqs)
-        seqs = [(self.rank(seq, view.now), seq.id) for seq in chain(self._running.values(), ahead)]
+        seqs = [(self.rank(seq, view.now), seq.id) for seq in chain(view.batch, ahead)]
         batch = {seq for _, seq in heapq.nsmallest(self.max_num_seqs, seqs)}
-        left = (seq for seq in self._running.values() if seq.id not in batch)
+        left = (seq for seq in view.batch if seq.id not in batch)
         return [Note(seq, BATCH_CAP, limit=self.max_num_seqs) for seq in left]
 
     def submit(self, seq: SequenceView) -> None:
@@ -148,7 +148,8 @@ class FastServeScheduler(OrderedScheduler):
     def settle(self, plan: Plan, view: ReplicaView) -> None:
         """Whom the iteration serves."""
         if plan.chunks or plan.evicted or plan.paused:
-            decodes = self._running.keys() - self._outside.keys()
+            idle = {seq.id for seq in (*plan.evicted, *plan.paused)}
+            decodes = {seq.id for seq in view.batch if seq.decoding} - idle
             self._queues.serve(decodes | {seq.id for seq, _ in plan.chunks}, view.now)
 
     def _room(self, step: Step) -> int:

@@ -117,7 +117,6 @@ class RoundRobinScheduler:
         self.max_num_batched_tokens = parameters.max_num_batched_tokens
         self.watermark = parameters.watermark
         self._waiting: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
-        self._running: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
         self._last = BE
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
@@ -127,11 +126,7 @@ class RoundRobinScheduler:
         self._waiting[seq.service_class].append(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        self._running[seq.service_class].remove(seq)
-
-    def running_seqs(self) -> Iterable[SequenceView]:
-        """Requests with KV by class and arrival."""
-        return chain(self._running[RT], self._running[BE])
+        pass
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """Waiting requests by class and arrival."""
@@ -151,7 +146,9 @@ class RoundRobinScheduler:
         return Plan()
 
     def _turn(self, view: ReplicaView, service_class: ServiceClass) -> _Turn:
-        running = {name: list(seqs) for name, seqs in self._running.items()}
+        running: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
+        for seq in sorted(view.batch, key=_by_arrival):
+            running[seq.service_class].append(seq)
         turn = _Turn(view.kv, running, explain=view.explain)
         self._go_on(turn, service_class)
         if not turn.evicted:
@@ -213,7 +210,7 @@ class RoundRobinScheduler:
     def _notes(self, turn: _Turn, service_class: ServiceClass) -> tuple[Note, ...]:
         """Why the others do not run: of those whose turn it is not, the running and the head."""
         other = BE if service_class is RT else RT
-        idle = [*self._running[other], *self._waiting[other][:1]]
+        idle = [*turn.running[other], *self._waiting[other][:1]]
         pushed = dict(zip((seq.id for seq in turn.evicted), turn.takers, strict=True))
         named = {note.seq.id for note in turn.left_out} | pushed.keys()
         return (
@@ -230,13 +227,13 @@ class RoundRobinScheduler:
             self._waiting[seq.service_class].remove(seq)
         for seqs in turn.running.values():
             seqs.sort(key=_by_arrival)
-        self._running = turn.running
         chosen = {seq.id for seq in turn.batch}
+        idle = (seq for seq in chain(*turn.running.values()) if seq.id not in chosen)
         lacking = (seq for seq in turn.batch if not seq.decoding)
         return Plan(
             tuple((seq, seq.num_tokens - seq.num_computed) for seq in lacking),
             tuple((seq, 0) for seq in turn.admitted),
             tuple(turn.evicted),
-            tuple(seq for seq in self.running_seqs() if seq.decoding and seq.id not in chosen),
+            tuple(seq for seq in idle if seq.decoding),
             notes=self._notes(turn, service_class) if turn.explain else (),
         )

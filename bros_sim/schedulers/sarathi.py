@@ -92,7 +92,7 @@ class SarathiScheduler(OrderedLoop):
         if kv.free_blocks or kv.reserves or sum(step.running) == 1 or not step.decodes:
             return False
         gone = {gone.seq.id for gone in step.evictions}
-        decoding = (seq for seq in self._running.values() if seq.decoding and seq.id not in gone)
+        decoding = (seq for seq in step.view.batch if seq.decoding and seq.id not in gone)
         last = max(decoding, key=lambda seq: seq.id)
         return last.num_computed % kv.block_size > 0
 

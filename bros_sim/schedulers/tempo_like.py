@@ -115,7 +115,7 @@ class TempoLikeScheduler(OrderedScheduler):
         self._pace_s = self._estimate.step_s(StepShape((), max(seqs, 1), max(kv_tokens, 1)))
         periods = self._iterations // self.period
         self._iterations += len(view.last_durations_s)
-        if not self._running:
+        if not len(view.batch):
             self._iterations = 0
         if self._iterations // self.period != periods:
             self._densities.clear()

@@ -38,7 +38,7 @@ from annotated_types import Ge, Le
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.world import Given, Supplied, World
 from bros_sim.engine.reasons import EVERY_SECOND, PROMPTS_FIRST, TOO_FEW, Note
-from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
+from bros_sim.engine.scheduler import UNTIL_EVENT, BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.tgi_queue import UNLIMITED, NextBatch, TgiQueue
@@ -136,9 +136,8 @@ class TgiScheduler:
         self.max_batch_size = parameters.max_batch_size
         self.waiting_served_ratio = parameters.waiting_served_ratio
         self.max_waiting_tokens = parameters.max_waiting_tokens
-        self._batch: dict[int, SequenceView] = {}
-        self._cut: dict[int, SequenceView] = {}
-        """Members of the batch whose prompts are not done."""
+        self._here = 0
+        """Requests that wait or run."""
         self._last_size = 0
         """Members of the batch in the last forward, finished ones included."""
         self._waiting_tokens = 0
@@ -153,22 +152,18 @@ class TgiScheduler:
     def submit(self, seq: SequenceView) -> bool:
         """The router's validation and its limit on requests."""
         longest, total = self.max_input_tokens, self.max_total_tokens
-        if len(self._queue) + len(self._batch) >= self.max_concurrent_requests:
+        if self._here >= self.max_concurrent_requests:
             return False
         if longest is not None and seq.prompt_tokens > longest:
             return False
         if total is not None and seq.prompt_tokens + seq.max_tokens > total:
             return False
         self._queue.append(seq)
+        self._here += 1
         return True
 
     def finished(self, seq: SequenceView) -> None:
-        del self._batch[seq.id]
-        self._cut.pop(seq.id, None)
-
-    def running_seqs(self) -> Iterable[SequenceView]:
-        """Requests in the batch, in order of admission."""
-        return self._batch.values()
+        self._here -= 1
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """Waiting requests in order of arrival."""
@@ -177,14 +172,14 @@ class TgiScheduler:
     def plan(self, view: ReplicaView) -> Plan:
         """The next forward of the loop: one that admits, or a decode."""
         self._waiting_tokens += len(view.last_durations_s)
-        chunks = self._next_chunks()
-        beside = bool(self._batch)
+        chunks = self._next_chunks(view.batch)
+        beside = len(view.batch) > 0
         batch = self._next_batch(view, sum(tokens for _, tokens in chunks))
         stalls = beside and bool(batch.taken) and not self.chunking
         if not stalls and not view.kv.extend_decodes():
             raise LawBroken("tgi lacks memory for a decode: its KV manager does not reserve")
-        notes = self._notes(batch, stalls=stalls) if view.explain else ()
-        self._join(batch, beside=beside)
+        notes = self._notes(batch, view.batch, stalls=stalls) if view.explain else ()
+        self._join(batch, len(view.batch))
         chunks += batch.taken
         return Plan(
             tuple(chunks),
@@ -198,14 +193,14 @@ class TgiScheduler:
 
     def _next_batch(self, view: ReplicaView, prefilling: int) -> NextBatch:
         """Who joins now; ``prefilling`` are the tokens of prompts that go on."""
-        budget, size = self.max_batch_prefill_tokens, len(self._batch)
+        budget, size = self.max_batch_prefill_tokens, len(view.batch)
         most = UNLIMITED if self.max_batch_size is None else self.max_batch_size
         if not size:
             return self._queue.next_batch(view.kv, budget=budget, max_size=most)
         if self._owes_decode:
             return NextBatch((), self._queue.barred(EVERY_SECOND))
         if self.chunking:
-            current = prefilling + size - len(self._cut)
+            current = prefilling + view.num_decodes
             return self._queue.next_batch(view.kv, budget=max(budget - current, 0))
         fewest = int(np.float32(size) * np.float32(self.waiting_served_ratio))
         if self._waiting_tokens >= self.max_waiting_tokens:
@@ -213,16 +208,12 @@ class TgiScheduler:
         most = max(most - size, 0)
         return self._queue.next_batch(view.kv, budget=budget, min_size=fewest, max_size=most)
 
-    def _join(self, batch: NextBatch, *, beside: bool) -> None:
-        """Newcomers enter the batch (``beside`` others)."""
-        self._owes_decode = beside and bool(batch.taken)
+    def _join(self, batch: NextBatch, beside: int) -> None:
+        """Newcomers enter the batch beside others."""
+        self._owes_decode = beside > 0 and bool(batch.taken)
         if batch.taken:
             self._waiting_tokens = 0
-        for seq, tokens in batch.taken:
-            self._batch[seq.id] = seq
-            if tokens < seq.prompt_tokens:
-                self._cut[seq.id] = seq
-        self._last_size = len(self._batch)
+        self._last_size = beside + len(batch.taken)
 
     def _repeat(self, barred: Note | None) -> int:
         """Forwards for which the answer stays: only a finish gives room, tokens and seats."""
@@ -234,24 +225,20 @@ class TgiScheduler:
 
     # -- the server -----------------------------------------------------------------------------
 
-    def _next_chunks(self) -> list[tuple[SequenceView, int]]:
+    def _next_chunks(self, batch: BatchView) -> list[tuple[SequenceView, int]]:
         """What each cut prompt computes next, the newest served first; in order of the batch."""
         budget = self.max_batch_prefill_tokens - (self._last_size - 1)
         chunks: list[tuple[SequenceView, int]] = []
-        for seq in reversed(self._cut.copy().values()):
-            remaining = seq.prompt_tokens - seq.num_computed
-            if not remaining:
-                del self._cut[seq.id]
-                continue
-            tokens = max(min(remaining, budget), 1)
+        for seq in reversed(list(batch.outside.values())):
+            tokens = max(min(seq.num_tokens - seq.num_computed, budget), 1)
             budget -= tokens
             chunks.append((seq, tokens))
         return chunks[::-1]
 
-    def _notes(self, batch: NextBatch, *, stalls: bool) -> tuple[Note, ...]:
+    def _notes(self, batch: NextBatch, running: BatchView, *, stalls: bool) -> tuple[Note, ...]:
         """Why the head waits, and why all in the batch do."""
         head = () if batch.barred is None else (batch.barred,)
         if not stalls:
             return head
         first = batch.taken[0][0]
-        return (*head, *(Note(seq, PROMPTS_FIRST, first) for seq in self._batch.values()))
+        return (*head, *(Note(seq, PROMPTS_FIRST, first) for seq in running))

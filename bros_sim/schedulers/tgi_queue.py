@@ -74,9 +74,9 @@ class TgiQueue:
         taken: list[tuple[SequenceView, int]] = []
         while self._seqs:
             seq, mark = self._seqs[0], kv.mark()
-            prompt = seq.prompt_tokens
+            prompt = seq.num_tokens
             if not kv.admit(seq, prompt, (), must_fit=prompt, spare=0):
-                needed = -(-(prompt + seq.max_tokens - 1) // kv.block_size)
+                needed = -(-(seq.prompt_tokens + seq.max_tokens - 1) // kv.block_size)
                 return taken, self.barred(MEMORY, needed, kv.free_blocks)
             if prompt > budget and not (self._chunking and budget):
                 kv.rollback(mark)
@@ -90,4 +90,4 @@ class TgiQueue:
         return taken, None
 
     def _over_budget(self, left: int) -> Note | None:
-        return self.barred(BUDGET, self._seqs[0].prompt_tokens, left) if self._seqs else None
+        return self.barred(BUDGET, self._seqs[0].num_tokens, left) if self._seqs else None

@@ -10,7 +10,6 @@ from collections import abc
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import AFTER_PREEMPTION, BUDGET, MEMORY, SEATS, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -24,14 +23,15 @@ if TYPE_CHECKING:
 class _Step:
     """The plan under construction."""
 
-    def __init__(
-        self, kv: KVManager, budget: int, threshold: int, seats: int, *, explain: bool
-    ) -> None:
-        self.kv = kv
+    def __init__(self, view: ReplicaView, budget: int, threshold: int, seats: int) -> None:
+        self.kv = view.kv
+        self.batch = view.batch
         self.budget = budget
         self.threshold = threshold
         self.seats = seats
-        self.explain = explain
+        self.explain = view.explain
+        self.running = len(view.batch)
+        """How many run, those admitted so far included."""
         self.chunks: list[tuple[SequenceView, int]] = []
         self.admitted: list[tuple[SequenceView, int]] = []
         self.evicted: list[SequenceView] = []
@@ -74,8 +74,6 @@ class VllmScheduler:
         self.watermark = parameters.watermark
         self.version = parameters.version
         self._waiting: WaitingQueue = PriorityQueue() if self.policy == "priority" else FcfsQueue()
-        self._running: dict[int, SequenceView] = {}
-        self._catching_up: dict[int, SequenceView] = {}
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
         pass
@@ -84,11 +82,7 @@ class VllmScheduler:
         self._waiting.push(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        del self._running[seq.id]
-
-    def running_seqs(self) -> Iterable[SequenceView]:
-        """Running requests in order of admission."""
-        return self._running.values()
+        pass
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """Waiting requests in order of service."""
@@ -97,11 +91,10 @@ class VllmScheduler:
     def plan(self, view: ReplicaView) -> Plan:
         """One call of vLLM's ``schedule()``."""
         step = _Step(
-            view.kv,
+            view,
             self.max_num_batched_tokens,
-            self._threshold(),
+            self._threshold(len(view.batch)),
             self.max_num_seqs - view.held_seats,
-            explain=view.explain,
         )
         if not self._schedule_running_at_once(step, view.num_decodes):
             self._schedule_running(step)
@@ -127,11 +120,11 @@ class VllmScheduler:
 
         Only a prompt at the end of the list may be cut by the budget. False changes nothing.
         """
-        wanted = [(seq, self._wanted(step, seq)) for seq in self._catching_up.values()]
+        wanted = [(seq, self._wanted(step, seq)) for seq in step.batch.outside.values()]
         left = step.budget - decodes - sum(tokens for _, tokens in wanted)
         if left < 0:
             seq, tokens = wanted[-1] if wanted else (None, 0)
-            if len(wanted) != 1 or tokens + left <= 0 or seq is not self._last_running():
+            if len(wanted) != 1 or tokens + left <= 0 or seq is not step.batch.last:
                 return False
             wanted, left = [(wanted[0][0], tokens + left)], 0
         mark = step.kv.mark()
@@ -142,13 +135,13 @@ class VllmScheduler:
             step.kv.rollback(mark)
             return False
         for seq, tokens in wanted:
-            self._add_chunk(step, seq, tokens, seq.num_tokens - seq.num_computed)
+            step.chunks.append((seq, tokens))
         step.budget = left
         return True
 
     def _schedule_running(self, step: _Step) -> None:
         """vLLM's loop over running requests, one by one, with preemption."""
-        order, granted, i = list(self._running.values()), dict[int, int](), 0
+        order, granted, i = list(step.batch), dict[int, int](), 0
         while i < len(order) and step.budget > 0:
             seq = order[i]
             tokens = min(self._wanted(step, seq), step.budget)
@@ -168,11 +161,9 @@ class VllmScheduler:
                 break
         for seq in order:
             if not seq.decoding and seq.id in granted:
-                remaining = seq.num_tokens - seq.num_computed
-                self._add_chunk(step, seq, granted[seq.id], remaining)
+                step.chunks.append((seq, granted[seq.id]))
             elif seq.decoding and seq.id not in granted:
                 step.paused.append(seq)
-                self._catching_up[seq.id] = seq
             if seq.id not in granted:
                 self._note_left_out(step, seq)
 
@@ -192,8 +183,6 @@ class VllmScheduler:
     def _preempt(self, step: _Step, seq: SequenceView, other: SequenceView) -> None:
         """Take the request's memory for ``other``, which may be itself."""
         step.note(seq, MEMORY, math.nan, math.nan, other)
-        del self._running[seq.id]
-        self._catching_up.pop(seq.id, None)
         step.kv.release(seq, resumable=True)
         step.evicted.append(seq)
         self._waiting.push_back([seq])
@@ -203,7 +192,7 @@ class VllmScheduler:
     def _schedule_waiting(self, step: _Step) -> None:
         """vLLM's admission loop: the head or nobody."""
         skipped: list[SequenceView] = []
-        while self._waiting and step.budget > 0 and len(self._running) < step.seats:
+        while self._waiting and step.budget > 0 and step.running < step.seats:
             seq = self._waiting.peek()
             hit = step.kv.lookup(seq)
             cached = len(hit) * step.kv.block_size
@@ -217,14 +206,14 @@ class VllmScheduler:
                 continue
             tokens = min(tokens, step.budget)
             must_fit = seq.num_tokens if self.scheduler_reserve_full_isl else 0
-            spare = int(self.watermark * step.kv.num_gpu_blocks) if self._running else 0
+            spare = int(self.watermark * step.kv.num_gpu_blocks) if step.running else 0
             if not step.kv.admit(seq, cached + tokens, hit, must_fit=must_fit, spare=spare):
                 step.note_memory(seq, max(must_fit, cached + tokens), hit, spare)
                 break
-            self._running[seq.id] = self._waiting.pop()
-            step.admitted.append((seq, cached))
+            step.running += 1
+            step.admitted.append((self._waiting.pop(), cached))
             step.budget -= tokens
-            self._add_chunk(step, seq, tokens, remaining)
+            step.chunks.append((seq, tokens))
         else:
             self._note_head(step)
         self._waiting.push_back(skipped)
@@ -235,30 +224,20 @@ class VllmScheduler:
             return
         head = self._waiting.peek()
         if step.budget > 0:
-            step.note(head, SEATS, len(self._running), self.max_num_seqs)
+            step.note(head, SEATS, step.running, self.max_num_seqs)
         else:
             step.note(head, BUDGET, head.num_tokens, step.budget)
 
     # -- details --------------------------------------------------------------------------------
 
-    def _add_chunk(self, step: _Step, seq: SequenceView, tokens: int, remaining: int) -> None:
-        step.chunks.append((seq, tokens))
-        if tokens < remaining:
-            self._catching_up[seq.id] = seq
-        else:
-            self._catching_up.pop(seq.id, None)
-
     def _wanted(self, step: _Step, seq: SequenceView) -> int:
         remaining = seq.num_tokens - seq.num_computed
         return min(remaining, step.threshold or remaining)
 
-    def _threshold(self) -> int:
+    def _threshold(self, running: int) -> int:
         """The limit per prompt; since 0.33.0 a lone request has nobody to give way to."""
-        lone = len(self._running) + len(self._waiting) <= 1
+        lone = running + len(self._waiting) <= 1
         return 0 if lone and self.version == "0.33.0" else self.long_prefill_token_threshold
-
-    def _last_running(self) -> SequenceView | None:
-        return next(reversed(self._running.values()), None)
 
     @property
     def _continues_after_self_preemption(self) -> bool:

@@ -21,7 +21,6 @@ LoRA, and nothing of chunked prefill (an option since 0.4.0) or ``delay_factor``
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import chain
 from typing import Annotated, ClassVar, Literal
 
 from annotated_doc import Doc
@@ -38,7 +37,7 @@ from bros_sim.engine.reasons import (
     SWAPPED_FIRST,
     Note,
 )
-from bros_sim.engine.scheduler import Plan, ReplicaView
+from bros_sim.engine.scheduler import BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.queues import FcfsQueue
@@ -97,7 +96,8 @@ class VllmV0Scheduler:
         self.watermark = parameters.watermark
         self.preemption_mode = parameters.preemption_mode
         self._waiting = FcfsQueue()
-        self._running: dict[int, SequenceView] = {}
+        self._size = 0
+        """Requests that run and are not swapped out, with what the plan under way changes."""
         self._swapped: dict[int, SequenceView] = {}
         self._notes: list[Note] = []
 
@@ -108,11 +108,7 @@ class VllmV0Scheduler:
         self._waiting.push(seq)
 
     def finished(self, seq: SequenceView) -> None:
-        del self._running[seq.id]
-
-    def running_seqs(self) -> Iterable[SequenceView]:
-        """Requests in the batch, then those swapped out."""
-        return chain(self._running.values(), self._swapped.values())
+        self._swapped.pop(seq.id, None)
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """Waiting requests in order of service."""
@@ -121,15 +117,16 @@ class VllmV0Scheduler:
     def plan(self, view: ReplicaView) -> Plan:
         """One call of vLLM's ``schedule()``."""
         self._notes = []
+        self._size = len(view.batch) - len(self._swapped)
         admitted = [] if self._swapped else self._admit(view)
         if admitted:
             chunks = tuple((seq, seq.num_tokens) for seq in admitted)
             if view.explain:
-                self._note_stalled(admitted)
+                self._note_stalled(view.batch, admitted)
             return Plan(
                 chunks, tuple((seq, 0) for seq in admitted), stalls=True, notes=tuple(self._notes)
             )
-        evicted, swapped = self._make_room(view.kv)
+        evicted, swapped = self._make_room(view)
         back = [] if evicted or swapped else self._swap_in(view.kv)
         if view.explain:
             self._note_preempted(view.kv, [*evicted, *swapped])
@@ -148,14 +145,14 @@ class VllmV0Scheduler:
         """The head of the queue or nobody."""
         admitted: list[SequenceView] = []
         kv, budget = view.kv, self.max_num_batched_tokens
-        while self._waiting and len(self._running) < self.max_num_seqs:
+        while self._waiting and self._size < self.max_num_seqs:
             seq = self._waiting.peek()
             tokens = seq.num_tokens
             spare = self._spare(kv)
             if tokens > budget or not kv.admit(seq, tokens, (), must_fit=tokens, spare=spare):
                 break
-            self._running[seq.id] = self._waiting.pop()
-            admitted.append(seq)
+            admitted.append(self._waiting.pop())
+            self._size += 1
             budget -= tokens
         if view.explain and self._waiting:
             self._notes.append(self._why_not(self._waiting.peek(), kv, budget))
@@ -163,11 +160,11 @@ class VllmV0Scheduler:
 
     def _spare(self, kv: KVManager) -> int:
         """Blocks to leave free, for the sake of those that run."""
-        return int(self.watermark * kv.num_gpu_blocks) if self._running else 0
+        return int(self.watermark * kv.num_gpu_blocks) if self._size else 0
 
     # -- decodes --------------------------------------------------------------------------------
 
-    def _make_room(self, kv: KVManager) -> tuple[list[SequenceView], list[SequenceView]]:
+    def _make_room(self, view: ReplicaView) -> tuple[list[SequenceView], list[SequenceView]]:
         """Preempt the latest arrivals until all others can decode: recomputed, swapped out.
 
         vLLM goes through the requests one by one and preempts when one lacks a block; who is left
@@ -175,8 +172,10 @@ class VllmV0Scheduler:
         """
         evicted: list[SequenceView] = []
         swapped: list[SequenceView] = []
-        while self._running and not self._extend(kv):
-            seq = self._running.pop(max(self._running))
+        kv = view.kv
+        while self._size and not self._extend(view, evicted):
+            seq = self._latest(view.batch, evicted)
+            self._size -= 1
             if self.preemption_mode == "swap" and kv.swap_out(seq):
                 self._swapped[seq.id] = seq
                 swapped.append(seq)
@@ -186,14 +185,19 @@ class VllmV0Scheduler:
                 evicted.append(seq)
         return evicted, swapped
 
-    def _extend(self, kv: KVManager) -> bool:
+    def _latest(self, batch: BatchView, evicted: list[SequenceView]) -> SequenceView:
+        """The latest arrival of those that are neither swapped out nor evicted."""
+        gone = self._swapped.keys() | {seq.id for seq in evicted}
+        return max((seq for seq in batch if seq.id not in gone), key=lambda seq: seq.id)
+
+    def _extend(self, view: ReplicaView, evicted: list[SequenceView]) -> bool:
         """One more token for all. The last to ask must find a free block, needed or not."""
-        mark = kv.mark()
+        kv, mark = view.kv, view.kv.mark()
         if not kv.extend_decodes():
             return False
-        if kv.free_blocks or len(self._running) == 1:
+        if kv.free_blocks or self._size == 1:
             return True
-        last = self._running[max(self._running)]
+        last = self._latest(view.batch, evicted)
         took_a_block = last.num_computed % kv.block_size == 0
         if not took_a_block:
             kv.rollback(mark)
@@ -210,26 +214,24 @@ class VllmV0Scheduler:
             left = kv.free_blocks - kv.blocks_to_restore(seq) - 1
             if left < self._spare(kv) or not kv.extend(seq, seq.num_tokens):
                 break
-            self._running[seq_id] = self._swapped.pop(seq_id)
-            back.append(seq)
+            back.append(self._swapped.pop(seq_id))
+            self._size += 1
         return back
 
     # -- why not --------------------------------------------------------------------------------
 
     def _why_not(self, head: SequenceView, kv: KVManager, budget: int) -> Note:
         """What stopped the admission at the head of the queue."""
-        if len(self._running) >= self.max_num_seqs:
-            return Note(head, SEATS, None, len(self._running), self.max_num_seqs)
+        if self._size >= self.max_num_seqs:
+            return Note(head, SEATS, None, self._size, self.max_num_seqs)
         if head.num_tokens > budget:
             return Note(head, BUDGET, None, head.num_tokens, budget)
         blocks = -(-head.num_tokens // kv.block_size) + self._spare(kv)
         return Note(head, MEMORY, None, blocks, kv.free_blocks)
 
-    def _note_stalled(self, admitted: list[SequenceView]) -> None:
+    def _note_stalled(self, batch: BatchView, admitted: list[SequenceView]) -> None:
         """Who was running stands still."""
-        new = {seq.id for seq in admitted}
-        still = (seq for seq in self._running.values() if seq.id not in new)
-        self._notes += (Note(seq, PROMPTS_FIRST, admitted[0]) for seq in still)
+        self._notes += (Note(seq, PROMPTS_FIRST, admitted[0]) for seq in batch)
 
     def _note_preempted(self, kv: KVManager, preempted: list[SequenceView]) -> None:
         """The latest arrivals made room for the others; what keeps the swapped and the waiting."""
@@ -251,7 +253,7 @@ class VllmV0Scheduler:
 
         Whoever waits goes on waiting: free blocks only get fewer.
         """
-        if not self._running:
+        if not self._size:
             return 1
-        rounds = max(view.kv.free_blocks - 1, 0) // len(self._running)
+        rounds = max(view.kv.free_blocks - 1, 0) // self._size
         return 1 + rounds * view.kv.block_size

@@ -32,6 +32,7 @@ from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.fair_queue import FairQueue
+from bros_sim.schedulers.ordered.policy import completed
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.queues import Rank
 
@@ -94,10 +95,9 @@ class VtcScheduler(OrderedScheduler):
         """Who gets a token in the planned iteration."""
         for seq in plan.evicted:
             self._drop(seq)
-        for seq, _ in plan.chunks:
-            if seq.id not in self._outside:
-                self._ahead[seq.id] = seq.num_output - self._iteration
-                self._decoding[self._client(seq)] += 1
+        for seq in completed(plan):
+            self._ahead[seq.id] = seq.num_output - self._iteration
+            self._decoding[self._client(seq)] += 1
 
     def _client(self, seq: SequenceView) -> str:
         return seq.stream if self.clients == "stream" else seq.service_class

@@ -1,16 +1,16 @@
-"""From stored points to the results of an experiment: what compares points with each other."""
+"""The results of an experiment, and the files about all of its points."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from bros_sim.experiment import Loaded, Point
+from bros_sim.experiment import Loaded
 from bros_sim.metrics.capacity import capacities
 from bros_sim.metrics.means import means
 from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
-from bros_sim.study.results import PointResult, ResultSet
+from bros_sim.study.results import ResultSet
 from bros_sim.study.store import Store
+from bros_sim.study.sweep import Swept
 
 
 @dataclass(frozen=True)
@@ -21,31 +21,18 @@ class Capacity:
     orders: pd.DataFrame
 
 
-def collect(loaded: Loaded, store: Store, errors: Mapping[str, str]) -> tuple[ResultSet, Capacity]:
-    """The results of all points and the capacities read off them; both are written as well.
-
-    ``errors`` maps the keys of failed points to what went wrong.
-    """
-    points = [_read(point, loaded, store, errors) for point in loaded.points]
-    drawn = [_read(point, loaded, store, errors) for point in loaded.drawn]
-    results = ResultSet(loaded.spec.name, store.folder, points, drawn)
-    capacity = _capacity(loaded, results)
+def collect(experiment: Loaded, swept: Swept, store: Store) -> tuple[ResultSet, Capacity]:
+    """The results of all points and the capacities read off them; both are written as well."""
+    results = ResultSet(experiment.spec.name, store.folder, swept.results, swept.drawn)
+    capacity = _capacity(experiment, results)
     store.write_summary(results)
     store.write_table("means.csv", means(results.table(), results.cells))
-    if loaded.spec.outputs.tables == "csv":
+    if experiment.spec.outputs.tables == "csv":
         store.write_tables_as_csv(results)
     store.write_table("capacity.csv", capacity.rates)
-    streams = [asdict(tried) for tried in loaded.tried]
-    store.write_provenance(loaded.source, results, loaded.contents, streams)
+    streams = [asdict(checked) for checked in experiment.streams]
+    store.write_provenance(experiment.document.data, results, experiment.contents, streams)
     return results, capacity
-
-
-def _read(point: Point, loaded: Loaded, store: Store, errors: Mapping[str, str]) -> PointResult:
-    result = store.read(point.labels, point.key, errors.get(point.key, ""))
-    alone = loaded.alone.get(point.key)
-    if alone is None:
-        return result
-    return result.beside(store.read(alone.labels, alone.key, errors.get(alone.key, "")))
 
 
 def _shared_seeds(results: ResultSet) -> set[object]:
@@ -57,12 +44,12 @@ def _shared_seeds(results: ResultSet) -> set[object]:
     return set.intersection(*seeds.values())
 
 
-def _capacity(loaded: Loaded, results: ResultSet) -> Capacity:
+def _capacity(experiment: Loaded, results: ResultSet) -> Capacity:
     """No rows unless the sweep is over one real-time load and there is an attainment."""
-    loads, table = loaded.loads, results.table()
+    loads, table = experiment.loads, results.table()
     if len(loads) != 1 or table[loads[0]].nunique() < 2 or "slo_attainment" not in table:
         return Capacity(pd.DataFrame(), pd.DataFrame())
-    by = [name for name in loaded.points[0].labels if name not in {loads[0], "seed"}]
+    by = [name for name in experiment.points[0].labels if name not in {loads[0], "seed"}]
     table = table[table["seed"].isin(_shared_seeds(results))]
     rates = capacities(table, loads[0], by)
     if not results.drawn:

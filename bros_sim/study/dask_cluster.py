@@ -28,7 +28,7 @@ ADDRESS = re.compile(r"(tcp|tls)://\[?(?P<host>[^\]/]+)\]?:(?P<port>\d{1,5})")
 
 @dataclass(frozen=True)
 class DaskCluster:
-    """An engine of sweeps: the cluster whose scheduler is at ``address``."""
+    """The workers of the cluster whose scheduler is at ``address``."""
 
     address: str
     folder: Path

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bros_sim.core import columns as tables
 from bros_sim.core.columns import Column
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
+from bros_sim.metrics.measures import Measure
 from bros_sim.metrics.tables import as_table
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
@@ -25,6 +27,8 @@ SERVED = "output_throughput_steady"
 EARLIER = "an earlier version stored this point, run it again with --overwrite:"
 DRAW = "draw"
 """Label of a point under a drawn latency model; the nominal one is draw 0."""
+CHOICES = 20
+"""How many points a message lists."""
 
 Label = None | bool | int | float | str
 Labels = Mapping[str, Any]
@@ -37,8 +41,8 @@ Summary = Mapping[str, Mapping[str, Label]]
 class PointResult:
     """One point of an experiment: its labels and what it measured.
 
-    A failed point has an ``error`` and an empty summary. ``be_alone`` is the key of the same run
-    without its real-time streams, if ``be_retention`` was measured against it.
+    A failed point has an ``error`` and an empty summary. ``baseline`` is the key of its BE-only
+    baseline, if ``be_retention`` was measured against it.
     """
 
     labels: Labels
@@ -47,7 +51,7 @@ class PointResult:
     summary: Summary = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     error: str = ""
-    be_alone: str = ""
+    baseline: str = ""
 
     def requests(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """One row per arrived request as ``metrics.request_metrics`` makes it.
@@ -76,15 +80,35 @@ class PointResult:
             raise InputError(f"{self.folder}: {EARLIER} it lists no engines")
         return as_table(tables.ENGINES, pd.DataFrame(rows).to_dict("series"))
 
-    def beside(self, alone: "PointResult") -> "PointResult":
-        """The same with ``be_retention``, measured against the run of its best-effort streams."""
-        if self.error or alone.error:
+    def value(self, measure: Measure) -> float:
+        """The measure's value; NaN if it has none here."""
+        value = self.summary[measure.service_class].get(measure.metric)
+        return float(value) if isinstance(value, int | float) else math.nan
+
+    def beside(self, baseline: "PointResult") -> "PointResult":
+        """The same with ``be_retention``, measured against its BE-only baseline."""
+        if self.error or baseline.error:
             return self
-        mine, whole = (result.summary["be"][SERVED] for result in (self, alone))
+        mine, whole = (result.summary["be"][SERVED] for result in (self, baseline))
         known = isinstance(mine, int | float) and isinstance(whole, int | float) and whole > 0
         kept = mine / whole if known else math.nan  # type: ignore[operator]
         best_effort = {**self.summary["be"], "be_retention": kept}
-        return replace(self, summary={**self.summary, "be": best_effort}, be_alone=alone.key)
+        return replace(self, summary={**self.summary, "be": best_effort}, baseline=baseline.key)
+
+    @property
+    def words(self) -> str:
+        """``system=BROS, rate_rps=4, seed=0``."""
+        return label_words(self.labels)
+
+    def needed(self) -> "PointResult":
+        """The point, if it did not fail.
+
+        Raises:
+            InputError: With why it failed.
+        """
+        if self.error:
+            raise InputError(f"{self.words}: this point failed: {self.error}")
+        return self
 
     @property
     def has_decisions(self) -> bool:
@@ -129,6 +153,41 @@ class ResultSet:
         nominal = [replace(point, labels={**point.labels, DRAW: 0}) for point in self.points]
         return _table([*nominal, *self.drawn])
 
+    def one(self, number: int | None, wanted: Labels) -> PointResult:
+        """The point with that number (from 1, as in summary.csv) and labels; None fits any.
+
+        Raises:
+            InputError: None or several are; with the points there are.
+        """
+        points = dict(enumerate(self.points, 1))
+        fits = {
+            n: point
+            for n, point in points.items()
+            if number in {None, n}
+            and all(value in {None, point.labels[name]} for name, value in wanted.items())
+        }
+        if len(fits) == 1:
+            return next(iter(fits.values()))
+        listed = fits or points
+        lines = [f"  --point {n}: {point.words}" for n, point in listed.items()][:CHOICES]
+        more = [f"  and {len(listed) - CHOICES} more"] if len(listed) > CHOICES else []
+        what = "which point? These fit" if fits else "no such point. There are"
+        raise InputError(f"{self.folder}: {what}:", *lines, *more)
+
+
+@contextmanager
+def undamaged(folder: Path) -> Iterator[None]:
+    """Reads the files of results.
+
+    Raises:
+        InputError: One of them is damaged.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        what = " ".join(str(error).split())
+        raise InputError(f"{folder}: damaged, run it again: {what}") from None
+
 
 def _stored(
     path: Path, columns: Sequence[Column], chosen: Sequence[str] | None = None
@@ -159,6 +218,12 @@ def _rows(point: PointResult) -> list[dict[str, object]]:
     return [
         {**labels, "class": name, **metrics, "error": ""} for name, metrics in point.summary.items()
     ]
+
+
+def saturation(results: Iterable[PointResult], service_class: str) -> str:
+    """The saturation verdicts of some runs, each once."""
+    verdicts = (str(one.summary[service_class]["saturation"]) for one in results)
+    return ", ".join(dict.fromkeys(verdicts))
 
 
 def label_words(labels: Labels) -> str:

@@ -1,10 +1,11 @@
-"""Run the points of an experiment: here, on local workers or on a Dask cluster, never twice.
+"""Run points: here, on local workers or on a Dask cluster, never twice.
 
 Every point is independent and lands in its own folder, so the bytes do not depend on who ran it,
 and an interrupted sweep goes on where it stopped.
 """
 
 import errno
+import pickle
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -14,8 +15,9 @@ from typing import Protocol
 
 from bros_sim.cluster.cluster import without_cyclic_gc
 from bros_sim.core.errors import InputError, RunStopped
-from bros_sim.experiment import Point
-from bros_sim.experiment.build import facts, read_point, run_point
+from bros_sim.experiment import Point, resolved
+from bros_sim.experiment.build import facts, run_point
+from bros_sim.experiment.schema import PointSpec
 from bros_sim.metrics import request_metrics, summarise
 from bros_sim.study.store import NO_DECISIONS, Content, Failure, Store
 from bros_sim.study.workers import on_workers
@@ -25,17 +27,34 @@ KILLED = "it killed its worker process, twice (out of memory?)"
 
 @dataclass(frozen=True)
 class Task:
-    """A point as it travels to a worker."""
+    """A point as it travels to a worker: pickled, so that every run has objects of its own."""
 
     key: str
-    resolved: str
+    spec: bytes
     folder: Path
     decisions: bool
+
+    @classmethod
+    def of(cls, point: Point, store: Store) -> "Task":
+        """The point, to be stored there."""
+        return cls(point.key, pickle.dumps(point.spec), store.folder.resolve(), store.decisions)
+
+    def unpacked(self) -> PointSpec:
+        """What to run.
+
+        Raises:
+            InputError: This process cannot import a class of the user's own.
+        """
+        try:
+            spec: PointSpec = pickle.loads(self.spec)
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"a worker cannot import a class of yours: {error}") from None
+        return spec
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one point: nothing to say, or why it failed.
+    """How one point ended: well, or why it failed.
 
     ``lasting``: whether it would fail again, as far as one can tell; ``no_room``: the disk is full.
     """
@@ -47,7 +66,7 @@ class Outcome:
     no_room: bool = False
 
 
-class Engine(Protocol):
+class Workers(Protocol):
     """Runs ``execute`` on tasks, in any order; None for a task that killed its process."""
 
     def __call__(
@@ -66,7 +85,7 @@ class LocalWorkers:
     def __call__(
         self, run: Callable[[Task], Outcome], tasks: Sequence[Task]
     ) -> Generator[tuple[Task, Outcome | None]]:
-        """See `Engine`."""
+        """Run them all."""
         if min(self.workers, len(tasks)) > 1:
             yield from on_workers(run, tasks, self.workers)
             return
@@ -76,12 +95,13 @@ class LocalWorkers:
 
 @dataclass(frozen=True)
 class Pending:
-    """What there is to do: points to run, each key once, and what became of others before.
+    """The points that have to run, each key once, and the state of the others.
 
-    ``complete`` are stored. ``failed`` failed in an earlier run (key -> why) and do not run again;
-    ``damaged`` are lines about stored folders that do.
+    ``complete`` are stored in ``folder``. ``failed`` failed in an earlier run (key -> why) and do
+    not run again; ``damaged`` are lines about stored points that do.
     """
 
+    folder: Path
     todo: list[Point]
     complete: int
     failed: dict[str, str]
@@ -105,22 +125,22 @@ def pending(points: Sequence[Point], store: Store, *, retry_failed: bool = False
         todo.append(point)
         if state not in {"missing", NO_DECISIONS}:
             damaged.append(f"{store.points / point.key}: damaged ({state}), runs again")
-    return Pending(todo, complete, failed, damaged)
+    return Pending(store.folder, todo, complete, failed, damaged)
 
 
 def run_points(
     points: Sequence[Point],
     store: Store,
-    engine: Engine,
-    done: Callable[[Point, Outcome], None],
+    workers: Workers,
+    ended: Callable[[Point, Outcome], None],
 ) -> dict[str, Outcome]:
     """Run ``points`` and store them; a point that fails is noted and does not stop the others.
 
     Args:
-        points: What `pending` returned.
+        points: Those of `pending` that are to do.
         store: Where the results go.
-        engine: Who runs them.
-        done: Called after every point, in the order in which they end.
+        workers: They run them.
+        ended: Called after every point, in the order in which they end.
 
     Returns:
         Key -> outcome of every point.
@@ -129,12 +149,10 @@ def run_points(
         RunStopped: The disk is full.
     """
     by_key = {point.key: point for point in points}
-    folder = store.folder.resolve()
-    tasks = [Task(point.key, point.resolved, folder, store.decisions) for point in points]
     outcomes: dict[str, Outcome] = {}
     no_room = ""
-    with closing(engine(execute, tasks)) as ended:
-        for task, result in ended:
+    with closing(workers(execute, [Task.of(point, store) for point in points])) as results:
+        for task, result in results:
             outcome = result or Outcome(task.key, KILLED)
             if outcome.no_room:
                 no_room = outcome.error
@@ -142,7 +160,7 @@ def run_points(
             if outcome.error and outcome.lasting:
                 store.write_failure(task.key, Failure(outcome.error, outcome.details))
             outcomes[task.key] = outcome
-            done(by_key[task.key], outcome)
+            ended(by_key[task.key], outcome)
     if no_room:  # other workers may have stored theirs since
         kept = sum(store.state(key) == "complete" for key in by_key)
         raise RunStopped(f"{no_room}; {kept} points are kept")
@@ -153,24 +171,21 @@ def run_points(
 def execute(task: Task) -> Outcome:
     """Simulate one point, measure it and store it."""
     with without_cyclic_gc():
-        return _executed(task)
+        try:
+            return _stored(task, _content(task.unpacked(), task.decisions))
+        except InputError as error:
+            return Outcome(task.key, "; ".join(error.lines), lasting=False)
+        except Exception as error:  # one bad point must not end the others
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            return Outcome(task.key, what, traceback.format_exc())
 
 
-def _executed(task: Task) -> Outcome:
-    try:
-        spec = read_point(task.resolved)
-        tables = run_point(spec, decisions=task.decisions)
-        requests = request_metrics(tables)
-        summary = summarise(tables, requests, warmup_s=spec.warmup_s)
-        made = facts(spec)
-        measured = (requests, tables.steps, tables.engines, summary)
-        content = Content(*measured, made, task.resolved, tables.decisions)
-        return _stored(task, content)
-    except InputError as error:
-        return Outcome(task.key, "; ".join(error.faults), lasting=False)
-    except Exception as error:  # one bad point must not end the others
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        return Outcome(task.key, what, traceback.format_exc())
+def _content(spec: PointSpec, decisions: bool) -> Content:
+    tables = run_point(spec, decisions=decisions)
+    requests = request_metrics(tables)
+    summary = summarise(tables, requests, warmup_s=spec.warmup_s)
+    measured = (requests, tables.steps, tables.engines, summary)
+    return Content(*measured, facts(spec), resolved(spec), tables.decisions)
 
 
 def _stored(task: Task, content: Content) -> Outcome:

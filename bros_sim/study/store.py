@@ -6,16 +6,9 @@ that is resume. Tables derived from the points (summary.csv) are never the truth
 
 import contextlib
 import json
-import math
-import os
-import platform
 import shutil
-import socket
-import sys
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bros_sim.core.errors import InputError
+from bros_sim.study.files import (
+    as_json,
+    is_abandoned,
+    made_by,
+    partial_name,
+    replace_file,
+    sync,
+    write_bytes,
+    write_parquet,
+)
 from bros_sim.study.results import (
     DECISIONS,
     DRAW,
@@ -37,7 +40,6 @@ from bros_sim.study.results import (
 )
 
 SUMMARY, RESOLVED = "summary.json", "resolved.yaml"
-PARTIAL = ".partial-"
 NO_DECISIONS = "no decisions"
 """State of a point that is complete but for the decision log that is now wanted."""
 
@@ -83,7 +85,7 @@ class Store:
         """
         try:
             self.points.mkdir(parents=True, exist_ok=True)
-            probe = self.points / f"{PARTIAL}{_owner()}-probe"
+            probe = self.points / partial_name("probe")
             probe.mkdir()
             probe.rmdir()
         except OSError as error:
@@ -93,8 +95,8 @@ class Store:
 
     def tidy(self) -> None:
         """Remove what processes that are gone left half-written."""
-        for path in self.points.glob(f"{PARTIAL}*"):
-            if _abandoned(path.name):
+        for path in self.points.iterdir():
+            if is_abandoned(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
     def state(self, key: str) -> str:
@@ -121,18 +123,18 @@ class Store:
 
     def write(self, key: str, content: Content) -> None:
         """Store one point: all of its files appear at once, the same bytes for the same run."""
-        partial = self.points / f"{PARTIAL}{_owner()}-{key[:16]}"
+        partial = self.points / partial_name(key[:16])
         partial.mkdir(parents=True)
         try:
-            _write_parquet(partial / REQUESTS, content.requests)
-            _write_parquet(partial / STEPS, content.steps)
+            write_parquet(partial / REQUESTS, content.requests)
+            write_parquet(partial / STEPS, content.steps)
             if content.decisions is not None:
-                _write_parquet(partial / DECISIONS, content.decisions)
-            _write_bytes(partial / RESOLVED, content.resolved.encode())
+                write_parquet(partial / DECISIONS, content.decisions)
+            write_bytes(partial / RESOLVED, content.resolved.encode())
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
             engines = content.engines.to_dict("records")
             summary = {"summary": content.summary, ENGINES: engines, "files": files}
-            _write_bytes(partial / SUMMARY, as_json({**content.facts, **summary}))
+            write_bytes(partial / SUMMARY, as_json({**content.facts, **summary}))
             self._move_in(partial, key)
             self._failure(key).unlink(missing_ok=True)
         finally:
@@ -144,10 +146,10 @@ class Store:
             return  # another process was faster; its bytes are the same
         if target.exists():
             self.remove(key)
-        _sync(partial)
+        sync(partial)
         with contextlib.suppress(FileExistsError):
             partial.rename(target)
-        _sync(self.points)
+        sync(self.points)
 
     def remove(self, key: str) -> None:
         """Delete a point, so that it runs again."""
@@ -219,7 +221,7 @@ class Store:
         """
         points = [
             {"labels": dict(point.labels), "key": point.key, "error": point.error}
-            | ({"be_alone": point.be_alone} if point.be_alone else {})
+            | ({"be_alone": point.baseline} if point.baseline else {})
             for point in [*results.points, *results.drawn]
         ]
         content = {
@@ -232,12 +234,22 @@ class Store:
         replace_file(self.folder / "provenance.json", as_json(content))
 
 
-def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
+def opened(results: ResultSet | str | Path) -> ResultSet:
+    """Results, or those in a folder.
+
+    Raises:
+        InputError: It is not the folder of a finished run.
+    """
+    return results if isinstance(results, ResultSet) else open_results(results)[0]
+
+
+def open_results(folder: str | Path) -> tuple[ResultSet, dict[str, object]]:
     """The results in ``results/<name>`` and the experiment that made them.
 
     Raises:
         InputError: It is not the folder of a finished run.
     """
+    folder = Path(folder)
     path = folder / "provenance.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -260,8 +272,8 @@ def open_results(folder: Path) -> tuple[ResultSet, dict[str, object]]:
 def _stored(store: Store, point: Mapping[str, Any]) -> PointResult:
     """A point of provenance.json, with what was measured against another run."""
     result = store.read(point["labels"], point["key"], point["error"])
-    alone = point.get("be_alone")
-    return result.beside(store.read(point["labels"], alone)) if alone else result
+    baseline = point.get("be_alone")
+    return result.beside(store.read(point["labels"], baseline)) if baseline else result
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
@@ -288,91 +300,3 @@ def _unreadable(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path.name} is missing"
     return f"{path.name} cannot be read: {error.strerror or error}"
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it, so that nobody ever sees half of it."""
-    partial = path.with_name(f"{PARTIAL}{_owner()}-{path.name}")
-    try:
-        _write_bytes(partial, content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _owner() -> str:
-    return f"{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:8]}"
-
-
-def _abandoned(name: str) -> bool:
-    """Whether the process that writes it is of this machine and gone."""
-    parts = name.removeprefix(PARTIAL).split("~")
-    if len(parts) != 3 or parts[0] != socket.gethostname() or not parts[1].isdecimal():
-        return False
-    try:
-        os.kill(int(parts[1]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def made_by() -> dict[str, object]:
-    """The command line, the software and the machine: what provenance files begin with."""
-    return {"command": sys.argv, "software": _software(), "platform": platform.platform()}
-
-
-def _software() -> dict[str, str]:
-    names = ("bros-sim", "simpy", "numpy", "pandas", "scipy", "pyarrow", "pydantic", "matplotlib")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def as_json(content: object) -> bytes:
-    """JSON text; what is undefined is ``null``."""
-    return (json.dumps(_finite(content), indent=1, allow_nan=False) + "\n").encode()
-
-
-def _finite(value: object) -> object:
-    """JSON has no NaN: what is undefined is ``null``."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(below) for key, below in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Without pandas' own metadata: nothing in the file but the data and its types."""
-    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-    with path.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        _flush(file.fileno())
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        _flush(file.fileno())
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,22 +1,12 @@
-"""An experiment with other values at some of its paths, and what its points came to."""
+"""An experiment with other values at some of its paths."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.core.errors import InputError
-from bros_sim.experiment import Loaded, Point, load
+from bros_sim.core.errors import Code, InputError
+from bros_sim.experiment import Loaded, load
 from bros_sim.experiment.grid import NO_AXIS
 from bros_sim.metrics.measures import Measure
-from bros_sim.study.results import PointResult
-from bros_sim.study.store import Store
-
-Run = Callable[[Sequence[Point]], Mapping[str, str]]
-"""Runs what the store does not hold; key -> error of the points that failed."""
-Pair = tuple[Point, Point | None]
-"""A point, and the run that its be_retention is measured against."""
 
 
 class Variation:
@@ -61,7 +51,7 @@ class Variation:
         """The value in the file, else the default; None if there is neither.
 
         Raises:
-            InputError: The experiment is at fault.
+            InputError: The experiment is invalid.
         """
         path = self.paths[dotted]
         written = self._document.get(path)
@@ -81,7 +71,7 @@ class Variation:
         try:
             self.at({dotted: number + 0.5})
         except InputError as error:
-            return any("integer" in fault for fault in error.faults)
+            return any(fault.code is Code.NOT_WHOLE for fault in error.faults)
         return False
 
 
@@ -104,29 +94,3 @@ def _prepared(document: Document, paths: Sequence[str], measures: Iterable[Measu
     if any(measure.metric == "be_retention" for measure in measures):
         document = document.put(("outputs", "be_retention"), True, {(): "--target"})
     return document
-
-
-def measured(pairs: Sequence[Pair], store: Store, run: Run) -> list[PointResult]:
-    """Run of the pairs what is missing, all together; a result for each.
-
-    One whose point or partner failed has its error.
-    """
-    errors = run([one for pair in pairs for one in pair if one is not None])
-
-    def read(point: Point) -> PointResult:
-        return store.read(point.labels, point.key, errors.get(point.key, ""))
-
-    results = []
-    for point, alone in pairs:
-        result = read(point)
-        if alone is not None:
-            partner = read(alone)
-            result = replace(result.beside(partner), error=result.error or partner.error)
-        results.append(result)
-    return results
-
-
-def value_of(result: PointResult, measure: Measure) -> float:
-    """What the measure came to; NaN if it has no value there."""
-    value = result.summary[measure.service_class].get(measure.metric)
-    return float(value) if isinstance(value, int | float) else np.nan

@@ -1,4 +1,4 @@
-"""Local worker processes: every point runs on its own, and one that kills its worker fails alone.
+"""Local worker processes: points run one by one, and only one that kills its worker fails.
 
 A pool of the standard library says nothing about who broke it, and gives up on all that it was
 given. So no more points are in flight than workers can be busy with, and those that a broken pool
@@ -32,7 +32,7 @@ def on_workers(
         workers: Processes, at least one.
 
     Yields:
-        Each task and what ``run`` returned; None if it killed its process, alone.
+        Each task and what ``run`` returned; None if it alone killed its process.
     """
     waiting, suspects = deque(tasks), list[Task]()
     while waiting:

@@ -126,8 +126,11 @@ def requests(table: pd.DataFrame, span_s: tuple[float, float]) -> Iterator[Event
         "num_preemptions", "arrival_s", "first_scheduled_s", "first_token_s", "last_token_s",
     ]  # fmt: skip
     times = table[columns[-4:]].to_numpy(np.float64)
-    last = np.where((table["status"] == "completed").to_numpy(np.bool_), times[:, 3], np.inf)
-    last = np.where(table["status"].isin(["rejected", "dropped"]), np.nanmax(times, axis=1), last)
+    completed, rejected = (
+        (table["status"] == status).to_numpy(np.bool_) for status in ("completed", "rejected")
+    )
+    last = np.where(completed, times[:, 3], np.inf)
+    last = np.where(rejected, np.nanmax(times, axis=1), last)
     shown = (last >= span_s[0]) & (times[:, 0] <= span_s[1])
     rows = table.loc[shown, columns].itertuples(index=False, name=None)
     for number, row, until in zip(np.flatnonzero(shown), rows, last[shown], strict=True):

@@ -50,10 +50,8 @@ def timing_of(spec: PointSpec) -> Timing:
         OSError: The profile cannot be read.
     """
     profile, truth = profile_of(spec), truth_of(spec.latency)
-    model, share = (
-        latency_parameters(truth.model, profile).make(),
-        spec.system.scheduler.overhead_share,
-    )
+    model = latency_parameters(truth.model, profile).make()
+    share = spec.system.scheduler.overhead_share
     clocks = [
         StepClock(model, share, noise_of(truth, profile, spec.seed, replica))
         for replica in range(spec.cluster.replicas)

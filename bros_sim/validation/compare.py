@@ -18,12 +18,11 @@ BIN_S = 5.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """Real and simulated requests (rows in the same order) and what they say.
+    """Real and simulated requests (rows in the same order) and how they differ.
 
-    ``ttft`` is first token minus taken into the engine's queue, ``e2e`` last token minus the same,
-    ``tpot`` the time between them per further token: the intervals in which the reference
-    simulator of the shipped run reports. Where the run has no ``queued_s``, they start at
-    ``arrival_s``.
+    ``ttft`` and ``e2e`` are the times from when the engine took a request in to its first and last
+    token, ``tpot`` the time between these per further token, as the reference simulator of the
+    shipped run reports them. Where the run has no ``queued_s``, they start at ``arrival_s``.
     """
 
     requests: pd.DataFrame

@@ -1,7 +1,7 @@
 """Decision logs of the real vLLM scheduler, replayed through the code that simulations run.
 
-A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds what vLLM decided in every step.
-The replay drives a `Replica` step by step and compares every field of every step.
+A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds what vLLM decided per iteration.
+The replay drives an `Engine` iteration by iteration and compares every field.
 """
 
 import gzip
@@ -14,7 +14,7 @@ from typing import Any
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence, SequenceView
@@ -30,7 +30,7 @@ FORMAT = "bros-vllm-oracle/1"
 
 @dataclass(frozen=True)
 class Difference:
-    """The first step in which a replay and its log disagree."""
+    """The first iteration in which a replay and its log disagree."""
 
     step: int
     field: str
@@ -38,7 +38,7 @@ class Difference:
     got: object
 
     def __str__(self) -> str:
-        return f"step {self.step}: {self.field}: log {self.expected}, simulator {self.got}"
+        return f"iteration {self.step}: {self.field}: log {self.expected}, simulator {self.got}"
 
 
 def find_logs(folder: Path) -> list[Path]:
@@ -64,7 +64,7 @@ def read_log(path: Path) -> dict[str, Any]:
     if not isinstance(log, dict) or log.get("format") != FORMAT:
         raise InputError(f"{path}: format: expected {FORMAT!r}")
     if log.get("log") == []:
-        raise InputError(f"{path}: log: holds no step")
+        raise InputError(f"{path}: log: holds no iteration")
     missing = [key for key in ("vllm_version", "config", "requests", "log") if key not in log]
     if missing:
         raise InputError(*(f"{path}: {key}: missing" for key in missing))
@@ -72,7 +72,7 @@ def read_log(path: Path) -> dict[str, Any]:
 
 
 def compare(path: Path) -> Difference | None:
-    """Replay one log; its first difference, or None when every field of every step agrees."""
+    """Replay one log; its first difference, or None when every field of every iteration agrees."""
     log = read_log(path)
     try:
         replay = _Replay(log)
@@ -87,7 +87,7 @@ def compare(path: Path) -> Difference | None:
 
 
 class _Replay:
-    """One log's requests and configuration in a replica that is driven step by step."""
+    """One log's requests and configuration in an engine that is driven iteration by iteration."""
 
     def __init__(self, log: dict[str, Any]) -> None:
         config = log["config"]
@@ -101,8 +101,8 @@ class _Replay:
                 version=version,
             )
         )
-        self._replica = Replica(
-            index=0,
+        self._engine = Engine(
+            id=0,
             scheduler=self._scheduler,
             kv=self._kv,
             latency=ONE_SECOND,
@@ -117,25 +117,26 @@ class _Replay:
         self._seen: dict[str, dict[str, int]] = {}
 
     def step(self, number: int) -> dict[str, Any]:
-        """The fields of one step as the simulator decides them."""
+        """The fields of one iteration as the simulator decides them."""
         while self._next is not None and self._next[0] <= number:
             seq = self._next[1]
             self._seqs[seq.id] = seq
-            self._replica.submit(seq)
+            self._engine.submit(seq)
             self._next = next(self._arrivals, None)
         before = {seq.id: seq.num_preemptions for seq in self._seqs.values()}
-        if self._replica.start_step(float(number)) is None:
+        self._engine.begin(float(number))
+        if not self._engine.busy:
             return {"ids": [], "n": []}
         got = self._decisions(before)
-        finished = [seq.id for seq in self._replica.finish_step()]
-        self._kv.check(self._replica.running_seqs())
+        finished = [seq.id for seq in self._engine.proceed()]
+        self._kv.check(self._engine.holders())
         return got | {"finished": finished, "free_after": self._kv.free_blocks}
 
     def _decisions(self, preemptions: dict[int, int]) -> dict[str, Any]:
-        plan = self._replica.plan
+        plan = self._engine.plan
         assert plan is not None
         chunks = {seq.id: tokens for seq, tokens in plan.chunks}
-        running = list(self._scheduler.running_seqs())
+        running: list[SequenceView] = list(self._engine.batch)
         scheduled = [seq.id for seq in running if seq.decoding or seq.id in chunks]
         hits = {seq.id: cached for seq, cached in plan.admitted}
         new = [i for i in hits if preemptions[i] == 0]
@@ -170,7 +171,7 @@ class _Replay:
 
 
 def _step_of(token_s: float | None) -> float | None:
-    """The step that a token came out of: steps begin at their number and take a second."""
+    """The iteration that made a token: iterations begin at their number and take a second."""
     return None if token_s is None else token_s - 1.0
 
 
@@ -196,7 +197,7 @@ def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmParameters:
 
 
 def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Sequence]]:
-    """The log's requests in order of arrival, each with its arrival step."""
+    """The log's requests in order of arrival, each with the iteration at which it arrives."""
     for r in sorted(requests, key=lambda r: (r["arrival_step"], r["id"])):
         group, shared = r.get("prefix_group", 0), r.get("prefix_len", 0)
         request = Request(

@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bros_sim.plots.style import PAGE_IN, PALETTE, counted, finish, new_figure, paper_style
+from bros_sim.core.labels import counted
+from bros_sim.plots.style import PAGE_IN, PALETTE, finish, new_figure, paper_style
 from bros_sim.validation.compare import METRICS, Comparison
 
 HEIGHT_IN = 3.6

@@ -125,7 +125,7 @@ def read_arguments(path: Path) -> EngineArguments:
     """The engine arguments of a run: JSON, the arguments under ``engine_kwargs`` or at the top.
 
     Dashes in names are read as underscores. An argument that a replay cannot obey is ignored; one
-    that would change what it mirrors is a fault.
+    that would change what it mirrors is refused.
 
     Raises:
         InputError: Not a JSON mapping, or values that cannot be.

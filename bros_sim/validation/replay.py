@@ -1,15 +1,17 @@
-"""A real run's requests through the vLLM baseline with the run's engine arguments."""
+"""Replays a real run's requests through the vLLM baseline with the run's engine arguments."""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.pool import Pool
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import World
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.async_scheduling import AsyncEngine
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV, VllmRelease
@@ -30,18 +32,19 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     """Simulate the run; one row per request, in the order of ``requests``.
 
     Columns: ``queued_s`` (when the engine takes it in), ``first_token_s``, ``last_token_s``,
-    ``num_preemptions``; NaN where a request never got there.
+    ``num_preemptions``; NaN where that never happened.
 
     Raises:
         InputError: The arguments do not go together, or not with the profile.
     """
     ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
-    replica = _replica(arguments, profile)
+    replica = _engine(arguments, profile)
     made = shareable(_requests(requests, ingest_s))
     record = simulate(
-        replicas=[replica],
+        pools=[Pool(1, lambda *_: replica)],
         router=RoundRobin(),
         sources=[OpenLoop(made)],
+        log=replica.log,
         duration_s=float(made[-1].arrival_s) + 1.0,
         drain_s=DRAIN_S,
     )
@@ -50,7 +53,7 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     return table.assign(queued_s=_taken_in(tables, table["arrival_s"].to_numpy(float)))
 
 
-def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
+def _engine(arguments: EngineArguments, profile: Profile) -> Engine:
     rules, reserves, lags = _release(arguments.vllm_version)
     parameters = _scheduler(arguments, rules, reserves)
     max_model_len = arguments.get("max_model_len", profile.model.max_model_len)
@@ -61,8 +64,9 @@ def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
     if refusals:
         raise InputError(f"{arguments.file}: {refusals[0]}")
     latency = profile.models.by_kind()[profile.default_model].make()
-    return Replica(
-        index=0,
+    kind = AsyncEngine if arguments.get("async_scheduling", lags) else Engine
+    return kind(
+        id=0,
         scheduler=VllmScheduler(parameters),
         kv=PagedKV(
             PagedParameters(
@@ -76,12 +80,11 @@ def _replica(arguments: EngineArguments, profile: Profile) -> Replica:
         log=RunLog(),
         max_model_len=max_model_len,
         estimate=Estimate(latency),
-        async_scheduling=arguments.get("async_scheduling", lags),
     )
 
 
 def _release(version: str | None) -> tuple[VllmRelease, bool, bool]:
-    """Rules that a release follows, and its defaults: full-prompt reservation, one step of lag."""
+    """A release's rules; whether it reserves full prompts and schedules asynchronously."""
     if version is None:
         return "0.33.0", True, True
     try:

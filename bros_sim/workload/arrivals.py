@@ -1,7 +1,7 @@
 """Arrivals at a steady mean rate. The init fields are the YAML keys.
 
 Every open-loop class answers ``times(duration_s, rng)``: sorted arrival times in [0, duration_s).
-A rate of 0 is a stream without requests, for the end of a sweep at which a class is absent.
+A rate of 0 is a stream without requests, for sweeps that begin without a class.
 """
 
 import math
@@ -57,19 +57,22 @@ class OpenArrivals(Arrivals):
         raise NotImplementedError
 
 
-def scaled(epochs: Times, rate_rps: float, duration_s: float) -> Times:
-    """Epochs of a unit-rate process as times before ``duration_s``; rounding never reaches it."""
-    times = epochs / rate_rps
-    return np.asarray(times[times < duration_s])
-
-
 class SteadyRate(OpenArrivals):
     """A process of known mean rate."""
 
     rate_rps: float
 
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        if not self.rate_rps:
+            return np.zeros(0)
+        times = self.epochs(self.rate_rps * duration_s, rng) / self.rate_rps
+        return np.asarray(times[times < duration_s])  # rounding may reach the end
+
+    def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
+        """Sorted times in [0, horizon) at a mean rate of 1."""
+        raise NotImplementedError
+
     def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long."""
         check_count(self.rate_rps * duration_s)
 
 
@@ -79,11 +82,8 @@ class Poisson(SteadyRate):
 
     rate_rps: Annotated[Rate, Doc("mean requests per second")]
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
-        if not self.rate_rps:
-            return np.zeros(0)
-        return scaled(poisson_epochs(self.rate_rps * duration_s, rng), self.rate_rps, duration_s)
+    def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
+        return poisson_epochs(horizon, rng)
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,9 @@ class Constant(SteadyRate):
 
     rate_rps: Annotated[Rate, Doc("requests per second")]
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s); nothing is drawn."""
-        del rng
-        self.check(duration_s)
-        if not self.rate_rps:
-            return np.zeros(0)
-        count = math.ceil(self.rate_rps * duration_s)
-        return scaled(np.arange(count, dtype=np.float64), self.rate_rps, duration_s)
+    def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
+        check_count(horizon)
+        return np.arange(math.ceil(horizon), dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -112,12 +107,8 @@ class Gamma(SteadyRate):
     rate_rps: Annotated[Rate, Doc("mean requests per second")]
     cv: Annotated[Cv, Doc("coefficient of variation of the gaps; 1 is Poisson")]
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
-        if not self.rate_rps:
-            return np.zeros(0)
-        epochs = gamma_epochs(self.cv**-2, self.rate_rps * duration_s, rng)
-        return scaled(epochs, self.rate_rps, duration_s)
+    def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
+        return gamma_epochs(self.cv**-2, horizon, rng)
 
 
 @dataclass(frozen=True)
@@ -132,19 +123,15 @@ class Weibull(SteadyRate):
         if (self.cv is None) == (self.shape is None):
             raise ValueError("give either cv or shape")
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
-        if not self.rate_rps:
-            return np.zeros(0)
+    def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
         shape = self.shape if self.cv is None else weibull_shape(self.cv)
         assert shape is not None
-        epochs = weibull_epochs(shape, self.rate_rps * duration_s, rng)
-        return scaled(epochs, self.rate_rps, duration_s)
+        return weibull_epochs(shape, horizon, rng)
 
 
 @dataclass(frozen=True)
 class Bag(OpenArrivals):
-    """A batch job: ``count`` requests at one moment, wanted back by a deadline (their E2E SLO)."""
+    """A batch job: ``count`` requests at one moment, due by one deadline (their E2E SLO)."""
 
     count: Annotated[int, Ge(1), Le(10**7), Doc("requests in the bag")]
     release_s: Annotated[float, Ge(0), Doc("when all of them arrive")] = 0.0
@@ -156,13 +143,10 @@ class Bag(OpenArrivals):
         return self.deadline_s
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """``count`` equal times."""
-        del rng
         self.check(duration_s)
         return np.full(self.count, self.release_s)
 
     def check(self, duration_s: float) -> None:
-        """Refuse a bag that is released after the end of arrivals."""
         if self.release_s >= duration_s:
             what = f"no request falls in the run's {duration_s:g} s"
             raise InputError(f"{what}; the bag is released at {self.release_s:g} s (set release_s)")

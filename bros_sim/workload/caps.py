@@ -1,6 +1,6 @@
 """MAX_TOKENS: the output cap that a client states, which TGI reserves and a policy may see.
 
-A cap in the trace goes first; these rules fill the rest. The init fields are the YAML keys.
+A cap in the trace takes precedence; these rules fill the gaps. The init fields are the YAML keys.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ class Exact:
     """Clients know their output length: the cap equals it."""
 
     def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The stated cap of each request."""
         return outputs
 
 
@@ -35,7 +34,6 @@ class Headroom:
     factor: Annotated[float, Ge(1), Le(1e6), Doc("cap over true output length")] = 2.0
 
     def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The stated cap of each request."""
         return np.asarray(np.ceil(outputs * self.factor), np.int64)
 
 
@@ -46,5 +44,4 @@ class FixedCap:
     tokens: Annotated[int, Ge(1), Le(10**9), Doc("the cap")]
 
     def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The stated cap of each request."""
         return np.full(len(outputs), self.tokens, np.int64)

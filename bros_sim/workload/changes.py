@@ -1,4 +1,4 @@
-"""What was changed before a stream's requests were as they are: nothing is cut silently."""
+"""What was changed in making a stream's requests, so that nothing is cut silently."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -26,7 +26,7 @@ WORDS = {
 
 
 LONG_GAPS, LONG_SHARE = 5, 0.01
-"""A silence of so many mean gaps and of such a share of the run is not chance."""
+"""A silence longer than this many mean gaps and this share of the run is not chance."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Changes:
     duration_s: float
     silent_from_s: float | None = None
 
-    def told(self) -> list[str]:
+    def lines(self) -> list[str]:
         """Each change in words."""
-        return list(self._told())
+        return list(self._lines())
 
-    def _told(self) -> Iterator[str]:
+    def _lines(self) -> Iterator[str]:
         if self.silent_from_s is not None:
             end = f"the trace ends at {self.silent_from_s:.6g} s"
             yield f"{end}, duration_s is {self.duration_s:g}: *_steady rates count the silence"

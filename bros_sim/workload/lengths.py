@@ -14,9 +14,10 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
+from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.traces import Trace, read_trace
 from bros_sim.workload.twin_file import is_twin, load_twin
-from bros_sim.workload.twins import Twin, check_choice, twin_path
+from bros_sim.workload.twins import NamedFile, Twin
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 Tokens = Annotated[int, Ge(1), Le(10**9)]
@@ -39,8 +40,6 @@ class Fixed:
     output: Annotated[Tokens, Doc("output tokens")]
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        """``n`` equal pairs; nothing is drawn."""
-        del rng
         return np.full(n, self.prompt, np.int64), np.full(n, self.output, np.int64)
 
 
@@ -57,7 +56,6 @@ class Uniform:
                 raise ValueError(f"{name}: the range [{low}, {high}] is upside down")
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        """``n`` pairs."""
         (least, most), (low, high) = self.prompt, self.output
         prompts = rng.integers(least, most, n, endpoint=True)
         return prompts, rng.integers(low, high, n, endpoint=True)
@@ -88,7 +86,6 @@ class LogNormal:
     correlation: Annotated[float, Ge(-1), Le(1), Doc("correlation of the logarithms")] = 0.0
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        """``n`` pairs."""
         first, other = rng.standard_normal((2, n))
         second = self.correlation * first + np.sqrt(1 - self.correlation**2) * other
         return self.prompt.of(first), self.output.of(second)
@@ -113,7 +110,6 @@ class Mixture:
     parts: Annotated[tuple[Part, ...], MinLen(1), Doc("the components, each with its weight")]
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        """``n`` pairs; every pair comes from one part."""
         weights = np.array([part.weight for part in self.parts])
         chosen = rng.choice(len(self.parts), n, p=weights / weights.sum())
         prompts, outputs = np.empty(n, np.int64), np.empty(n, np.int64)
@@ -125,24 +121,15 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Empirical:
+class Empirical(FromFile, NamedFile):
     """Joint pairs of a shipped twin (``name``), or of a trace or twin file (``path``).
 
     A twin is sampled from its joint histogram; a trace is sampled with replacement, pair by pair.
     """
 
-    name: Annotated[str | None, Doc("a shipped twin: see `bros-sim trace list`")] = None
     path: Annotated[Path | None, Doc("a trace or twin file, instead of a name")] = None
     max_prompt: Annotated[Tokens | None, Doc("longer prompts are cut to this")] = None
     max_output: Annotated[Tokens | None, Doc("longer outputs are cut to this")] = None
-
-    def __post_init__(self) -> None:
-        check_choice(self.name, self.path)
-
-    @property
-    def file(self) -> Path:
-        """The file that the lengths come from."""
-        return twin_path(self.name, self.path)
 
     @property
     def trace(self) -> Trace | None:
@@ -159,11 +146,6 @@ class Empirical:
         return trace
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        """``n`` pairs.
-
-        Raises:
-            InputError: The file cannot be read or has no lengths.
-        """
         pairs = self._pairs
         if isinstance(pairs, Twin):
             prompts, outputs = pairs.lengths.sample(n, rng)

@@ -21,6 +21,22 @@ DAY_S = 86_400.0
 MINUTES_A_DAY = 1440
 
 
+class Profiled(OpenArrivals):
+    """Poisson processes whose rate follows a profile."""
+
+    def profile(self, duration_s: float) -> tuple[StepRate, float]:
+        """The profile and what to multiply it by, in a run of this length."""
+        raise NotImplementedError
+
+    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
+        rate, scale = self.profile(duration_s)
+        return rate.times(duration_s, scale, rng)
+
+    def check(self, duration_s: float) -> None:
+        rate, scale = self.profile(duration_s)
+        rate.check(duration_s, scale)
+
+
 @dataclass(frozen=True)
 class Mmpp(OpenArrivals):
     """Markov-modulated Poisson: exponential stays in states of different rate.
@@ -67,12 +83,10 @@ class Mmpp(OpenArrivals):
         return float(self.shares @ np.array(self.rates_rps))
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
         self.check(duration_s)
         return self._path(duration_s, rng).times(duration_s, 1.0, rng)
 
     def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long."""
         if duration_s / min(self.sojourn_s) > MAX_SEGMENTS:
             raise InputError("arrivals: the sojourns are too short for such a long run")
         check_count(self.rate_rps * duration_s)
@@ -101,11 +115,9 @@ class OnOff(OpenArrivals):
     off_rate_rps: Annotated[Rate, Doc("rate while off")] = 0.0
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
         return self._process.times(duration_s, rng)
 
     def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long."""
         self._process.check(duration_s)
 
     @property
@@ -114,7 +126,7 @@ class OnOff(OpenArrivals):
 
 
 @dataclass(frozen=True)
-class Piecewise(OpenArrivals):
+class Piecewise(Profiled):
     """A Poisson process whose rate follows a table (ramps, spikes, drains, any profile)."""
 
     steps: Annotated[
@@ -134,22 +146,13 @@ class Piecewise(OpenArrivals):
         if self.period_s is not None and self.period_s <= starts[-1]:
             raise ValueError(f"period_s: must be later than the last step at {starts[-1]:g} s")
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
-        return self._profile.times(duration_s, self.scale, rng)
-
-    def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long."""
-        self._profile.check(duration_s, self.scale)
-
-    @property
-    def _profile(self) -> StepRate:
+    def profile(self, duration_s: float) -> tuple[StepRate, float]:
         table = np.array(self.steps, np.float64)
-        return StepRate(table[:, 0], table[:, 1], self.period_s)
+        return StepRate(table[:, 0], table[:, 1], self.period_s), self.scale
 
 
 @dataclass(frozen=True)
-class Diurnal(OpenArrivals):
+class Diurnal(Profiled):
     """A Poisson process with a daily cycle of given mean.
 
     By ``hourly`` (24 weights, any scale), or by ``peak_to_trough``: a cosine with that ratio
@@ -190,16 +193,7 @@ class Diurnal(OpenArrivals):
             )
         return np.asarray(weights / weights.mean())
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
-        return self._profile.times(duration_s, 1.0, rng)
-
-    def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long."""
-        self._profile.check(duration_s, 1.0)
-
-    @property
-    def _profile(self) -> StepRate:
+    def profile(self, duration_s: float) -> tuple[StepRate, float]:
         weights = self._weights
         step_s = self.day_s / len(weights)
         turned = (
@@ -209,4 +203,4 @@ class Diurnal(OpenArrivals):
         starts, rates = np.asarray(turned[order], np.float64), weights[order] * self.rate_rps
         if starts[0] > 0:
             starts, rates = np.append(0.0, starts), np.append(rates[-1], rates)
-        return StepRate(starts, rates, self.day_s)
+        return StepRate(starts, rates, self.day_s), 1.0

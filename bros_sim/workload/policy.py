@@ -1,4 +1,4 @@
-"""What happens to the rows of a trace between the file and the `Trace`; all of it is counted.
+"""Sorts, cuts and filters the rows of a trace, and counts every change.
 
 Each function notes its counts under the names of ``ReadCounts``.
 """
@@ -73,7 +73,7 @@ def dequantised(times: NDArray[np.float64], rng: np.random.Generator) -> NDArray
 
 
 def counted_zeros(rows: Rows, policy: ZeroTokens, notes: dict[str, int]) -> Rows:
-    """Rows whose lengths are at least one token: raised, or the others left out."""
+    """Rows with zero lengths raised to one token or left out."""
     if not len(rows.prompt_tokens):
         return rows
     no_prompt, no_output = rows.prompt_tokens == 0, rows.output_tokens == 0
@@ -89,7 +89,7 @@ def counted_zeros(rows: Rows, policy: ZeroTokens, notes: dict[str, int]) -> Rows
 
 
 def clipped(rows: Rows, prompt: int | None, output: int | None, notes: dict[str, int]) -> Rows:
-    """Rows whose lengths are cut to the caps."""
+    """Rows with lengths cut to the caps."""
     if prompt is not None:
         notes["clipped_prompt"] = int((rows.prompt_tokens > prompt).sum())
         rows = replace(rows, prompt_tokens=np.minimum(rows.prompt_tokens, prompt))

@@ -19,23 +19,22 @@ class Refrag:
     """REFRAG (arXiv 2509.01092v2): the decoder sees one embedding for each chunk of context.
 
     A prompt is a question and the retrieved context behind it. The context is cut into chunks of
-    ``compression`` tokens; a policy keeps the tokens of the share ``expanded`` of them (section 2),
-    of the others the decoder gets one embedding each: that many positions to prefill, and that much
-    KV to hold and to read in every further step (table 9). With ``compression`` 1 nothing changes.
+    ``compression`` tokens; a policy keeps the tokens of the share ``expanded`` of them (section 2).
+    Of the others the decoder gets one embedding each: that many positions to prefill, and that much
+    KV to hold and to read in every further iteration (table 9). With ``compression`` 1 nothing
+    changes.
 
     Simplified: embeddings are precomputed and cached, as in the paper's main figures (encoding them
     on the way halves its gain); choosing what to expand costs nothing; which chunks are kept makes
     no difference, only how many; what the answers are worth is not modelled.
     """
 
-    __pydantic_config__ = {"extra": "forbid", "strict": True}  # noqa: RUF012 - pydantic's name
-
     compression: Annotated[int, Ge(1), Le(10**6), Doc("context tokens of a chunk")]
     question_tokens: Annotated[int, Ge(1), Le(10**9), Doc("tokens of a prompt that are no context")]
     expanded: Annotated[float, Ge(0), Le(1), Doc("share of the chunks that stay tokens")] = 0.0
 
     def positions(self, prompts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What the decoder computes, and keeps KV of, for prompts of so many tokens."""
+        """What the decoder computes, and keeps KV of, for prompts of these lengths."""
         question = np.minimum(prompts, self.question_tokens)
         context = prompts - question
         chunks = -(-context // self.compression)

@@ -12,19 +12,21 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
+from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.intensity import StepRate
+from bros_sim.workload.modulated import Profiled
 from bros_sim.workload.policy import Dequantise, ZeroTokens
 from bros_sim.workload.renewal import check_count
 from bros_sim.workload.traces import Trace, read_trace
 from bros_sim.workload.twin_file import load_twin
-from bros_sim.workload.twins import Twin, check_choice, twin_path
+from bros_sim.workload.twins import NamedFile, Twin
 
 Tokens = Annotated[int, Ge(1), Le(10**9)]
 
 
 @dataclass(frozen=True)
-class Replay(OpenArrivals):
-    """The rows of a trace as they are, at their own times.
+class Replay(FromFile, OpenArrivals):
+    """The rows of a trace, at their own times.
 
     ``rate_scale`` changes the load in one of two ways, which differ in burstiness. ``warp`` plays
     the trace faster or slower: every gap is divided by it. ``thin`` keeps the time axis: each
@@ -79,12 +81,9 @@ class Replay(OpenArrivals):
         return trace
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
         return self.rows(duration_s, rng)[0]
 
     def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn; reads the trace."""
-        del duration_s
         check_count(len(self.trace) * (self.rate_scale if self.scaling == "thin" else 1.0))
 
     def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, NDArray[np.intp]]:
@@ -141,8 +140,8 @@ def _superposed(
 
 
 @dataclass(frozen=True)
-class TwinArrivals(OpenArrivals):
-    """A synthetic day in the life of a trace: the rate profile of its twin as a Poisson process.
+class TwinArrivals(FromFile, NamedFile, Profiled):
+    """Arrivals like those of a trace: the rate profile of its twin as a Poisson process.
 
     The profile starts with the run and repeats when it ends. With ``rate_rps`` it is scaled so
     that the expected mean over the run has that value; bursts scale with it.
@@ -154,14 +153,6 @@ class TwinArrivals(OpenArrivals):
     path: Annotated[Path | None, Doc("a twin file of your own, instead of a name")] = None
     rate_rps: Annotated[Rate | None, Doc("mean rate over the run; else that of the trace")] = None
 
-    def __post_init__(self) -> None:
-        check_choice(self.name, self.path)
-
-    @property
-    def file(self) -> Path:
-        """The file that describes the twin."""
-        return twin_path(self.name, self.path)
-
     @cached_property
     def twin(self) -> Twin:
         """The twin.
@@ -171,22 +162,12 @@ class TwinArrivals(OpenArrivals):
         """
         return load_twin(self.file)
 
-    def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s).
+    def profile(self, duration_s: float) -> tuple[StepRate, float]:
+        """As `Profiled.profile`.
 
         Raises:
             InputError: The twin has lengths alone, or its profile is silent over the whole run.
         """
-        rate, scale = self._profile(duration_s)
-        return rate.times(duration_s, scale, rng)
-
-    def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long; reads the twin."""
-        rate, scale = self._profile(duration_s)
-        rate.check(duration_s, scale)
-
-    def _profile(self, duration_s: float) -> tuple[StepRate, float]:
-        """The twin's rate and what to multiply it by."""
         rate = self.twin.rate
         if rate is None:
             what = f"the twin {self.twin.name} has lengths but no arrivals"

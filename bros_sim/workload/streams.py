@@ -32,8 +32,8 @@ class Stream:
     """One stream of the YAML's ``workload``.
 
     ``lengths`` may be left out where the arrivals bring their own: a replayed trace has its rows,
-    a twin its histogram (and prefix model). A class, SLO or cap in a trace's row goes before the
-    stream's. All prompts begin with the same ``system_prompt_tokens``, besides their lengths.
+    a twin its histogram (and prefix model). A class, SLO or cap in a trace's row takes
+    precedence. All prompts begin with the same ``system_prompt_tokens``, on top of their lengths.
     """
 
     name: str
@@ -83,7 +83,7 @@ class OpenLoop:
 class ClosedLoop:
     """Requests that come when earlier ones are done.
 
-    ``request(index, arrival_s)`` makes the index-th request of the stream, whoever asks and when.
+    ``request(index, arrival_s)`` makes the index-th request of the stream.
     ``truncated`` counts outputs that were cut to a smaller cap among the first ``BLOCK``.
     """
 
@@ -118,13 +118,46 @@ def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop
         times = stream.arrivals.times(duration_s, rng)
     prompts, outputs = _lengths(stream, seed, len(times))
     hashes, block_tokens = _twin_prefixes(stream, prompts, seed)
-    prompts = stream.prompts(prompts, hashed=hashes is not None)
-    outputs, caps, truncated = _capped(outputs, stream.max_tokens.caps(outputs))
-    slos, classes = [_slo(stream)] * len(times), [stream.service_class] * len(times)
-    columns = _Columns(
-        classes, times.tolist(), prompts.tolist(), outputs.tolist(), caps.tolist(), slos
+    columns = _Columns(times, prompts, outputs, stream.max_tokens.caps(outputs))
+    return _requests(stream, columns, hashes, block_tokens)
+
+
+class _Columns(NamedTuple):
+    """One entry per request; without ``classes`` or ``slos`` all have the stream's."""
+
+    times: NDArray[np.float64]
+    prompts: NDArray[np.int64]
+    outputs: NDArray[np.int64]
+    caps: NDArray[np.int64]
+    classes: list[ServiceClass] | None = None
+    slos: list[Slo] | None = None
+
+
+def _requests(
+    stream: Stream, columns: _Columns, hashes: Hashes | None, block_tokens: int
+) -> OpenLoop:
+    """The requests, with their outputs cut to the caps and prompts as the engine sees them."""
+    times, lengths, outputs, caps, classes, slos = columns
+    count, shared = len(times), stream.system_prompt_tokens
+    if shared:
+        prefixes, block_tokens = system_prompt(shared, stream.name) * count, shared
+    else:
+        prefixes = [()] * count if hashes is None else salted(hashes, stream.name)
+    rows = zip(
+        classes or [stream.service_class] * count,
+        times.tolist(),
+        stream.prompts(lengths, hashed=hashes is not None).tolist(),
+        np.minimum(outputs, caps).tolist(),
+        caps.tolist(),
+        slos or [_slo(stream)] * count,
+        prefixes,
+        strict=True,
     )
-    return OpenLoop(_requests(stream, columns, hashes, block_tokens), truncated)
+    requests = [
+        Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens, shared)
+        for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(rows)
+    ]
+    return OpenLoop(requests, int(np.sum(outputs > caps)))
 
 
 def _slo(stream: Stream) -> Slo:
@@ -132,38 +165,6 @@ def _slo(stream: Stream) -> Slo:
     if stream.arrivals.own_deadline_s is not None:
         return replace(stream.slo, e2e_s=stream.arrivals.own_deadline_s)
     return stream.slo
-
-
-class _Columns(NamedTuple):
-    classes: list[ServiceClass]
-    times: list[float]
-    prompts: list[int]
-    outputs: list[int]
-    caps: list[int]
-    slos: list[Slo]
-
-
-def _requests(
-    stream: Stream, columns: _Columns, hashes: Hashes | None, block_tokens: int
-) -> list[Request]:
-    count, shared = len(columns.times), stream.system_prompt_tokens
-    if shared:
-        prefixes, block_tokens = system_prompt(shared, stream.name) * count, shared
-    else:
-        prefixes = [()] * count if hashes is None else salted(hashes, stream.name)
-    return [
-        Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens, shared)
-        for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(
-            zip(*columns, prefixes, strict=True)
-        )
-    ]
-
-
-def _capped(
-    outputs: NDArray[np.int64], caps: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Outputs cut to their caps, the caps, and how many were cut."""
-    return np.minimum(outputs, caps), caps, int(np.sum(outputs > caps))
 
 
 def _lengths(stream: Stream, seed: int, count: int) -> Pairs:
@@ -204,23 +205,15 @@ def _of_trace(
     if trace.max_tokens is not None:
         stated = trace.max_tokens[rows]
         caps = np.where(stated > 0, stated, caps)
-    outputs, caps, truncated = _capped(outputs, caps)
     order = rows.tolist()
-    classes = [stream.service_class] * len(order)
+    classes = None
     if trace.service_class is not None:
         classes = [trace.service_class[n] or stream.service_class for n in order]
     hashes = trace.prefix_hashes
     taken = None if hashes is None else tuple(hashes[n] for n in order)
-    prompts = stream.prompts(trace.prompt_tokens[rows], hashed=hashes is not None)
-    columns = _Columns(
-        classes,
-        times.tolist(),
-        prompts.tolist(),
-        outputs.tolist(),
-        caps.tolist(),
-        _slos(stream.slo, trace, rows),
-    )
-    return OpenLoop(_requests(stream, columns, taken, trace.hash_block_tokens), truncated)
+    slos = _slos(stream.slo, trace, rows)
+    columns = _Columns(times, trace.prompt_tokens[rows], outputs, caps, classes, slos)
+    return _requests(stream, columns, taken, trace.hash_block_tokens)
 
 
 def _slos(slo: Slo, trace: Trace, rows: NDArray[np.intp]) -> list[Slo]:
@@ -246,28 +239,20 @@ def _closed(stream: Stream, clients: Clients, seed: int) -> ClosedLoop:
     def draw(number: int) -> int:
         lengths, outputs = _block(stream, seed, number)
         prompts = stream.prompts(lengths, hashed=False)
-        outputs, caps, truncated = _capped(outputs, stream.max_tokens.caps(outputs))
-        blocks[number] = list(zip(prompts.tolist(), outputs.tolist(), caps.tolist(), strict=True))
-        return truncated
+        caps = stream.max_tokens.caps(outputs)
+        cut = np.minimum(outputs, caps)
+        blocks[number] = list(zip(prompts.tolist(), cut.tolist(), caps.tolist(), strict=True))
+        return int(np.sum(outputs > caps))
 
     def request(index: int, arrival_s: float) -> Request:
         number, row = divmod(index, BLOCK)
         if number not in blocks:
             draw(number)
-        prompt, output, cap = blocks[number][row]
+        lengths = blocks[number][row]
         return Request(
-            stream.name,
-            index,
-            stream.service_class,
-            arrival_s,
-            prompt,
-            output,
-            cap,
-            stream.slo,
-            prefix,
-            shared or 16,
-            shared,
-        )
+            stream.name, index, stream.service_class, arrival_s, *lengths,
+            stream.slo, prefix, shared or 16, shared,
+        )  # fmt: skip
 
     truncated = draw(0)
     return ClosedLoop(clients.clients, clients.think_time_s, clients.batch, request, truncated)

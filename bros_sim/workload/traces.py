@@ -1,4 +1,4 @@
-"""A trace file -> a `Trace`, under one stated policy; nothing is dropped without being counted.
+"""Reads a trace file into a `Trace` under one policy; whatever is changed or left out is counted.
 
 The policy, in this order:
 
@@ -9,7 +9,7 @@ The policy, in this order:
 5. A length of zero is raised to one token (``zero_tokens="one"``), or the row is left out
    (``"drop"``); a length over a cap is cut to it.
 
-The format is told by header or keys, never by the file's name.
+The format is recognised by header or keys, never by the file's name.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -149,7 +149,7 @@ class _Policy(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _read(source: Source, state: tuple[int, ...], policy: _Policy) -> Trace:
-    """``state`` tells a file that has changed from the one that was read."""
+    """``state`` differs once the file has changed."""
     del state
     start_s, end_s, dequantise, zero_tokens, most_prompt, most_output, seed = policy
     reader = find_reader(source)
@@ -178,11 +178,11 @@ def find_reader(source: Source) -> Reader:
             return reader
     keys = set(head.keys)
     near = max(TRACES.values(), key=lambda r: (r.layout == head.layout) * len(r.needs & keys))
-    if not near.needs & keys:
-        what = f"an unknown trace format; known are {', '.join(TRACES)}"
-        raise source.fault(1, what)
     lacking = ", ".join(sorted(near.needs - keys)) or "a known mix of columns"
-    raise source.fault(1, f"an unknown trace format; nearest is {near.name}, which needs {lacking}")
+    hint = f"nearest is {near.name}, which needs {lacking}"
+    if not near.needs & keys:
+        hint = f"known are {', '.join(TRACES)}"
+    raise source.fault(1, f"an unknown trace format; {hint}")
 
 
 def within(
@@ -227,21 +227,11 @@ def _check_rows(source: Source, rows: Rows) -> None:
 
 def _trace(name: str, source: str, rows: Rows, notes: dict[str, int]) -> Trace:
     """Read-only: the points of a sweep share it."""
-    trace = Trace(
-        format=name,
-        source=source,
-        arrival_s=rows.arrival_s,
-        prompt_tokens=rows.prompt_tokens,
-        output_tokens=rows.output_tokens,
-        counts=ReadCounts(rows_kept=len(rows.lines), **notes),
-        service_class=rows.service_class,
-        ttft_slo_s=rows.ttft_slo_s,
-        tpot_slo_s=rows.tpot_slo_s,
-        e2e_slo_s=rows.e2e_slo_s,
-        max_tokens=rows.max_tokens,
-        prefix_hashes=rows.prefix_hashes,
-        hash_block_tokens=rows.hash_block_tokens or 16,
-    )
+    own = {"lines", "notes", "hash_block_tokens"}
+    columns = {each.name: getattr(rows, each.name) for each in fields(rows) if each.name not in own}
+    counts = ReadCounts(rows_kept=len(rows.lines), **notes)
+    block_tokens = rows.hash_block_tokens or 16
+    trace = Trace(name, source, counts=counts, hash_block_tokens=block_tokens, **columns)
     for each in fields(trace):
         if isinstance(column := getattr(trace, each.name), np.ndarray):
             column.setflags(write=False)

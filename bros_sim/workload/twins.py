@@ -9,6 +9,9 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_doc import Doc
 
 from bros_sim.core.data_files import data_path
 from bros_sim.core.errors import InputError
@@ -70,18 +73,6 @@ def twin_paths() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def find_twin(name: str) -> Path:
-    """The file of a shipped twin.
-
-    Raises:
-        InputError: There is no twin of that name; the nearest is named.
-    """
-    what = why_no_twin(name)
-    if what is not None:
-        raise InputError(what)
-    return twin_paths()[name]
-
-
 def why_no_twin(name: str) -> str | None:
     """What to say about a name that no shipped twin has; ``None`` for the names of twins."""
     names = list(twin_paths())
@@ -92,21 +83,23 @@ def why_no_twin(name: str) -> str | None:
     return f"there is no twin '{name}' ({hint})"
 
 
-def check_choice(name: str | None, path: Path | None) -> None:
-    """Check the two keys ``name`` (a shipped twin) and ``path`` (a file) of a component.
+@dataclass(frozen=True)
+class NamedFile:
+    """Base of components that take a shipped twin by ``name``, or a file of the user's own."""
 
-    Raises:
-        ValueError: None or both are set, or there is no such twin.
-    """
-    if (name is None) == (path is None):
-        raise ValueError("give either name (a shipped twin) or path (a file)")
-    if name is not None and (what := why_no_twin(name)) is not None:
-        raise ValueError(f"name: {what}")
+    name: Annotated[str | None, Doc("a shipped twin: see `bros-sim trace list`")] = None
+    path: Annotated[Path | None, Doc("a file of your own, instead of a name")] = None
 
+    def __post_init__(self) -> None:
+        if (self.name is None) == (self.path is None):
+            raise ValueError("give either name (a shipped twin) or path (a file)")
+        if self.name is not None and (what := why_no_twin(self.name)) is not None:
+            raise ValueError(f"name: {what}")
 
-def twin_path(name: str | None, path: Path | None) -> Path:
-    """The file behind the two keys ``name`` (a shipped twin) and ``path``, one of which is set."""
-    if path is not None:
-        return path
-    assert name is not None
-    return find_twin(name)
+    @property
+    def file(self) -> Path:
+        """The file behind the two keys."""
+        if self.path is not None:
+            return self.path
+        assert self.name is not None
+        return twin_paths()[self.name]

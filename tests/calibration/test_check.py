@@ -8,7 +8,7 @@ from calibration.synthetic import HYBRID, rows_of
 from typer.testing import CliRunner
 
 from bros_sim.calibration.check import check_profile
-from bros_sim.calibration.check_physics import floor_s, physics_faults
+from bros_sim.calibration.check_physics import floor_s, physics_problems
 from bros_sim.calibration.step_rows import write_steps
 from bros_sim.cli import app
 from bros_sim.config import read_yaml
@@ -65,9 +65,9 @@ def test_a_profile_that_cannot_be_is_found_out(tmp_path, old, new, message):
 
 def test_tokens_take_less_time_only_as_the_engine_was_measured_to():
     profile = load_profile("rtxpro6000/llama-3.1-8b-tp1")
-    assert not list(physics_faults(profile, "layers", profile.models.layers))
+    assert not list(physics_problems(profile, "layers", profile.models.layers))
     unexplained = dataclasses.replace(profile, engine=None)
-    faults = list(physics_faults(unexplained, "layers", profile.models.layers))
+    faults = list(physics_problems(unexplained, "layers", profile.models.layers))
     assert faults
     assert all("more prompt tokens" in line for line in faults)
 
@@ -77,7 +77,7 @@ def test_a_stated_error_that_the_tables_deny_is_found_out(shared_tables, tmp_pat
     file = tmp_path / "broken.yaml"
     stated = load_profile(DEFAULT).errors["hybrid"].mape_pct
     file.write_text(text.replace(f"mape_pct: {stated}", "mape_pct: 0.5", 1))
-    (fault,) = check_profile(str(file), shared_tables).faults
+    (fault,) = check_profile(str(file), shared_tables).problems
     assert fault == f"errors.hybrid.mape_pct is stated as 0.5, computed again it is {stated}"
 
 
@@ -95,7 +95,7 @@ def test_a_model_that_takes_no_time_is_no_model():
     linear = dataclasses.replace(
         profile.models.linear, prefill_ms=0.0, prefill_per_token_ms=0.0, prefill_per_token2_ms=0.0
     )
-    assert any("no time at all" in line for line in physics_faults(profile, "linear", linear))
+    assert any("no time at all" in line for line in physics_problems(profile, "linear", linear))
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def changed(tmp_path):
 def faults_of(call, *args, **options):
     with pytest.raises(InputError) as error:
         call(*args, **options)
-    return error.value.faults
+    return error.value.lines
 
 
 class TestForward:

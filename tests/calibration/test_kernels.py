@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.kernel_fits.vidur import VidurDense, read_vidur_ops
 from bros_sim.calibration.check import kernel_error
 from bros_sim.calibration.fit_errors import fit_error
 from bros_sim.calibration.kernels import (
@@ -15,7 +16,7 @@ from bros_sim.calibration.kernels import (
 )
 from bros_sim.calibration.kernels_attention import Grid, heads_of
 from bros_sim.calibration.kernels_dense import Gemm
-from bros_sim.calibration.kernels_tables import read_tables, read_vidur_ops
+from bros_sim.calibration.kernels_tables import read_tables
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import load_profile
@@ -117,7 +118,7 @@ def test_vidur_has_other_kernels_of_the_same_layers(shared_tables):
     ops = read_vidur_ops(shared_tables, "a100-80gb", "meta-llama/Meta-Llama-3-8B", 1)
     tables = read_tables(shared_tables, "a100-80gb")
     ours = Kernels.of(tables, LLAMA.gpu, LLAMA.model, 1).dense
-    theirs = Kernels.of(tables, LLAMA.gpu, LLAMA.model, 1, ops).dense
+    theirs = VidurDense.like(ours, ops)
     n = np.array([16.0, 1024.0])
     assert (theirs.layers_ms(n) / ours.layers_ms(n)).tolist() == pytest.approx(
         [1.0, 1.28], abs=0.03

@@ -123,7 +123,7 @@ def test_a_window_that_is_used_limits_the_length(read):
 def test_faults_name_the_key(read, change, said):
     with pytest.raises(InputError) as error:
         read(**LLAMA | change)
-    (line,) = error.value.faults
+    (line,) = error.value.lines
     assert "some-model/config.json: " in line
     assert said in line
 
@@ -137,7 +137,7 @@ def test_variants_of_opt_are_refused(read, key):
 def test_all_faults_at_once(read):
     with pytest.raises(InputError) as error:
         read(model_type="llama")
-    assert len(error.value.faults) == 5
+    assert len(error.value.lines) == 5
 
 
 def test_text_that_is_no_json(tmp_path):

@@ -57,7 +57,7 @@ def test_a_row_that_makes_no_sense_is_named(tmp_path, change, message):
     pd.DataFrame([GOOD | change]).to_csv(path, index=False)
     with pytest.raises(InputError) as caught:
         read_steps(path)
-    assert [line for line in caught.value.faults if line.startswith(f"{path}{message}")]
+    assert [line for line in caught.value.lines if line.startswith(f"{path}{message}")]
 
 
 def test_missing_and_unknown_columns_and_no_rows(tmp_path):
@@ -65,7 +65,7 @@ def test_missing_and_unknown_columns_and_no_rows(tmp_path):
     pd.DataFrame([GOOD]).rename(columns={"time_s": "time_ms"}).to_csv(path, index=False)
     with pytest.raises(InputError) as caught:
         read_steps(path)
-    assert caught.value.faults == (
+    assert caught.value.lines == (
         f"{path}:1: the column time_s is missing",
         f"{path}:1: there is no column time_ms in a steps file",
     )

@@ -38,7 +38,7 @@ def bros(tmp_path, monkeypatch):
     """Run a verb in an empty folder; the result has exit_code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("bros_sim.cli.run._cores", lambda: 1)
+    monkeypatch.setattr("bros_sim.study.study.cores", lambda: 1)
 
     def call(*args, **options):
         return CliRunner().invoke(app, [str(arg) for arg in args], **options)

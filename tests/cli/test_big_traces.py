@@ -1,10 +1,13 @@
 """A trace is read once by a process, however many points replay it; anew once it has changed."""
 
+import pickle
 from dataclasses import replace
 
 import pytest
 
+from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.readers import TRACES
+from bros_sim.workload.replay import Replay
 from bros_sim.workload.traces import read_trace
 
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
@@ -67,3 +70,15 @@ def test_a_changed_trace_is_read_again(trace):
 def test_points_cannot_change_what_they_share(trace):
     with pytest.raises(ValueError, match="read-only"):
         read_trace(trace).prompt_tokens[0] = 1
+
+
+@pytest.mark.parametrize(
+    "component", [Replay, lambda path: Empirical(path=path)], ids=["replay", "empirical"]
+)
+def test_a_trace_does_not_travel_with_what_replays_it(trace, component):
+    made = component(trace)
+    fresh = pickle.dumps(made)
+    assert made.trace is not None
+    assert pickle.dumps(made) == fresh
+    assert pickle.loads(fresh) == made
+    assert len(pickle.loads(fresh).trace) == 40

@@ -30,17 +30,17 @@ def summary(tmp_path, name="tiny"):
     return table[table["class"] == "be"].set_index(["system", RATE])
 
 
-def test_one_run_alone_for_points_that_differ_in_rt_only():
+def test_points_that_differ_in_rt_only_share_a_baseline():
     two = loaded(sweep__seeds=2)
-    assert len(two.points) == len(two.alone) == 8
-    assert len({point.key for point in two.alone.values()}) == 4  # systems x seeds
-    assert {name for point in two.alone.values() for name in point.spec.workload} == {"batch"}
+    assert len(two.points) == 8
+    assert len(two.baselines) == 4  # systems x seeds
+    assert {name for point in two.baselines for name in point.spec.workload} == {"batch"}
     clients = "{workload.batch.arrivals.clients: [2, 3]}"
-    assert len({point.key for point in loaded(sweep__grid=clients).alone.values()}) == 4
-    assert loaded(EXPERIMENT).alone == {}
+    assert len(loaded(sweep__grid=clients).baselines) == 4
+    assert loaded(EXPERIMENT).baselines == []
 
 
-def test_a_trace_of_the_chat_is_no_part_of_the_run_alone(tmp_path):
+def test_a_trace_of_the_chat_is_no_part_of_the_baseline(tmp_path):
     found = []
     for content in ("0.1,10,5\n", "0.2,11,6\n"):
         (tmp_path / "t.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{content}")
@@ -48,7 +48,7 @@ def test_a_trace_of_the_chat_is_no_part_of_the_run_alone(tmp_path):
         text = text.replace("    lengths: {kind: fixed, prompt: 64, output: 8}\n", "")
         text = text[: text.index("sweep:")]
         points = load(parse(text, str(tmp_path / "e.yaml")))
-        found.append((set(points.alone), {point.key for point in points.alone.values()}))
+        found.append(({p.key for p in points.points}, {p.key for p in points.baselines}))
     assert not found[0][0] & found[1][0]
     assert found[0][1] == found[1][1]
 
@@ -74,7 +74,7 @@ def test_retention_is_the_ratio_of_two_runs(bros, tiny, tmp_path):
     assert names[1] < names[0]
 
 
-def test_the_same_best_effort_requests_arrive_alone(bros, tiny, tmp_path):
+def test_the_same_best_effort_requests_arrive_in_the_baseline(bros, tiny, tmp_path):
     text = ASKING.replace("{kind: closed_loop, clients: 2}", "{kind: poisson, rate_rps: 9}")
     tiny.write_text(text.replace("replicas: 1", "replicas: 2, router: {kind: random}"))
     bros("run", tiny)
@@ -90,7 +90,7 @@ def test_the_same_best_effort_requests_arrive_alone(bros, tiny, tmp_path):
         pd.testing.assert_frame_equal(beside, alone[columns])
 
 
-def test_be_alone_resumes_and_is_kept_for_plots(bros, tiny, tmp_path):
+def test_the_baseline_resumes_and_is_kept_for_plots(bros, tiny, tmp_path):
     tiny.write_text(ASKING.replace("x: ", "y: be_retention, class: be, x: "))
     listed = json.loads(bros("run", tiny, "--dry-run", "--format", "json").stdout)["points"]
     assert {point["be_alone"] for point in listed} == {"missing"}
@@ -106,7 +106,7 @@ def test_be_alone_resumes_and_is_kept_for_plots(bros, tiny, tmp_path):
     assert {path.name: path.read_bytes() for path in (results / "figures").iterdir()} == figures
 
 
-def test_a_run_alone_that_fails_is_told(bros, tiny, tmp_path, monkeypatch):
+def test_a_baseline_that_fails_is_said(bros, tiny, tmp_path, monkeypatch):
     real = runner.run_point
 
     def fails_alone(spec, **options):
@@ -118,7 +118,7 @@ def test_a_run_alone_that_fails_is_told(bros, tiny, tmp_path, monkeypatch):
     tiny.write_text(ASKING)
     result = bros("run", tiny)
     assert result.exit_code == 1
-    assert result.stderr.count("failed, BE alone: system=") == 2
+    assert result.stderr.count("failed, BE-only baseline: system=") == 2
     assert "be_retention" not in summary(tmp_path)
 
 

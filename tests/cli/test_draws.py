@@ -177,7 +177,7 @@ def test_a_drawn_truth_may_be_noisy_too():
 def test_what_cannot_be_sampled_is_said(latency, says):
     with pytest.raises(InputError) as error:
         loaded(latency=latency)
-    assert says in "\n".join(error.value.faults)
+    assert says in "\n".join(error.value.lines)
 
 
 def test_a_belief_has_no_noise_of_this_kind():

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bros_sim.cli.listing import What
 from bros_sim.core.data_files import data_path
+from bros_sim.report.listing import What
 
 pytestmark = pytest.mark.slow
 

@@ -13,9 +13,9 @@ import bros_sim as bs
 from bros_sim.config import override, parse
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
-from bros_sim.experiment.seeds import grid_point, with_seeds
 from bros_sim.metrics.measures import Measure, Width
 from bros_sim.schedulers.vllm import VllmScheduler
+from bros_sim.study.sweep import Cell
 from tests.cli.test_run import FRAGILE, PLAIN, contents
 
 pytestmark = pytest.mark.slow
@@ -147,7 +147,7 @@ def test_a_failed_run_gets_no_more_seeds_until_it_runs(bros, tiny, tmp_path, mon
     assert "sweep.until" not in result.stderr
     assert "no interval" not in result.stderr
     assert set(seeds_of(tmp_path / "results" / "tiny")) == {5}
-    monkeypatch.setattr(sys.modules["brittle_policy"].Fragile, "plan", VllmScheduler.plan)
+    monkeypatch.setattr(sys.modules["brittle_policy"].FragileScheduler, "plan", VllmScheduler.plan)
     assert bros("run", tiny, *asked).exit_code == 1
     assert bros("run", tiny, *asked, "--retry-failed").exit_code == 0
     assert set(seeds_of(tmp_path / "results" / "tiny")) == {6}
@@ -163,15 +163,11 @@ def test_a_capacity_search_leaves_it_aside_with_a_word(bros, tiny):
 def test_more_seeds_are_the_points_that_the_file_would_have():
     retention = "outputs.be_retention=true"
     few, many = loaded("sweep.seeds=2", retention), loaded("sweep.seeds=4", retention)
-    places = dict.fromkeys(grid_point(point) for point in few.points)
-    more = with_seeds(few, dict.fromkeys(places, 4))
-    assert [p.key for p in more.points] == [p.key for p in many.points]
-    assert [p.labels for p in more.points] == [p.labels for p in many.points]
-    assert {k: p.key for k, p in more.alone.items()} == {k: p.key for k, p in many.alone.items()}
-    first, _ = places
-    partly = with_seeds(few, {first: 3})
-    assert [p.labels["seed"] for p in partly.points] == [1, 2, 3, 1, 2] * 2
-    assert with_seeds(few, {first: 1}).points == few.points
+    more = [point for one in few.points[::2] for point in (one, *Cell([one]).more(4))]
+    assert [p.labels for p in more] == [p.labels for p in many.points]
+    assert [p.key for p in more] == [p.key for p in many.points]
+    assert [p.baseline.key for p in more] == [p.baseline.key for p in many.points]
+    assert Cell(few.points[:2]).more(2) == []
 
 
 def test_how_much_too_wide():
@@ -207,4 +203,4 @@ def test_how_much_too_wide():
 def test_what_cannot_be_asked_is_said(sweep, says):
     with pytest.raises(InputError) as error:
         loaded(f"sweep={sweep}")
-    assert says in "\n".join(error.value.faults)
+    assert says in "\n".join(error.value.lines)

@@ -51,7 +51,7 @@ def test_a_table_without_a_column_is_refused_in_one_line(folder):
     assert list(point.requests(["status"])) == ["status"]
     with pytest.raises(InputError) as caught:
         point.requests()
-    (line,) = caught.value.faults
+    (line,) = caught.value.lines
     assert line.startswith(f"{path}: an earlier version")
     assert line.endswith("it has no column ttft_s")
 

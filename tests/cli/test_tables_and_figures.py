@@ -3,7 +3,7 @@
 from typer.testing import CliRunner
 
 from bros_sim.cli import app
-from bros_sim.report.terminal import print_rows
+from bros_sim.report.text_tables import rows_table
 
 EXPERIMENT = """
 name: two
@@ -28,9 +28,9 @@ def test_columns_of_two_streams_have_two_names(tmp_path, monkeypatch):
     assert "b.arrivals.rate_rps" in result.stdout
 
 
-def test_a_list_of_rows_has_short_names_too(capsys):
-    print_rows([{"workload.a.kind": "x", "workload.b.kind": "y", "seed": 1}])
-    assert capsys.readouterr().out.split()[:3] == ["a.kind", "b.kind", "seed"]
+def test_a_list_of_rows_has_short_names_too():
+    table = rows_table([{"workload.a.kind": "x", "workload.b.kind": "y", "seed": 1}])
+    assert table.headings == ["a.kind", "b.kind", "seed"]
 
 
 def test_figures_that_are_no_longer_drawn_go(tmp_path, monkeypatch):

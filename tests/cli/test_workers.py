@@ -8,6 +8,7 @@ import time
 import pytest
 
 from bros_sim.study.workers import on_workers
+from tests.cli.test_run import ONE_RATE
 
 pytestmark = pytest.mark.slow
 
@@ -71,3 +72,30 @@ def test_a_worker_starts_once_and_takes_task_after_task():
     workers = [pid for _, pid in on_workers(who_works, list(range(40)), 2)]
     assert len(workers) == 40
     assert len(set(workers)) <= 2
+
+
+COUNTED = """
+from dataclasses import dataclass
+from bros_sim.schedulers.vllm_parameters import VllmParameters
+
+@dataclass(frozen=True)
+class Counted(VllmParameters):
+    '''Notes each time that it is checked.'''
+
+    def __post_init__(self):
+        with open("made.txt", "a") as file:
+            file.write("x")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_point_is_checked_once_and_not_by_every_worker(bros, tiny, tmp_path, workers):
+    (tmp_path / f"counted_{workers}.py").write_text(COUNTED)
+    mine = f"{{kind: 'counted_{workers}:Counted'}}"
+    tiny.write_text(ONE_RATE.replace("{kind: vllm, policy: priority}", mine))
+    assert bros("check", tiny).exit_code == 0
+    made = (tmp_path / "made.txt").read_text()
+    result = bros("run", tiny, "--workers", workers, "--set", "sweep.seeds=3")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "made.txt").read_text() == 2 * made

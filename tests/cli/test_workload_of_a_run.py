@@ -124,8 +124,8 @@ def test_a_grid_value_that_makes_a_stream_impossible(bros, tiny, tmp_path, kind,
 
 def test_only_streams_in_which_something_new_can_be_cut_are_built(bros, tiny, monkeypatch):
     built = []
-    monkeypatch.setattr("bros_sim.experiment.trial.build", lambda *_: built.append(1))
-    monkeypatch.setattr("bros_sim.experiment.trial.changes", lambda *_: None)
+    monkeypatch.setattr("bros_sim.experiment.streams.build", lambda *_: built.append(1))
+    monkeypatch.setattr("bros_sim.experiment.streams.changes", lambda *_: None)
     grid = f"{{{RATE}: [1, 2, 3, {MAX_EPOCHS // 1000}], workload.chat.slo.ttft_s: [1, 2, 3]}}"
     bros("check", tiny, "--set", f"sweep.grid={grid}", "--set", "figures=[]")
     assert len(built) == 2

@@ -12,7 +12,7 @@ from pydantic import Field
 from bros_sim.config import decode, parse
 from bros_sim.config.components import Kinds, Strict
 from bros_sim.config.parameters import Parameter, parameters
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, InputError
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,28 @@ class Plan(Strict):
 def faults(text, shape=Plan):
     with pytest.raises(InputError) as caught:
         decode(shape, parse(text, "e.yaml"))
-    return list(caught.value.faults)
+    return list(caught.value.lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "code"),
+    [
+        ("name: x\nnme: x", ("nme",), Code.UNKNOWN_KEY),
+        ("cap: 1", ("name",), Code.MISSING_KEY),
+        ("name: x\ncap: x", ("cap",), Code.VALUE),
+        (
+            "name: x\npolicies: {p: {kind: fixed, limit: 1.5}}",
+            ("policies", "p", "limit"),
+            Code.NOT_WHOLE,
+        ),
+        ("name: x\npolicies: {p: {kind: fixed, limit: 13}}", ("policies", "p"), Code.OTHER),
+    ],
+)
+def test_a_fault_says_its_kind_and_path_without_its_words(text, path, code):
+    with pytest.raises(InputError) as caught:
+        decode(Plan, parse(text, "e.yaml"))
+    (fault,) = caught.value.faults
+    assert (fault.code, fault.path) == (code, path)
 
 
 def test_lists_become_tuples_and_ints_floats_but_text_stays_text():
@@ -198,7 +219,7 @@ def test_faults_of_ones_own_class(tmp_path, own_module, kind, what):
     text = f"name: a\npolicies:\n  p: {{kind: '{kind.format(own=own_module)}'}}"
     with pytest.raises(InputError) as caught:
         decode(Plan, parse(text, str(tmp_path / "e.yaml")))
-    (fault,) = caught.value.faults
+    (fault,) = caught.value.lines
     assert f":3:13: policies.p.kind: {what.format(own=own_module)}" in fault or (
         what.format(own=own_module) in fault and ":3:13: policies.p.kind: " in fault
     )

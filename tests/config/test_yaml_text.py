@@ -14,7 +14,7 @@ BOMB = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8]\n" + "".join(
 def faults(call, *args):
     with pytest.raises(InputError) as caught:
         call(*args)
-    return caught.value.faults
+    return caught.value.lines
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,5 @@ def test_overrides_follow_yaml_and_say_where_they_come_from():
         "sweep": {"seeds": 2},
     }
     path = document.path_of("workload.a.b.rate_rps.1")
-    assert document.fault(path, "wrong") == "--set workload.a.b.rate_rps.1: wrong"
-    assert document.fault(path[:-1], "wrong") == "e.yaml:3:19: workload.a.b.rate_rps: wrong"
+    assert str(document.fault(path, "wrong")) == "--set workload.a.b.rate_rps.1: wrong"
+    assert str(document.fault(path[:-1], "wrong")) == "e.yaml:3:19: workload.a.b.rate_rps: wrong"

@@ -110,7 +110,6 @@ class Campaign:
             if self.random.random() < 0.08:
                 self.release(seq)
                 seq.leave()
-        self.kv.commit()
         self.compare()
         self.kv.check(self.seqs.values())
 

@@ -33,6 +33,7 @@ def pending(kv: KVManager, member: Sequence, tokens: int) -> Sequence:
     """The request computed ``tokens`` tokens and is not in the coming iteration."""
     assert kv.admit(member, tokens, (), must_fit=0, spare=0)
     kv.commit()
+    kv.advance(0)
     member.compute(tokens)
     return member
 
@@ -43,6 +44,7 @@ def ask(kv: KVManager, member: Sequence, tokens: int, *lenders: Sequence) -> boo
 
 def copies(kv: KVManager) -> list[tuple[Direction, int, int, int]]:
     kv.commit()
+    kv.advance(0)
     return [(c.direction, c.seq.id, c.tokens, c.blocks) for c in kv.take_copies()]
 
 
@@ -108,6 +110,7 @@ def test_a_best_effort_seq_grows_in_its_gap_beside_a_lodger():
     be, rt = pending(kv, seq(1, BE), 8), seq(2, RT)
     assert ask(kv, rt, 7, be)
     kv.commit()
+    kv.advance(0)
     assert kv.extend(be, 9)
     assert not kv.extend(be, 10)
     assert copies(kv) == []

@@ -6,6 +6,7 @@ from simulations import WORLD, make_request, run
 
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.kv.bidirectional import BidirectionalKV
 from bros_sim.kv.parameters import BidirectionalParameters, PagedParameters
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
@@ -184,8 +185,6 @@ def test_a_noisy_estimate_is_wrong_in_the_same_way_each_time():
 
 
 def replica_shape(tokens: int):
-    from bros_sim.engine.latency_model import StepShape
-
     return StepShape(((tokens, 0),), 0, 0)
 
 

@@ -64,8 +64,7 @@ class BothForms:
 
 def chosen_by(algorithm: Algorithm1) -> dict[str, object]:
     """All that the plan, the next plans and the decision log can depend on."""
-    batch, kv, queues = algorithm.batch, algorithm.kv, algorithm.queues
-    seqs = [*queues.running[RT].values(), *queues.running[BE].values()]
+    batch, kv = algorithm.batch, algorithm.kv
     return {
         "whole": batch.whole,
         "members": list(batch.selected),
@@ -77,7 +76,7 @@ def chosen_by(algorithm: Algorithm1) -> dict[str, object]:
         "repeats": (batch.unserved, batch.left_out and batch.whole),
         "notes": [(n.seq.id, n.reason, n.other, n.value, n.limit) for n in algorithm.notes.all(())],
         "kv": (kv.free_blocks, kv.spare_iterations(), draft(kv)),
-        "to restore": [kv.blocks_to_restore(seq) for seq in seqs],
+        "to restore": [kv.blocks_to_restore(seq) for seq in algorithm.view.batch],
     }
 
 
@@ -199,7 +198,7 @@ def test_who_waits_for_time_or_a_seat_is_asked_again_in_the_next_iteration():
     submit(replica, 0, tpot=0.05, output=50)
     _, now = step(replica, 0.0)
     submit(replica, 1, ttft=0.5, prompt=100, at=now)
-    replica.start_step(now)
+    replica.begin(now)
     assert (replica.plan.chunks, replica.plan.repeat) == ((), 1)
 
     replica = replica_with(bros(batch_cap=2, batch_cap_max=8), longest_stretch=1)
@@ -208,7 +207,7 @@ def test_who_waits_for_time_or_a_seat_is_asked_again_in_the_next_iteration():
     _, now = step(replica, 0.0)
     submit(replica, 2, cls=BE, prompt=500, at=now)
     _, now = step(replica, now)  # its prompt is too long, so the cap starts over
-    replica.start_step(now)
+    replica.begin(now)
     assert (replica.plan.chunks, replica.plan.repeat) == ((), 1)
 
 
@@ -226,8 +225,9 @@ def calls_of_a_step(kv, waiting: int) -> int:
     for repeat in range(40):
         if repeat == 20:
             sys.setprofile(count)
-        now = replica.start_step(now)
-        replica.finish_step(now)
+        replica.begin(now)
+        now = replica.due
+        replica.proceed(now)
     sys.setprofile(None)
     return calls
 

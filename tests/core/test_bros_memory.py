@@ -82,19 +82,16 @@ def test_who_would_give_way_in_vain_goes_on():
 
 def test_best_effort_with_the_least_to_restore_comes_first():
     """RT 3 overwrites blocks of BE 1 alone."""
-    kv, queues = (
-        BidirectionalKV(BidirectionalParameters(num_gpu_blocks=7, block_size=4)),
-        BrosQueues(per_token=True),
-    )
+    kv = BidirectionalKV(BidirectionalParameters(num_gpu_blocks=7, block_size=4))
     first, second = (
         Sequence(number, make_request(prompt=99, service_class=BE), 0.0) for number in (1, 2)
     )
     for seq in (first, second):
         assert kv.admit(seq, 12, (), must_fit=0, spare=0)
         kv.commit()
+        kv.advance(0)
         seq.compute(12)
-        queues.running[BE][seq.id] = seq
-    assert queues.be_order(kv, pending_only=False) == [first, second]
+    assert BrosQueues.be_order(kv, [second, first]) == [first, second]
     rt = Sequence(3, make_request(prompt=99), 0.0)
     assert kv.admit(rt, 8, (), must_fit=0, spare=0, lenders=[first, second])
-    assert queues.be_order(kv, pending_only=False) == [second, first]
+    assert BrosQueues.be_order(kv, [first, rt, second]) == [second, first]

@@ -16,6 +16,7 @@ from bros_sim.cluster.routers.routing import (
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
+from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.latency.term_parameters import Validity
@@ -131,8 +132,6 @@ def test_requests_that_can_never_fit_are_rejected_at_arrival():
 
 
 def test_memory_bounds_what_fits_with_the_last_token_for_free():
-    from bros_sim.kv.paged import PagedKV
-
     replica = make_replica(kv=PagedKV(PagedParameters(num_gpu_blocks=4)))
     requests = [make_request(0, prompt=40, output=9), make_request(1, prompt=40, output=10)]
     table = run(requests, replica)
@@ -236,8 +235,8 @@ def test_seqs_of_a_step_finish_in_order_of_admission():
     replica.submit(Sequence(1, make_request(1, prompt=5, output=3), 0.0))
     finished = []
     for now in range(3):
-        replica.start_step(float(now))
-        finished += [[seq.id for seq in replica.finish_step()]]
+        replica.begin(float(now))
+        finished += [[seq.id for seq in replica.proceed()]]
     assert finished == [[], [], [0, 1]]
 
 

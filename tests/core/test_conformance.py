@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bros_sim.cli.conformance import app
+from bros_sim.cli import app
 from bros_sim.core.errors import InputError
 from bros_sim.validation.conformance import compare, find_logs
 
@@ -69,10 +69,10 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
 
     _altered(LOGS[0], tmp_path, change)
     (tmp_path / "good.json.gz").write_bytes(LOGS[1].read_bytes())
-    result = CliRunner().invoke(app, ["vllm", str(tmp_path)])
+    result = CliRunner().invoke(app, ["conformance", "vllm", str(tmp_path)])
     assert result.exit_code == 1
     lines = result.output.splitlines()
-    assert lines[0].startswith("altered.json.gz: step ")
+    assert lines[0].startswith("altered.json.gz: iteration ")
     assert lines[-1] == "1/2 identical"
 
 
@@ -85,7 +85,7 @@ def test_command_counts_and_exits_1_on_a_difference(tmp_path: Path):
         ("a.json", b"\xff\xfe", "not a readable decision log"),
         ("a.json", b"[]", "expected 'bros-vllm-oracle/1'"),
         ("a.json", b'{"format": "bros-vllm-oracle/1"}', "requests: missing"),
-        ("a.json", b'{"format": "bros-vllm-oracle/1", "log": []}', "log: holds no step"),
+        ("a.json", b'{"format": "bros-vllm-oracle/1", "log": []}', "log: holds no iteration"),
         (
             "a.json",
             b'{"format": "bros-vllm-oracle/1", "vllm_version": "0.13.0", "config": {},'
@@ -99,7 +99,7 @@ def test_bad_logs_are_refused(tmp_path: Path, name: str, content: bytes, message
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         [compare(path) for path in find_logs(tmp_path)]
-    assert any(message in fault for fault in caught.value.faults)
+    assert any(message in fault for fault in caught.value.lines)
 
 
 def test_missing_folder_is_refused(tmp_path: Path):

@@ -60,7 +60,6 @@ class Campaign:
         for seq in list(self.running.values()):
             if self.random.random() < 0.05:
                 self.finish(seq)
-        self.kv.commit()
         self.compare()
 
     def begin_draft(self) -> None:
@@ -126,7 +125,7 @@ class Campaign:
             for _ in range(iterations - 1):
                 assert self.model.extend_decodes([seq.id for seq in self.members()])
             self.clock.iteration += iterations
-            self.kv.advance(iterations)
+        self.kv.advance(0 if self.stalls else iterations)
         for number, tokens in self.chunks.items():
             seq = self.running[number]
             if seq.run(tokens, 0.0):

@@ -7,7 +7,8 @@ import pytest
 from simulations import ONE_SECOND, make_request
 from simulations import run as run_all
 
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.async_scheduling import AsyncEngine
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
@@ -21,8 +22,8 @@ LAYERS = load_profile("rtx4090/llama-3.1-8b-tp1").coefficients(Layers).make()
 
 
 def run(requests, latency=ONE_SECOND, *, seats=8, blocks=1000, longest=4096, lag=True):
-    replica = Replica(
-        index=0,
+    replica = (AsyncEngine if lag else Engine)(
+        id=0,
         scheduler=VllmScheduler(VllmParameters(max_num_seqs=seats)),
         kv=PagedKV(PagedParameters(num_gpu_blocks=blocks)),
         latency=latency,
@@ -30,7 +31,6 @@ def run(requests, latency=ONE_SECOND, *, seats=8, blocks=1000, longest=4096, lag
         max_model_len=100_000,
         estimate=Estimate(latency),
         longest_stretch=longest,
-        async_scheduling=lag,
     )
     return run_all(requests, replica), replica
 

@@ -1,6 +1,5 @@
 """The laws of docs/invariants.md, over every scheduler x KV manager of the tables."""
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable
@@ -15,23 +14,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulations import UNEVEN, made, make_replica, make_request, run
 
+from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.config.components import load_class
+from bros_sim.core.clock import on_grid
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import Request
 from bros_sim.core.world import World
+from bros_sim.engine.async_scheduling import AsyncEngine
 from bros_sim.engine.decision_log import DecisionLog
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.link_parameters import HostLink
+from bros_sim.engine.load import Load
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence, SequenceView
 from bros_sim.kv import KV_MANAGERS
+from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.metrics.tables import RunTables
 from bros_sim.schedulers import SCHEDULERS
 from bros_sim.schedulers.ordered.scheduler import OrderedLoop
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
+from bros_sim.workload.streams import OpenLoop
 
 MODEL_LEN = 100
 LINK = {"link": HostLink(to_gpu_gb_s=1.0, to_cpu_gb_s=0.7), "token_bytes": 400_000}
@@ -79,28 +84,30 @@ def law(check: Callable[[str, str, st.DataObject], None]) -> Callable[[str, str]
     return test
 
 
-class LawfulReplica(Replica):
-    """Checks the laws of one replica after every step."""
+class LawfulEngine(Engine):
+    """Checks the laws of one engine in every iteration."""
 
-    def start_step(self, now: float) -> float | None:
-        assert now >= self.now, "L3: the clock goes back"
-        end_s = super().start_step(now)
-        assert end_s is None or end_s > now, "L3: a step takes no time"
-        return end_s
+    def begin(self, t: float) -> list[Sequence]:
+        assert t >= self.now, "L3: the clock goes back"
+        refused = super().begin(t)
+        assert self.due > t, "L3: an iteration takes no time"
+        self.kv.check(self.holders())
+        return refused
 
-    def finish_step(self, end_s: float | None = None) -> list[Sequence]:
-        done = super().finish_step(end_s)
-        self.kv.check(self.running_seqs())
+    def proceed(self, t: float | None = None) -> list[Sequence]:
+        done = super().proceed(t)
+        self.kv.check(self.holders())
         return done
 
     def _plan(self) -> Plan:
         """L5: a plan that is rolled back leaves the KV state as it was."""
-        kv, seqs = self.kv, self._seqs.values()
+        kv, seqs = self.kv, [*self.batch, *self._waiting.values()]
+        mark = kv.mark()
         before, self.kv = _kv_state(kv, seqs), _Recorder(kv)
         plan = super()._plan()
         recorder, self.kv = self.kv, kv
         planned = _kv_state(kv, seqs)
-        kv.rollback()
+        kv.rollback(mark)
         assert _kv_state(kv, seqs) == before, "L5: planning changed KV"
         recorder.repeat()
         assert _kv_state(kv, seqs) == planned, "L5: the same draft is another one"
@@ -161,18 +168,14 @@ def _simulate(
     scheduler: Any,
     kv: Any,
     requests: list[Request],
-    kind: type[Replica] = Replica,
+    kind: type[Engine] = Engine,
     *,
     explain: bool = False,
     **parts: Any,
 ) -> RunTables:
     log = RunLog(decisions=DecisionLog() if explain else None)
-    base = make_replica(
-        log, scheduler=scheduler, kv=kv, latency=UNEVEN, max_model_len=MODEL_LEN, **LINK, **parts
-    )
-    fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.init}
-    replica = kind(**fields)
-    return run(requests, replica)
+    parts = {"latency": UNEVEN, "max_model_len": MODEL_LEN} | LINK | parts
+    return run(requests, make_replica(log, kind=kind, scheduler=scheduler, kv=kv, **parts))
 
 
 def pairs(scheduler: str, kv: str) -> st.SearchStrategy[tuple[Any, Any]]:
@@ -184,7 +187,7 @@ def pairs(scheduler: str, kv: str) -> st.SearchStrategy[tuple[Any, Any]]:
 def test_conservation_causality_and_exact_kv(scheduler: str, kv: str, data: st.DataObject):
     policy, parameters = data.draw(pairs(scheduler, kv))
     requests, manager = data.draw(any_requests()), made(parameters)
-    table = _simulate(policy, manager, requests, LawfulReplica)
+    table = _simulate(policy, manager, requests, LawfulEngine)
     rows = table.requests
     assert len(rows) == len(requests), "L1: a request is lost"
     assert set(rows["status"]) <= {"completed", "rejected"}, "L1: the run drains"
@@ -203,7 +206,7 @@ def test_conservation_causality_and_exact_kv(scheduler: str, kv: str, data: st.D
 
 def test_the_laws_saw_plans_that_write():
     """L5 would hold for plans that write nothing; make sure that some did."""
-    _simulate(SCHEDULERS["vllm"](), KV_MANAGERS["paged"](50), [make_request()], LawfulReplica)
+    _simulate(SCHEDULERS["vllm"](), KV_MANAGERS["paged"](50), [make_request()], LawfulEngine)
     assert True in PLANS_SEEN
 
 
@@ -280,7 +283,35 @@ class Blindfolded:
         self._scheduler.finished(self._views.pop(seq.id))
 
     def plan(self, view: Any) -> Plan:
-        return self._scheduler.plan(view)
+        return self._scheduler.plan(_BlindView(view, self._views))
+
+
+class _BlindView:
+    """An engine whose batch holds nothing but blindfolded sequences."""
+
+    def __init__(self, view: Any, seqs: dict[int, Any]) -> None:
+        self._view = view
+        self.batch = _BlindBatch(view.batch, seqs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+
+class _BlindBatch:
+    def __init__(self, batch: Any, seqs: dict[int, Any]) -> None:
+        self._running = {seq.id: seqs[seq.id] for seq in batch}
+        self.outside = {number: seqs[number] for number in batch.outside}
+        self.by_class = tuple(batch.by_class)
+        self.last = next(reversed(self._running.values()), None)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Any:
+        return iter(self._running.values())
+
+    def __contains__(self, seq: Any) -> bool:
+        return seq.id in self._running
 
 
 class _Blind:
@@ -305,6 +336,64 @@ def assert_same(a: RunTables, b: RunTables) -> None:
     assert all(
         np.array_equal(x, y) for x, y in zip(a.iteration_end_s, b.iteration_end_s, strict=True)
     )
+
+
+@law
+def test_looking_at_any_instant_changes_no_byte(scheduler: str, kv: str, data: st.DataObject):
+    """L13; and what is seen is the same whether iterations are planned one by one or at once."""
+    policy, manager = data.draw(pairs(scheduler, kv))
+    requests, probes = data.draw(any_requests()), data.draw(any_probes())
+    kind = data.draw(st.sampled_from([Engine, AsyncEngine]))
+    parts = {"latency": data.draw(st.sampled_from([UNEVEN, EIGHTH])), "max_model_len": MODEL_LEN}
+
+    def watch(looks: bool, **more: Any) -> tuple[RunTables, list[Load]]:
+        log, router = RunLog(), Watching(looks)
+        system = {"scheduler": policy, "kv": manager}
+        engine = make_replica(log, kind=kind, **system, **parts, **LINK, **more)
+        sources = [OpenLoop(requests), OpenLoop(probes)]
+        return run(sources, engine, make_replica(log, 1), router=router), router.seen
+
+    unseen, _ = watch(looks=False)
+    at_once, seen = watch(looks=True)
+    one_by_one, expected = watch(looks=True, longest_stretch=1)
+    assert_same(unseen, at_once)
+    assert_same(unseen, one_by_one)
+    assert seen == expected, "L13: an engine looks different inside a stretch"
+
+
+PROBE = 61
+"""Prompt tokens by which a probe is known."""
+EIGHTH = Linear(prefill_ms=125.0, decode=DecodeLine(const_ms=125.0)).make()
+"""Iterations end at instants at which others arrive."""
+
+
+def any_probes() -> st.SearchStrategy[list[Request]]:
+    """Instants, as requests for an engine of their own."""
+    ticks = st.lists(st.integers(0, 6000), min_size=1, max_size=30).map(sorted)
+    return ticks.map(
+        lambda at: [
+            make_request(i, arrival_s=t / 512, prompt=PROBE, output=1) for i, t in enumerate(at)
+        ]
+    )
+
+
+class Watching(RoundRobin):
+    """Looks at engine 0 whenever a request for engine 1 arrives."""
+
+    def __init__(self, looks: bool) -> None:
+        super().__init__()
+        self.looks = looks
+        self.seen: list[Load] = []
+
+    def route(self, request: Request, replicas: Any) -> int:
+        if request.prompt_tokens != PROBE:
+            return 0
+        if self.looks:
+            engine = replicas[0]
+            engine.catch_up(on_grid(request.arrival_s))
+            engine.kv.check(engine.holders())
+            self.seen.append(engine.load())
+        return 1
 
 
 def test_changing_the_system_leaves_arrivals_identical():
@@ -342,11 +431,11 @@ def _lose_a_seq(kv: Any) -> None:
 def test_the_kv_check_sees_a_broken_manager(fault: Callable[[Any], None]):
     replica = make_replica()
     replica.submit(Sequence(0, make_request(), 0.0))
-    replica.start_step(0.0)
-    replica.kv.check(replica.running_seqs())
+    replica.begin(0.0)
+    replica.kv.check(replica.holders())
     fault(replica.kv)
     with pytest.raises(LawBroken, match="L4"):
-        replica.kv.check(replica.running_seqs())
+        replica.kv.check(replica.holders())
 
 
 @given(data=st.data())
@@ -356,16 +445,16 @@ def test_vllm_conserves_work(data: st.DataObject):
     policy, manager = data.draw(pairs("vllm", "paged"))
     requests = data.draw(any_requests())
 
-    class Conserving(Replica):
-        def start_step(self, now: float) -> float | None:
-            end_s = super().start_step(now)
+    class Conserving(Engine):
+        def begin(self, t: float) -> list[Sequence]:
+            refused = super().begin(t)
             waiting = list(self.scheduler.waiting_seqs())
-            if end_s is not None and waiting and not self.plan.evicted:
+            if self.plan is not None and waiting and not self.plan.evicted:
                 self.head_is_blocked(waiting[0])
-            return end_s
+            return refused
 
         def head_is_blocked(self, head: SequenceView) -> None:
-            running = len(list(self.scheduler.running_seqs()))
+            running = len(self.batch)
             decodes = self.num_decodes
             used = sum(tokens for _, tokens in self.plan.chunks) + decodes
             left = policy.max_num_batched_tokens - used
@@ -376,6 +465,7 @@ def test_vllm_conserves_work(data: st.DataObject):
                 return
             if left <= 0 or running >= policy.max_num_seqs:
                 return
+            mark = self.kv.mark()
             fits = self.kv.admit(
                 head,
                 len(hit) * self.kv.block_size + min(tokens, left),
@@ -383,7 +473,7 @@ def test_vllm_conserves_work(data: st.DataObject):
                 must_fit=head.num_tokens if policy.scheduler_reserve_full_isl else 0,
                 spare=int(policy.watermark * self.kv.num_gpu_blocks) if running else 0,
             )
-            self.kv.rollback()
+            self.kv.rollback(mark)
             assert not fits, f"L12: {head.id} could run at {self.now}"
 
     _simulate(replace(policy), manager, requests, Conserving)

@@ -31,7 +31,7 @@ def fill(router: QlmLike, *slos: Slo, replicas: int = 1) -> list[int]:
     chosen = []
     for i, slo in enumerate(slos):
         request = make_request(i, slo=slo)
-        chosen.append(router.route(request, [Load() for _ in range(replicas)]))
+        chosen.append(router.route(request, {n: Load() for n in range(replicas)}))
         router.hold(Sequence(i, request, 0.0), chosen[-1])
     return chosen
 
@@ -101,7 +101,7 @@ def test_a_new_group_goes_where_the_estimated_wait_is_least():
 def test_equal_waits_are_decided_by_the_load_of_the_replicas():
     assert (
         QlmLike(QlmLikeParameters()).route(
-            make_request(), [Load(outstanding=7), Load(outstanding=3)]
+            make_request(), {0: Load(outstanding=7), 1: Load(outstanding=3)}
         )
         == 1
     )
@@ -131,7 +131,7 @@ def test_a_queue_whose_head_has_no_room_is_left_as_it_is():
 
 def held(router: QlmLike, *requests) -> None:
     for i, request in enumerate(requests):
-        router.hold(Sequence(i, request, request.arrival_s), router.route(request, [Load()]))
+        router.hold(Sequence(i, request, request.arrival_s), router.route(request, {0: Load()}))
 
 
 def test_an_urgent_request_passes_a_head_without_room_when_it_joins():

@@ -43,22 +43,22 @@ def forwards(replica, requests):
     while True:
         while coming and coming[0].arrival <= now:
             submit(replica, coming.popleft(), refused)
-        end_s = replica.start_step(now)
-        if end_s is None:
+        replica.begin(now)
+        if not replica.busy:
             if not coming:
                 return log, refused
             now = coming[0].arrival
             continue
         plan = replica.plan
         seqs = {seq.id: tokens for seq, tokens in plan.chunks}
-        decodes = [seq.id for seq in replica.running_seqs() if seq.decoding and not plan.stalls]
-        while coming and coming[0].arrival <= end_s:
-            at = coming[0].arrival
-            if submit(replica, coming.popleft(), refused):
-                end_s = replica.cut(at) or end_s
+        decodes = [seq.id for seq in replica.batch if seq.decoding and not plan.stalls]
+        while coming and coming[0].arrival <= replica.due:
+            replica.catch_up(coming[0].arrival)
+            submit(replica, coming.popleft(), refused)
+        end_s = replica.due
         log += [seqs | dict.fromkeys(decodes, 1)] * round(end_s - now)
-        replica.finish_step(end_s)
-        replica.kv.check(replica.running_seqs())
+        replica.proceed()
+        replica.kv.check(replica.holders())
         now = end_s
 
 
@@ -66,10 +66,8 @@ def submit(replica, one, refused):
     request = Request(
         "test", one.number, ServiceClass.RT, one.arrival, one.prompt, one.output, one.max_new, Slo()
     )
-    taken = replica.submit(Sequence(one.number, request, one.arrival))
-    if not taken:
+    if replica.submit(Sequence(one.number, request, one.arrival)) is not None:
         refused.append(one.number)
-    return taken
 
 
 # -- the worked examples of TGI's rules ----------------------------------------------------------
@@ -334,11 +332,11 @@ def test_a_capacity_beyond_the_blocks_is_refused(tokens):
 def test_the_check_sees_a_broken_manager(fault):
     replica = tgi()
     submit(replica, asked((10, 5))[0], [])
-    replica.start_step(0.0)
-    replica.kv.check(replica.running_seqs())
+    replica.begin(0.0)
+    replica.kv.check(replica.holders())
     setattr(replica.kv, fault, {"_free": 7, "_held": {}}[fault])
     with pytest.raises(LawBroken, match="L4"):
-        replica.kv.check(replica.running_seqs())
+        replica.kv.check(replica.holders())
 
 
 def test_memory_on_demand_is_found_out():

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
         shutil.copy(ROOT / "tests" / "data" / "calibration" / sample, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("bros_sim.cli.run._cores", lambda: 1)
+    monkeypatch.setattr("bros_sim.study.study.cores", lambda: 1)
     return tmp_path
 
 

@@ -3,10 +3,10 @@
 import pytest
 from doc_blocks import DOCUMENTS, ROOT, blocks, inline_code
 
-from bros_sim.cli.figures import read_figures
 from bros_sim.config import parse
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
+from bros_sim.report.figure_files import read_figures
 
 BASE = {
     "name": "name: fragment",
@@ -59,7 +59,7 @@ def test_a_component_in_the_prose_decodes(code, folder):
         try:
             return check(STREAM % {**PARTS, part: code})
         except InputError as error:
-            faults += error.faults
+            faults += error.lines
     pytest.fail("\n".join(faults))
 
 

@@ -229,8 +229,8 @@ def test_a_fault_in_a_profile_is_one_clear_line(tmp_path, good, bad, message):
     file.write_text(text.replace(good, bad, 1), encoding="utf-8")
     with pytest.raises(InputError) as caught:
         load_profile(file)
-    lines = [line for line in caught.value.faults if message in line]
+    lines = [line for line in caught.value.lines if message in line]
     assert len(lines) == 1
     assert lines[0].startswith(f"{file}:")
     assert "\n" not in lines[0]
-    assert len(caught.value.faults) <= 2
+    assert len(caught.value.lines) <= 2

@@ -86,7 +86,7 @@ def summary(tables: RunTables, name: str, warmup_s: float) -> dict[str, float]:
     with_tpot = [r for r in slo if r["slo"].tpot_s is not None]
     with_e2e = [r for r in slo if r["slo"].e2e_s is not None]
     found = {"arrived": len(window)}
-    for status in ("completed", "rejected", "dropped", "unfinished"):
+    for status in ("completed", "rejected", "unfinished"):
         found[status] = sum(r["row"]["status"] == status for r in window)
     for key in (
         "num_preemptions", "recomputed_tokens", "cached_tokens", "swapped_blocks",

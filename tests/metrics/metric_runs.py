@@ -124,7 +124,7 @@ def _request(
     first = ends[rows[0][0]][rows[0][1]] if rows else 4.0
     arrival = min(draw(_on_grid(0, 40)), first)
     generated = sum(n for _, _, n in rows)
-    status = draw(st.sampled_from(["completed", "unfinished", "dropped"])) if rows else "rejected"
+    status = draw(st.sampled_from(["completed", "unfinished"])) if rows else "rejected"
     slo = st.one_of(st.just(NAN), _on_grid(1, 16))
     return {
         "rows": rows,

@@ -20,6 +20,5 @@ def test_the_metric_is_documented(name):
         "arrived",
         "completed",
         "rejected",
-        "dropped",
         "unfinished",
     }

@@ -164,6 +164,6 @@ def test_measures_and_targets_are_read():
 def test_bad_targets_are_one_clear_line(text, says):
     with pytest.raises(InputError) as error:
         Target.parse(text, "--target")
-    assert len(error.value.faults) == 1
-    assert error.value.faults[0].startswith("--target ")
-    assert says in error.value.faults[0]
+    assert len(error.value.lines) == 1
+    assert error.value.lines[0].startswith("--target ")
+    assert says in error.value.lines[0]

@@ -1,7 +1,8 @@
 """A new kind is one file and one line of a table, with the import that the line needs.
 
-One scheduler, KV manager, router, arrival process, length model, cap and trace format are added to
-a copy of the package; nothing else is touched, and an experiment runs on them.
+One scheduler, KV manager, router, arrival process, length model, cap, trace format, metric and
+figure are added to a copy of the package, and a column of requests with the line that fills it;
+nothing else is touched, and an experiment runs on them.
 """
 
 import difflib
@@ -121,6 +122,30 @@ def read_mine(source, _):
     table = read_csv(source, {"second": tokens, "in": tokens, "out": tokens})
     return Rows(table.lines, table["second"].astype(float), table["in"], table["out"])
 '''
+METRIC = '''"""How long prompts are."""
+
+def longest_prompt(sample):
+    """The longest prompt of the window."""
+    return int(sample.window["prompt_tokens"].max(initial=0))
+'''
+FIGURE = '''"""Arrivals over time."""
+from dataclasses import dataclass
+from bros_sim.plots.spec import FigureSpec
+from bros_sim.plots.style import finish, panels
+
+@dataclass(frozen=True, kw_only=True)
+class Arrivals(FigureSpec):
+    """Requests that arrived so far."""
+    colour: str = "black"
+    needs = "arrived"
+
+    def draw(self, results):
+        figure, (panel,) = panels([""], 2.0)
+        for point in results.points:
+            times = point.requests()["arrival_s"]
+            panel.plot(times, range(len(times)), color=self.colour)
+        return finish(figure, self.title, "")
+'''
 ADDITIONS = {
     "scheduler": Addition(
         "schedulers/lifo.py", SCHEDULER, "schedulers/__init__.py", "SCHEDULERS: ",
@@ -146,10 +171,28 @@ ADDITIONS = {
         "workload/readers/mine.py", TRACE, "workload/readers/__init__.py", "_READERS = ",
         '    Reader("mine", "of this test", "csv", frozenset({"second", "in", "out"}), read_mine),',
     ),
+    "metric": Addition(
+        "metrics/prompts.py", METRIC, "metrics/catalogue.py", "METRICS: ",
+        '    "longest_prompt": Metric("tokens", "Prompt", "longest prompt", None, longest_prompt),',
+    ),
+    "figure": Addition(
+        "plots/arrivals.py", FIGURE, "plots/__init__.py", "PLOTS: ", '    "arrivals": Arrivals,'
+    ),
 }  # fmt: skip
+COLUMN = {
+    "core/columns.py": (
+        "REQUESTS = ",
+        '    Column("shared_tokens", "int64", "tokens", "shared prompt", "workload"),',
+    ),
+    "engine/record.py": (
+        "        values: dict",
+        '            "shared_tokens": request.system_prompt_tokens,',
+    ),
+}
+"""File -> the line after which a column of requests is entered, and how."""
 NAMES = {"scheduler": "LifoParameters", "KV manager": "HalfParameters", "router": "LastParameters",
          "arrival process": "Pairs", "length model": "Short", "cap": "Twice",
-         "trace format": "read_mine"}  # fmt: skip
+         "trace format": "read_mine", "metric": "longest_prompt", "figure": "Arrivals"}  # fmt: skip
 EXPERIMENT = """
 name: mine
 duration_s: 10
@@ -163,6 +206,7 @@ workload:
   batch: {class: be, arrivals: {kind: replay, path: mine.csv}}
 systems:
   Mine: {scheduler: {kind: lifo}, kv: {kind: half}}
+figures: [{plot: arrivals, colour: red}]
 """
 
 
@@ -172,17 +216,25 @@ def package(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     for name in ("bros_sim", "profiles", "traces"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, (opens, column) in COLUMN.items():
+        path = folder / "bros_sim" / file
+        path.write_text("\n".join(_with_line(path, opens, column)) + "\n")
     for what, added in ADDITIONS.items():
         (folder / "bros_sim" / added.file).write_text(added.text)
         table = folder / "bros_sim" / added.table
-        lines = table.read_text().splitlines()
-        at = next(n for n, line in enumerate(lines) if line.startswith(added.opens))
-        lines.insert(at + 1, added.line)
+        lines = _with_line(table, added.opens, added.line)
         first = next(n for n, line in enumerate(lines) if line.startswith("from "))
         module = added.file.removesuffix(".py").replace("/", ".")
         lines.insert(first, f"from bros_sim.{module} import {NAMES[what]}")
         table.write_text("\n".join(lines) + "\n")
     return folder
+
+
+def _with_line(path: Path, opens: str, line: str) -> list[str]:
+    """The lines of a file, with one more after the first that begins so."""
+    lines = path.read_text().splitlines()
+    at = next(n for n, known in enumerate(lines) if known.startswith(opens))
+    return [*lines[: at + 1], line, *lines[at + 1 :]]
 
 
 def _bros(package: Path, *words: str) -> str:
@@ -204,6 +256,9 @@ def test_an_experiment_runs_on_what_was_added(package):
     (folder,) = (package / "results" / "mine" / "points").iterdir()
     requests = pd.read_parquet(folder / "requests.parquet")
     assert set(requests["replica"]) == {1}
+    assert set(requests["shared_tokens"]) == {0}
+    assert set(table["longest_prompt"]) == {2, 5}
+    assert (package / "results" / "mine" / "figures" / "arrivals.png").exists()
 
 
 def test_what_was_added_is_listed_with_its_parameters_and_in_the_schema(package):
@@ -215,7 +270,10 @@ def test_what_was_added_is_listed_with_its_parameters_and_in_the_schema(package)
     assert found["schedulers"]["lifo"]["fidelity"] == "exact"
     assert found["arrivals"]["pairs"]["parameters"][0]["name"] == "gap_s"
     assert {"last"} <= found["routers"].keys()
-    assert '"const": "lifo"' in _bros(package, "schema")
+    assert "longest_prompt" in found["metrics"]
+    assert found["plots"]["arrivals"]["parameters"][-1]["name"] == "colour"
+    schema = _bros(package, "schema")
+    assert all(f'"const": "{kind}"' in schema for kind in ("lifo", "arrivals"))
 
 
 def test_each_is_one_new_file_and_one_line_with_its_import(package):
@@ -230,4 +288,4 @@ def test_each_is_one_new_file_and_one_line_with_its_import(package):
             assert all(x[0] == "+" for x in touched)
         else:
             assert str(name) in {added.file for added in ADDITIONS.values()}
-    assert len(changed) == 2 * len(ADDITIONS)
+    assert len(changed) == 2 * len(ADDITIONS) + len(COLUMN)

@@ -345,8 +345,8 @@ def test_failed_points_are_left_out(results):
 )
 def test_a_figure_that_does_not_fit_is_refused(spec, key, says, results):
     faults = plots.find_faults(spec, plots.axes_of(results.points))
-    assert [found for found, _ in faults] == [key]
-    assert says in faults[0][1]
+    assert [fault.path for fault in faults] == [(key,)]
+    assert says in faults[0].text
     with pytest.raises(InputError, match=re.escape(says)):
         plots.draw(spec, results)
 

@@ -6,7 +6,7 @@ from simulations import make_replica, make_request
 
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.engine.decision_log import DecisionLog
-from bros_sim.engine.engine import Replica
+from bros_sim.engine.engine import Engine
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
@@ -27,7 +27,7 @@ class Scripted:
         kv = kv or PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, enable_prefix_caching=False))
         log = RunLog(decisions=DecisionLog())  # every iteration is planned
         parts = {"latency": PER_TOKEN, "max_model_len": 40_000} | parts
-        self.replica: Replica = make_replica(log, scheduler=scheduler, kv=kv, **parts)
+        self.replica: Engine = make_replica(log, scheduler=scheduler, kv=kv, **parts)
         self.scheduler, self.kv = self.replica.scheduler, self.replica.kv
         self.now = 0.0
 
@@ -43,16 +43,17 @@ class Scripted:
             prefix=prefix,
         )
         seq = Sequence(number, request, at)
-        assert self.replica.submit(seq)
+        assert self.replica.submit(seq) is None
         return seq
 
     def plan(self, at=None) -> SimpleNamespace:
         """The next iteration: tokens of each chunk, who decodes, who left, and its seconds."""
         self.now = self.now if at is None else at
-        end_s = self.replica.start_step(self.now)
+        self.replica.begin(self.now)
+        end_s = self.replica.due
         made = self.replica.plan
-        decodes = sorted(seq.id for seq in self.replica.running_seqs() if seq.decoding)
-        self.replica.finish_step()
+        decodes = sorted(seq.id for seq in self.replica.batch if seq.decoding)
+        self.replica.proceed()
         took, self.now = end_s - self.now, end_s
         return SimpleNamespace(
             chunks={seq.id: tokens for seq, tokens in made.chunks},

@@ -24,7 +24,7 @@ def decoding(script: Scripted, *seqs) -> None:
     """Submit (number, class) and let them all decode, whatever that takes."""
     for number, cls in seqs:
         script.submit(number, 10, cls=cls)
-    while sum(seq.decoding for seq in script.replica.running_seqs()) < len(seqs):
+    while sum(seq.decoding for seq in script.replica.batch) < len(seqs):
         script.plan()
 
 
@@ -243,7 +243,7 @@ def test_the_last_in_that_order_gives_way_and_who_has_finished_is_forgotten():
     script.plan()
     script.submit(4, 40, output=2)
     assert script.plan().evicted == [2]
-    while list(script.replica.running_seqs()):
+    while list(script.replica.batch):
         script.plan()
     assert script.scheduler._waiting._places == {}
 

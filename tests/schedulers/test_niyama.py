@@ -278,7 +278,7 @@ class Walking(NiyamaScheduler):
         super().begin(view)
         clocks = self.__dict__.setdefault("clocks", {})
         due = math.inf
-        for seq in self.running_seqs():
+        for seq in self.batch:
             if seq.decoding:
                 clock = clocks.setdefault(seq.id, max(self._first_due_s(seq), seq.last_token_s))
                 due = min(due, clock + self.next_after(seq) * seq.num_output)

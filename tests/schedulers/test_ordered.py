@@ -140,7 +140,7 @@ def test_a_paused_seq_keeps_its_memory_and_goes_on():
         timeless = False
 
         def pauses(self, view):
-            idle = [seq for seq in self.running_seqs() if seq.id == 0]
+            idle = [seq for seq in self.batch if seq.id == 0]
             return [Note(seq, DEADLINE) for seq in idle if view.now % 3 == 1]
 
     table = play(Every3rd(), ask(10, 4), ask(10, 6))

@@ -110,7 +110,7 @@ class Recorded(SarathiScheduler):
 
     def settle(self, plan, view):
         gone = {seq.id for seq in plan.evicted}
-        decodes = (seq for seq in self.running_seqs() if seq.decoding and seq.id not in gone)
+        decodes = (seq for seq in self.batch if seq.decoding and seq.id not in gone)
         computed = {seq.id: 1 for seq in decodes} | {seq.id: n for seq, n in plan.chunks}
         self.log.append((view.now, computed))
 

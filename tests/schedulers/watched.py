@@ -7,32 +7,35 @@ from scripted import BE, RT, column
 from simulations import make_replica, make_request, run
 
 from bros_sim.core.request import Request
-from bros_sim.engine.engine import Replica
-from bros_sim.engine.record import RunLog
+from bros_sim.engine.engine import Engine
+from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
 
 __all__ = ["BE", "RT", "ask", "column", "watch"]
 
 
-class Watched(Replica):
+class Watched(Engine):
     """Writes down who computes how many tokens, iteration by iteration."""
 
-    def start_step(self, now: float) -> float | None:
-        end_s = super().start_step(now)
-        if end_s is not None:
-            computed = {seq.id: 1 for seq in self._seqs.values() if seq.decoding}
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self.seen: list[dict[int, int]] = []
+
+    def begin(self, t: float) -> list[Sequence]:
+        refused = super().begin(t)
+        if self.plan is not None:
+            computed = {seq.id: 1 for seq in self.batch if seq.decoding}
             computed |= {seq.id: tokens for seq, tokens in self.plan.chunks}
             self.seen.append(dict(sorted(computed.items())))
-        return end_s
+        return refused
 
 
 def watch(scheduler: Any, requests: list[Request], *, blocks: int = 1000, **parts: Any):
     """Tokens by request of every iteration, and the tables; ``blocks`` of 16 tokens."""
     kv = PagedKV(PagedParameters(num_gpu_blocks=blocks + 1, enable_prefix_caching=False))
-    base = make_replica(RunLog(), scheduler=scheduler, kv=kv, **({"longest_stretch": 1} | parts))
-    replica = Watched(**{f.name: getattr(base, f.name) for f in dataclasses.fields(base) if f.init})
-    replica.seen = []
+    parts = {"longest_stretch": 1} | parts
+    replica = make_replica(kind=Watched, scheduler=scheduler, kv=kv, **parts)
     table = run(requests, replica)
     assert (table.requests["status"] == "completed").all()
     return replica.seen, table

@@ -167,7 +167,7 @@ def test_fates_other_than_completion():
     rows = [
         ("a", "rt", 0, "rejected", 1.0, nan, nan, nan),
         ("b", "rt", 0, "unfinished", 2.0, 3.0, nan, nan),
-        ("c", "be", 0, "dropped", 2.0, 3.0, 4.0, 5.0),
+        ("c", "be", 0, "rejected", 2.0, 3.0, 4.0, 5.0),
     ]
     requests = pd.DataFrame(rows, columns=columns).assign(
         prompt_tokens=9, output_tokens=9, num_preemptions=0

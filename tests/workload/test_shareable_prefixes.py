@@ -43,7 +43,7 @@ def stored(folder, text):
     """The files of the one point of an experiment, and its requests."""
     (point,) = load(parse(text, str(folder.parent / "e.yaml"))).points
     store = Store(folder)
-    assert not runner.execute(runner.Task(point.key, point.resolved, folder, decisions=False)).error
+    assert not runner.execute(runner.Task.of(point, store)).error
     requests = store.read(point.labels, point.key).requests()
     return requests, {p.name: p.read_bytes() for p in (store.points / point.key).iterdir()}
 

@@ -112,8 +112,8 @@ def test_bad_text(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError) as caught:
         read_trace(path)
-    assert caught.value.faults[0].startswith(str(path))
-    assert message in caught.value.faults[0]
+    assert caught.value.lines[0].startswith(str(path))
+    assert message in caught.value.lines[0]
 
 
 def test_bad_files(tmp_path):
@@ -157,8 +157,8 @@ def test_many_faults_are_reported_together_but_not_all(tmp_path):
     path.write_text(C + "0,x,1\n" * 50)
     with pytest.raises(InputError) as caught:
         read_trace(path)
-    assert len(caught.value.faults) == 11
-    assert "and 40 more" in caught.value.faults[-1]
+    assert len(caught.value.lines) == 11
+    assert "and 40 more" in caught.value.lines[-1]
 
 
 def test_no_row_in_the_window(tmp_path):

@@ -9,11 +9,12 @@ from scipy.stats import ks_2samp
 from bros_sim.core.errors import InputError
 from bros_sim.workload.histogram import JointHistogram
 from bros_sim.workload.intensity import StepRate
+from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.statistics import fano, prefix_summary
 from bros_sim.workload.traces import ReadCounts, Trace, read_trace, within
 from bros_sim.workload.twin_file import load_twin, save_twin
-from bros_sim.workload.twins import find_twin, fit_twin, twin_paths
+from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
 
 ORIGINALS = [  # twin, original, how it was read, what was left out, tolerance of the Fano factors
     ("azure-conv", "azure2023_conv", {}, {}, 0.2),
@@ -45,7 +46,7 @@ def test_every_twin_has_a_fidelity_test_and_a_licence():
 @pytest.mark.parametrize(("name", "file", "read", "limits", "tolerance"), ORIGINALS)
 def test_fidelity(original, name, file, read, limits, tolerance):
     trace = within(read_trace(original(f"{file}.csv.gz"), **read), **limits)
-    twin = load_twin(find_twin(name))
+    twin = load_twin(twin_paths()[name])
     rng = np.random.default_rng(0)
     pairs = [twin.lengths.sample(len(trace), rng) for _ in range(5)]
     for column, lengths in enumerate((trace.prompt_tokens, trace.output_tokens)):
@@ -65,7 +66,7 @@ def test_fidelity(original, name, file, read, limits, tolerance):
 
 
 def test_prefix_reuse_of_the_mooncake_twin():
-    twin = load_twin(find_twin("mooncake-conversation"))
+    twin = load_twin(twin_paths()["mooncake-conversation"])
     rng = np.random.default_rng(0)
     prompts, _ = twin.lengths.sample(12_031, rng)
     hashes = twin.prefixes.sample(prompts, rng)
@@ -170,7 +171,7 @@ def test_a_constant_trace_has_a_twin():
     ],
 )
 def test_damaged_twins(tmp_path, change, message):
-    document = json.loads(find_twin("mooncake-conversation").read_text())
+    document = json.loads(twin_paths()["mooncake-conversation"].read_text())
     change(document)
     path = tmp_path / "t.json"
     path.write_text(json.dumps(document))
@@ -179,7 +180,7 @@ def test_damaged_twins(tmp_path, change, message):
 
 
 def test_unknown_name():
-    with pytest.raises(InputError, match="did you mean 'azure-conv'"):
-        find_twin("azure-con")
-    with pytest.raises(InputError, match="known: arxiv-summarization, azure-code"):
-        find_twin("zzz")
+    assert "did you mean 'azure-conv'" in why_no_twin("azure-con")
+    assert "known: arxiv-summarization, azure-code" in why_no_twin("zzz")
+    with pytest.raises(ValueError, match="did you mean 'azure-conv'"):
+        Empirical(name="azure-con")

@@ -1,4 +1,4 @@
-"""FORMATS: the result files that ``profile import`` reads, told by their content.
+"""FORMATS: the result files that ``profile import`` reads, recognised by their content.
 
 To add one: a module with a function that recognises the format and one that reads it, and a line
 here. A format reads all its files at once, because some files belong together.
@@ -7,20 +7,16 @@ here. A format reads all its files at once, because some files belong together.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bros_sim.calibration.checked_json import capped
+from bros_sim.calibration.checked_json import refuse
 from bros_sim.calibration.importers.aiperf import is_aiperf, read_aiperf
 from bros_sim.calibration.importers.base import Format, Options, Run, Runs, Steps
 from bros_sim.calibration.importers.content import Content, read_content
 from bros_sim.calibration.importers.guidellm import is_guidellm, read_guidellm
 from bros_sim.calibration.importers.layers import is_layer_table, read_layers
 from bros_sim.calibration.importers.vllm_forward import is_forward, read_forward
-from bros_sim.calibration.importers.vllm_latency import (
-    is_latency,
-    is_latency_record,
-    read_latency,
-)
+from bros_sim.calibration.importers.vllm_latency import is_latency, is_latency_record, read_latency
 from bros_sim.calibration.importers.vllm_serve import is_serve, read_serve
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 
 __all__ = ["FORMATS", "Format", "Options", "Run", "Runs", "Steps", "import_files"]
 
@@ -56,11 +52,11 @@ def import_files(paths: Sequence[Path], options: Options) -> tuple[Format, Steps
     """What some result files of one format hold.
 
     Raises:
-        InputError: A file cannot be read, has no known format, or is at fault; or the files are
+        InputError: A file cannot be read, has no known format, or is invalid; or the files are
             of several formats.
     """
     found: dict[str, list[Content]] = {}
-    faults: list[str] = []
+    faults: list[Fault | str] = []
     for path in paths:
         try:
             content = read_content(path)
@@ -88,8 +84,7 @@ def _check_order(found: Runs, place: str) -> None:
         for row in run.rows
         if not row.arrival_s <= row.first_token_s + CLOCK_S <= row.last_token_s + 2 * CLOCK_S
     ]
-    if faults:
-        raise InputError(*capped(place, faults))
+    refuse(place, faults)
 
 
 def _format_of(content: Content) -> Format:

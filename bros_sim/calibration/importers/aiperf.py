@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from bros_sim.calibration.checked_json import Foreign, capped, checked
+from bros_sim.calibration.checked_json import Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Options, Run, Runs
 from bros_sim.calibration.importers.content import Content, Record
 from bros_sim.calibration.request_rows import RequestRow
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 
 PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 NS = 1e-9
@@ -70,7 +70,7 @@ def read_aiperf(contents: Sequence[Content], _: Options) -> Runs:
 
 def _run(content: Content) -> Run:
     requests = []
-    faults: list[str] = []
+    faults: list[Fault | str] = []
     for record in content.records:
         try:
             requests.append((record, checked(_Request, record.data, record.place)))
@@ -80,8 +80,7 @@ def _run(content: Content) -> Run:
     good = [(record, request) for record, request in timed if not request.failed]
     for record, request in good:
         faults += _faults(record, request.metrics)
-    if faults:
-        raise InputError(*capped(str(content.path), faults))
+    refuse(str(content.path), faults)
     zero = min((request.metadata.request_start_ns for _, request in timed), default=0)
     rows = tuple(_row(request, zero) for _, request in good)
     warm = len(requests) - len(timed)

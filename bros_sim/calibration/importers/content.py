@@ -1,4 +1,4 @@
-"""A result file as it lies on disk: one JSON value, one JSON value per line, or CSV rows."""
+"""A result file as read from disk: one JSON value, one JSON value per line, or CSV rows."""
 
 import csv
 import json
@@ -35,6 +35,12 @@ class Content:
     def has(self, *keys: str) -> bool:
         """Whether the first record is an object with these keys."""
         return isinstance(self.first, dict) and all(key in self.first for key in keys)
+
+    def lists(self, *keys: str) -> bool:
+        """Whether the first record is a list that begins with an object with these keys."""
+        if not isinstance(self.first, list) or not self.first:
+            return False
+        return isinstance(self.first[0], dict) and set(keys) <= set(self.first[0])
 
 
 def read_content(path: Path) -> Content:

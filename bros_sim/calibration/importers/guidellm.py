@@ -10,11 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, AliasPath, Field
 
-from bros_sim.calibration.checked_json import Foreign, capped, checked
+from bros_sim.calibration.checked_json import Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Options, Run, Runs
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.request_rows import RequestRow
-from bros_sim.core.errors import InputError
 
 
 def _moment(flat: str, *names: str) -> Any:  # noqa: ANN401 - pydantic's own type of a field
@@ -101,8 +100,7 @@ def _run(data: dict[str, Any], place: str, number: int) -> Run:
         for n, request in enumerate(good)
         if (what := _missing(request))
     ]
-    if faults:
-        raise InputError(*capped(place, faults))
+    refuse(place, faults)
     bad = [*(requests.errored or []), *(requests.incomplete or [])]
     sent = [checked(_Sent, item, place).start for item in bad]
     starts = [start for start in (*(r.start for r in good), *sent) if start is not None]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.calibration.checked_json import capped
+from bros_sim.calibration.checked_json import refuse
 from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import step_row
@@ -32,7 +32,7 @@ TABLES = {
     "per_sequence": ("layer", "sequences", "time_us"),
     "skew": ("regime", "n", "nb", "ratio", "skew", "pc", "kp", "kvs"),
 }
-"""Table -> the columns that it is told by."""
+"""Table -> the columns that identify it."""
 PER_BLOCK = {
     "layernorm": 2,
     "qkv_proj": 1,
@@ -169,8 +169,7 @@ def _numbers(content: Content, columns: Sequence[str]) -> list[tuple[float, ...]
                 faults.append(f"{record.place}: {name}: must be a number from 0, not '{cell}'")
             row.append(value or 0.0)
         rows.append(tuple(row))
-    if faults:
-        raise InputError(*capped(str(content.path), faults))
+    refuse(str(content.path), faults)
     if not rows:
         raise InputError(f"{content.path}: the table has no rows")
     return rows

@@ -1,8 +1,8 @@
 """``vllm bench forward --output-json`` (vLLM 0.33): exact batches, timed as CUDA graphs.
 
-A list of cases, times in microseconds. ``kv_len`` counts the tokens after the step, the new ones
-included. The batch is the expanded ``requests`` and not the case's name: by default the tool draws
-the lengths anew (``--kv-len-jitter 0.5``). Sampling and the CPU's part of a step are not in it.
+A list of cases, times in microseconds. ``kv_len`` counts the tokens after the iteration, new
+ones included. The batch is the expanded ``requests`` and not the case's name: by default the
+tool draws the lengths anew (``--kv-len-jitter 0.5``). Sampling and the CPU's part are not included.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, capped, checked
+from bros_sim.calibration.checked_json import Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import StepRow, step_row
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.engine.latency_model import StepShape
 
 UNSTABLE_PCT = 0.5
@@ -49,13 +49,7 @@ class _Case(Foreign):
 
 def is_forward(content: Content) -> bool:
     """A list of objects with a case, its requests and a median."""
-    first = content.first
-    return (
-        isinstance(first, list)
-        and bool(first)
-        and isinstance(first[0], dict)
-        and {"case", "requests", "median_us"} <= set(first[0])
-    )
+    return content.lists("case", "requests", "median_us")
 
 
 def read_forward(contents: Sequence[Content], _: Options) -> Steps:
@@ -84,7 +78,7 @@ def read_forward(contents: Sequence[Content], _: Options) -> Steps:
 
 def _cases(content: Content) -> list[_Case]:
     place = str(content.path)
-    faults: list[str] = []
+    faults: list[Fault | str] = []
     cases = []
     for number, data in enumerate(content.first):
         try:
@@ -97,8 +91,7 @@ def _cases(content: Content) -> list[_Case]:
             if request.context < 0:
                 what = f"kv_len: {request.kv_len} is less than query_len {request.query_len}"
                 faults.append(f"{place}: {number}.requests.{index}.{what}")
-    if faults:
-        raise InputError(*capped(place, faults))
+    refuse(place, faults)
     return cases
 
 

@@ -85,25 +85,21 @@ def is_latency(content: Content) -> bool:
 
 def is_latency_record(content: Content) -> bool:
     """The file in the format of PyTorch's benchmark database."""
-    first = content.first
-    return (
-        isinstance(first, list)
-        and bool(first)
-        and isinstance(first[0], dict)
-        and {"benchmark", "metric", "model"} <= set(first[0])
-    )
+    return content.lists("benchmark", "metric", "model")
 
 
 def read_latency(contents: Sequence[Content], options: Options) -> Steps:
-    """The iterations that can be told from whole generations; the rest is named, with the reason.
+    """The iterations that whole generations reveal; notes say what was left out and why.
 
     Raises:
-        InputError: Lengths or batch size are not known, or no iteration can be told.
+        InputError: Lengths or batch size are not known, or no iteration can be derived.
     """
     full = [g for content in contents if is_latency_record(content) for g in _recorded(content)]
     known = {generation.latencies for generation in full}
     full += _stated([c for c in contents if is_latency(c) and _latencies(c) not in known], options)
-    rows, notes = _derive(sorted(full, key=lambda g: (g.same_batch, g.output_len)))
+    found = list(_derive(sorted(full, key=lambda g: (g.same_batch, g.output_len))))
+    rows = [row for row in found if isinstance(row, StepRow)]
+    notes = [note for note in found if isinstance(note, str)]
     if not rows:
         raise InputError(*notes)
     return Steps(tuple(rows), (*notes, "times are of a whole engine: CPU work is in them"))
@@ -145,36 +141,31 @@ def _stated(contents: Sequence[Content], options: Options) -> Iterator[_Generati
         yield _Generation(str(content.path), batch, prompt, outputs[number], budget, latencies)
 
 
-def _derive(generations: Iterable[_Generation]) -> tuple[list[StepRow], list[str]]:
-    rows, notes = [], []
+def _derive(generations: Iterable[_Generation]) -> Iterator[StepRow | str]:
+    """Iterations, and notes on what reveals none."""
     for _, group in groupby(generations, key=lambda g: g.same_batch):
         runs = list(group)
         if runs[0].output_len == 1:
-            row, why = _prefill(runs[0])
-            rows += [row] if row else []
-            notes += [why] if why else []
+            yield _prefill(runs[0])
         elif len(runs) == 1:
-            notes.append(
+            yield (
                 f"{runs[0].place}: {runs[0].output_len} output tokens are many iterations: add a"
                 " run of the same batch with another --output-len"
             )
         for short, long in pairwise(runs):
-            row, why = _decode(short, long)
-            rows += [row] if row else []
-            notes += [why] if why else []
-    return rows, notes
+            yield _decode(short, long)
 
 
-def _prefill(run: _Generation) -> tuple[StepRow | None, str]:
+def _prefill(run: _Generation) -> StepRow | str:
     tokens = run.batch * run.input_len
     if tokens > run.budget:
         what = f"prefill of {tokens} tokens is more than one iteration of {run.budget}"
-        return None, f"{run.place}: left out: {what} (--max-num-batched-tokens)"
+        return f"{run.place}: left out: {what} (--max-num-batched-tokens)"
     shape = StepShape(((run.input_len, 0),) * run.batch, 0, 0)
-    return step_row(shape, run.time_s, len(run.latencies)), ""
+    return step_row(shape, run.time_s, len(run.latencies))
 
 
-def _decode(short: _Generation, long: _Generation) -> tuple[StepRow | None, str]:
+def _decode(short: _Generation, long: _Generation) -> StepRow | str:
     """Token j of the output is made by an iteration that attends to ``input_len + j - 1`` tokens.
 
     So the iterations of tokens m + 1 to n attend to ``input_len + (m + n - 1) / 2`` on average.
@@ -182,7 +173,7 @@ def _decode(short: _Generation, long: _Generation) -> tuple[StepRow | None, str]
     steps = long.output_len - short.output_len
     time_s = (long.time_s - short.time_s) / steps if steps else 0.0
     if time_s <= 0:
-        return None, f"{long.place}: left out: not slower than {short.place}"
+        return f"{long.place}: left out: not slower than {short.place}"
     kv = long.input_len + (short.output_len + long.output_len - 1) / 2
     row = step_row(StepShape((), long.batch, 0), time_s, steps)
-    return replace(row, decode_kv_tokens=long.batch * kv), ""
+    return replace(row, decode_kv_tokens=long.batch * kv)

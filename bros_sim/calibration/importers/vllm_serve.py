@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, capped, checked
+from bros_sim.calibration.checked_json import Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Options, Run, Runs
 from bros_sim.calibration.importers.content import Content, Record
 from bros_sim.calibration.request_rows import RequestRow
@@ -75,8 +75,7 @@ def _check_lengths(result: _Result, place: str) -> None:
         values = getattr(result, name)
         if values is not None and len(values) != wanted:
             faults.append(f"{place}: {name}: has {len(values)} entries, input_lens has {wanted}")
-    if faults:
-        raise InputError(*capped(place, faults))
+    refuse(place, faults)
 
 
 def _starts(result: _Result, place: str) -> list[float]:

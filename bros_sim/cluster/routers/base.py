@@ -1,6 +1,6 @@
-"""Contract of the routers: which replica takes a request, and whether it takes it at once."""
+"""Contract of the routers: which engine takes a request, and whether it takes it at once."""
 
-from collections import abc
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from bros_sim.core.request import Request
@@ -8,8 +8,8 @@ from bros_sim.core.world import Parameters, World
 from bros_sim.engine.sequence import SequenceView
 
 
-class ReplicaLoad(Protocol):
-    """What a router may know of a replica."""
+class EngineLoad(Protocol):
+    """What a router may know of an engine."""
 
     @property
     def outstanding_tokens(self) -> int:
@@ -25,27 +25,27 @@ class ReplicaLoad(Protocol):
 
 
 class Router(Protocol):
-    """Chooses a replica for every arrival. One router serves one run."""
+    """Chooses an engine for every arrival. One router serves one run."""
 
-    def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
-        """Index of the replica that takes the request."""
+    def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
+        """Number of the engine that takes the request, one of ``engines``."""
 
 
 @runtime_checkable
 class HoldingRouter(Router, Protocol):
-    """A router that keeps requests until their replica has room for them.
+    """A router that keeps requests until their engine has room for them.
 
-    ``route`` says in whose queue a request waits. A replica pulls when one of its iterations ends,
-    and when a request joins the queue of a replica that computes nothing. Iterations may pass in
+    ``route`` says in whose queue a request waits. An engine pulls when one of its iterations ends,
+    and when a request joins the queue of an engine that computes nothing. Iterations may pass in
     stretches: as long as nobody arrives or finishes, the answer to `pull` may turn from a request
     to None, never from None to a request (law L11).
     """
 
-    def hold(self, seq: SequenceView, replica: int) -> None:
-        """Keep a request that was routed to ``replica``."""
+    def hold(self, seq: SequenceView, engine: int) -> None:
+        """Keep a request that was routed to ``engine``."""
 
-    def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
-        """The request that ``replica`` takes now, which leaves its queue; None: no further one."""
+    def pull(self, engine: int, load: EngineLoad, now: float) -> SequenceView | None:
+        """The request that ``engine`` takes now, which leaves its queue; None: no further one."""
 
 
 class RouterParameters(Parameters):

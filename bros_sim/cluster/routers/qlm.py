@@ -2,13 +2,14 @@
 
 import math
 from collections import abc, defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
-from bros_sim.cluster.routers.base import ReplicaLoad, RouterParameters
+from bros_sim.cluster.routers.base import EngineLoad, RouterParameters
 from bros_sim.core.request import Request, Slo
 from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.sequence import SequenceView
@@ -16,10 +17,10 @@ from bros_sim.engine.sequence import SequenceView
 
 @dataclass
 class _Group:
-    """Requests of one SLO that wait for one replica, first come, first served."""
+    """Requests of one SLO that wait for one engine, first come, first served."""
 
     slo: Slo
-    replica: int
+    engine: int
     joined: int = 0
     seqs: deque[SequenceView] = field(default_factory=deque)
 
@@ -27,10 +28,8 @@ class _Group:
     def deadline_s(self) -> float:
         """When its oldest request is due: its first token, or its last where only that is bound."""
         oldest = self.seqs[0]
-        first = self.slo.deadline(oldest.arrival_s, 1)
-        if math.isinf(first) and self.slo.e2e_s is not None:
-            return oldest.arrival_s + self.slo.e2e_s
-        return first
+        first_s = self.slo.deadline(oldest.arrival_s, 1)
+        return self.slo.last_deadline(oldest.arrival_s) if math.isinf(first_s) else first_s
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class QlmLikeParameters(RouterParameters):
 
 
 class QlmLike:
-    """The virtual queues of all replicas."""
+    """The virtual queues of all engines."""
 
     def __init__(self, parameters: QlmLikeParameters) -> None:
         self.group_size = parameters.group_size
@@ -84,43 +83,42 @@ class QlmLike:
         self._queues: defaultdict[int, deque[_Group]] = defaultdict(deque)
         self._open: dict[Slo, _Group] = {}
 
-    def route(self, request: Request, replicas: abc.Sequence[ReplicaLoad]) -> int:
+    def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
         """Where the open group of its SLO is, else where the wait is least."""
         group = self._open.get(request.slo)
-        if group is not None:
-            return group.replica
-        waits = [(self._wait_s(i), load.outstanding_tokens) for i, load in enumerate(replicas)]
-        return waits.index(min(waits))
+        if group is not None and group.engine in engines:
+            return group.engine
+        return min(engines, key=lambda n: (self._wait_s(n), engines[n].outstanding_tokens))
 
-    def hold(self, seq: SequenceView, replica: int) -> None:
+    def hold(self, seq: SequenceView, engine: int) -> None:
         """It joins the open group of its SLO or opens one."""
         group = self._open.get(seq.slo)
-        if group is None:
-            group = self._open[seq.slo] = _Group(seq.slo, replica)
-            self._queues[replica].append(group)
+        if group is None or group.engine != engine:
+            group = self._open[seq.slo] = _Group(seq.slo, engine)
+            self._queues[engine].append(group)
         group.seqs.append(seq)
         group.joined += 1
         if group.joined == self.group_size:
             del self._open[seq.slo]
-        self._reorder(replica, seq.arrival_s)
+        self._reorder(engine, seq.arrival_s)
 
-    def pull(self, replica: int, load: ReplicaLoad, now: float) -> SequenceView | None:
+    def pull(self, engine: int, load: EngineLoad, now: float) -> SequenceView | None:
         """The oldest request of the group at the head."""
-        if not self._has_room(replica, load):
+        if not self._has_room(engine, load):
             return None  # nor is the queue looked at: in a stretch nothing may change
-        self._reorder(replica, now)
-        return self._pop(replica) if self._has_room(replica, load) else None
+        self._reorder(engine, now)
+        return self._pop(engine) if self._has_room(engine, load) else None
 
-    def _has_room(self, replica: int, load: ReplicaLoad) -> bool:
+    def _has_room(self, engine: int, load: EngineLoad) -> bool:
         """Whether there is a request at the head of the queue and room for it."""
-        queue = self._queues[replica]
+        queue = self._queues[engine]
         if not queue or load.waiting_tokens >= self.pull_tokens:
             return False
         return load.waiting_tokens + queue[0].seqs[0].prompt_tokens <= load.free_tokens
 
-    def _pop(self, replica: int) -> SequenceView:
+    def _pop(self, engine: int) -> SequenceView:
         """Take the oldest request of the group at the head; a group without any is closed."""
-        queue = self._queues[replica]
+        queue = self._queues[engine]
         group = queue[0]
         seq = group.seqs.popleft()
         if not group.seqs:
@@ -129,11 +127,11 @@ class QlmLike:
                 del self._open[group.slo]
         return seq
 
-    def _reorder(self, replica: int, now: float) -> None:
+    def _reorder(self, engine: int, now: float) -> None:
         """Earliest deadline first, if some group is in danger."""
-        queue = self._queues[replica]
+        queue = self._queues[engine]
         if self._in_danger(queue, now):
-            self._queues[replica] = deque(sorted(queue, key=lambda group: group.deadline_s))
+            self._queues[engine] = deque(sorted(queue, key=lambda group: group.deadline_s))
 
     def _in_danger(self, queue: abc.Sequence[_Group], now: float) -> bool:
         """Whether some group of the queue is estimated to be served after its deadline."""
@@ -144,9 +142,9 @@ class QlmLike:
                 return True
         return False
 
-    def _wait_s(self, replica: int) -> float:
+    def _wait_s(self, engine: int) -> float:
         """Estimated seconds until a new group at the end of the queue would be reached."""
-        return sum(self._service_s(group) for group in self._queues[replica])
+        return sum(self._service_s(group) for group in self._queues[engine])
 
     def _service_s(self, group: _Group) -> float:
         return len(group.seqs) * self.output_tokens / self.tokens_per_s

@@ -1,6 +1,6 @@
 """Routers that hand every request over at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.cluster.routers.base import ReplicaLoad, RouterParameters
+from bros_sim.cluster.routers.base import EngineLoad, RouterParameters
 from bros_sim.core.request import Request, ServiceClass
 from bros_sim.core.world import World
 
@@ -27,10 +27,11 @@ class RoundRobin:
     def __init__(self) -> None:
         self._next = 0
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
-        chosen = self._next
-        self._next = (chosen + 1) % len(replicas)
-        return chosen
+    def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
+        numbers = list(engines)
+        chosen = self._next % len(numbers)
+        self._next = chosen + 1
+        return numbers[chosen]
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class RandomRouter:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
-        return int(self._rng.integers(len(replicas)))
+    def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
+        return list(engines)[int(self._rng.integers(len(engines)))]
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ class LeastLoadedParameters(RouterParameters):
 class LeastLoaded:
     """Looks at every replica for every request."""
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
-        return min(range(len(replicas)), key=lambda i: replicas[i].outstanding_tokens)
+    def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
+        return least_loaded(engines, engines)
+
+
+def least_loaded(numbers: Iterable[int], engines: Mapping[int, EngineLoad]) -> int:
+    """The first of these engines with the fewest outstanding tokens."""
+    return min(numbers, key=lambda number: engines[number].outstanding_tokens)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,8 @@ class DedicatedPools:
     def __init__(self, rt_replicas: int) -> None:
         self.rt_replicas = rt_replicas
 
-    def route(self, request: Request, replicas: Sequence[ReplicaLoad]) -> int:
+    def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
         real_time = request.service_class is ServiceClass.RT
-        pool = range(self.rt_replicas) if real_time else range(self.rt_replicas, len(replicas))
-        return min(pool, key=lambda i: replicas[i].outstanding_tokens)
+        numbers = list(engines)
+        pool = numbers[: self.rt_replicas] if real_time else numbers[self.rt_replicas :]
+        return least_loaded(pool, engines)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.bros.batch import Batch, Work
+from bros_sim.schedulers.bros.batch import NextBatch, Work
 from bros_sim.schedulers.bros.memory import BrosMemory
 from bros_sim.schedulers.bros.notes import BrosNotes
 from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues, RtEntry
@@ -47,7 +47,7 @@ class Algorithm1:
     def start_over(self) -> None:
         """Nobody is in the batch, and the KV state is as it was."""
         self.kv.rollback(self.mark)
-        self.batch = Batch(self.view, self.cap)
+        self.batch = NextBatch(self.view, self.cap)
         self.notes = BrosNotes(self.batch, self.queues, self.view.explain)
         self.memory = BrosMemory(self.queues, self.batch, self.notes, self.rules)
         self.line: list[RtEntry] = []  # RT in the order in which they are asked
@@ -66,7 +66,7 @@ class Algorithm1:
         """Steps 1 to 4."""
         if not self.all_go_on():
             self.start_over()
-            self.by_priority(self.queues.all_rt_entries(self.cap, self.view.now))
+            self.by_priority(self.queues.all_rt_entries(self.cap, self.view))
 
     # -- Step 1 (inferred): the running batch goes on as a whole if it can, and others join it ----
 
@@ -76,10 +76,11 @@ class Algorithm1:
         Its RT, which must be due at one instant, are asked together; so are its BE, before others.
         """
         now, queues, batch = self.view.now, self.queues, self.batch
+        pending = self.view.batch.outside.values()
         due = queues.common_deadline(now) if self.view.decodes_by_class[0] else math.inf
         if due is None or self.view.num_decodes > self.cap or not self.kv.extend_decodes():
             return False
-        batch.whole, self.lenders = True, queues.be_order(self.kv, pending_only=True)[::-1]
+        batch.whole, self.lenders = True, queues.be_order(self.kv, pending)[::-1]
         before, after = self.around(due)
         self.line = before + after
         self.real_time(before)
@@ -88,7 +89,7 @@ class Algorithm1:
         self.real_time(after)
         if batch.memory_short or not batch.take_members(BE, batch.put_off_s):
             return False
-        self.holders(queues.be_order(self.kv, pending_only=True))
+        self.holders(queues.be_order(self.kv, pending))
         self.newcomers()
         return True
 
@@ -102,7 +103,7 @@ class Algorithm1:
 
     def by_priority(self, line: list[RtEntry]) -> None:
         """RT in this order, then BE. Of RT that wait, no more are asked than there are places."""
-        order = self.queues.be_order(self.kv, pending_only=False)
+        order = self.queues.be_order(self.kv, self.view.batch)
         self.lenders = order[::-1]
         self.line = self.in_order(line)
         self.real_time(self.line)
@@ -215,7 +216,7 @@ class Algorithm1:
 
     def rt_in_batch(self) -> list[RtEntry]:
         """RT in the batch, those that go on as a whole first."""
-        members = self.queues.rt_members(self.view.now) if self.batch.whole else []
+        members = self.queues.rt_members(self.view) if self.batch.whole else []
         return members + [entry for entry in self.line if entry[1] in self.batch.selected]
 
     def in_time(self, swaps: list[Swap]) -> list[Swap]:
@@ -235,7 +236,7 @@ class Algorithm1:
         self.start_over()
         self.batch.bound_s = swaps[-1][0][0] - self.view.now - self.avg_s
         self.batch.bound_hit, self.batch.left_out, self.notes.by_seq = bound_hit, True, notes
-        line = self.queues.all_rt_entries(self.cap, self.view.now)
+        line = self.queues.all_rt_entries(self.cap, self.view)
         for _, number, seq in line:
             if number in for_whom:
                 self.notes.replaced(seq, for_whom[number])
@@ -244,5 +245,5 @@ class Algorithm1:
     # -- Step 6: the cap doubles while no deadline binds, else it starts over ----------------------
 
     def grows(self) -> bool:
-        """Whether the next batch may be larger ("like TCP"); ask when the queues know this one."""
-        return not (self.queues.running[RT] and self.batch.bound_hit)
+        """Whether the next batch may be larger ("like TCP")."""
+        return not (self.batch.bound_hit and self.batch.num_rt)

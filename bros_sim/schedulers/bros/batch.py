@@ -9,6 +9,8 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 
+RT = ServiceClass.RT
+
 
 class Work(NamedTuple):
     """What one request adds to an iteration."""
@@ -24,7 +26,7 @@ class Work(NamedTuple):
         return self.tokens == 1 and self.context > 0
 
 
-class Batch:
+class NextBatch:
     """Members so far, the predicted iteration time, and the tightest deadline (BROS Eq. 6)."""
 
     def __init__(self, view: ReplicaView, cap: int) -> None:
@@ -66,6 +68,17 @@ class Batch:
     def full(self) -> bool:
         """Whether there is no place left."""
         return self.size >= self.cap
+
+    @property
+    def num_rt(self) -> int:
+        """RT that will hold KV."""
+        gone = sum(seq.service_class is RT for seq in self.evicted)
+        come = sum(seq.service_class is RT for seq, _ in self.admitted)
+        return self.view.batch.by_class[RT.priority] + come - gone
+
+    def holds_kv(self, seq: SequenceView) -> bool:
+        """Whether the request runs, its KV on the GPU or swapped out."""
+        return seq.decoding or seq.id in self.view.batch.outside
 
     def keep_in_mind(self, seq: SequenceView, residual: float) -> None:
         """The request was put off, but BE shall keep its deadline."""

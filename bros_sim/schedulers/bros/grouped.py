@@ -8,6 +8,7 @@ estimate has noise, which does not grow.
 """
 
 import math
+import sys
 from bisect import bisect_left
 from collections import abc
 from itertools import accumulate, groupby
@@ -16,7 +17,7 @@ from operator import itemgetter
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.algorithm import Algorithm1, Swap
 from bros_sim.schedulers.bros.batch import Work
-from bros_sim.schedulers.bros.queues import BE, RT, RtEntry
+from bros_sim.schedulers.bros.queues import RT, RtEntry
 
 
 class GroupedAlgorithm1(Algorithm1):
@@ -25,9 +26,9 @@ class GroupedAlgorithm1(Algorithm1):
     def start_over(self) -> None:
         """Nobody has been refused yet, either."""
         super().start_over()
-        self.longest_rt = math.inf
+        self.longest_rt = sys.maxsize
         """No RT that waits, is late and as long as this gets memory."""
-        self.longest_be = math.inf
+        self.longest_be = sys.maxsize
         """No BE that waits and is as long as this is in time."""
 
     @property
@@ -43,7 +44,7 @@ class GroupedAlgorithm1(Algorithm1):
 
     def _crowded_out(self) -> bool:
         """Whether pending decodes surely leave too little room for the running batch."""
-        view, running = self.view, self.queues.running[RT]
+        view = self.view
         due = self.queues.common_deadline(view.now) if view.decodes_by_class[0] else math.inf
         if due is None or not view.num_decodes or not self.queues.rt_pending:
             return False
@@ -51,8 +52,11 @@ class GroupedAlgorithm1(Algorithm1):
         few = len(before) + view.num_decodes <= self.cap
         if few or not before or self.batch.estimate.noise:
             return False
-        decodes = all(x[1] in running and not self.kv.blocks_to_restore(x[2]) for x in before)
-        return decodes and self._bound_with(before[: self.cap]) is not None
+        if not all(entry[1] in view.batch.outside for entry in before):
+            return False
+        if self._bound_with(before[: self.cap]) is None:
+            return False
+        return self.kv.restores_nothing or not any(self.kv.blocks_to_restore(x[2]) for x in before)
 
     # -- Step 3 ---------------------------------------------------------------------------------
 
@@ -60,7 +64,7 @@ class GroupedAlgorithm1(Algorithm1):
         """See `Algorithm1`."""
         batch, at = self.batch, 0
         longest = 0 if batch.whole and batch.estimate.noise else self.cap
-        while at < len(line) and not (batch.memory_short if batch.whole else batch.rt_capped):
+        while at < len(line) and not self._settled():
             run, after = self._run_from(line, at, min(longest, self.cap - batch.size))
             if run:
                 self._decodes(run)
@@ -69,6 +73,13 @@ class GroupedAlgorithm1(Algorithm1):
                 self.rt(seq, deadline - self.view.now)
                 after += 1
             at = after
+
+    def _settled(self) -> bool:
+        """Whether nothing can come of asking further RT."""
+        batch = self.batch
+        if batch.whole and (batch.memory_short or self.notes.asked):
+            return batch.memory_short
+        return batch.rt_capped
 
     def rt(self, seq: SequenceView, residual: float) -> bool:
         """See `Algorithm1`."""
@@ -96,7 +107,7 @@ class GroupedAlgorithm1(Algorithm1):
 
         Their deadlines ascend: a run ends where late ones begin that stand behind all others.
         """
-        running, gone = self.queues.running[RT], self.memory.gone
+        outside, gone = self.view.batch.outside, self.memory.gone
         run: list[RtEntry] = []
         for place in range(at, len(line)):
             entry = line[place]
@@ -104,7 +115,9 @@ class GroupedAlgorithm1(Algorithm1):
                 return run, place
             if entry[1] in gone:
                 continue
-            if entry[1] not in running or (run and entry[0] < run[-1][0]):
+            if not (entry[2].decoding or entry[1] in outside):
+                return run, place
+            if run and entry[0] < run[-1][0]:
                 return run, place
             run.append(entry)
         return run, len(line)
@@ -164,14 +177,14 @@ class GroupedAlgorithm1(Algorithm1):
         taken = self._take(seqs[: self._first_in_time(seqs, alike)]) if alike is not None else 0
         if alike is not None and taken:
             batch.bound_s, seqs = alike, seqs[taken:]
-        too_long = math.inf
+        too_long = sys.maxsize
         for seq in seqs:
             if seq.id in self.memory.gone:
                 continue
             if seq.num_computed >= too_long:
                 batch.bound_hit = batch.left_out = True
             elif not self.rt(seq, residual) and alike is not None and not self.each_counts:
-                too_long = math.inf if self.kv.blocks_to_restore(seq) else seq.num_computed
+                too_long = sys.maxsize if self.kv.blocks_to_restore(seq) else seq.num_computed
 
     def _bound_of_all(self, seqs: abc.Sequence[SequenceView], residual: float) -> float | None:
         """The deadline that each of them would have to keep; None if they differ in that."""
@@ -231,8 +244,8 @@ class GroupedAlgorithm1(Algorithm1):
 
     def in_time(self, swaps: list[Swap]) -> list[Swap]:
         """See `Algorithm1`; BE that only decode are all in time if the longest is."""
-        batch, running = self.batch, self.queues.running[BE]
-        held = [swap for swap in swaps if swap[1].id in running]
+        batch = self.batch
+        held = [swap for swap in swaps if batch.holds_kv(swap[1])]
         # Those with the most to restore come last.
         if not held or batch.estimate.noise or self.kv.blocks_to_restore(held[-1][1]):
             return super().in_time(swaps)

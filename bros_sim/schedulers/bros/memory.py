@@ -8,9 +8,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.bros.batch import Batch
+from bros_sim.schedulers.bros.batch import NextBatch
 from bros_sim.schedulers.bros.notes import BrosNotes
-from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
+from bros_sim.schedulers.bros.queues import RT, BrosQueues
 
 if TYPE_CHECKING:
     from bros_sim.schedulers.bros.parameters import BrosParameters
@@ -20,7 +20,7 @@ class BrosMemory:
     """Reservations of one pass over the queues, all of them on the open draft of the KV state."""
 
     def __init__(
-        self, queues: BrosQueues, batch: Batch, notes: BrosNotes, rules: "BrosParameters"
+        self, queues: BrosQueues, batch: NextBatch, notes: BrosNotes, rules: "BrosParameters"
     ) -> None:
         self.queues = queues
         self.batch = batch
@@ -33,13 +33,13 @@ class BrosMemory:
     @property
     def spare(self) -> int:
         """Blocks that a waiting BE must leave free (`watermark`), if anyone holds KV."""
-        held = self.queues.running[RT] or self.queues.running[BE]
+        held = len(self.batch.view.batch) > 0
         return int(self.rules.watermark * self.batch.kv.num_gpu_blocks) if held else 0
 
     def reserve(self, seq: SequenceView, lenders: abc.Sequence[SequenceView]) -> bool:
         """Blocks for all of the request's tokens, if need be on loan; False changes nothing."""
         kv, tokens = self.batch.kv, seq.num_tokens
-        if seq.decoding or seq.id in self.queues.running[seq.service_class]:
+        if self.batch.holds_kv(seq):
             return kv.extend(seq, tokens, lenders=lenders)
         if not kv.admit(seq, tokens, (), must_fit=tokens, spare=0, lenders=lenders):
             return False
@@ -59,7 +59,7 @@ class BrosMemory:
         kv = self.batch.kv
         if self.batch.whole:
             return False
-        outside = seq.id not in self.queues.running[RT] or kv.blocks_to_restore(seq) > 0
+        outside = not self.batch.holds_kv(seq) or kv.blocks_to_restore(seq) > 0
         if outside:
             return not kv.can_lend and self._make_way(seq, lenders, self._drop)
         if self.rules.victims == "any_newest" and not kv.can_lend:
@@ -102,14 +102,13 @@ class BrosMemory:
 
     def _newest(self, seq: SequenceView) -> list[SequenceView]:
         """Running requests of any class, the newest first: vLLM's choice of victims."""
-        running = self.queues.running
-        seqs = [x for x in (*running[RT].values(), *running[BE].values()) if x is not seq]
+        seqs = [x for x in self.batch.view.batch if x is not seq]
         return sorted(seqs, key=lambda x: -x.id)
 
     def _less_urgent(self, seq: SequenceView) -> Iterator[SequenceView]:
         """Running RT due after the request, the one with the most slack first."""
         if self._by_urgency is None:  # deadlines stand still while a batch is chosen
-            running = self.queues.running[RT].values()
+            running = (x for x in self.batch.view.batch if x.service_class is RT)
             self._by_urgency = sorted((self._urgency(x), x) for x in running)
         after = bisect_right(self._by_urgency, self._urgency(seq), key=itemgetter(0))
         return (x for _, x in reversed(self._by_urgency[after:]))

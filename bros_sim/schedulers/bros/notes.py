@@ -6,14 +6,14 @@ from itertools import islice
 
 from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, REPLACED, Note
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.bros.batch import Batch, Work
+from bros_sim.schedulers.bros.batch import NextBatch, Work
 from bros_sim.schedulers.bros.queues import RT, BrosQueues
 
 
 class BrosNotes:
     """The notes of one pass, at most one for each request: the last counts."""
 
-    def __init__(self, batch: Batch, queues: BrosQueues, asked: bool) -> None:
+    def __init__(self, batch: NextBatch, queues: BrosQueues, asked: bool) -> None:
         self.batch = batch
         self.queues = queues
         self.asked = asked
@@ -77,7 +77,8 @@ class BrosNotes:
         if math.isinf(bound_s):
             return None
         now, selected = self.batch.view.now, self.batch.selected
-        for member in (*selected.values(), *self.queues.running[RT].values(), seq):
+        running = (x for x in self.batch.view.batch if x.service_class is RT)
+        for member in (*selected.values(), *running, seq):
             known = member.decoding or member.id in selected or member is seq
             if known and self._is_due(member, now, bound_s):
                 return member

@@ -1,13 +1,14 @@
-"""The requests that a BROS scheduler knows: RT and BE, waiting, pending or in the batch."""
+"""The order in which requests of BROS wait: for admission, or with KV for their next turn."""
 
 import math
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from operator import attrgetter, itemgetter
 
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import KVManager
+from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
@@ -18,10 +19,9 @@ RtEntry = tuple[float, int, SequenceView]
 class BrosQueues:
     """Separate RT and BE queues (digest of the paper: waiting, pending and running queues).
 
-    ``running`` holds every request with KV; those of them that are ``pending`` are outside the
-    decode cohort. ``per_token``: the next token is due a TPOT after the last one; else by
-    `Slo.deadline`. The deadline of a waiting or pending RT stands still, so both lists are kept
-    sorted by it.
+    Who runs is the engine's to say; those who do outside the decode cohort are pending.
+    ``per_token``: the next token is due a TPOT after the last one; else by `Slo.deadline`. The
+    deadline of a waiting or pending RT stands still, so both lists are kept sorted by it.
     """
 
     def __init__(self, *, per_token: bool) -> None:
@@ -29,8 +29,6 @@ class BrosQueues:
         self.rt_waiting: list[RtEntry] = []
         self.rt_pending: list[RtEntry] = []
         self.be_waiting: list[tuple[int, SequenceView]] = []
-        self.be_pending: dict[int, SequenceView] = {}
-        self.running: dict[ServiceClass, dict[int, SequenceView]] = {RT: {}, BE: {}}
         self.tpots: Counter[float | None] = Counter()
         """How many running RT requests have which TPOT target."""
 
@@ -58,36 +56,29 @@ class BrosQueues:
             self.tpots[seq.slo.tpot_s] += 1
         else:
             del self.be_waiting[bisect_left(self.be_waiting, seq.id, key=itemgetter(0))]
-        self.running[seq.service_class][seq.id] = seq
 
-    def pause(self, selected: Container[int], now: float) -> tuple[SequenceView, ...]:
-        """Cohort members that are not selected (by id) keep their KV, pending."""
-        rt = [entry for entry in self.rt_members(now) if entry[1] not in selected]
-        seqs = self.running[BE].values()
-        be = [seq for seq in seqs if seq.decoding and seq.id not in selected]
+    def pause(self, view: ReplicaView, others: Container[int]) -> tuple[SequenceView, ...]:
+        """Members of the decode cohort but for ``others`` (by id) keep their KV, pending."""
+        rt = [entry for entry in self.rt_members(view) if entry[1] not in others]
+        be = [x for x in view.batch if x.decoding and x.service_class is BE and x.id not in others]
         if rt:
             self.rt_pending += rt
             self.rt_pending.sort(key=_order)
-        self.be_pending.update((seq.id, seq) for seq in be)
-        return (*(seq for _, _, seq in rt), *be)
+        return (*[seq for _, _, seq in rt], *be)
 
     def resume(self, seqs: Container[int]) -> None:
         """Those of these (by id) that were pending are in the batch again, or gone."""
         if self.rt_pending:
             self.rt_pending = [entry for entry in self.rt_pending if entry[1] not in seqs]
-        if self.be_pending:
-            pending = self.be_pending.items()
-            self.be_pending = {number: seq for number, seq in pending if number not in seqs}
 
-    def evict(self, seq: SequenceView) -> None:
+    def preempt(self, seq: SequenceView) -> None:
         """The request lost its KV and waits again."""
-        self.resume((seq.id,))
         self.finish(seq)
         self.wait(seq)
 
     def finish(self, seq: SequenceView) -> None:
-        """The request was in the batch and is gone."""
-        del self.running[seq.service_class][seq.id]
+        """The request holds no KV any more."""
+        self.resume((seq.id,))
         if seq.service_class is RT:
             self.tpots[seq.slo.tpot_s] -= 1
             if not self.tpots[seq.slo.tpot_s]:
@@ -101,19 +92,19 @@ class BrosQueues:
             return self.rt_waiting[:most]
         return sorted(self.rt_pending + self.rt_waiting[:most], key=_order)
 
-    def all_rt_entries(self, most: int, now: float) -> list[RtEntry]:
+    def all_rt_entries(self, most: int, view: ReplicaView) -> list[RtEntry]:
         """These and the RT in the decode cohort; those due at once stand in order of admission."""
-        others, members = self.rt_entries(most), self.rt_members(now)
-        due = self.common_deadline(now)
+        others, members = self.rt_entries(most), self.rt_members(view)
+        due = self.common_deadline(view.now)
         if due is None:
             return sorted(others + members, key=_order)
         before = bisect_left(others, due, key=itemgetter(0))
         return others[:before] + members + others[before:]
 
-    def rt_members(self, now: float) -> list[RtEntry]:
+    def rt_members(self, view: ReplicaView) -> list[RtEntry]:
         """RT in the decode cohort in order of admission."""
-        members = [seq for seq in self.running[RT].values() if seq.decoding]
-        due = self.common_deadline(now)
+        members = [seq for seq in view.batch if seq.decoding and seq.service_class is RT]
+        due = self.common_deadline(view.now)
         if due is None:
             return [(self.deadline(seq), seq.id, seq) for seq in members]
         return [(due, seq.id, seq) for seq in members]
@@ -125,12 +116,13 @@ class BrosQueues:
         (tpot,) = self.tpots or (None,)
         return math.inf if tpot is None else now + tpot
 
-    def be_order(self, kv: KVManager, *, pending_only: bool) -> list[SequenceView]:
-        """BE with KV by blocks to restore, then by arrival (digest: ascending M_cpu)."""
-        seqs = (self.be_pending if pending_only else self.running[BE]).values()
+    @staticmethod
+    def be_order(kv: KVManager, seqs: Iterable[SequenceView]) -> list[SequenceView]:
+        """BE of these by blocks to restore, then by arrival (digest: ascending M_cpu)."""
+        best_effort = [seq for seq in seqs if seq.service_class is BE]
         if kv.restores_nothing:
-            return sorted(seqs, key=attrgetter("id"))
-        return sorted(seqs, key=lambda seq: (kv.blocks_to_restore(seq), seq.id))
+            return sorted(best_effort, key=attrgetter("id"))
+        return sorted(best_effort, key=lambda seq: (kv.blocks_to_restore(seq), seq.id))
 
 
 _order = itemgetter(0, 1)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.algorithm import Algorithm1
-from bros_sim.schedulers.bros.batch import Batch
+from bros_sim.schedulers.bros.batch import NextBatch
 from bros_sim.schedulers.bros.grouped import GroupedAlgorithm1
-from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues
+from bros_sim.schedulers.bros.queues import BrosQueues
 
 if TYPE_CHECKING:
     from bros_sim.schedulers.bros.parameters import BrosParameters
@@ -43,10 +43,6 @@ class BrosScheduler:
     def finished(self, seq: SequenceView) -> None:
         self._queues.finish(seq)
 
-    def running_seqs(self) -> Iterable[SequenceView]:
-        """Requests with KV, in the batch or pending: RT, then BE."""
-        return (*self._queues.running[RT].values(), *self._queues.running[BE].values())
-
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """RT by deadline, then BE by arrival."""
         yield from (seq for *_, seq in self._queues.rt_waiting)
@@ -65,12 +61,13 @@ class BrosScheduler:
         """Write the queues, the cap of the next batch, and the plan."""
         batch, queues = chosen.batch, self._queues
         for seq in batch.evicted:
-            queues.evict(seq)
+            queues.preempt(seq)
         if batch.chunks:
             queues.resume(batch.selected)
         for seq, _ in batch.admitted:
             queues.admit(seq)
-        paused = () if batch.whole else queues.pause(batch.selected, batch.view.now)
+        gone = {seq.id for seq in batch.evicted}
+        paused = () if batch.whole else queues.pause(batch.view, batch.selected.keys() | gone)
         steady = batch.whole and not (batch.chunks or batch.evicted)
         self._grows = chosen.grows()
         cap = 2 * self._cap if self._grows else self._parameters.batch_cap
@@ -84,7 +81,7 @@ class BrosScheduler:
             notes=chosen.notes.all(paused) if batch.view.explain else (),
         )
 
-    def _repeat(self, batch: Batch) -> int:
+    def _repeat(self, batch: NextBatch) -> int:
         """Iterations for which the answer stays: nobody left out can come in before an event.
 
         Memory only gets shorter and iterations only get longer while the cohort decodes; the cap

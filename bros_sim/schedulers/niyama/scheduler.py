@@ -38,6 +38,7 @@ from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.niyama.chunks import PromptThroughput, largest_chunk
 from bros_sim.schedulers.niyama.slack import DecodeSlack
+from bros_sim.schedulers.ordered.policy import completed
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.prediction import LengthParameters, LengthPrediction
 from bros_sim.schedulers.queues import Rank
@@ -96,7 +97,7 @@ class NiyamaScheduler(OrderedScheduler):
         """When the first output token is due."""
         if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
             needed_s = self.prediction.output_tokens(seq) * self.batch_tpot_s
-            return seq.arrival_s + seq.slo.e2e_s - needed_s
+            return seq.slo.last_deadline(seq.arrival_s) - needed_s
         return seq.slo.deadline(seq.arrival_s, 1)
 
     def _tpot_s(self, seq: SequenceView) -> float:
@@ -145,7 +146,7 @@ class NiyamaScheduler(OrderedScheduler):
         def order(seq: SequenceView) -> tuple[Rank, int]:
             return self.rank(seq, now), seq.id
 
-        return merge(sorted(self._outside.values(), key=order), self._waiting, key=order)
+        return merge(sorted(self.batch.outside.values(), key=order), self._waiting, key=order)
 
     def budget(self, view: ReplicaView) -> int:
         """The tokens that `begin` chose."""
@@ -153,13 +154,13 @@ class NiyamaScheduler(OrderedScheduler):
 
     def lasts(self, view: ReplicaView) -> int:
         """Decodes alone go on alike; who waits is asked again, for slack comes and goes."""
-        return 1 if len(self._waiting) or self._outside else UNTIL_EVENT
+        return 1 if len(self._waiting) or view.batch.outside else UNTIL_EVENT
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
         self._throughput.planned(view.now, sum(tokens for _, tokens in plan.chunks))
         for seq in plan.evicted:
             self._slack.leave(seq)
-        self._slack.starts = [seq for seq, _ in plan.chunks if seq.id not in self._outside]
+        self._slack.starts = completed(plan)
 
     def finished(self, seq: SequenceView) -> None:
         super().finished(seq)

@@ -1,6 +1,6 @@
 """How `OrderedLoop` puts an iteration together, up to where a seat or memory is lacking."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, Note
@@ -15,9 +15,6 @@ class Attempt:
 
     policy: OrderedPolicy
     step: Step
-    running: Mapping[int, SequenceView]
-    outside: Mapping[int, SequenceView]
-    """Those of the running that are not in the cohort."""
     waiting: Iterable[SequenceView]
     """In order of rank."""
 
@@ -40,7 +37,7 @@ class Attempt:
         step.decodes = view.num_decodes - evicted - len(step.paused)
         step.budget -= step.decodes
         if step.paused:
-            seqs = [x for x in self.running.values() if x.decoding and x.id not in without]
+            seqs = [x for x in view.batch if x.decoding and x.id not in without]
             fits = view.kv.extend_all(seqs) == len(seqs)
         else:
             fits = view.kv.extend_decodes()
@@ -69,10 +66,11 @@ class Attempt:
 
     def _under_way(self) -> list[SequenceView]:
         """Prompts under way and paused requests that may go on, in order of rank."""
-        if not self.outside:
+        outside = self.step.view.batch.outside
+        if not outside:
             return []
         now, without = self.step.view.now, self.step.without()
-        seqs = [seq for seq in self.outside.values() if seq.id not in without]
+        seqs = [seq for seq in outside.values() if seq.id not in without]
         return sorted(seqs, key=lambda seq: (self.policy.rank(seq, now), seq.id))
 
     def _overtakes(self, head: SequenceView, seq: SequenceView) -> bool:

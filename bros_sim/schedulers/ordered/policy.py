@@ -10,6 +10,16 @@ from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 
 
+def completed(plan: Plan) -> list[SequenceView]:
+    """Who computes its last known token in a plan, and so decodes from then on."""
+    cached = dict(plan.admitted)
+    return [
+        seq
+        for seq, tokens in plan.chunks
+        if tokens == seq.num_tokens - cached.get(seq, seq.num_computed)
+    ]
+
+
 class OrderedPolicy:
     """An order, a budget, and who gives way.
 

@@ -20,8 +20,9 @@ from typing import Annotated, ClassVar
 from annotated_doc import Doc
 
 from bros_sim.core.world import World
+from bros_sim.engine.batch import Batch
 from bros_sim.engine.reasons import Note
-from bros_sim.engine.scheduler import Plan, ReplicaView
+from bros_sim.engine.scheduler import BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
 from bros_sim.schedulers.ordered.policy import OrderedPolicy
@@ -37,19 +38,18 @@ class OrderedLoop(OrderedPolicy):
     def __init__(self) -> None:
         self.overhead_share = 0.0
         self._waiting = RankedQueue()
-        self._running: dict[int, SequenceView] = {}
-        self._outside: dict[int, SequenceView] = {}
-        """Running requests outside the cohort: prompts under way, and paused ones."""
-        self._seats = [0, 0]
-        """Running requests by class."""
+        self.batch: BatchView = Batch(track_longest=False)
+        """Who runs."""
+        self._evicted: set[int] = set()
+        """Members of the batch that the plan just made takes out of it."""
         self._refused = -1
         """The head of the queue to which nobody gave way, if nothing has happened since."""
 
     # -- for policies ---------------------------------------------------------------------------
 
     def runs(self, seq: SequenceView) -> bool:
-        """Whether the request holds KV."""
-        return seq.id in self._running
+        """Whether the request holds KV, and goes on holding it."""
+        return seq in self.batch and seq.id not in self._evicted
 
     def rerank(self, now: float) -> None:
         """Ask for the rank of everyone who waits, in O(waiting)."""
@@ -66,12 +66,7 @@ class OrderedLoop(OrderedPolicy):
         return None
 
     def finished(self, seq: SequenceView) -> None:
-        self._leave(seq)
         self._refused = -1
-
-    def running_seqs(self) -> Iterable[SequenceView]:
-        """Running requests in order of admission."""
-        return self._running.values()
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
         """Waiting requests in order of rank."""
@@ -79,6 +74,8 @@ class OrderedLoop(OrderedPolicy):
 
     def plan(self, view: ReplicaView) -> Plan:
         """An iteration, put together anew after each eviction that it turns out to need."""
+        self.batch = view.batch
+        self._evicted.clear()
         self.begin(view)
         start, evictions = view.kv.mark(), list[Eviction]()
         step = self._attempt(view, evictions)
@@ -93,6 +90,12 @@ class OrderedLoop(OrderedPolicy):
             kept = [gone for gone in evictions if gone not in in_vain]
             view.kv.rollback(start)
             step = self._attempt(view, kept, forced=forced)
+            while (lack := step.lack) and forced and not lack.waits:
+                if not (victim := self._victim(step)):
+                    break
+                kept.append(Eviction(victim, lack))
+                view.kv.rollback(start)
+                step = self._attempt(view, kept, forced=True)
         plan = self._decide(step)
         self.settle(plan, view)
         return plan
@@ -105,15 +108,15 @@ class OrderedLoop(OrderedPolicy):
         """The iteration without the evicted, up to where a seat or memory is lacking."""
         budget = self.token_limit if forced else self.budget(view)
         idle = () if forced else self.pauses(view)
-        step = Step(view, budget, list(self._seats), tuple(evictions), idle, forced)
-        Attempt(self, step, self._running, self._outside, self._waiting).put_together()
+        step = Step(view, budget, list(view.batch.by_class), tuple(evictions), idle, forced)
+        Attempt(self, step, self._waiting).put_together()
         return step
 
     def _victim(self, step: Step) -> SequenceView | None:
         """Who is evicted for what is lacking: of those who may be, the highest rank."""
         lack, now = step.lack, step.view.now
         gone = {gone.seq.id for gone in step.evictions}
-        seqs = [seq for seq in self._running.values() if seq.id not in gone]
+        seqs = [seq for seq in self.batch if seq.id not in gone]
         if lack and lack.waits and lack.seq:
             if lack.seq.id == self._refused:
                 return None
@@ -124,19 +127,12 @@ class OrderedLoop(OrderedPolicy):
 
     def _decide(self, step: Step) -> Plan:
         """Write the queues and the plan."""
-        for seq, _ in step.admitted:
+        for _ in step.admitted:
             self._waiting.pop()
-            self._running[seq.id] = self._outside[seq.id] = seq
-            self._seats[seq.priority] += 1
         evicted = tuple(gone.seq for gone in step.evictions)
         for seq in evicted:
-            self._leave(seq)
+            self._evicted.add(seq.id)
             self._waiting.push(seq, self.rank(seq, step.view.now))
-        cached = dict(step.admitted)
-        for seq, tokens in step.chunks:
-            if tokens == seq.num_tokens - cached.get(seq, seq.num_computed):
-                self._outside.pop(seq.id)
-        self._outside.update((seq.id, seq) for seq in step.paused)
         happened = bool(step.chunks or evicted or step.paused)
         refused = step.lack.seq if step.lack and self.timeless and not happened else None
         self._refused = refused.id if refused else -1
@@ -155,12 +151,6 @@ class OrderedLoop(OrderedPolicy):
             *(gone.note() for gone in step.evictions),
             *(note for note in (*step.idle, *step.notes) if note.seq.id not in gone),
         )
-
-    def _leave(self, seq: SequenceView) -> None:
-        """A request has no KV any more."""
-        del self._running[seq.id]
-        self._outside.pop(seq.id, None)
-        self._seats[seq.priority] -= 1
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,6 @@ def due_s(seq: SequenceView) -> float:
     return seq.slo.deadline(seq.arrival_s, 1)
 
 
-def tpot_s(seq: SequenceView) -> float:
-    """Seconds for each further token; infinity without TPOT."""
-    return math.inf if seq.slo.tpot_s is None else seq.slo.tpot_s
-
-
 def attainable(
     arrived: Iterable[SequenceView],
     promised: Collection[SequenceView],
@@ -40,7 +35,7 @@ def attainable(
     seqs = sorted([*(seq for seq in promised if not seq.num_output), *hopeful], key=due_s)
     if not hopeful:
         return []
-    pace = Pace(view, min(map(tpot_s, (*promised, *hopeful))))
+    pace = Pace(view, min(seq.slo.pace_s for seq in (*promised, *hopeful)))
     known = decodes or seqs
     kv_each = sum(seq.num_tokens for seq in known) // len(known)
     held = sum(_blocks(seq, view) for seq in promised)
@@ -66,7 +61,7 @@ def _blocks(seq: SequenceView, view: ReplicaView) -> int:
 
 
 def _alone_in_time(seq: SequenceView, view: ReplicaView) -> bool:
-    return _decodes_s(view, 1, seq.prompt_tokens + 1) <= tpot_s(seq)
+    return _decodes_s(view, 1, seq.prompt_tokens + 1) <= seq.slo.pace_s
 
 
 def _decodes_s(view: ReplicaView, seqs: int, kv_each: int) -> float:

@@ -31,11 +31,12 @@ from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.policy import completed
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.slos_serve.pace import Pace
-from bros_sim.schedulers.slos_serve.promises import attainable, due_s, tpot_s
+from bros_sim.schedulers.slos_serve.promises import attainable, due_s
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
         seconds, limit_s = self._pace.late()
         if seconds <= limit_s:
             return ()
-        running = self._running.values()
-        givers = [seq for seq in running if seq.decoding and seq.id not in self._promised]
+        givers = [seq for seq in view.batch if seq.decoding and seq.id not in self._promised]
         givers.sort(key=lambda seq: -seq.id)
         return [Note(seq, DEADLINE, None, seconds, limit_s) for seq in self._pace.too_many(givers)]
 
@@ -101,7 +101,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
     def lasts(self, view: ReplicaView) -> int:
         """Time binds nobody while only the promised compute, or nothing is promised."""
         bound = self._pace.prompts or not math.isinf(self._pace.bound_s)
-        others = self._waiting or self._outside or len(self._running) > len(self._bounding)
+        others = self._waiting or view.batch.outside or len(view.batch) > len(self._bounding)
         return 1 if bound and others else UNTIL_EVENT
 
     def _limit_s(self, seq: SequenceView, step: Step) -> float:
@@ -142,10 +142,10 @@ class SlosServeLikeScheduler(OrderedScheduler):
         """Who decodes from now on, and whose TPOT binds for it."""
         for seq in plan.evicted:
             self._unbind(seq)
-        for seq, _ in plan.chunks:
-            if seq.id in self._promised and seq.id not in self._outside:
-                self._bounding[seq.id] = tpot_s(seq)
-                self._bounds[tpot_s(seq)] += 1
+        for seq in completed(plan):
+            if seq.id in self._promised:
+                self._bounding[seq.id] = seq.slo.pace_s
+                self._bounds[seq.slo.pace_s] += 1
 
     def _unbind(self, seq: SequenceView) -> None:
         if bound_s := self._bounding.pop(seq.id, None):

@@ -1,7 +1,4 @@
-"""Capacity by search: which points to run, through the store, until every system has its answer.
-
-What to run next is decided in ``metrics/search.py``, what came of it in ``metrics/answer.py``.
-"""
+"""The search for a capacity: the highest load, or the fewest replicas, that keep targets."""
 
 from bros_sim.study.capacity.search import Cell, find
 from bros_sim.study.capacity.tables import answers, evaluations

@@ -1,25 +1,26 @@
-"""The searches of an experiment, side by side, so that their runs share workers."""
+"""Capacity by search: those of all systems side by side, so that their runs share workers.
+
+What to run next is decided in ``metrics/search.py``, what is the answer in ``metrics/answer.py``.
+"""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bros_sim.config import Data
 from bros_sim.core.errors import InputError
-from bros_sim.experiment import Loaded, Point
-from bros_sim.experiment.seeds import alone_with_seed, with_seed
+from bros_sim.experiment import Point
 from bros_sim.metrics.answer import Answer, answer
 from bros_sim.metrics.search import NOTHING, Ask, Goal, next_asks, region, status
 from bros_sim.study.capacity.variants import Variants
-from bros_sim.study.results import PointResult
-from bros_sim.study.store import Store
-from bros_sim.study.variation import Pair, Run, measured, value_of
+from bros_sim.study.results import PointResult, saturation
+from bros_sim.study.study import Candidate, Search, Trial
 
 DECIDING = 5
 """Seeds that judge a value at first; the experiment's own number where it is larger."""
-Told = Callable[["Cell", float], None]
+Judged = Callable[["Cell", float], None]
 """Called for each value of a cell that was run."""
 
 
@@ -37,12 +38,27 @@ class Cell:
 
     @property
     def found(self) -> dict[float, dict[int, list[float]]]:
-        """What the measures of the targets came to, by value and seed."""
+        """The measures of the targets, by value and seed."""
         measures = [target.measure for target in self.goal.targets]
         return {
-            value: {seed: [value_of(point, m) for m in measures] for seed, point in runs.items()}
+            value: {seed: [point.value(m) for m in measures] for seed, point in runs.items()}
             for value, runs in self.points.items()
         }
+
+    def candidate(self, ask: Ask, variants: Variants) -> Candidate:
+        """The points with that value whose seeds are not there yet."""
+        own = json.dumps(dict(self.labels), sort_keys=True)
+        point = next(p for p in variants.at(ask.value).points if _name(p) == own)
+        seeds = range(point.spec.seed, point.spec.seed + ask.seeds)
+        known = self.points.get(ask.value, {})
+        return Candidate([point.with_seed(seed) for seed in seeds if seed not in known])
+
+    def learn(self, value: float, trial: Trial) -> None:
+        """Add the runs of a value; a run that failed ends the search."""
+        self.error = self.error or trial.error
+        for result, error in zip(trial.results, trial.errors, strict=True):
+            if not error:
+                self.points.setdefault(value, {})[result.labels["seed"]] = result
 
     def asks(self) -> list[Ask]:
         """What it wants to have run."""
@@ -60,19 +76,32 @@ class Cell:
         """The saturation verdicts of the hardest runs that surely keep the targets."""
         inside = region(self.found, self.goal)
         of = self.goal.targets[0].measure.service_class
-        runs = self.points[inside[0]].values() if inside else ()
-        return ", ".join(dict.fromkeys(str(run.summary[of]["saturation"]) for run in runs))
+        return saturation(self.points[inside[0]].values() if inside else (), of)
 
 
-def find(variants: Variants, store: Store, run: Run, told: Told) -> list[Cell]:
+def find(variants: Variants, judged: Judged) -> Search[list[Cell]]:
     """Search the capacity of every system at every point of the other axes.
 
     Raises:
         InputError: A measure has no value where the search starts.
     """
-    question = variants.question
     first = variants.at(variants.start).points
-    goal = Goal(
+    goal = _goal(variants)
+    cells = [Cell({n: v for n, v in p.labels.items() if n != "seed"}, goal) for p in first]
+    while wanted := [(cell, ask) for cell in cells for ask in _possible(cell, variants)]:
+        trials = yield [cell.candidate(ask, variants) for cell, ask in wanted]
+        for (cell, ask), trial in zip(wanted, trials, strict=True):
+            cell.learn(ask.value, trial)
+        for cell, ask in wanted:
+            if not cell.error:
+                judged(cell, ask.value)
+                _check_start(cell, ask.value)
+    return cells
+
+
+def _goal(variants: Variants) -> Goal:
+    question = variants.question
+    return Goal(
         question.targets,
         variants.start,
         least=question.least,
@@ -81,14 +110,6 @@ def find(variants: Variants, store: Store, run: Run, told: Told) -> list[Cell]:
         seeds=min(max(DECIDING, variants.seeds), question.seeds),
         max_seeds=question.seeds,
     )
-    cells = [Cell({n: v for n, v in p.labels.items() if n != "seed"}, goal) for p in first]
-    while wanted := [(cell, ask) for cell in cells for ask in _possible(cell, variants)]:
-        _round(wanted, variants, store, run)
-        for cell, ask in wanted:
-            if not cell.error:
-                told(cell, ask.value)
-                _check_start(cell, ask.value)
-    return cells
 
 
 def _possible(cell: Cell, variants: Variants) -> list[Ask]:
@@ -109,30 +130,7 @@ def _runs(variants: Variants, value: float) -> bool:
     return True
 
 
-def _round(wanted: Sequence[tuple[Cell, Ask]], variants: Variants, store: Store, run: Run) -> None:
-    """Run what is wanted, all of it together, and give each cell its results."""
-    runs = [
-        (cell, ask.value, seed, pair)
-        for cell, ask in wanted
-        for seed, pair in _pairs(cell, ask, variants.at(ask.value)).items()
-    ]
-    results = measured([pair for *_, pair in runs], store, run)
-    for (cell, value, seed, _), result in zip(runs, results, strict=True):
-        cell.error = cell.error or result.error
-        if not result.error:
-            cell.points.setdefault(value, {})[seed] = result
-
-
-def _pairs(cell: Cell, ask: Ask, loaded: Loaded) -> dict[int, Pair]:
-    """Seed -> the point and what it is compared with, for the seeds that are not there yet."""
-    own = json.dumps(dict(cell.labels), sort_keys=True)
-    point = next(p for p in loaded.points if _cell_of(p) == own)
-    seeds = range(point.spec.seed, point.spec.seed + ask.seeds)
-    new = (seed for seed in seeds if seed not in cell.points.get(ask.value, {}))
-    return {seed: (with_seed(point, seed), alone_with_seed(loaded, point, seed)) for seed in new}
-
-
-def _cell_of(point: Point) -> str:
+def _name(point: Point) -> str:
     labels = {name: value for name, value in point.labels.items() if name != "seed"}
     return json.dumps(labels, sort_keys=True)
 

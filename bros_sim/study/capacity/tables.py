@@ -9,7 +9,7 @@ from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.search import region, rows
 from bros_sim.study.capacity.search import Cell
 from bros_sim.study.capacity.variants import Question
-from bros_sim.study.results import show_label
+from bros_sim.study.results import saturation, show_label
 
 ANSWER = ("value", "low", "high", "kept", "missed", "binds", "seeds", "load", "error")
 
@@ -46,8 +46,7 @@ def evaluations(cells: Sequence[Cell]) -> pd.DataFrame:
         for value, sample in sorted(cell.found.items()):
             known = rows(sample)
             for number, target in enumerate(cell.goal.targets):
-                of = target.measure.service_class
-                runs = [run.summary[of]["saturation"] for run in cell.points[value].values()]
+                of, runs = target.measure.service_class, cell.points[value].values()
                 found.append(
                     {
                         **labels,
@@ -58,7 +57,7 @@ def evaluations(cells: Sequence[Cell]) -> pd.DataFrame:
                         "seeds": len(known),
                         "status": cell.status(value),
                         "used": value in inside,
-                        "load": ", ".join(dict.fromkeys(map(str, runs))),
+                        "load": saturation(runs, of),
                     }
                 )
     return pd.DataFrame(found)

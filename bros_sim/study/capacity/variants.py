@@ -42,7 +42,7 @@ class Variants:
         seeds: What the file says under sweep.seeds, or 1.
 
     Raises:
-        InputError: The path names nothing, or no number; or the experiment is at fault.
+        InputError: The path names nothing, or no number; or the experiment is invalid.
     """
 
     def __init__(self, document: Document, question: Question) -> None:

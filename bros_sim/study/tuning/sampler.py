@@ -1,4 +1,4 @@
-"""Which values to try next: Optuna's tree-structured Parzen estimator (TPE), asked and told.
+"""Which values to try next: Optuna's tree-structured Parzen estimator (TPE).
 
 Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011; constraints as in
 Optuna 5: trials that break none first, the others by how far they are off.
@@ -21,11 +21,11 @@ from bros_sim.study.tuning.setting import Values
 from bros_sim.study.tuning.space import Choice, Parameter
 
 Proposal = tuple[optuna.Trial, Values]
-"""Values to try, and whom to `Sampler.tell` what became of them."""
+"""Optuna's trial, for `Sampler.tell`, and the values to try."""
 
 
 class Sampler:
-    """Proposes values; all it knows is the seed and what it was told, in that order.
+    """Proposes values, by the seed and by the results that it got, in their order.
 
     A space of no more than ``trials`` combinations is proposed whole, in the order of its lists.
     """
@@ -58,7 +58,7 @@ class Sampler:
         return trial, {p.path: _outside(p, trial.params[p.path]) for p in self._space}
 
     def tell(self, trial: optuna.Trial, objective: float, off: float) -> None:
-        """What they came to; ``off``: how far from the targets, infinite if they cannot be run."""
+        """Their result; ``off``: how far from the targets, infinite if they cannot be run."""
         trial.set_constraint("targets", off)
         worst = -math.inf if self._study.direction.name == "MAXIMIZE" else math.inf
         self._study.tell(trial, worst if math.isnan(objective) else objective)

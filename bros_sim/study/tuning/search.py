@@ -1,4 +1,4 @@
-"""The search: trials in batches, judged by means over the same seeds, the best one run once more.
+"""The search: combinations in batches, judged by means over the same seeds, the best run again.
 
 The best of many trials is in part the luckiest on its seeds, so what may be said of it comes from
 seeds that the search never saw.
@@ -9,30 +9,33 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError, RunStopped
+from bros_sim.core.extras import need
 from bros_sim.metrics.capacity import ROUNDING
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.study.results import PointResult
-from bros_sim.study.store import Store
-from bros_sim.study.tuning.sampler import Proposal, Sampler
+from bros_sim.study.study import Candidate, Search, Trial
 from bros_sim.study.tuning.setting import Setting, Values
-from bros_sim.study.variation import Run, measured, value_of
+
+if TYPE_CHECKING:  # Optuna is an extra
+    from bros_sim.study.tuning.sampler import Proposal, Sampler
 
 BATCH = 4
 """Trials that are chosen before any of them is known: part of the answer, so no option."""
 KNOWN = 100
 """So many proposals in a row that are known already end the search."""
 KEEPS, MISSES, NO_VALUE, REFUSED, FAILED = "keeps", "misses", "no value", "refused", "failed"
-Told = Callable[["Trial"], None]
-"""Called for each trial, in order."""
+OnJudged = Callable[["Judged"], None]
+"""Called for each combination that was judged, in order."""
 
 
 @dataclass(frozen=True)
-class Aim:
+class Question:
     """What is looked for: the most (or least) of ``objective`` among what keeps all ``targets``.
 
     ``seeds`` judge a trial, ``held_out`` others the best one.
@@ -52,7 +55,7 @@ class Aim:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Judged:
     """Values of the parameters and the runs with them, by seed; 0 is the experiment as given.
 
     ``refused`` or ``error`` say why there are no runs, or not all.
@@ -60,32 +63,34 @@ class Trial:
 
     number: int
     values: Values
-    aim: Aim
+    question: Question
     points: Mapping[int, PointResult] = field(default_factory=dict)
     refused: str = ""
     error: str = ""
 
     def sample(self, measure: Measure) -> NDArray[np.float64]:
-        """What the measure came to, a value for each seed."""
-        return np.array([value_of(self.points[seed], measure) for seed in sorted(self.points)])
+        """The measure's values, one for each seed."""
+        return np.array([self.points[seed].value(measure) for seed in sorted(self.points)])
 
     @cached_property
     def means(self) -> Mapping[Measure, float]:
         """Over all seeds: NaN if one of them has no value."""
         known = self.points if not (self.refused or self.error) else {}
-        return {m: float(self.sample(m).mean()) if known else math.nan for m in self.aim.measures}
+        return {
+            m: float(self.sample(m).mean()) if known else math.nan for m in self.question.measures
+        }
 
     @property
     def objective(self) -> float:
         """What is to be as large, or as small, as can be."""
-        return self.means[self.aim.objective]
+        return self.means[self.question.objective]
 
     @property
     def off(self) -> float:
         """How far the means miss the targets, in shares of these, added up; 0 if they keep them."""
         if any(math.isnan(mean) for mean in self.means.values()):
             return math.inf
-        return sum(_missed(target, self.means[target.measure]) for target in self.aim.targets)
+        return sum(_missed(target, self.means[target.measure]) for target in self.question.targets)
 
     @property
     def verdict(self) -> str:
@@ -99,7 +104,7 @@ class Trial:
     @property
     def rank(self) -> tuple[float, float, int]:
         """The least is best: targets first, then the objective, then who came first."""
-        sign = -1.0 if self.aim.maximize else 1.0
+        sign = -1.0 if self.question.maximize else 1.0
         worst = math.isnan(self.objective)
         return self.off, math.inf if worst else sign * self.objective, self.number
 
@@ -110,70 +115,65 @@ def _missed(target: Target, mean: float) -> float:
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """All trials, and the first and the best of them on held-out seeds (the same if it is best)."""
+class Answer:
+    """All that was tried, and the first and the best on held-out seeds (the same if it is best)."""
 
-    trials: Sequence[Trial]
-    given: Trial
-    best: Trial
+    trials: Sequence[Judged]
+    given: Judged
+    best: Judged
 
     @property
-    def judged(self) -> list[Trial]:
+    def judged(self) -> list[Judged]:
         """All of these, each set of runs once."""
         return [*self.trials, self.given, *([] if self.best is self.given else [self.best])]
 
 
-def find(setting: Setting, aim: Aim, store: Store, run: Run, told: Told) -> Tuned:
-    """Try ``aim.trials`` values, or all that there are, and run the best on other seeds.
+def find(setting: Setting, question: Question, judged: OnJudged) -> Search[Answer]:
+    """Try ``question.trials`` combinations, or all that there are; run the best on other seeds.
 
     Raises:
-        InputError: A measure has no value in the experiment as given.
+        InputError: A measure has no value in the experiment as given, or Optuna is missing.
         RunStopped: The experiment as given fails.
     """
     first = setting.first_seed
-
-    def judge(trials: Sequence[Trial]) -> list[Trial]:
-        done = _run(trials, setting, range(first, first + aim.seeds), store, run)
-        for trial in done:
-            told(trial)
-        return done
-
-    given = judge([Trial(0, setting.given, aim)])[0]
+    sampling = need("bros_sim.study.tuning.sampler", "opt", "tune needs the extra")
+    chosen_on = range(first, first + question.seeds)
+    held_out = range(first + question.seeds, first + question.seeds + question.held_out)
+    (given,) = yield from _judged([Judged(0, setting.given, question)], setting, chosen_on)
+    judged(given)
     _check_given(given)
-    trials = _search(setting, aim, given, judge)
-    best = min(trials, key=lambda trial: trial.rank)
-    again = [given] if best is given else [given, best]
-    held_out = range(first + aim.seeds, first + aim.seeds + aim.held_out)
-    others = _run(again, setting, held_out, store, run)
-    return Tuned(trials, others[0], others[-1])
-
-
-def _search(
-    setting: Setting, aim: Aim, given: Trial, judge: Callable[[Sequence[Trial]], list[Trial]]
-) -> list[Trial]:
-    """``given`` and all trials after it."""
-    space, seed = setting.space, setting.first_seed
-    sampler = Sampler(space, given.values, maximize=aim.maximize, trials=aim.trials, seed=seed)
+    sampler: Sampler = sampling.Sampler(
+        setting.space,
+        given.values,
+        maximize=question.maximize,
+        trials=question.trials,
+        seed=first,
+    )
     trials = {_name(given.values): given}
-    while len(trials) <= aim.trials:
-        asked = list(_batch(sampler, trials, min(BATCH, aim.trials + 1 - len(trials))))
+    while len(trials) <= question.trials:
+        asked = list(_batch(sampler, trials, min(BATCH, question.trials + 1 - len(trials))))
         new = {_name(values): values for _, values in asked if _name(values) not in trials}
         if not new:
             break
         numbered = enumerate(new.values(), len(trials))
-        done = judge([Trial(number, values, aim) for number, values in numbered])
-        trials |= {_name(trial.values): trial for trial in done}
-        for one, values in asked:
-            trial = trials[_name(values)]
-            sampler.tell(one, trial.objective, trial.off)
-    return list(trials.values())
+        batch = [Judged(number, values, question) for number, values in numbered]
+        for one in (yield from _judged(batch, setting, chosen_on)):
+            judged(one)
+            trials[_name(one.values)] = one
+        for proposal, values in asked:
+            one = trials[_name(values)]
+            sampler.tell(proposal, one.objective, one.off)
+    best = min(trials.values(), key=lambda one: one.rank)
+    again = [given] if best is given else [given, best]
+    others = yield from _judged(again, setting, held_out)
+    return Answer(list(trials.values()), others[0], others[-1])
 
 
 def _name(values: Values) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _batch(sampler: Sampler, trials: Mapping[str, Trial], size: int) -> Iterator[Proposal]:
+def _batch(sampler: "Sampler", trials: Mapping[str, Judged], size: int) -> Iterator["Proposal"]:
     """Proposals, until ``size`` of them are new."""
     new: set[str] = set()
     known = 0
@@ -185,30 +185,32 @@ def _batch(sampler: Sampler, trials: Mapping[str, Trial], size: int) -> Iterator
         yield one, values
 
 
-def _run(
-    trials: Sequence[Trial], setting: Setting, seeds: Sequence[int], store: Store, run: Run
-) -> list[Trial]:
-    """The trials with their runs over ``seeds``, all run together."""
-    pairs, refused = {}, {}
-    for trial in trials:
+def _judged(
+    combinations: Sequence[Judged], setting: Setting, seeds: Sequence[int]
+) -> Search[list[Judged]]:
+    """The combinations with their runs over ``seeds``, all run together."""
+    points, refused = {}, {}
+    for one in combinations:
         try:
-            pairs[trial.number] = setting.pairs(trial.values if trial.number else {}, seeds)
+            points[one.number] = setting.points(one.values if one.number else {}, seeds)
         except InputError as error:
-            refused[trial.number] = "; ".join(error.faults)
-    wanted = [pair for mine in pairs.values() for pair in mine.values()]
-    results = iter(measured(wanted, store, run))
-    done = []
-    for trial in trials:
-        if trial.number in refused:
-            done.append(replace(trial, refused=refused[trial.number]))
-            continue
-        points = {seed: next(results) for seed in pairs[trial.number]}
-        why = next((point.error for point in points.values() if point.error), "")
-        done.append(replace(trial, points={} if why else points, error=why))
-    return done
+            refused[one.number] = "; ".join(error.lines)
+    trials = yield [Candidate(mine) for mine in points.values()]
+    ran = dict(zip(points, trials, strict=True))
+    return [
+        replace(one, refused=refused[one.number])
+        if one.number in refused
+        else _learned(one, ran[one.number], seeds)
+        for one in combinations
+    ]
 
 
-def _check_given(given: Trial) -> None:
+def _learned(one: Judged, trial: Trial, seeds: Sequence[int]) -> Judged:
+    points = {} if trial.error else dict(zip(seeds, trial.results, strict=True))
+    return replace(one, points=points, error=trial.error)
+
+
+def _check_given(given: Judged) -> None:
     """What has no value as given cannot be compared with.
 
     Raises:

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from bros_sim.config import Data, Document
 from bros_sim.config.messages import nearest
-from bros_sim.core.errors import InputError
-from bros_sim.experiment import Loaded
-from bros_sim.experiment.seeds import alone_with_seed, with_seed
+from bros_sim.core.errors import Fault, InputError
+from bros_sim.experiment import Loaded, Point
 from bros_sim.metrics.measures import Measure
 from bros_sim.study.tuning.space import Parameter, Range
-from bros_sim.study.variation import Pair, Variation
+from bros_sim.study.variation import Variation
 
 Values = Mapping[str, Data]
 """Path -> value of each parameter."""
@@ -27,7 +26,7 @@ class Setting:
         loaded: The experiment as given.
 
     Raises:
-        InputError: A path, a range or the experiment is at fault, the system is not clear, or a
+        InputError: A path, a range or the experiment is invalid, the system is not clear, or a
             sweep leaves more than one setting.
     """
 
@@ -72,7 +71,7 @@ class Setting:
         whole = ends and self.variation.only_whole(parameter.path, parameter.low)
         return replace(parameter, whole=whole)
 
-    def _faults(self, parameter: Parameter) -> Iterator[str]:
+    def _faults(self, parameter: Parameter) -> Iterator[Fault]:
         """Why the experiment refuses the edges, whatever edge one of the others has."""
         others = [
             {other.path: value}
@@ -86,26 +85,22 @@ class Setting:
             if faults and all(map(self._refusal, rest)):
                 yield from faults
 
-    def _refusal(self, values: Values) -> tuple[str, ...]:
+    def _refusal(self, values: Values) -> tuple[Fault, ...]:
         try:
             self.variation.at(values)
         except InputError as error:
             return error.faults
         return ()
 
-    def pairs(self, values: Values, seeds: Iterable[int]) -> dict[int, Pair]:
-        """Seed -> the point with these values, and what its be_retention is measured against.
-
-        Without any values it is the experiment as given.
+    def points(self, values: Values, seeds: Iterable[int]) -> list[Point]:
+        """The points with these values; without any those of the experiment as given.
 
         Raises:
             InputError: The experiment refuses them.
         """
-        loaded = self.variation.at(values)
-        point = next(p for p in loaded.points if p.labels["system"] == self.system)
-        return {
-            seed: (with_seed(point, seed), alone_with_seed(loaded, point, seed)) for seed in seeds
-        }
+        points = self.variation.at(values).points
+        point = next(p for p in points if p.labels["system"] == self.system)
+        return [point.with_seed(seed) for seed in seeds]
 
 
 def _one_setting(loaded: Loaded, system: str) -> None:

@@ -11,8 +11,8 @@ from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.metrics.paired import paired
 from bros_sim.metrics.search import status
-from bros_sim.study.results import ResultSet, show_label
-from bros_sim.study.tuning.search import Trial, Tuned
+from bros_sim.study.results import ResultSet, saturation, show_label
+from bros_sim.study.tuning.search import Answer, Judged
 
 GIVEN, BEST = "as given", "best"
 CHOSEN, HELD_OUT = "chosen on", "held out"
@@ -21,7 +21,7 @@ COMPARED = ("difference", "low", "high", "p_t", "p_wilcoxon", "seeds", "verdict"
 """Of the columns of `paired`."""
 
 
-def trials_table(tuned: Tuned) -> pd.DataFrame:
+def trials_table(tuned: Answer) -> pd.DataFrame:
     """Every trial.
 
     Returns:
@@ -40,14 +40,17 @@ def trials_table(tuned: Tuned) -> pd.DataFrame:
                 "seeds": len(trial.points),
                 "verdict": trial.verdict,
                 "best": trial.number == tuned.best.number,
-                "load": _load(trial),
+                "load": saturation(
+                    (trial.points[seed] for seed in sorted(trial.points)),
+                    trial.question.objective.service_class,
+                ),
                 "error": trial.refused or trial.error,
             }
         )
     return pd.DataFrame(rows)
 
 
-def _estimates(trial: Trial) -> dict[str, float]:
+def _estimates(trial: Judged) -> dict[str, float]:
     found = {}
     for measure, mean in trial.means.items():
         known = not np.isnan(mean)
@@ -57,13 +60,7 @@ def _estimates(trial: Trial) -> dict[str, float]:
     return found
 
 
-def _load(trial: Trial) -> str:
-    of = trial.aim.objective.service_class
-    said = (str(trial.points[seed].summary[of]["saturation"]) for seed in sorted(trial.points))
-    return ", ".join(dict.fromkeys(said))
-
-
-def answers(tuned: Tuned) -> pd.DataFrame:
+def answers(tuned: Answer) -> pd.DataFrame:
     """The best trial beside the experiment as given, on each set of seeds.
 
     Returns:
@@ -81,10 +78,10 @@ def answers(tuned: Tuned) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _rows(name: str, given: Trial, best: Trial) -> Iterator[dict[str, object]]:
+def _rows(name: str, given: Judged, best: Judged) -> Iterator[dict[str, object]]:
     if given.error or best.error:
         return
-    measures = given.aim.measures
+    measures = given.question.measures
     compared = _compared(given, best, measures)
     for measure in measures:
         yield {
@@ -99,24 +96,24 @@ def _rows(name: str, given: Trial, best: Trial) -> Iterator[dict[str, object]]:
         }
 
 
-def _side(name: str, trial: Trial, measure: Measure) -> dict[str, object]:
+def _side(name: str, trial: Judged, measure: Measure) -> dict[str, object]:
     half = half_width(trial.sample(measure))
     return {name: trial.means[measure], f"{name} half_width": half}
 
 
-def _target(best: Trial, measure: Measure) -> dict[str, object]:
-    mine = [target for target in best.aim.targets if target.measure == measure]
+def _target(best: Judged, measure: Measure) -> dict[str, object]:
+    mine = [target for target in best.question.targets if target.measure == measure]
     said = [_status(best, target) for target in mine]
     return {"target": " and ".join(map(str, mine)), "kept": ", ".join(dict.fromkeys(said))}
 
 
-def _status(best: Trial, target: Target) -> str:
+def _status(best: Judged, target: Target) -> str:
     sample = best.sample(target.measure)
     return status({seed: [value] for seed, value in enumerate(sample)}, [target])
 
 
 def _compared(
-    given: Trial, best: Trial, measures: Sequence[Measure]
+    given: Judged, best: Judged, measures: Sequence[Measure]
 ) -> dict[Measure, Mapping[str, object]]:
     if given.number == best.number:
         return {}

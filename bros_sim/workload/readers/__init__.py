@@ -1,4 +1,4 @@
-"""TRACES: every trace format, told by its header or keys. The first that matches is taken."""
+"""TRACES: every trace format, recognised by header or keys. The first match is taken."""
 
 from bros_sim.workload.readers.azure import is_timed, read_azure, read_nanoflow
 from bros_sim.workload.readers.base import Reader

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.workload.readers.source import MAX_FAULTS, Source
 
 MAX_TOKENS = 10**9
@@ -28,14 +28,15 @@ class Faults:
     """Collects the faults of one file, so that several are reported at once."""
 
     source: Source
-    found: list[str] = field(default_factory=list)
+    found: list[Fault] = field(default_factory=list)
     total: int = 0
 
     def add(self, line: int, column: str, what: str) -> None:
         """Note one fault."""
         self.total += 1
         if len(self.found) < MAX_FAULTS:
-            self.found.append(f"{self.source.path}:{line}: {column}: {what}")
+            place = f"{self.source.path}:{line}"
+            self.found.append(Fault(Code.OTHER, (column,), what, place))
 
     def check(self) -> None:
         """Raise what was found, if anything."""

@@ -1,4 +1,4 @@
-"""A trace file as text: opened by content, read line by line, every fault with its line."""
+"""A trace file as text, read line by line; every fault comes with its line."""
 
 import csv
 import gzip
@@ -30,7 +30,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Source:
-    """One trace file. Nothing depends on its name; gzip and Parquet are told by their magic."""
+    """One trace file. Its name does not matter; gzip and Parquet are recognised by content."""
 
     path: Path
 
@@ -54,7 +54,7 @@ class Source:
 
     @property
     def state(self) -> tuple[int, ...]:
-        """Another one once the file has changed; () for one that is not there."""
+        """Differs once the file has changed; () if there is no file."""
         try:
             found = self.path.stat()
         except (OSError, ValueError):

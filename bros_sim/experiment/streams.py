@@ -1,11 +1,11 @@
-"""Streams tried out before anything is written: what cannot be made is bad input, found here."""
+"""Streams built before anything is written: what cannot be made is bad input, found here."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.experiment.build import stream_of
 from bros_sim.experiment.inputs import files_of
 from bros_sim.experiment.schema import Experiment, Stream
@@ -21,7 +21,7 @@ CUTS = {"lengths", "max_tokens", "system_prompt_tokens", "refrag"}
 
 
 @dataclass(frozen=True)
-class Tried:
+class StreamCheck:
     """One stream as some points have it: the values of the grid behind it, and what was cut."""
 
     stream: str
@@ -29,7 +29,9 @@ class Tried:
     changes: Changes
 
 
-def try_streams(document: Document, specs: Iterable[tuple[Labels, Experiment]]) -> list[Tried]:
+def check_streams(
+    document: Document, specs: Iterable[tuple[Labels, Experiment]]
+) -> list[StreamCheck]:
     """Check every stream of every point; build those in which something new can be cut.
 
     Built, with the first seed, is a stream of new lengths, a new cap or a new file, and every
@@ -39,27 +41,29 @@ def try_streams(document: Document, specs: Iterable[tuple[Labels, Experiment]]) 
         InputError: With every stream that cannot be made.
     """
     seen: set[str] = set()
-    tried: list[Tried] = []
-    faults: dict[str, None] = {}
+    checks: list[StreamCheck] = []
+    faults: dict[Fault, None] = {}
     for labels, spec in specs:
         for name, stream in spec.workload.items():
             mine = {axis: v for axis, v in labels.items() if _concerns(document, axis, name)}
             try:
-                tried += [Tried(name, mine, found) for found in _try(spec, name, stream, seen)]
+                checks += [
+                    StreamCheck(name, mine, found) for found in _check(spec, name, stream, seen)
+                ]
             except InputError as error:
-                lines = [f"{what}{_at(mine)}" for what in error.faults]
+                lines = [f"{what}{_at(mine)}" for what in error.lines]
                 place = ("workload", name)
                 faults |= dict.fromkeys(document.fault(place, line, key=True) for line in lines)
     if faults:
         raise InputError(*faults)
-    return tried
+    return checks
 
 
-def told(tried: Iterable[Tried]) -> Iterator[str]:
+def warnings(checks: Iterable[StreamCheck]) -> Iterator[str]:
     """One line for each stream that is not what it was made from, about the first such point."""
     lines: dict[str, str] = {}
-    for one in tried:
-        words = one.changes.told()
+    for one in checks:
+        words = one.changes.lines()
         if words:
             line = f"workload.{one.stream}: {'; '.join(words)}{_at(one.labels)}"
             lines.setdefault(one.stream, line)
@@ -77,7 +81,7 @@ def _concerns(document: Document, axis: str, stream: str) -> bool:
     return path[:2] in {("workload", stream), ("workload",), ("duration_s",)}
 
 
-def _try(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Iterator[Changes]:
+def _check(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Iterator[Changes]:
     """What was cut, if the stream was not seen before and has to be built."""
     whole = stream.model_dump_json(exclude={"service_class", "slo"})
     if _known(f"{name} {spec.duration_s} {whole}", seen):

@@ -10,6 +10,7 @@ from bros_sim.calibration.fit import Fit
 from bros_sim.calibration.fit_errors import error_pct
 from bros_sim.calibration.step_rows import KINDS, kinds_of
 from bros_sim.core.atomic import written
+from bros_sim.core.labels import counted
 from bros_sim.plots import style
 
 FITTED = "#bbbbbb"
@@ -37,7 +38,7 @@ def _figure(fit: Fit, title: str) -> Figure:
     for panel, kind, colour in zip(axes, kinds, style.PALETTE, strict=False):
         _panel(panel, fit, kind, colour)
     style.label_axes(axes, "measured step (ms)", "fit - measured (%)")
-    rows = style.counted(len(fit.fitted), "row")
+    rows = counted(len(fit.fitted), "row")
     note = f"{fit.form}; grey: the {rows} of the fit; colour: {len(fit.held_out)} held out"
     return style.finish(figure, title, note)
 

@@ -1,7 +1,7 @@
-"""What results say in words and in the cells of a table, on a terminal and on a page alike."""
+"""What the results of a run say, in tables and notes, on a terminal and on a page alike."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_widths, shifted
+from bros_sim.report.tables import Part, Printed, Table, number, plain_rows
 from bros_sim.study.results import PointResult, ResultSet
 
 RETENTION, VERDICT = "be_retention", "saturation"
@@ -36,19 +37,71 @@ SPREAD_NOTE = (
 BAND_NOTE = "(low to high): the middle 95 % over the draws of the latency model, about this mean"
 FATES = {
     "rejected": "they could never fit, or the policy turned them away",
-    "dropped": "the policy gave them up",
     "unfinished": "drain_s was over; they count as bad",
 }
 """Ends of requests that a reader must know about, and why."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """Cells of a table as they are shown; ``note``: what a reader must know, in lines."""
+class RunResults(Printed):
+    """The results of an experiment: its points, the capacities read off them, and their order."""
 
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
+    results: ResultSet
+    rates: pd.DataFrame
+    orders: pd.DataFrame
+
+    def parts(self) -> Iterator[Part]:
+        """The tables, then what to keep in mind."""
+        yield from results_parts(self.results)
+        yield from capacity_parts(self.rates)
+        yield from order_parts(self.orders)
+
+    def plain(self) -> dict[str, object]:
+        """The same for JSON."""
+        tables = {"rows": self.results.summary(), "capacity": self.rates}
+        tables |= {"order": self.orders} if self.results.drawn else {}
+        content = {key: plain_rows(table) for key, table in tables.items()}
+        return {"name": self.results.name, "folder": str(self.results.folder), **content}
+
+
+def results_parts(results: ResultSet) -> Iterator[Part]:
+    """One row per system, grid point and class, means over the seeds; then what to keep in mind."""
+    table = results_table(results)
+    if table.headings:
+        yield table
+    yield from [*table.note.splitlines(), *notes(results)]
+
+
+def capacity_parts(table: pd.DataFrame) -> Iterator[Part]:
+    """One row per system and point of the other axes; nothing if there is nothing to say."""
+    if not table.empty:
+        made = capacity_table(table)
+        title, *rest = made.note.splitlines()
+        yield f"\n{title}"
+        yield made
+        yield from rest
+
+
+def order_parts(table: pd.DataFrame) -> Iterator[Part]:
+    """Which system has the higher capacity, a row per pair; nothing without draws."""
+    if table.empty:
+        return
+    rest = list(table.columns[: table.columns.get_loc("capacity")])
+    rows = []
+    for keys, group in table.groupby([*rest, "first", "second"], sort=False, dropna=False):
+        cells = (
+            f"{row['higher']} ({row['agreeing']} of {row['draws']})" for _, row in group.iterrows()
+        )
+        rows.append([*map(text, keys[:-2]), " / ".join(map(text, keys[-2:])), *cells])
+    yield "\nThe higher capacity, and the draws in the order of the nominal model:"
+    yield Table([*short_names(rest).values(), "systems", *dict.fromkeys(table["capacity"])], rows)
+
+
+def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
+    """Rows of like keys."""
+    columns = list(rows[0]) if rows else []
+    headings = list(short_names(columns).values())
+    return Table(headings, [[text(row[name]) for name in columns] for row in rows])
 
 
 def results_table(results: ResultSet) -> Table:
@@ -107,20 +160,20 @@ def capacity_table(table: pd.DataFrame) -> Table:
         for keys, group in table.groupby(labels, sort=False, dropna=False)
     ]
     joint = any("BE@" in rate for rate in rates)
-    best_effort = " (BE@50: and BE half of its throughput alone)" if joint else ""
+    best_effort = " (BE@50: and half of the BE-only throughput)" if joint else ""
     load = table["load"].iloc[0]
-    told = [f"Requests/s ({load}) that keep 90 % and 99 % SLO met{best_effort}:"]
+    lines = [f"Requests/s ({load}) that keep 90 % and 99 % SLO met{best_effort}:"]
     words = sorted({word for at in table["unsteady"] for word in at.split(", ") if word})
     if words:
         what = f"a run at the loads around it is {' or '.join(words)}"
-        told.append(f"* {what}: the answer depends on duration_s")
+        lines.append(f"* {what}: the answer depends on duration_s")
     if any("?" in cell for row in rows for cell in row[-len(rates) :]):
-        told.append("± ?: the curve of some seed does not cross within the loads of the sweep")
-    return Table([*short_names(labels).values(), *rates], rows, "\n".join(told))
+        lines.append("± ?: the curve of some seed does not cross within the loads of the sweep")
+    return Table([*short_names(labels).values(), *rates], rows, "\n".join(lines))
 
 
 def _unsteady(table: pd.DataFrame) -> list[str]:
-    """The verdicts beside each rate that are not ``stable``; none in results of old."""
+    """The verdicts beside each rate that are not ``stable``; none in results of older versions."""
     return [*table["saturation"].fillna("")] if "saturation" in table else [""] * len(table)
 
 
@@ -168,11 +221,7 @@ def _nominal_rate(row: "pd.Series[float]") -> str:
 def _value(value: float, name: str) -> str:
     if math.isnan(value):
         return "-"
-    return f"{100 * value:.1f}" if METRICS[name].unit == "share" else _number(value)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{100 * value:.1f}" if METRICS[name].unit == "share" else number(value)
 
 
 def text(value: object) -> str:

@@ -4,7 +4,7 @@ import io
 
 import pandas as pd
 
-from bros_sim.report.digest import capacity_table
+from bros_sim.report.text_tables import capacity_table
 from tests.cli.test_run import FRAGILE, PLAIN
 
 RATES = pd.DataFrame(

@@ -1,0 +1,99 @@
+"""Verbs as a table: a verb's module is imported when the verb runs, so that ``--help`` is quick.
+
+How a verb ends is here as well: what users can cause becomes lines on stderr and an exit code.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from bros_sim.cli.output import say
+from bros_sim.core.errors import InputError, RunStopped
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+MARKUP: Any = "markdown"
+"""How help is written."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """``module:function`` below ``bros_sim.cli``, and the first line of its help."""
+
+    target: str
+    help: str
+
+    def command(self, name: str) -> Any:  # noqa: ANN401 - a click command, from typer
+        """Import the verb."""
+        module, _, function = self.target.partition(":")
+        single = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
+        single.command(name)(getattr(importlib.import_module(f"bros_sim.cli.{module}"), function))
+        return typer.main.get_command(single)
+
+
+@dataclass(frozen=True)
+class Verbs:
+    """Verbs below a common name."""
+
+    help: str
+    verbs: Mapping[str, Verb]
+
+    def command(self, name: str) -> Any:  # noqa: ANN401 - a click group, from typer
+        """A group of them."""
+        listed = {verb: _listed(verb, entry.help) for verb, entry in self.verbs.items()}
+        group = LazyGroup(
+            name=name,
+            help=self.help,
+            commands=listed,
+            no_args_is_help=True,
+            rich_markup_mode=MARKUP,
+        )
+        group.verbs = self.verbs
+        return group
+
+
+def _listed(name: str, text: str) -> Any:  # noqa: ANN401 - a click command, from typer
+    """What the list of verbs shows of one."""
+    return TyperCommand(name, help=text, rich_markup_mode=MARKUP)
+
+
+class LazyGroup(TyperGroup):
+    """Lists verbs from their table, and imports the one that runs."""
+
+    verbs: Mapping[str, Verb | Verbs] = {}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own
+        """The verb that the first argument names."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, self.verbs[str(name)].command(str(name)), rest
+
+
+class RootGroup(LazyGroup):
+    """Turns what users can cause into a message; a traceback is always a bug of ours."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - typer's own
+        listed = {name: _listed(name, entry.help) for name, entry in self.verbs.items()}
+        super().__init__(*args, **(options | {"commands": listed}))
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own signature
+        """Run a verb; bad input ends with code 2, Ctrl-C with 130."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            for line in error.lines:
+                say(line)
+            raise typer.Exit(BAD_INPUT) from None
+        except RunStopped as error:
+            say(str(error))
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt:
+            say("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            raise  # typer ends quietly
+        except OSError as error:
+            say(f"bros-sim: {error}")
+            raise typer.Exit(FAILED) from None

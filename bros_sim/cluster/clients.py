@@ -1,0 +1,92 @@
+"""Those who send requests: streams with arrival times, and clients that wait for answers."""
+
+from collections import abc
+from collections.abc import Generator, Iterator
+from heapq import merge
+from typing import Protocol
+
+from simpy.events import Event
+
+from bros_sim.cluster.clock import Clock
+from bros_sim.core.clock import TICK_S, on_grid
+from bros_sim.core.request import Request
+from bros_sim.engine.sequence import Sequence
+from bros_sim.workload.streams import ClosedLoop, OpenLoop
+
+REJECTED_PAUSE_S = 1.0
+"""A closed-loop client whose request is rejected waits at least this long before its next."""
+
+
+class Door(Protocol):
+    """Where requests enter the cluster."""
+
+    def arrive(self, request: Request) -> Sequence | None:
+        """A request arrives now; None if it is rejected at once."""
+
+
+class Clients:
+    """All who send requests until ``duration_s``, and wait for answers."""
+
+    def __init__(self, clock: Clock, door: Door, duration_s: float) -> None:
+        self._clock = clock
+        self._door = door
+        self._duration_s = duration_s
+        self._waiting: dict[int, Event] = {}
+
+    def start(self, sources: abc.Sequence[OpenLoop | ClosedLoop]) -> None:
+        """Let requests arrive; at one instant in order of the streams, then of their positions."""
+        timed = [source.requests for source in sources if isinstance(source, OpenLoop)]
+        self._clock.process(self._open_loop(merge(*timed, key=self._arrival_s)))
+        for source in sources:
+            if isinstance(source, ClosedLoop):
+                requests = _Numbered(source)
+                size = source.clients if source.whole_batch else 1
+                for _ in range(source.clients // size):
+                    self._clock.process(self._client(requests, size, on_grid(source.think_time_s)))
+
+    def answer(self, seqs: abc.Sequence[Sequence], *, served: bool) -> bool:
+        """Tell the clients of requests that finished or were rejected; whether any can react."""
+        waiting = [event for seq in seqs if (event := self._waiting.pop(seq.id, None))]
+        for event in waiting:
+            event.succeed(served)
+        return bool(waiting)
+
+    def _arrival_s(self, request: Request) -> float:
+        """On the clock's grid, and before the end of the arrivals, whatever the rounding."""
+        return min(on_grid(request.arrival_s), self._duration_s - TICK_S)
+
+    def _open_loop(self, requests: Iterator[Request]) -> Generator[Event, None, None]:
+        for request in requests:
+            delay = self._arrival_s(request) - self._clock.now
+            if delay > 0:
+                yield self._clock.timeout(delay)
+            self._door.arrive(request)
+
+    def _client(
+        self, requests: "_Numbered", size: int, think_s: float
+    ) -> Generator[Event, bool, None]:
+        """A client that keeps ``size`` requests out, all of them answered before the next."""
+        while self._clock.now < self._duration_s:
+            seqs = [self._door.arrive(requests.next(self._clock.now)) for _ in range(size)]
+            all_served, answers = all(seqs), []
+            for seq in filter(None, seqs):
+                self._waiting[seq.id] = event = self._clock.event()
+                answers.append(event)
+            for event in answers:
+                served = yield event
+                all_served = all_served and served
+            pause = think_s if all_served else max(think_s, REJECTED_PAUSE_S)
+            if pause > 0:
+                yield self._clock.timeout(pause)
+
+
+class _Numbered:
+    """The requests of a closed-loop stream, in order of issue over all its clients."""
+
+    def __init__(self, source: ClosedLoop) -> None:
+        self._source = source
+        self._issued = 0
+
+    def next(self, now: float) -> Request:
+        self._issued += 1
+        return self._source.request(self._issued - 1, now)

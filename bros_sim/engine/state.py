@@ -1,0 +1,157 @@
+"""What an engine is made of, and what others may see of it."""
+
+import math
+from collections import abc
+from collections.abc import Iterator
+
+from bros_sim.core.request import Request
+from bros_sim.engine.accounts import Accounts
+from bros_sim.engine.batch import Batch
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.kv_cache import ChangesCost, KVManager
+from bros_sim.engine.latency_model import LatencyModel
+from bros_sim.engine.link_parameters import HostLink
+from bros_sim.engine.load import Load
+from bros_sim.engine.noise import StepNoise
+from bros_sim.engine.record import RunLog
+from bros_sim.engine.scheduler import Plan, Scheduler
+from bros_sim.engine.sequence import Sequence
+from bros_sim.engine.step_clock import StepClock, Stretch
+
+
+class EngineState:
+    """A scheduler, a KV manager and a latency model, and the sequences that they work on.
+
+    ``id`` names the engine in the record. ``max_model_len`` bounds prompt and output together, as
+    in vLLM. ``longest_stretch`` bounds how many like iterations are planned at once: a bound on
+    memory that changes no result (law L11). ``noise`` scatters what the latency model says; what
+    policies believe knows nothing of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: int,  # noqa: A002
+        scheduler: Scheduler,
+        kv: KVManager,
+        latency: LatencyModel,
+        log: RunLog,
+        max_model_len: int,
+        estimate: Estimate,
+        link: HostLink | None = None,
+        token_bytes: int = 0,
+        longest_stretch: int = 4096,
+        noise: StepNoise | None = None,
+    ) -> None:
+        self.id = id
+        self.scheduler = scheduler
+        self.kv = kv
+        self.log = log
+        self.max_model_len = max_model_len
+        self.estimate = estimate
+        self.explain = log.decisions is not None
+        """Whether plans are to say why: a decision log is kept."""
+        self.now = 0.0
+        """The instant at which it is at rest."""
+        self.due = math.inf
+        """When what is under way ends; nothing visible happens before. Infinite when idle."""
+        self.outstanding_tokens = 0
+        """Prompt and ``max_tokens`` of all unfinished requests: the load that a router can know."""
+        self.waiting_tokens = 0
+        """Known tokens of the requests that wait."""
+        self._link = link
+        self._token_bytes = token_bytes
+        # With a decision log every iteration is decided on, and logged, by itself.
+        self._longest_stretch = 1 if self.explain else longest_stretch
+        self._accounts = Accounts(id, log, latency)
+        cost = kv if isinstance(kv, ChangesCost) else None
+        self._clock = StepClock(latency, scheduler.overhead_share, noise, cost)
+        self.batch = Batch(track_longest=self._clock.skewed is not None)
+        self._waiting: dict[int, Sequence] = {}
+        self._waiting_by_class = [0, 0]
+        self._stretch: Stretch | None = None
+        self._last: Stretch | None = None
+        self._paused = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether an iteration is under way."""
+        return self._stretch is not None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan under way."""
+        return self._stretch.plan if self._stretch else None
+
+    def catch_up(self, t: float) -> None:
+        """Be at rest at ``t``, which is not before the last call and not after `due`.
+
+        All that can be seen then counts the iterations that ended before ``t``: one that ends at
+        ``t`` comes after whatever else happens at ``t``, and what finishes at `due` is for
+        `Engine.proceed`. A look accounts them, so that catching up alone costs nothing. Neither
+        changes a result (law L13).
+        """
+        self.now = t
+
+    def _settle(self) -> None:
+        """Account the iterations that ended before `now`."""
+        raise NotImplementedError
+
+    @property
+    def free_tokens(self) -> int:
+        """KV slots that nobody holds."""
+        self._settle()
+        return self.kv.free_blocks * self.kv.block_size
+
+    @property
+    def num_decodes(self) -> int:
+        """Members of the decode cohort."""
+        return self.batch.cohort.size
+
+    @property
+    def decodes_by_class(self) -> abc.Sequence[int]:
+        """Members of the decode cohort: real-time, best-effort."""
+        return self.batch.cohort.members
+
+    @property
+    def decode_kv_by_class(self) -> abc.Sequence[int]:
+        """Tokens they attend to in the coming iteration."""
+        return self.batch.cohort.kv_tokens
+
+    @property
+    def held_seats(self) -> int:
+        """Seats of sequences that have finished, unknown to the scheduler; see `AsyncEngine`."""
+        return 0
+
+    @property
+    def last_durations_s(self) -> abc.Sequence[float]:
+        """Durations of the iterations since the last plan, also when a pause came after them."""
+        return () if self._last is None else self._last.durations_s()
+
+    def holders(self) -> Iterator[Sequence]:
+        """The sequences that hold KV, in order of admission."""
+        self._settle()
+        return iter(self.batch)
+
+    def load(self) -> Load:
+        """What a router may know of it."""
+        self._settle()
+        (wait_rt, wait_be), (run_rt, run_be) = self._waiting_by_class, self.batch.by_class
+        rt, be = self.batch.computed_by_class()
+        return Load(
+            (wait_rt, wait_be),
+            (run_rt, run_be),
+            (rt, be),
+            self.free_tokens,
+            self.waiting_tokens,
+            self.outstanding_tokens,
+        )
+
+    def fits(self, request: Request) -> bool:
+        """Whether the request could ever finish here (the last token needs no KV slot)."""
+        capacity = self.kv.usable_blocks * self.kv.block_size
+        if self.kv.reserves:
+            needed = request.prompt_tokens + request.max_tokens - 1
+        else:
+            needed = min(request.prompt_tokens + request.output_tokens, self.max_model_len) - 1
+        return request.prompt_tokens < self.max_model_len and needed <= capacity

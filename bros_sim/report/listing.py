@@ -1,0 +1,134 @@
+"""What an experiment can be made of: kinds, their parameters, metrics, plots, profiles, traces."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+
+from bros_sim.config.parameters import parameters
+from bros_sim.core.world import Parameters
+from bros_sim.experiment.schema import TABLES
+from bros_sim.metrics.catalogue import METRICS
+from bros_sim.plots import PLOTS
+from bros_sim.profiles.profile import profile_ids
+from bros_sim.report.tables import Printed
+from bros_sim.workload import TRACES
+from bros_sim.workload.twin_file import load_twin
+from bros_sim.workload.twins import twin_paths
+
+TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
+FORMATS = "trace formats that are read, recognised by their header (path: FILE)"
+
+
+class What(StrEnum):
+    """What can be listed."""
+
+    SCHEDULERS = "schedulers"
+    KV = "kv"
+    ROUTERS = "routers"
+    ARRIVALS = "arrivals"
+    LENGTHS = "lengths"
+    MAX_TOKENS = "max_tokens"
+    LATENCY = "latency"
+    METRICS = "metrics"
+    PLOTS = "plots"
+    PROFILES = "profiles"
+    TRACES = "traces"
+
+
+Entry = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Listing(Printed):
+    """What there is, by title; ``titled``: whether the titles are printed."""
+
+    entries: Mapping[str, Sequence[Entry]]
+    titled: bool
+
+    def parts(self) -> Iterator[str]:
+        """Every entry with its parameters."""
+        for title, entries in self.entries.items():
+            if self.titled:
+                yield f"{title.upper()}\n"
+            for group, members in groupby(entries, key=lambda entry: entry.get("group")):
+                if group:
+                    yield f"{group}:"
+                for entry in members:
+                    yield from _lines(entry)
+                if group:
+                    yield ""
+
+    def plain(self) -> Mapping[str, Sequence[Entry]]:
+        """The same for JSON."""
+        return self.entries
+
+
+def listing(what: What | None) -> Listing:
+    """What there is of one sort, or of all."""
+    return Listing({item.value: _entries(item) for item in ([what] if what else What)}, not what)
+
+
+def _entries(what: What) -> list[Entry]:
+    named = {
+        What.METRICS: _metrics,
+        What.PLOTS: _plots,
+        What.PROFILES: _profiles,
+        What.TRACES: _traces,
+    }
+    return named[what]() if what in named else _components(what)
+
+
+def _components(what: What) -> list[Entry]:
+    return [_component(kind, cls) for kind, cls in TABLES[what.value].items()]
+
+
+def _metrics() -> list[Entry]:
+    return [{"name": name, "help": f"{m.doc} [{m.unit}]"} for name, m in METRICS.items()]
+
+
+def _plots() -> list[Entry]:
+    return [_component(name, cls) for name, cls in PLOTS.items()]
+
+
+def _profiles() -> list[Entry]:
+    return [{"name": name} for name in profile_ids()]
+
+
+def _traces() -> list[Entry]:
+    twins: list[Entry] = [
+        {"name": name, "help": load_twin(path).describes, "group": TWINS}
+        for name, path in twin_paths().items()
+    ]
+    formats: list[Entry] = [
+        {"name": name, "help": reader.title, "group": FORMATS} for name, reader in TRACES.items()
+    ]
+    return [*twins, *formats]
+
+
+def _component(kind: str, cls: type) -> Entry:
+    entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
+    if issubclass(cls, Parameters) and (mirrors := cls.__new__(cls).mirrors):  # by its defaults
+        entry |= {"mirrors": mirrors, "fidelity": cls.fidelity}
+    entry["parameters"] = [
+        {"name": p.name, "type": p.type, "default": p.default, "help": p.help}
+        for p in parameters(cls)
+    ]
+    return entry
+
+
+def _first_line(item: object) -> str:
+    return (item.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
+
+
+def _lines(entry: Entry) -> Iterator[str]:
+    help_text = entry.get("help")
+    yield f"{entry['name']}{f': {help_text}' if help_text else ''}"
+    if "mirrors" in entry:
+        yield f"    mirrors {entry['mirrors']} [{entry['fidelity']}]"
+    for item in entry.get("parameters", []):  # type: ignore[attr-defined]
+        default = "" if item["default"] == "required" else f" = {item['default']}"
+        meaning = f"  {item['help']}" if item["help"] else ""
+        yield f"    {item['name']}: {item['type']}{default}{meaning}"
+    if "parameters" in entry:
+        yield ""

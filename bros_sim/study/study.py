@@ -1,0 +1,180 @@
+"""A study: points that are run, read back and judged, until a question has its answer.
+
+A *question* is what somebody wants to know. A *candidate* is a set of points that are judged
+together: a setting with some seeds. A *trial* is a candidate that was run, with its results. A
+*search* proposes candidates, learns from their trials and ends with an *answer*. A plain run, more
+seeds (`sweep`), capacity and tuning are all searches.
+"""
+
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bros_sim.core.errors import InputError
+from bros_sim.core.extras import need
+from bros_sim.experiment import Point
+from bros_sim.study.results import PointResult
+from bros_sim.study.runner import LocalWorkers, Outcome, Pending, Workers, pending, run_points
+from bros_sim.study.store import Store
+
+Answer = TypeVar("Answer")
+Ended = Callable[[Point, Outcome], None]
+"""Called after every point, in the order in which they end."""
+
+
+class Watch:
+    """Sees how a study goes on; this one calls ``ended`` after every point and keeps quiet."""
+
+    def __init__(self, ended: Ended = lambda *_: None) -> None:
+        self._ended = ended
+
+    def running(self, what: Pending) -> AbstractContextManager[Ended]:
+        """Around a round of runs."""
+        del what
+        return nullcontext(self._ended)
+
+    def say(self, line: str) -> None:
+        """A warning, or the result of a trial."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Points that are judged together."""
+
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate that was run: for each point its result, and why it or its baseline failed."""
+
+    results: Sequence[PointResult]
+    errors: Sequence[str]
+
+    @property
+    def error(self) -> str:
+        """The first of the errors; empty if all went well."""
+        return next(filter(None, self.errors), "")
+
+
+Search = Generator[Sequence[Candidate], Sequence[Trial], Answer]
+"""Yields the candidates to run next, all together; gets their trials; returns the answer."""
+
+
+class Study:
+    """Runs points that are not stored yet, with their BE-only baselines, and reads them back.
+
+    Attributes:
+        errors: Key -> why a point failed, of all that were asked for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        workers: Workers,
+        *,
+        retry_failed: bool = False,
+        overwrite: bool = False,
+        watch: Watch | None = None,
+    ) -> None:
+        self.store = store
+        self.watch = watch or Watch()
+        self.errors: dict[str, str] = {}
+        self._workers = workers
+        self._retry_failed = retry_failed or overwrite
+        self._overwrite = overwrite
+
+    def answer(self, search: Search[Answer]) -> Answer:
+        """Run what the search proposes until it has its answer."""
+        try:
+            candidates = next(search)
+            while True:
+                candidates = search.send(self.trials(candidates))
+        except StopIteration as end:
+            found: Answer = end.value
+            return found
+
+    def trials(self, candidates: Iterable[Candidate]) -> list[Trial]:
+        """Run the candidates, all together."""
+        self._run([point for one in candidates for point in one.points])
+        return [
+            Trial([self.result(p) for p in one.points], [self.failure(p) for p in one.points])
+            for one in candidates
+        ]
+
+    def result(self, point: Point) -> PointResult:
+        """What is stored of a point, with be_retention if its baseline has run as well."""
+        found = self._read(point)
+        return found.beside(self._read(point.baseline)) if point.baseline else found
+
+    def failure(self, point: Point) -> str:
+        """Why a point failed, or its baseline; empty if neither did."""
+        mine = self.errors.get(point.key, "")
+        return mine or (self.errors.get(point.baseline.key, "") if point.baseline else "")
+
+    def _read(self, point: Point) -> PointResult:
+        return self.store.read(point.labels, point.key, self.errors.get(point.key, ""))
+
+    def _run(self, points: Sequence[Point]) -> None:
+        wanted = [*points, *(point.baseline for point in points if point.baseline)]
+        for point in wanted if self._overwrite else ():
+            self.store.remove(point.key)
+        there = pending(wanted, self.store, retry_failed=self._retry_failed)
+        with self.watch.running(there) as ended:
+            outcomes = run_points(there.todo, self.store, self._workers, ended)
+        self.errors |= there.failed
+        self.errors |= {key: outcome.error for key, outcome in outcomes.items() if outcome.error}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how a study runs.
+
+    Attributes:
+        out: Results go to ``out/<name>``.
+        workers: Processes; by default one for each core. With one, all runs in this process.
+        dask: Address of the scheduler of a Dask cluster, to run there instead.
+        retry_failed: Run points again that failed before.
+        overwrite: Run points again that are stored.
+        watch: Sees how it goes on.
+    """
+
+    out: str | Path = "results"
+    workers: int | None = None
+    dask: str | None = None
+    retry_failed: bool = False
+    overwrite: bool = False
+    watch: Watch | None = None
+
+    def study(self, name: str, *, decisions: bool = False) -> Study:
+        """The study of an experiment of that name.
+
+        Raises:
+            InputError: Results cannot be written there, or nobody can run points.
+        """
+        store = Store(Path(self.out) / name, decisions=decisions)
+        store.open()
+        return Study(
+            store,
+            self._at_work(store),
+            retry_failed=self.retry_failed,
+            overwrite=self.overwrite,
+            watch=self.watch,
+        )
+
+    def _at_work(self, store: Store) -> Workers:
+        if self.dask is None:
+            return LocalWorkers(self.workers or cores())
+        if self.workers is not None:
+            raise InputError("--workers: the Dask cluster of --dask has its own")
+        module = need("bros_sim.study.dask_cluster", "cluster", "--dask needs the extra")
+        cluster: Workers = module.DaskCluster(self.dask, store.folder.resolve())
+        return cluster
+
+
+def cores() -> int:
+    """How many processes can run at once."""
+    return len(os.sched_getaffinity(0))
