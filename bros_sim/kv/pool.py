@@ -7,6 +7,7 @@ what is evicted next, is vLLM's own.
 
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 from bros_sim.kv.journal import Journal
 
@@ -79,6 +80,12 @@ class FreeList:
     def _unlink(self, block: Block, prev: Block, following: Block) -> None:
         block.prev.next, block.next.prev = block.next, block.prev
         block.prev, block.next = prev, following
+
+
+class ImportedBlock(NamedTuple):
+    """A block of KV that another engine computed: a handle of `lookup`."""
+
+    key: Key
 
 
 class BlockPool:
