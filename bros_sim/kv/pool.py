@@ -88,12 +88,6 @@ class FreeList:
         block.prev, block.next = prev, following
 
 
-class ImportedBlock(NamedTuple):
-    """A block of KV that another engine computed: a handle of `lookup`."""
-
-    key: Key
-
-
 class BlockPool:
     """``blocks`` blocks, all free at first. Every change is noted in the journal of the draft.
 
