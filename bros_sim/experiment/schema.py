@@ -133,9 +133,7 @@ class Outputs(Strict):
     tables: Literal["parquet", "csv"] = Field(
         "parquet", description="csv: write the tables of each point as CSV beside the Parquet files"
     )
-    be_retention: bool = Field(
-        False, description="run each point's best-effort streams alone as well, to compare with"
-    )
+    be_retention: bool = Field(False, description="run the BE-only baseline of each point as well")
 
 
 class Run(Strict):

@@ -3,7 +3,7 @@
 from collections import abc
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Copy, KvImage
@@ -11,7 +11,7 @@ from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.base import BaseKV
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
-from bros_sim.kv.pool import Block, BlockPool, Key
+from bros_sim.kv.pool import Block, BlockPool, ImportedBlock, Key
 from bros_sim.kv.relay import SharedReads
 
 if TYPE_CHECKING:
@@ -35,12 +35,6 @@ class _Table:
         self.keys = keys
         self.tokens = tokens
         self.shared = shared
-
-
-class ImportedBlock(NamedTuple):
-    """A block of KV that another engine computed: a handle of `lookup`."""
-
-    key: Key
 
 
 class PagedKV(BaseKV):

@@ -7,6 +7,7 @@ what is evicted next, is vLLM's own.
 
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 from bros_sim.kv.journal import Journal
 
@@ -27,6 +28,12 @@ class Block:
         self.refs = 0 if key is None else 1
         self.prev = self
         self.next = self
+
+
+class ImportedBlock(NamedTuple):
+    """A block of KV that another engine computed: a handle of `lookup`."""
+
+    key: Key
 
 
 class FreeList:

@@ -174,7 +174,7 @@ METRICS: dict[str, Metric] = {
         lambda s: extrapolated_share(s.run.tables.steps)),
     "be_retention": Metric(
         "share", "BE retention",
-        "BE output_throughput_steady / that of the same cluster serving BE alone, if asked for",
+        "BE output_throughput_steady / that of the BE-only baseline, if asked for",
         "higher"),
     "makespan_s": Metric(
         "s", "Makespan", "first arrival to last token of the run", "lower",

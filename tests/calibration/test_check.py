@@ -106,7 +106,7 @@ def test_fit_writes_a_profile_that_simulates_and_says_what_it_is(tmp_path):
     done = run(*line, "--plot", plot, "--source", "a lab engine")
     assert done.exit_code == 0, done.output
     assert "Fitted to measured steps (a lab engine), hybrid, 28,220 KV blocks" in done.stdout
-    assert [row.split()[0] for row in done.stdout.splitlines() if re.match(r"  [apdm]\w+ +\d", row)]
+    assert [row.split()[0] for row in done.stdout.splitlines() if re.match(r" +[apdm]\w+ +\d", row)]
     profile = load_profile(out)
     assert profile.errors["hybrid"].mape_pct == pytest.approx(1.6, abs=0.5)
     assert len(profile.uncertainty["hybrid"].factors) > 1

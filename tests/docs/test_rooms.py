@@ -116,7 +116,7 @@ def test_nothing_lies_about_at_the_root():
 
 
 # What was over the limits when they were set. Names only ever leave these lists.
-LONG_FILES = {"bros_sim/engine/engine.py"}
+LONG_FILES: set[str] = set()
 LONG_FUNCTIONS: set[str] = set()
 FILE_LINES, FUNCTION_LINES = 320, 60
 MEDIAN, P90 = 6, 18
