@@ -1,7 +1,7 @@
 """Contract of the latency models: the shape of one iteration -> its duration in seconds."""
 
 from bisect import bisect_left
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ class StepShape(NamedTuple):
     of that prompt already in the cache. ``decode_jobs`` requests compute one token each and attend
     together to ``kv_tokens`` tokens, their new ones included; what is read for several of them at
     once (`ChangesCost`) is counted once. A shape computes at least one token.
-    ``longest_kv`` is what the longest of them attends to, for models that ask for it
-    (`SkewAware`); 0 where it is not known.
+    ``longest_kv`` is what the longest of them attends to, for models that read it; 0 where it is
+    not known.
     """
 
     chunks: tuple[tuple[int, int], ...]
@@ -27,14 +27,18 @@ class StepShape(NamedTuple):
 class LatencyModel(Protocol):
     """What an iteration costs on one replica. Pure: the same shape always costs the same."""
 
+    @property
+    def reads_longest_kv(self) -> bool:
+        """Whether the time of an iteration depends on ``longest_kv``."""
+
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
 
-    def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """Durations of ``repeat`` consecutive decode-only iterations.
+    def decode_s(self, shape: StepShape, repeat: int) -> NDArray[np.float64]:
+        """Durations of ``repeat`` consecutive decode-only iterations, of which ``shape`` is first.
 
-        Iteration i attends to ``kv_tokens + i * decode_jobs`` tokens; element i equals
-        ``step_s(StepShape((), decode_jobs, kv_tokens + i * decode_jobs))`` bit for bit.
+        From each to the next ``kv_tokens`` grows by ``decode_jobs``, and ``longest_kv``, if known,
+        by one. Element i equals ``step_s`` of that iteration's shape bit for bit.
         """
 
     def extrapolates(self, shape: StepShape) -> bool:
@@ -42,17 +46,6 @@ class LatencyModel(Protocol):
 
         The shipped models' ranges are convex: where the first and the last iteration of a stretch
         lie inside, all of it does.
-        """
-
-
-@runtime_checkable
-class SkewAware(Protocol):
-    """A latency model that also looks at how unequal the lengths of a decode batch are."""
-
-    def skewed_decode_s(self, shape: StepShape, repeat: int) -> NDArray[np.float64]:
-        """``LatencyModel.decode_s`` from ``shape`` on, where ``longest_kv`` grows by one each.
-
-        Element i equals ``step_s`` of that iteration's shape bit for bit.
         """
 
 

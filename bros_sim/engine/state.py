@@ -66,7 +66,7 @@ class EngineState:
         self._accounts = Accounts(id, log, latency)
         cost = kv if isinstance(kv, ChangesCost) else None
         self._clock = StepClock(latency, scheduler.overhead_share, noise, cost)
-        self.batch = Batch(track_longest=self._clock.skewed is not None)
+        self.batch = Batch(track_longest=latency.reads_longest_kv)
         self._waiting: dict[int, Sequence] = {}
         self._waiting_by_class = [0, 0]
         self._stretch: Stretch | None = None

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bros_sim.core.clock import TICK_S, on_grid, to_grid
 from bros_sim.engine.batch import Batch
 from bros_sim.engine.kv_cache import ChangesCost, Direction
-from bros_sim.engine.latency_model import LatencyModel, SkewAware, StepShape
+from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.scheduler import Plan
@@ -106,8 +106,6 @@ class StepClock:
         cost: ChangesCost | None = None,
     ) -> None:
         self.latency = latency
-        self.skewed = latency if isinstance(latency, SkewAware) else None
-        """The latency model, if it looks at unequal lengths."""
         self._noise = noise
         self._cost = cost
         self._stretching = 1.0 / (1.0 - overhead_share)
@@ -120,13 +118,13 @@ class StepClock:
             decodes = kv_tokens = 0
         elif self._cost:
             kv_tokens -= self._cost.spared_kv_tokens
-        longest = cohort.longest_kv() if self.skewed and decodes else 0
+        longest = cohort.longest_kv() if self.latency.reads_longest_kv and decodes else 0
         if not plan.chunks:
             return StepShape((), decodes, kv_tokens, longest)
         chunks = [(tokens, seq.num_computed) for seq, tokens in plan.chunks]
         single = [context + 1 for tokens, context in chunks if tokens == 1]
         prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
-        if self.skewed:
+        if self.latency.reads_longest_kv:
             longest = max([longest, *single])
         return StepShape(prefill, decodes + len(single), kv_tokens + sum(single), longest)
 
@@ -138,11 +136,7 @@ class StepClock:
             if self._noise:
                 seconds *= float(self._noise.factors(iteration, 1)[0])
             return np.array([max(TICK_S, on_grid(seconds))])
-        if self.skewed:
-            durations = self.skewed.skewed_decode_s(shape, repeat)
-        else:
-            durations = self.latency.decode_s(shape.decode_jobs, shape.kv_tokens, repeat)
-        durations = durations * self._stretching * pace
+        durations = self.latency.decode_s(shape, repeat) * self._stretching * pace
         if self._noise:
             durations *= self._noise.factors(iteration, repeat)
         return np.cumsum(np.maximum(TICK_S, to_grid(durations)))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class LayersModel(FittedModel):
     """What runs of `Layers`."""
 
+    reads_longest_kv = True
+
     def __init__(self, parameters: "Layers") -> None:
         super().__init__(parameters.validity)
         self._parameters = parameters
@@ -39,16 +41,12 @@ class LayersModel(FittedModel):
         late = self._lone_s * shape.longest_kv - share * attention
         return constant + attention + max(0.0, late)
 
-    def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        """As the contract says: a batch whose longest sequence is not known has no tail."""
-        return self.skewed_decode_s(StepShape((), decode_jobs, kv_tokens), repeat)
-
-    def skewed_decode_s(self, shape: StepShape, repeat: int) -> NDArray[np.float64]:
+    def decode_s(self, shape: StepShape, repeat: int) -> NDArray[np.float64]:
         constant, share, lines = self._terms(shape.decode_jobs)
         attention = lines.series(kv_series(shape.decode_jobs, shape.kv_tokens, repeat))
         times = constant + attention
         if not shape.longest_kv:
-            return times
+            return times  # a batch whose longest sequence is not known has no tail
         # The same products and sums as in step_s, element by element.
         late = self._lone_s * kv_series(1, shape.longest_kv, repeat) - share * attention
         return times + np.maximum(0.0, late)

@@ -35,8 +35,9 @@ class TableModel(FittedModel):
         added += self._parameters.sequences.per_seq_ms * len(chunks)
         return self._decode_lines(seqs).at(kv) + MS * added
 
-    def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
-        return self._decode_lines(decode_jobs).series(kv_series(decode_jobs, kv_tokens, repeat))
+    def decode_s(self, shape: StepShape, repeat: int) -> NDArray[np.float64]:
+        kv = kv_series(shape.decode_jobs, shape.kv_tokens, repeat)
+        return self._decode_lines(shape.decode_jobs).series(kv)
 
     def _constant_ms(self, sequences: int, seqs: int) -> float:
         per_sequence, overhead = self._parameters.sequences, self._parameters.overhead

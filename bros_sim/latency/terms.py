@@ -23,6 +23,8 @@ Chunks = tuple[tuple[int, int], ...]
 class FittedModel:
     """Base of the shipped models: knows the range that it was fitted on."""
 
+    reads_longest_kv = False
+
     def __init__(self, validity: "Validity") -> None:
         self._max_tokens = validity.max_tokens or math.inf
         self._max_decode_jobs = validity.max_decode_jobs or math.inf
@@ -59,10 +61,10 @@ class LineModel(FittedModel):
         base, slope = self._line(shape.decode_jobs)
         return base + slope * shape.kv_tokens
 
-    def decode_s(self, decode_jobs: int, kv_tokens: int, repeat: int) -> NDArray[np.float64]:
+    def decode_s(self, shape: StepShape, repeat: int) -> NDArray[np.float64]:
         # The same two roundings as in step_s: token counts are exact integers below 2**53.
-        base, slope = self._line(decode_jobs)
-        return base + slope * kv_series(decode_jobs, kv_tokens, repeat)
+        base, slope = self._line(shape.decode_jobs)
+        return base + slope * kv_series(shape.decode_jobs, shape.kv_tokens, repeat)
 
     def _line(self, seqs: int) -> tuple[float, float]:
         """Intercept and slope over summed KV, in seconds; remembered, there are few batch sizes."""

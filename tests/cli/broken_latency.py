@@ -6,10 +6,12 @@ from bros_sim.latency.term_parameters import LatencyParameters
 
 
 class BrokenModel:
+    reads_longest_kv = False
+
     def step_s(self, shape):
         return 1 / (shape.kv_tokens - shape.kv_tokens)
 
-    def decode_s(self, decode_jobs, kv_tokens, repeat):
+    def decode_s(self, shape, repeat):
         raise NotImplementedError
 
     def extrapolates(self, shape):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bros_sim.engine.latency_model import SkewAware, StepShape
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
 from bros_sim.latency.grids import chunk_ms
 from bros_sim.latency.layers import LayersModel
@@ -39,15 +39,15 @@ def ms(model, *shape):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_stretch_equals_its_iterations_bit_for_bit(name):
     model = load_profile(name).coefficients(Layers).make()
-    assert isinstance(model, SkewAware)
-    assert not isinstance(Linear().make(), SkewAware)
+    assert model.reads_longest_kv
+    assert not Linear().make().reads_longest_kv
     for seqs, longest in ((1, 500), (33, 4000), (64, 900), (100, 8000), (128, 1500)):
         shape = StepShape((), seqs, seqs * 480, longest)
         single = [
             model.step_s(StepShape((), seqs, shape.kv_tokens + n * seqs, longest + n))
             for n in range(400)
         ]
-        assert model.skewed_decode_s(shape, 400).tolist() == single
+        assert model.decode_s(shape, 400).tolist() == single
 
 
 def test_tokens_are_padded_to_graphs_and_tiles():

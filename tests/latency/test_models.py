@@ -50,7 +50,7 @@ RUNNING = HYBRID.make()
 def test_decode_series_is_the_step_bit_for_bit(name, seqs, kv, repeat):
     model = MODELS[name]
     steps = [model.step_s(StepShape((), seqs, kv + n * seqs)) for n in range(repeat)]
-    series = model.decode_s(seqs, kv, repeat)
+    series = model.decode_s(StepShape((), seqs, kv), repeat)
     assert series.dtype == np.float64
     assert series.tolist() == steps
 
@@ -63,7 +63,7 @@ def test_the_table_series_is_bit_identical_at_and_across_knots():
     for seqs in (1, 3, 7, 13, 20, 31):
         kv = 40 * seqs
         steps = [model.step_s(StepShape((), seqs, kv + n * seqs)) for n in range(300)]
-        assert model.decode_s(seqs, kv, 300).tolist() == steps
+        assert model.decode_s(StepShape((), seqs, kv), 300).tolist() == steps
 
 
 @EVERY_MODEL
@@ -137,7 +137,7 @@ def test_hybrid_outside_its_tables():
     tokens = HYBRID.tokens.make()
     assert tokens.at(1) == 5.0
     assert tokens.at(220) == pytest.approx(50.0)  # proportional beyond the last knot
-    one, many = (RUNNING.decode_s(seqs, 0, 1)[0] for seqs in (1, 40))
+    one, many = (RUNNING.decode_s(StepShape((), seqs, 0), 1)[0] for seqs in (1, 40))
     assert one == pytest.approx((5.0 + 0.71 + 0.32 + 1.0) / 1e3)
     assert many == pytest.approx((11.0 + 1.1 + 1.1 + 2.0) / 1e3)
 
@@ -152,7 +152,7 @@ def test_linear_constant_cost():
     model = Linear(prefill_ms=100.0, decode=DecodeLine(const_ms=7.0)).make()
     assert model.step_s(StepShape(((5, 0),), 0, 0)) == pytest.approx(0.1)
     assert model.step_s(StepShape(((5000, 99),), 3, 50)) == pytest.approx(0.1)
-    assert model.decode_s(4, 100, 3) == pytest.approx([0.007] * 3)
+    assert model.decode_s(StepShape((), 4, 100), 3) == pytest.approx([0.007] * 3)
     assert not model.extrapolates(StepShape(((10**9, 10**9),), 10**9, 10**12))
 
 
