@@ -73,6 +73,15 @@ class AsyncEngine(Engine):
             plan = super()._plan()
         return plan
 
+    def _nothing_to_compute(self) -> None:
+        if not (self._unseen or self._held):
+            super()._nothing_to_compute()
+            return
+        # The plan only pauses, because finished sequences hold the memory: wait, then plan, too.
+        self._rest()
+        self._reveal(self.now)
+        self._begin(self.now)
+
     def _repeat(self, plan: Plan) -> int:
         return 1 if self._unseen or self._held else super()._repeat(plan)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from simulations import ONE_SECOND, make_request
+from simulations import ONE_SECOND, make_replica, make_request
 from simulations import run as run_all
 
 from bros_sim.engine.async_scheduling import AsyncEngine
@@ -13,8 +13,9 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.latency.parameters import Layers
+from bros_sim.latency.parameters import DecodeLine, Layers, Linear
 from bros_sim.profiles.profile import load_profile
+from bros_sim.schedulers.fastserve import FastServeParameters
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 
@@ -78,3 +79,19 @@ def test_stretches_change_nothing_and_all_blocks_come_back(blocks, latency):
     assert (long.requests["status"] == "completed").all()
     assert replica.kv.free_blocks == replica.kv.usable_blocks
     assert dataclasses.replace(long).requests["num_preemptions"].sum() > 0 or blocks == 400
+
+
+def test_a_plan_that_only_pauses_waits_for_the_memory_of_the_finished():
+    """FastServe prefers waiting requests to the one that decodes; the finished hold all blocks."""
+    scheduler = FastServeParameters(
+        max_num_batched_tokens=120, max_num_seqs=4, base_quantum_s=0.005, starvation_s=0.05
+    )
+    lengths = [(1, 1), (1, 1), (47, 1), (1, 2), *[(1, 1)] * 8, (3, 1)]
+    requests = [make_request(i, prompt=p, output=n) for i, (p, n) in enumerate(lengths)]
+    engine = make_replica(
+        kind=AsyncEngine,
+        scheduler=scheduler,
+        kv=PagedParameters(num_gpu_blocks=28, block_size=2, enable_prefix_caching=False),
+        latency=Linear(prefill_ms=125.0, decode=DecodeLine(const_ms=125.0)).make(),
+    )
+    assert set(run_all(requests, engine).requests["status"]) == {"completed"}
