@@ -1,6 +1,5 @@
 """Model ``linear``: straight lines in tokens, batch size and KV; prefill may be quadratic."""
 
-import sys
 from typing import TYPE_CHECKING
 
 from bros_sim.latency.terms import MS, Chunks, LineModel
@@ -15,7 +14,7 @@ class LinearModel(LineModel):
     def __init__(self, parameters: "Linear") -> None:
         super().__init__(parameters.validity)
         self._parameters = parameters
-        self._quadratic_to = parameters.prefill_quadratic_to or sys.maxsize
+        self._quadratic_to = parameters.prefill_quadratic_to
 
     def _fitted_line(self, seqs: int) -> tuple[float, float]:
         line, from_seqs = self._parameters.decode, self._parameters.large_batch_from
@@ -32,8 +31,9 @@ class LinearModel(LineModel):
         tokens = squares = 0
         for chunk, cached in chunks:
             tokens += chunk
-            start = min(cached, self._quadratic_to)
-            end = min(cached + chunk, self._quadratic_to)
+            start, end = cached, cached + chunk
+            if self._quadratic_to is not None:
+                start, end = min(start, self._quadratic_to), min(end, self._quadratic_to)
             squares += end * end - start * start
         linear_ms = self._parameters.prefill_per_token_ms * tokens
         return linear_ms + self._parameters.prefill_per_token2_ms * squares
