@@ -5,8 +5,10 @@ from collections import abc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from simpy.events import NORMAL
+
 from bros_sim.cluster.clients import Clients
-from bros_sim.cluster.clock import Clock
+from bros_sim.cluster.clock import Alarm, Clock
 from bros_sim.cluster.pool import Pool
 from bros_sim.cluster.routers.base import HoldingRouter, Router
 from bros_sim.cluster.server import Server
@@ -62,6 +64,7 @@ class _Cluster:
         self._holder = router if isinstance(router, HoldingRouter) else None
         self._log = log
         self._held: dict[int, tuple[Sequence, int]] = {}
+        """Requests that the router, or an engine's front end, has."""
         self._servers: dict[int, Server] = {}
         self._serving: dict[ServiceClass, dict[int, Engine]] = {c: {} for c in ServiceClass}
         self._arrived = 0
@@ -76,7 +79,7 @@ class _Cluster:
             number, pool.name, pool.profile, block_size=engine.kv.block_size, kv_blocks=blocks,
             up_s=self._clock.now,
         )  # fmt: skip
-        self._servers[number] = Server(engine, self._clock, self)
+        self._servers[number] = Server(engine, self._clock, self, pool.front_end)
         for service_class in pool.classes:
             self._serving[service_class][number] = engine
 
@@ -96,14 +99,30 @@ class _Cluster:
         for engine in serving.values():
             engine.catch_up(self._clock.now)  # whatever the router looks at is of this instant
         number = self._router.route(request, serving)
+        ready_s = self._servers[number].handed_over_s(request)
+        if ready_s <= self._clock.now:
+            return seq if self._hand_over(seq, number) else None
+        self._held[seq.id] = (seq, number)
+        Alarm(self._clock, ready_s, NORMAL, lambda _: self._ready(seq, number))
+        return seq
+
+    def _ready(self, seq: Sequence, number: int) -> None:
+        """The front end is done with a request; its client may have to hear that it is refused."""
+        del self._held[seq.id]
+        if not self._hand_over(seq, number):
+            self.clients.answer([seq], served=False)
+
+    def _hand_over(self, seq: Sequence, number: int) -> bool:
+        """Give a request to an engine, or to the router that holds it back; False if refused."""
+        seq.queued_s = self._clock.now
         server = self._servers[number]
-        if self._holder is None or not server.engine.fits(request):
-            return seq if server.submit(seq) else None
+        if self._holder is None or not server.engine.fits(seq.request):
+            return server.submit(seq)
         self._holder.hold(seq, number)
         self._held[seq.id] = (seq, number)
         rejected = [] if server.hurry() else self._pull(number)
         self.clients.answer(rejected, served=False)
-        return None if seq in rejected else seq
+        return seq not in rejected
 
     def ended(self, engine: int, done: abc.Sequence[Sequence]) -> bool:
         """Iterations of an engine ended, and so did these; whether any client can react."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bros_sim.cluster.front_end import FrontEnd
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.record import RunLog
@@ -13,7 +14,7 @@ class Pool:
     """Equal replicas of a system: ``make`` makes the engine of a number, which writes into a log.
 
     ``profile`` is what the record calls their GPU and model. A router sees the engines of pools
-    that serve the class of the request.
+    that serve the class of the request. Without a ``front_end`` an engine has a request at once.
     """
 
     replicas: int
@@ -21,3 +22,4 @@ class Pool:
     name: str = ""
     profile: str = ""
     classes: frozenset[ServiceClass] = frozenset(ServiceClass)
+    front_end: FrontEnd | None = None

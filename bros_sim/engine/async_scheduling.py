@@ -50,7 +50,7 @@ class AsyncEngine(Engine):
 
     def _reveal(self, until_s: float) -> None:
         """The scheduler hears of all that arrived until then."""
-        seen = [seq for seq in self._unseen if seq.arrival_s <= until_s]
+        seen = [seq for seq in self._unseen if seq.queued_s <= until_s]
         self._unseen = self._unseen[len(seen) :]
         for seq in seen:
             if not super()._hand_over(seq):

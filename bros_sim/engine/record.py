@@ -133,6 +133,7 @@ class RunLog:
             "e2e_slo_s": slo.e2e_s,
             "replica": engine,
             "status": status,
+            "queued_s": seq.queued_s,
             "first_scheduled_s": seq.first_scheduled_s,
             "first_token_s": seq.first_token_s,
             "last_token_s": seq.last_token_s,

@@ -142,6 +142,7 @@ class Sequence:
         "num_preemptions",
         "priority",
         "prompt_tokens",
+        "queued_s",
         "recomputed_tokens",
         "request",
         "service_class",
@@ -157,6 +158,7 @@ class Sequence:
         self.id = seq_id
         self.request = request
         self.arrival_s = arrival_s
+        self.queued_s = arrival_s
         self.target_output = request.output_tokens
         self.stream = request.stream
         self.service_class = request.service_class

@@ -15,7 +15,9 @@ from bros_sim.latency.table import TableModel
 from bros_sim.latency.term_parameters import (
     EVERYWHERE,
     FREE,
+    KERNELS_ALONE,
     DecodeGrid,
+    EngineCosts,
     LatencyParameters,
     NonNegative,
     PerSequence,
@@ -105,6 +107,7 @@ class Roofline(LatencyParameters):
     prefill_per_chunk_ms: NonNegative
     prefill_per_token2_ms: Annotated[NonNegative, Doc("per c * (x + c / 2)")]
     overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
+    engine: Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")] = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def make(self) -> RooflineModel:
@@ -152,6 +155,7 @@ class Hybrid(LatencyParameters):
     head: Annotated[PerSequence, Doc("LM head and sampler, per sequence that is scheduled")]
     overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
     whole_iteration_factor: Annotated[float, Gt(0), Doc("multiplies the iteration time")] = 1.0
+    engine: Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")] = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def make(self) -> HybridModel:
@@ -242,6 +246,7 @@ class Layers(LatencyParameters):
     overhead: Annotated[
         PerSequence, Doc("GPU time between kernels and iterations, per decode request")
     ] = FREE
+    engine: Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")] = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def __post_init__(self) -> None:

@@ -19,10 +19,11 @@ class RooflineModel(LineModel):
         return self._base_s(seqs, seqs), MS * self._parameters.decode_per_kv_token_ms
 
     def _chunks_s(self, chunks: Chunks, seqs: int, kv: int) -> float:
-        model = self._parameters
+        model, engine = self._parameters, self._parameters.engine
         tokens, _, work2 = chunk_sums(chunks)
+        per_chunk = model.prefill_per_chunk_ms + engine.per_sequence_ms
         attention = MS * (
-            model.prefill_per_chunk_ms * len(chunks) + model.prefill_per_token2_ms / 2 * work2
+            engine.chunk_step_ms + per_chunk * len(chunks) + model.prefill_per_token2_ms / 2 * work2
         )
         return (
             self._base_s(seqs, seqs + tokens) + MS * model.decode_per_kv_token_ms * kv + attention
@@ -30,11 +31,13 @@ class RooflineModel(LineModel):
 
     def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""
-        model = self._parameters
+        model, engine = self._parameters, self._parameters.engine
         time = max(
             model.memory.const_ms + model.memory.per_token_ms * tokens,
-            model.compute.const_ms + model.compute.per_token_ms * tokens,
+            engine.sustained_compute
+            * (model.compute.const_ms + model.compute.per_token_ms * tokens),
         )
-        time += model.overhead.const_ms + model.overhead.per_seq_ms * seqs
+        per_seq = model.overhead.per_seq_ms + engine.per_sequence_ms
+        time += model.overhead.const_ms + per_seq * seqs
         attention = model.decode_ms + model.decode_per_seq_ms * seqs if seqs else model.prefill_ms
         return MS * (time + attention)

@@ -72,11 +72,13 @@ class Stream:
 class OpenLoop:
     """Requests that come by the clock, sorted by arrival; the index is the position.
 
-    ``truncated`` counts outputs that were cut to a smaller cap.
+    ``truncated`` counts outputs that were cut to a smaller cap. A client that keeps at most
+    ``max_in_flight`` requests out sends the others later, in order, as answers come.
     """
 
     requests: list[Request]
     truncated: int = 0
+    max_in_flight: int | None = None
 
 
 @dataclass(frozen=True)
