@@ -9,6 +9,7 @@ from bros_sim import api
 from bros_sim.cli.options import Format, FormatOption
 from bros_sim.cli.output import say
 from bros_sim.cli.printing import show
+from bros_sim.validation.replay import REPLAYED, Setup
 
 
 def validate(
@@ -21,6 +22,16 @@ def validate(
     engine_args: Annotated[
         Path, typer.Option(metavar="META", help="JSON file with the engine's arguments.")
     ],
+    max_concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most requests that the client keeps in flight, as it was run."),
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Equal servers behind one address.")
+    ] = None,
+    router: Annotated[
+        str, typer.Option(help="Spreads requests: round_robin, random or least_loaded.")
+    ] = REPLAYED[0],
     form: FormatOption = Format.TABLE,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write validation.png and .svg there.")
@@ -33,7 +44,7 @@ def validate(
 
     Example: `bros-sim validate run.csv --profile rtx4090/llama-3.1-8b-tp1 --engine-args meta.json`
     """
-    found = api.validate(requests, profile, engine_args)
+    found = api.validate(requests, profile, engine_args, Setup(max_concurrency, replicas, router))
     for note in found.notes:
         say(note)
     if out is not None:

@@ -40,9 +40,9 @@ class Clients:
         timed = [source for source in sources if isinstance(source, OpenLoop)]
         free = [source.requests for source in timed if source.max_in_flight is None]
         self._clock.process(self._open_loop(merge(*free, key=self._arrival_s)))
-        for source in timed:
-            if source.max_in_flight is not None:
-                self._clock.process(self._capped(source.requests, source.max_in_flight))
+        for capped in timed:
+            if capped.max_in_flight is not None:
+                self._clock.process(self._capped(capped.requests, capped.max_in_flight))
         for source in sources:
             if isinstance(source, ClosedLoop):
                 requests = _Numbered(source)

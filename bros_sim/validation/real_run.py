@@ -14,6 +14,7 @@ from bros_sim.core.errors import InputError
 COUNTS = ("prompt_tokens", "output_tokens")
 TIMES = ("arrival_s", "first_token_s", "last_token_s")
 QUEUED = "queued_s"
+INTENDED = "intended_arrival_s"
 HASHES = "block_hashes_16"
 HASH_BLOCK_TOKENS = 16
 MAX_FAULTS = 10
@@ -33,8 +34,36 @@ ARGUMENTS: dict[str, type | tuple[type, ...]] = {
     "async_scheduling": bool,
     "scheduling_policy": str,
     "tensor_parallel_size": int,
+    "gpu_memory_utilization": (int, float),
+    "kv_cache_dtype": str,
+    "replicas": int,
+    "max_concurrency": int,
 }
-"""The engine arguments that a replay obeys; ``null`` is the engine's default."""
+"""What a replay obeys: engine arguments (``null`` is the engine's default), the number of equal
+servers, and the most requests that the client keeps in flight."""
+WITHOUT_EFFECT = frozenset(
+    [
+        "model", "tokenizer", "tokenizer_mode", "dtype", "seed", "host", "port",
+        "served_model_name", "api_key", "revision", "trust_remote_code", "load_format",
+        "download_dir", "disable_log_stats", "disable_log_requests", "enable_log_requests",
+        "uvicorn_log_level", "disable_uvicorn_access_log", "max_log_len", "chat_template",
+        "generation_config", "distributed_executor_backend", "device", "tool_call_parser",
+        "reasoning_parser", "enable_auto_tool_choice", "max_num_scheduled_tokens",
+        "runner_type", "stream_interval", "encoder_cache_size", "max_num_encoder_input_tokens",
+        "policy",
+    ]
+)  # fmt: skip
+"""Engine arguments that leave what is simulated as it is, or that are read by another name."""
+ABOUT = frozenset(
+    [
+        "vllm_version", "model", "num_requests", "hardware", "workload", "client", "source",
+        "licence", "stated", "inferred", "traps", "server", "engine_kwargs", "kv_cache",
+        "scheduler_config", "notes", "replicas",
+    ]
+)  # fmt: skip
+"""What else a file of arguments may say of the run."""
+NEUTRAL: tuple[object, ...] = (None, False, "auto", "", 0, 1, {}, [])
+"""Values of an argument that is not modelled with which the server is the plain one."""
 ONE_ONLY = ("data_parallel_size", "pipeline_parallel_size")
 LEAST = {
     "max_num_seqs": 1,
@@ -43,6 +72,8 @@ LEAST = {
     "num_gpu_blocks": 2,
     "num_gpu_blocks_override": 2,
     "block_size": 1,
+    "replicas": 1,
+    "max_concurrency": 1,
 }
 NOTED = 0.85
 """An ignored argument that is this much like an obeyed one is pointed out."""
@@ -67,8 +98,9 @@ def read_requests(path: Path) -> pd.DataFrame:
     """The requests of a run in order of arrival, every time and count checked.
 
     Columns: ``request_id``, ``arrival_s`` (client's clock), ``prompt_tokens``, ``output_tokens``,
-    ``first_token_s``, ``last_token_s``; optional ``queued_s`` (when the engine took the request in)
-    and ``block_hashes_16`` (chained hashes of the prompt's full 16-token blocks).
+    ``first_token_s``, ``last_token_s``; optional ``queued_s`` (when the engine took the request
+    in), ``intended_arrival_s`` (when the client would have sent it without a cap) and
+    ``block_hashes_16`` (chained hashes of the prompt's full 16-token blocks).
 
     Raises:
         InputError: With every fault, each with its line.
@@ -95,7 +127,7 @@ def _faults(path: Path, table: pd.DataFrame) -> list[str]:
     """One line for each value that cannot be, in order of the lines."""
     found: list[tuple[int, str]] = []
     numbers = {}
-    for name in (*TIMES, *COUNTS, *([QUEUED] if QUEUED in table else [])):
+    for name in (*TIMES, *COUNTS, *(name for name in (QUEUED, INTENDED) if name in table)):
         values = numbers[name] = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
         wrong = ~np.isfinite(values) | (values < (1 if name in COUNTS else 0))
         if name in COUNTS:
@@ -136,10 +168,7 @@ def read_arguments(path: Path) -> EngineArguments:
         raise InputError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: should be a mapping")
-    inner = data.get("engine_kwargs", {})
-    if not isinstance(inner, dict):
-        raise InputError(f"{path}: engine_kwargs: should be a mapping")
-    given = {str(k).replace("-", "_"): v for k, v in {**data, **inner}.items()}
+    given, arguments = _given(path, data)
     faults = [
         f"{path}: {name}: should be {_type_name(kind)} (got {json.dumps(given[name])})"
         for name, kind in ARGUMENTS.items()
@@ -160,7 +189,7 @@ def read_arguments(path: Path) -> EngineArguments:
     values = {name: given[name] for name in ARGUMENTS if given.get(name) is not None}
     version = data.get("vllm_version")
     return EngineArguments(
-        path, None if version is None else str(version), values, _notes(path, given)
+        path, None if version is None else str(version), values, _notes(path, arguments)
     )
 
 
@@ -177,11 +206,37 @@ def _type_name(kind: type | tuple[type, ...]) -> str:
     return names.get(kind, "a number") if isinstance(kind, type) else "a number"
 
 
+def _given(path: Path, data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that the file states, by names with underscores; and the engine arguments among it."""
+    parts = {name: data.get(name) or {} for name in ("engine_kwargs", *BESIDE, "client")}
+    wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
+    if wrong:
+        raise InputError(*(f"{path}: {name}: should be a mapping" for name in wrong))
+    inner = _underscored(parts["engine_kwargs"])
+    outer = {k: v for k, v in _underscored(data).items() if k not in ABOUT}
+    beside = [_underscored(parts[name]) for name in BESIDE]
+    client = {k: v for k, v in parts["client"].items() if k == "max_concurrency"}
+    stated = {"replicas": data.get("replicas")} | client
+    for part in (*beside, outer, inner):
+        stated |= {k: v for k, v in part.items() if v is not None}
+    return stated, inner or outer
+
+
+BESIDE = ("kv_cache", "scheduler_config")
+"""Where LLMServingSim's runs state more of the engine than its arguments."""
+
+
+def _underscored(part: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name).lstrip("-").replace("-", "_"): value for name, value in part.items()}
+
+
 def _notes(path: Path, given: dict[str, object]) -> tuple[str, ...]:
-    """Ignored arguments that look like a slip of an obeyed one."""
+    """Arguments that are not modelled though they may change the server."""
     notes = []
-    for name in given:
+    for name, value in given.items():
+        if name in ARGUMENTS or name in WITHOUT_EFFECT or name in ONE_ONLY or value in NEUTRAL:
+            continue
         close = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=NOTED)
-        if name not in ARGUMENTS and close and close[0] not in given:
-            notes.append(f"{path}: {name}: not used (did you mean '{close[0]}'?)")
+        hint = f" (did you mean '{close[0]}'?)" if close and close[0] not in given else ""
+        notes.append(f"{path}: {name}: not modelled, the replay leaves it out{hint}")
     return tuple(notes)
