@@ -63,17 +63,17 @@ def roofline(
     pair_ms: float = 0.0,
 ) -> Roofline:
     """A roofline of these lines, a time per KV token of decode and per token pair of prefill."""
-    no = dict.fromkeys(
-        ("decode_ms", "decode_per_seq_ms", "prefill_ms", "prefill_per_chunk_ms"), 0.0
-    )
     return Roofline(
         memory,
         compute,
+        decode_ms=0.0,
+        decode_per_seq_ms=0.0,
         decode_per_kv_token_ms=kv_ms,
+        prefill_ms=0.0,
+        prefill_per_chunk_ms=0.0,
         prefill_per_token2_ms=pair_ms,
         overhead=overhead,
         validity=validity,
-        **no,
     )
 
 

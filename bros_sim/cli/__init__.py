@@ -23,6 +23,7 @@ PROFILE = {
       "Time batches of a model with random weights and a paged KV cache on this machine."),
     "import": Verb("profile_import:import_results",
       "Read results of vLLM's benchmarks, GuideLLM, AIPerf, or layer tables into one CSV."),
+    "fit-runs": Verb("profile_fit_runs:fit", "Fit engine terms to recorded runs of whole servers."),
     "fit": Verb("profile_fit:fit",
       "Fit a latency model to measured steps and write it as a profile."),
     "derive": Verb("profile_derive:derive",

@@ -90,6 +90,9 @@ class EngineTerm:
 
     value: float
     basis: Annotated[Text, Doc("measured on what, derived or assumed from what")]
+    standard_error: Annotated[
+        Annotated[float, Ge(0)] | None, Doc("of a fit to runs; None: no fit")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,304 @@
+"""Fits the named terms of a profile to recorded runs of whole servers.
+
+Every run is replayed with each term varied by a little; the differences are the Jacobian of a
+Gauss-Newton step. Replays include queues, so that a term counts with all it causes: where requests
+wait, an iteration that is 1 % longer makes them wait far more than 1 % longer. (Least squares on
+the iterations of one replay, with the schedule held fixed, leaves that out, and overshoots.)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear
+
+from bros_sim.core.errors import InputError
+from bros_sim.profiles.profile import Profile
+from bros_sim.validation.compare import Comparison, compare
+from bros_sim.validation.real_run import EngineArguments, read_arguments, read_requests
+from bros_sim.validation.replay import replay
+from bros_sim.validation.terms import TERMS, value_of, with_values
+
+Floats = NDArray[np.float64]
+T = TypeVar("T")
+BLOCKS = 25
+"""Parts of a run, in order of arrival, whose mean latencies are compared: means of a block are
+smooth in the terms, where single requests jump from one iteration to the next."""
+LEAST_REQUESTS = 4
+"""Requests of a block at least."""
+TAILS = (50, 90, 99)
+TTFT_WEIGHT = 0.5
+"""A TTFT is a few iterations and scatters more than a mean over all tokens of an answer."""
+ROUNDS = 4
+SETTLED = 0.1
+"""A fit ends when no term moves by more than this share of its step."""
+ALIKE = 0.9
+"""Correlation from which two terms cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run of a real server, as `bros-sim validate` reads it."""
+
+    name: str
+    requests: pd.DataFrame
+    arguments: EngineArguments
+
+
+class Trial(NamedTuple):
+    """One replay that a fit needs: which run, with which values of the terms."""
+
+    run: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RunFit:
+    """What whole runs say of a profile's terms."""
+
+    profile: Profile
+    """With the fitted values."""
+    terms: tuple[str, ...]
+    start: Floats
+    values: Floats
+    standard_errors: Floats
+    correlation: Floats
+    residual_pct: float
+    """Root mean square of what the fit leaves of mean TPOT in blocks of the runs, in percent."""
+    before: Mapping[str, Comparison]
+    after: Mapping[str, Comparison]
+    held_out: tuple[str, ...]
+    """Names of runs in ``before`` and ``after`` that the fit did not see."""
+
+    @property
+    def advice(self) -> list[str]:
+        """Terms that the runs cannot tell apart, or say nothing of, and what would help."""
+        found = []
+        for i, name in enumerate(self.terms):
+            if self.values[i] <= TERMS[name].least:
+                found.append(f"{name} is at its least value: the runs show nothing of it")
+            for j, other in list(enumerate(self.terms))[:i]:
+                if abs(self.correlation[i, j]) >= ALIKE:
+                    ways = dict.fromkeys((TERMS[other].varied_by, TERMS[name].varied_by))
+                    found.append(
+                        f"the runs cannot tell {other} from {name} (correlation "
+                        f"{self.correlation[i, j]:+.2f}): add a run that differs in "
+                        f"{' or '.join(ways)}"
+                    )
+        return found
+
+
+def read_run(path: str | Path) -> RecordedRun:
+    """A run: a folder with ``requests.csv`` (or ``.csv.gz``) and ``meta.json``.
+
+    Raises:
+        InputError: A file is missing or at fault.
+    """
+    folder = Path(path)
+    found = [folder / name for name in ("requests.csv", "requests.csv.gz")]
+    requests = next((file for file in found if file.is_file()), None)
+    if requests is None:
+        raise InputError(f"{folder}: should be a folder with requests.csv (or .csv.gz)")
+    name = "/".join(folder.resolve().parts[-2:])
+    return RecordedRun(name, read_requests(requests), read_arguments(folder / "meta.json"))
+
+
+def fit_runs(
+    runs: Sequence[RecordedRun],
+    profile: Profile,
+    terms: Sequence[str],
+    holdout: Sequence[RecordedRun] = (),
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> RunFit:
+    """The terms of a profile with which replays of these runs are nearest to them.
+
+    Args:
+        runs: What is fitted to; all count alike.
+        profile: Where the terms start.
+        terms: Names of `TERMS`.
+        holdout: Runs that are only compared, before and after.
+        workers: Processes that replay; the result does not depend on it.
+        progress: Called with the most replays that are needed, and how many are done.
+
+    Raises:
+        InputError: A term or a run does not go with the profile, or a request never finishes.
+    """
+    start = np.array([value_of(profile, name) for name in terms])
+    total = ROUNDS * len(runs) * (len(terms) + 1) + 2 * (len(runs) + len(holdout))
+    told = partial(progress or _silent, total)
+    with _Replays(runs, holdout, profile, tuple(terms), workers, told) as play:
+        before = play.comparisons(start)
+        values, errors, correlation, residual = _fit(play, start)
+        after = play.comparisons(values)
+    return RunFit(
+        with_values(profile, dict(zip(terms, values.tolist(), strict=True))), tuple(terms), start,
+        values, errors, correlation, residual, before, after, tuple(run.name for run in holdout),
+    )  # fmt: skip
+
+
+def _silent(total: int, done: int) -> None:
+    """Nobody wants to know."""
+
+
+class _Data(NamedTuple):
+    """What a worker process needs to replay."""
+
+    runs: Sequence[RecordedRun]
+    profile: Profile
+    terms: tuple[str, ...]
+
+    def replayed(self, trial: Trial) -> pd.DataFrame:
+        run = self.runs[trial.run]
+        values = dict(zip(self.terms, trial.values, strict=True))
+        return replay(run.requests, run.arguments, with_values(self.profile, values))
+
+    def statistics(self, trial: Trial) -> Floats:
+        simulated, real = self.replayed(trial), self.runs[trial.run].requests
+        return _statistics(simulated, real, self.runs[trial.run].name)
+
+    def compared(self, trial: Trial) -> Comparison:
+        return compare(self.runs[trial.run].requests, self.replayed(trial))
+
+
+class _Replays:
+    """Replays of all runs on worker processes, counted; a context manager."""
+
+    def __init__(
+        self,
+        runs: Sequence[RecordedRun],
+        holdout: Sequence[RecordedRun],
+        profile: Profile,
+        terms: tuple[str, ...],
+        workers: int,
+        progress: Callable[[int], None],
+    ) -> None:
+        self.terms, self.fitted = terms, runs
+        self._data = _Data((*runs, *holdout), profile, terms)
+        self._pool = ProcessPoolExecutor(workers) if workers > 1 else None
+        self._progress, self._done = progress, 0
+
+    def __enter__(self) -> "_Replays":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def comparisons(self, values: Floats) -> dict[str, Comparison]:
+        """All runs, those held out included, with these values."""
+        trials = [Trial(n, tuple(values.tolist())) for n in range(len(self._data.runs))]
+        found = self._map(self._data.compared, trials)
+        return {run.name: it for run, it in zip(self._data.runs, found, strict=True)}
+
+    def linearised(self, values: Floats) -> tuple[Floats, Floats]:
+        """Statistics of the fitted runs, one run after the other, and their Jacobian."""
+        steps = np.diag([TERMS[name].step for name in self.terms])
+        points = [values, *(values + step for step in steps)]
+        trials = [
+            Trial(n, tuple(point.tolist())) for n in range(len(self.fitted)) for point in points
+        ]
+        found = self._map(self._data.statistics, trials)
+        at = [found[n * len(points) : (n + 1) * len(points)] for n in range(len(self.fitted))]
+        base = np.concatenate([of_run[0] for of_run in at])
+        moved = [np.concatenate([of_run[1 + k] for of_run in at]) for k in range(len(steps))]
+        columns = [
+            (m - base) / step[k] for k, (m, step) in enumerate(zip(moved, steps, strict=True))
+        ]
+        return base, np.stack(columns, axis=1)
+
+    def _map(self, run: Callable[[Trial], T], trials: Sequence[Trial]) -> list[T]:
+        results = map(run, trials) if self._pool is None else self._pool.map(run, trials)
+        found = []
+        for result in results:
+            found.append(result)
+            self._done += 1
+            self._progress(self._done)
+        return found
+
+
+def _fit(play: _Replays, start: Floats) -> tuple[Floats, Floats, Floats, float]:
+    """Values, their standard errors and correlation, and the residual of TPOT in percent."""
+    real, weights, groups = _targets(play.fitted)
+    least = np.array([TERMS[name].least for name in play.terms])
+    steps = np.array([TERMS[name].step for name in play.terms])
+    values = np.maximum(start, least)
+    for _ in range(ROUNDS):
+        base, jacobian = play.linearised(values)
+        used = np.isfinite(base) & np.isfinite(real) & np.isfinite(jacobian).all(axis=1)
+        rows = jacobian[used] * weights[used, None]
+        target = (real - base)[used] * weights[used]
+        move = lsq_linear(rows, target, bounds=(least - values - 1e-12, np.inf)).x
+        values = np.maximum(values + move, least)
+        if np.all(np.abs(move) < SETTLED * steps):
+            break
+    left = target - rows @ move
+    covariance = _covariance(rows, left, groups[used])
+    deviations = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    scale = np.where(deviations > 0, deviations, 1.0)
+    tpot = left[weights[used] > TTFT_WEIGHT / np.sqrt(BLOCKS)] * np.sqrt(BLOCKS)
+    residual = float(100 * np.sqrt(np.mean(tpot**2))) if tpot.size else 0.0
+    return _rounded(values), deviations, covariance / np.outer(scale, scale), residual
+
+
+def _rounded(values: Floats) -> Floats:
+    """As a profile holds them."""
+    return np.array([float(f"{value:.4g}") for value in values])
+
+
+def _covariance(rows: Floats, left: Floats, groups: NDArray[np.int64]) -> Floats:
+    """The sandwich estimator, requests of a block taken together: they share iterations."""
+    bread = np.linalg.pinv(rows.T @ rows)
+    scores = np.stack([rows[groups == group].T @ left[groups == group] for group in set(groups)])
+    spare = max(1, len(left) - rows.shape[1])
+    return np.asarray(bread @ (scores.T @ scores) @ bread * (len(left) / spare))
+
+
+def _targets(runs: Sequence[RecordedRun]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Real statistics of all runs, the weight of each, and which belong together."""
+    real, weights, groups = [], [], []
+    for number, run in enumerate(runs):
+        blocks = _blocks(len(run.requests))
+        real.append(_statistics(run.requests, run.requests, run.name))
+        one = np.concatenate([np.full(blocks, TTFT_WEIGHT), np.ones(blocks)])
+        tails = np.repeat([TTFT_WEIGHT, 1.0], len(TAILS))
+        weights.append(np.concatenate([one, tails]) / np.sqrt(blocks))
+        own = [*range(blocks), *range(blocks), *[blocks] * len(TAILS), *[blocks + 1] * len(TAILS)]
+        groups.append(np.array(own) + number * (BLOCKS + 2))
+    return np.concatenate(real), np.concatenate(weights), np.concatenate(groups)
+
+
+def _blocks(requests: int) -> int:
+    return max(1, min(BLOCKS, requests // LEAST_REQUESTS))
+
+
+def _statistics(times: pd.DataFrame, real: pd.DataFrame, name: str) -> Floats:
+    """Logarithms of mean TTFT and of mean TPOT by block, then of their quantiles.
+
+    ``times`` are measured or simulated ones of the requests ``real``.
+    """
+    if times["last_token_s"].isna().any():
+        raise InputError(f"{name}: requests never finish: the KV cache is too small")
+    begin = "queued_s" if "queued_s" in real else "arrival_s"
+    ttft = (times["first_token_s"] - times[begin]).to_numpy(float)
+    gaps = real["output_tokens"].to_numpy(float) - 1
+    spans = (times["last_token_s"] - times["first_token_s"]).to_numpy(float)
+    tpot = np.divide(spans, gaps, out=np.full(len(gaps), np.nan), where=gaps > 0)
+    parts = [_by_block(ttft), _by_block(tpot)]
+    for values in (ttft, tpot):
+        known = values[np.isfinite(values)]
+        parts.append(np.percentile(known, TAILS) if known.size else np.full(len(TAILS), np.nan))
+    found = np.concatenate(parts)
+    return np.log(found, out=np.full(found.size, np.nan), where=found > 0)
+
+
+def _by_block(values: Floats) -> Floats:
+    parts = np.array_split(values, _blocks(len(values)))
+    return np.array([np.nanmean(p) if np.isfinite(p).any() else np.nan for p in parts])
