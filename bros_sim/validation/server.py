@@ -14,7 +14,9 @@ from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.profiles.profile import BYTES, GIB, Profile
+from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.vllm_parameters import VllmParameters, batch_defaults
+from bros_sim.schedulers.vllm_v0 import VllmV0Parameters
 from bros_sim.validation.conformance import rules_of
 from bros_sim.validation.real_run import EngineArguments
 
@@ -43,7 +45,10 @@ def server_of(arguments: EngineArguments, profile: Profile) -> Server:
     """
     release, rules, notes = _release(arguments)
     longest = arguments.get("max_model_len", profile.model.max_model_len)
-    scheduler = _scheduler(arguments, profile, rules, release >= RESERVES_SINCE)
+    if release < V1_SINCE and not arguments.get("enable_chunked_prefill", False):
+        scheduler: SchedulerParameters = _v0_scheduler(arguments, longest)
+    else:
+        scheduler = _scheduler(arguments, profile, rules, release >= RESERVES_SINCE)
     refusals = list(scheduler.conflicts(World(longest)))
     tp = arguments.get("tensor_parallel_size", profile.tp)
     if tp != profile.tp:
@@ -101,7 +106,9 @@ def _release(arguments: EngineArguments) -> tuple[tuple[int, int], VllmRelease, 
     if rules != version:
         notes.append(f"{arguments.file}: vllm_version {version} follows the rules of {rules}")
     if (major, minor) < V1_SINCE:
-        notes.append(f"{arguments.file}: vllm_version {version} is the V0 engine, played as V1")
+        chunked = arguments.get("enable_chunked_prefill", False)
+        played = "chunked prefill is played by V1's rules" if chunked else "played by V0's rules"
+        notes = [f"{arguments.file}: vllm_version {version} is the V0 engine: {played}"]
     return (major, minor), rules, notes
 
 
@@ -126,6 +133,17 @@ def _scheduler(
     )
 
 
+def _v0_scheduler(arguments: EngineArguments, longest: int) -> SchedulerParameters:
+    """The V0 engine's limits, whatever the GPU; prefix caching is off there unless asked for."""
+    if arguments.get("scheduling_policy", "fcfs") != "fcfs":
+        raise InputError(f"{arguments.file}: scheduling_policy: V0 is played with 'fcfs' only")
+    tokens = arguments.get("max_num_batched_tokens", max(longest, 2048))
+    return VllmV0Parameters(
+        max_num_batched_tokens=tokens,
+        max_num_seqs=arguments.get("max_num_seqs", min(256, tokens)),
+    )
+
+
 def _kv(
     arguments: EngineArguments, profile: Profile, rules: VllmRelease, release: tuple[int, int]
 ) -> tuple[PagedParameters, list[str]]:
@@ -133,7 +151,7 @@ def _kv(
     size = arguments.get("block_size", profile.kv.block_size)
     stated = arguments.get("num_gpu_blocks_override", arguments.get("num_gpu_blocks", None))
     blocks, notes = (stated, []) if stated else _derived(arguments, profile, size, release)
-    caching = arguments.get("enable_prefix_caching", True)
+    caching = arguments.get("enable_prefix_caching", release >= V1_SINCE)
     return PagedParameters(blocks, size, caching, version=rules), notes
 
 
