@@ -38,6 +38,8 @@ TTFT_WEIGHT = 0.5
 ROUNDS = 4
 SETTLED = 0.1
 """A fit ends when no term moves by more than this share of its step."""
+HUBER = 2.0
+"""Scatter (standard deviations) within which residuals count in full."""
 ALIKE = 0.9
 """Correlation from which two terms cannot be told apart."""
 
@@ -233,8 +235,9 @@ def _fit(play: _Replays, start: Floats) -> tuple[Floats, Floats, Floats, float]:
     for _ in range(ROUNDS):
         base, jacobian = play.linearised(values)
         used = np.isfinite(base) & np.isfinite(real) & np.isfinite(jacobian).all(axis=1)
-        rows = jacobian[used] * weights[used, None]
-        target = (real - base)[used] * weights[used]
+        weight = weights[used] * _trust((real - base)[used] * weights[used])
+        rows = jacobian[used] * weight[:, None]
+        target = (real - base)[used] * weight
         move = lsq_linear(rows, target, bounds=(least - values - 1e-12, np.inf)).x
         values = np.maximum(values + move, least)
         if np.all(np.abs(move) < SETTLED * steps):
@@ -246,6 +249,12 @@ def _fit(play: _Replays, start: Floats) -> tuple[Floats, Floats, Floats, float]:
     tpot = left[weights[used] > TTFT_WEIGHT / np.sqrt(BLOCKS)] * np.sqrt(BLOCKS)
     residual = float(100 * np.sqrt(np.mean(tpot**2))) if tpot.size else 0.0
     return _rounded(values), deviations, covariance / np.outer(scale, scale), residual
+
+
+def _trust(left: Floats) -> Floats:
+    """Huber's weights: what is far off (a warm cache, a pause of the server) pulls no harder."""
+    scale = 1.4826 * float(np.median(np.abs(left - np.median(left))))
+    return np.minimum(1.0, HUBER * scale / np.maximum(np.abs(left - np.median(left)), 1e-300))
 
 
 def _rounded(values: Floats) -> Floats:
