@@ -37,6 +37,9 @@ def fit(
     terms: Annotated[
         str, typer.Option(metavar="A,B,...", help=f"Terms to fit, of {', '.join(TERMS)}.")
     ] = ",".join(DEFAULT_TERMS),
+    ttft: Annotated[
+        bool, typer.Option(help="Fit TTFT too; not where caches were warm in an unknown way.")
+    ] = True,
     workers: WorkersOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
@@ -58,7 +61,8 @@ def fit(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("replays")
         found = fit_runs(
-            fitted, load_profile(profile), names, judged, workers=workers or cores(),
+            fitted, load_profile(profile), names, judged, ttft=ttft,
+            workers=workers or cores(),
             progress=lambda total, done: bar.update(task, total=total, completed=done),
         )  # fmt: skip
     written = fitted_profile(found, fitted)

@@ -35,9 +35,10 @@ LEAST_REQUESTS = 4
 TAILS = (50, 90, 99)
 TTFT_WEIGHT = 0.5
 """A TTFT is a few iterations and scatters more than a mean over all tokens of an answer."""
-ROUNDS = 4
+ROUNDS = 10
 SETTLED = 0.1
 """A fit ends when no term moves by more than this share of its step."""
+REWEIGHTED = 6
 HUBER = 2.0
 """Scatter (standard deviations) within which residuals count in full."""
 ALIKE = 0.9
@@ -117,6 +118,7 @@ def fit_runs(
     terms: Sequence[str],
     holdout: Sequence[RecordedRun] = (),
     *,
+    ttft: bool = True,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> RunFit:
@@ -127,6 +129,7 @@ def fit_runs(
         profile: Where the terms start.
         terms: Names of `TERMS`.
         holdout: Runs that are only compared, before and after.
+        ttft: Whether TTFT counts; False for runs whose caches were warm in an unknown way.
         workers: Processes that replay; the result does not depend on it.
         progress: Called with the most replays that are needed, and how many are done.
 
@@ -138,7 +141,7 @@ def fit_runs(
     told = partial(progress or _silent, total)
     with _Replays(runs, holdout, profile, tuple(terms), workers, told) as play:
         before = play.comparisons(start)
-        values, errors, correlation, residual = _fit(play, start)
+        values, errors, correlation, residual = _fit(play, start, TTFT_WEIGHT if ttft else 0.0)
         after = play.comparisons(values)
     return RunFit(
         with_values(profile, dict(zip(terms, values.tolist(), strict=True))), tuple(terms), start,
@@ -226,19 +229,18 @@ class _Replays:
         return found
 
 
-def _fit(play: _Replays, start: Floats) -> tuple[Floats, Floats, Floats, float]:
+def _fit(play: _Replays, start: Floats, ttft_weight: float) -> tuple[Floats, Floats, Floats, float]:
     """Values, their standard errors and correlation, and the residual of TPOT in percent."""
-    real, weights, groups = _targets(play.fitted)
+    real, weights, groups = _targets(play.fitted, ttft_weight)
     least = np.array([TERMS[name].least for name in play.terms])
     steps = np.array([TERMS[name].step for name in play.terms])
     values = np.maximum(start, least)
     for _ in range(ROUNDS):
         base, jacobian = play.linearised(values)
         used = np.isfinite(base) & np.isfinite(real) & np.isfinite(jacobian).all(axis=1)
-        weight = weights[used] * _trust((real - base)[used] * weights[used])
-        rows = jacobian[used] * weight[:, None]
-        target = (real - base)[used] * weight
-        move = lsq_linear(rows, target, bounds=(least - values - 1e-12, np.inf)).x
+        used &= weights > 0
+        rows, target = jacobian[used] * weights[used, None], (real - base)[used] * weights[used]
+        rows, target, move = _robust(rows, target, least - values)
         values = np.maximum(values + move, least)
         if np.all(np.abs(move) < SETTLED * steps):
             break
@@ -251,10 +253,18 @@ def _fit(play: _Replays, start: Floats) -> tuple[Floats, Floats, Floats, float]:
     return _rounded(values), deviations, covariance / np.outer(scale, scale), residual
 
 
-def _trust(left: Floats) -> Floats:
-    """Huber's weights: what is far off (a warm cache, a pause of the server) pulls no harder."""
-    scale = 1.4826 * float(np.median(np.abs(left - np.median(left))))
-    return np.minimum(1.0, HUBER * scale / np.maximum(np.abs(left - np.median(left)), 1e-300))
+def _robust(rows: Floats, target: Floats, least: Floats) -> tuple[Floats, Floats, Floats]:
+    """Least squares with Huber's weights: rows, target, both weighted, and the move.
+
+    What no move explains (a warm cache, a pause of the server) pulls no harder than the scatter.
+    """
+    trust = np.ones(len(target))
+    for _ in range(REWEIGHTED):
+        weighted, aim = rows * trust[:, None], target * trust
+        move = lsq_linear(weighted, aim, bounds=(least - 1e-12, np.inf)).x
+        left = np.abs(target - rows @ move)
+        trust = np.minimum(1.0, HUBER * 1.4826 * np.median(left) / np.maximum(left, 1e-300)) ** 0.5
+    return weighted, aim, move
 
 
 def _rounded(values: Floats) -> Floats:
@@ -270,14 +280,16 @@ def _covariance(rows: Floats, left: Floats, groups: NDArray[np.int64]) -> Floats
     return np.asarray(bread @ (scores.T @ scores) @ bread * (len(left) / spare))
 
 
-def _targets(runs: Sequence[RecordedRun]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+def _targets(
+    runs: Sequence[RecordedRun], ttft_weight: float
+) -> tuple[Floats, Floats, NDArray[np.int64]]:
     """Real statistics of all runs, the weight of each, and which belong together."""
     real, weights, groups = [], [], []
     for number, run in enumerate(runs):
         blocks = _blocks(len(run.requests))
         real.append(_statistics(run.requests, run.requests, run.name))
-        one = np.concatenate([np.full(blocks, TTFT_WEIGHT), np.ones(blocks)])
-        tails = np.repeat([TTFT_WEIGHT, 1.0], len(TAILS))
+        one = np.concatenate([np.full(blocks, ttft_weight), np.ones(blocks)])
+        tails = np.repeat([ttft_weight, 1.0], len(TAILS))
         weights.append(np.concatenate([one, tails]) / np.sqrt(blocks))
         own = [*range(blocks), *range(blocks), *[blocks] * len(TAILS), *[blocks + 1] * len(TAILS)]
         groups.append(np.array(own) + number * (BLOCKS + 2))
