@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import json
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -37,10 +38,6 @@ from bros_sim.config.messages import combined, finished, invalid, nearest, shown
 from bros_sim.core.errors import Code, InputError
 from bros_sim.core.world import Supplied
 
-__all__ = [
-    "Kinds", "Record", "Strict", "build", "load_class", "model_of", "nearest", "plain", "supplied",
-]  # fmt: skip
-
 T = TypeVar("T")
 
 
@@ -50,8 +47,26 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+class Mark(ABC):
+    """Base of what marks a field: ``read`` makes its value from plain data, ``write`` undoes it."""
+
+    @abstractmethod
+    def read(self, value: object, info: ValidationInfo) -> object:
+        """Check plain data and make the value."""
+
+    @abstractmethod
+    def write(self, made: Any) -> object:  # noqa: ANN401 - what ``read`` makes
+        """What ``read`` makes it from, defaults written out."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        written = schemas.plain_serializer_function_ser_schema(self.write)
+        return schemas.with_info_plain_validator_function(self.read, serialization=written)
+
+
 @dataclass(frozen=True)
-class Kinds:
+class Kinds(Mark):
     """Marks a field that holds one component: ``Annotated[Scheduler, Kinds("scheduler", TABLE)]``.
 
     ``table`` may be a function that returns the table, for a component that holds others of its
@@ -102,19 +117,12 @@ class Kinds:
             raise invalid(("kind",), what)
         return cls
 
-    def write(self, component: object) -> dict[str, object]:
-        """The mapping that ``read`` makes ``component`` from, defaults written out."""
-        cls = component if isinstance(component, type) else type(component)
+    def write(self, made: object) -> dict[str, object]:
+        """The mapping ``{kind: ..., <init fields>}``."""
+        cls = made if isinstance(made, type) else type(made)
         kind = next((name for name, known in self.classes.items() if known is cls), None)
-        values = {} if component is cls else plain(component)
+        values = {} if made is cls else plain(made)
         return {"kind": kind or f"{cls.__module__}:{cls.__qualname__}", **values}
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return schemas.with_info_plain_validator_function(
-            self.read, serialization=schemas.plain_serializer_function_ser_schema(self.write)
-        )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -123,14 +131,14 @@ class Kinds:
             handler(_with_kind(kind, cls).__pydantic_core_schema__)
             for kind, cls in self.classes.items()
         ]
-        known += [_lone_kind(kind) for kind in self.classes if self.bare]
+        known += [alone("kind", {"const": kind}) for kind in self.classes if self.bare]
         own = {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "module:Class"}
         other = {"type": "object", "properties": {"kind": own}, "required": ["kind"]}
         return {"anyOf": [*known, other]}
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Mark):
     """Marks a field that holds one dataclass: ``Annotated[Slo, Record(Slo)]``."""
 
     cls: type
@@ -139,12 +147,9 @@ class Record:
         """Check the mapping of the init fields and make the dataclass."""
         return build(self.cls, value, info.context)
 
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return schemas.with_info_plain_validator_function(
-            self.read, serialization=schemas.plain_serializer_function_ser_schema(plain)
-        )
+    def write(self, made: object) -> dict[str, object]:
+        """Its init fields."""
+        return plain(made)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -158,11 +163,7 @@ def _members(cls: type) -> set[str]:
 
 
 def load_class(name: str) -> type:
-    """Import ``module:Class``, a dataclass of the user's own.
-
-    Raises:
-        InputError: It cannot be imported or is not a dataclass.
-    """
+    """Import ``module:Class``, a dataclass of the user's own."""
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -180,11 +181,9 @@ def load_class(name: str) -> type:
 @cache
 def model_of(cls: type) -> type[Strict]:
     """The pydantic model of a dataclass: its init fields alone, with help and defaults."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = hints_of(cls)
     fields: dict[str, Any] = {
-        item.name: (hints[item.name], _field(item, hints[item.name]))
-        for item in dataclasses.fields(cls)
-        if item.init
+        item.name: (hints[item.name], _field(item, hints[item.name])) for item in init_fields(cls)
     }
     return create_model(cls.__name__, __base__=Strict, __doc__=cls.__doc__, **fields)
 
@@ -209,32 +208,37 @@ def _optional(known: FieldInfo, source: str) -> tuple[Any, FieldInfo]:
     return known.annotation, field
 
 
-def _lone_kind(kind: str) -> dict[str, object]:
-    properties = {"kind": {"const": kind}}
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": ["kind"],
-        "additionalProperties": False,
-    }
+def alone(key: str, below: Mapping[str, object]) -> dict[str, object]:
+    """The JSON schema of a mapping with that one key."""
+    shape = {"type": "object", "properties": {key: below}, "required": [key]}
+    return {**shape, "additionalProperties": False}
 
 
 def _field(item: "dataclasses.Field[Any]", hint: object) -> Any:  # noqa: ANN401 - pydantic's own
-    shown_as: dict[str, Any] = {"description": documentation(hint)}
-    if "alias" in item.metadata:  # a key that Python reserves, such as class
-        shown_as["alias"] = item.metadata["alias"]
-    if item.default is not dataclasses.MISSING:
-        return Field(default=item.default, **shown_as)
-    if item.default_factory is not dataclasses.MISSING:
-        return Field(default_factory=item.default_factory, **shown_as)
-    return Field(**shown_as)
+    said: dict[str, Any] = {
+        "description": documentation(hint),
+        "alias": item.metadata.get("alias", dataclasses.MISSING),
+        "default": item.default,
+        "default_factory": item.default_factory,
+    }
+    return Field(**{key: value for key, value in said.items() if value is not dataclasses.MISSING})
+
+
+def hints_of(cls: type) -> dict[str, Any]:
+    """The types of its fields with their metadata."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def init_fields(cls: type) -> list["dataclasses.Field[Any]"]:
+    """The fields that YAML sets."""
+    return [item for item in dataclasses.fields(cls) if item.init]
 
 
 def supplied(cls: type) -> dict[str, Supplied]:
     """The parameters that follow from the rest of the experiment where YAML leaves them out."""
     return {
         name: mark
-        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
+        for name, hint in hints_of(cls).items()
         for mark in getattr(hint, "__metadata__", ())
         if isinstance(mark, Supplied)
     }
@@ -249,8 +253,7 @@ def documentation(hint: object) -> str | None:
 def build(shape: type[T], value: object, context: Mapping[str, Path] | None = None) -> T:
     """Make ``shape`` from plain data; the first step is strict JSON, so text is never a number.
 
-    Raises:
-        pydantic.ValidationError: With every fault, each a finished message at its place.
+    A pydantic.ValidationError has every fault, each a finished message at its place.
     """
     cls: Any = shape
     record = dataclasses.is_dataclass(cls)
@@ -262,7 +265,12 @@ def build(shape: type[T], value: object, context: Mapping[str, Path] | None = No
     if not record:
         return typing.cast("T", made)
     values = {key: _anchored(getattr(made, key), context) for key in made.model_fields_set}
-    return _call(shape, values)
+    try:
+        return shape(**values)
+    except InputError as error:
+        raise combined(error.faults) from None
+    except ValueError as error:
+        raise invalid((), str(error)) from None
 
 
 def _anchored(value: object, context: Mapping[str, Path] | None) -> object:
@@ -270,15 +278,6 @@ def _anchored(value: object, context: Mapping[str, Path] | None) -> object:
     if isinstance(value, Path) and context is not None:
         return context["directory"] / value
     return value
-
-
-def _call(shape: type[T], values: dict[str, object]) -> T:
-    try:
-        return shape(**values)
-    except InputError as error:
-        raise combined(error.faults) from None
-    except ValueError as error:
-        raise invalid((), str(error)) from None
 
 
 def plain(component: object) -> dict[str, object]:

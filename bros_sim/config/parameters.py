@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from bros_sim.config.components import Kinds, documentation, supplied
+from bros_sim.config.components import Kinds, documentation, hints_of, init_fields, supplied
 
 
 class Parameter(typing.NamedTuple):
@@ -23,7 +23,7 @@ REQUIRED = "required"
 
 def parameters(cls: type) -> list[Parameter]:
     """The init fields of a dataclass, as `bros-sim list` prints them."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = hints_of(cls)
     sources = {name: mark.source for name, mark in supplied(cls).items()}
     return [
         Parameter(
@@ -32,8 +32,7 @@ def parameters(cls: type) -> list[Parameter]:
             sources.get(item.name, _default(item)),
             documentation(hints[item.name]) or "",
         )
-        for item in dataclasses.fields(cls)
-        if item.init
+        for item in init_fields(cls)
     ]
 
 

@@ -133,8 +133,7 @@ def _world(document: Document, profile: Profile | None) -> World:
         return World(max_model_len=written or 1)
     blocks = _count(document.get(("cluster", "num_gpu_blocks")))
     return replace(
-        profile_world(profile, written),
-        num_gpu_blocks=blocks if blocks and blocks > 1 else None,
+        profile_world(profile, written), num_gpu_blocks=blocks if blocks and blocks > 1 else None
     )
 
 

@@ -129,10 +129,7 @@ def pending(points: Sequence[Point], store: Store, *, retry_failed: bool = False
 
 
 def run_points(
-    points: Sequence[Point],
-    store: Store,
-    workers: Workers,
-    ended: Callable[[Point, Outcome], None],
+    points: Sequence[Point], store: Store, workers: Workers, ended: Callable[[Point, Outcome], None]
 ) -> dict[str, Outcome]:
     """Run ``points`` and store them; a point that fails is noted and does not stop the others.
 

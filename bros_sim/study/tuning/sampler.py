@@ -31,13 +31,7 @@ class Sampler:
     """
 
     def __init__(
-        self,
-        space: Sequence[Parameter],
-        given: Values,
-        *,
-        maximize: bool,
-        trials: int,
-        seed: int,
+        self, space: Sequence[Parameter], given: Values, *, maximize: bool, trials: int, seed: int
     ) -> None:
         self._space = space
         self._of = {parameter.path: _distribution(parameter) for parameter in space}

@@ -143,11 +143,7 @@ def find(setting: Setting, question: Question, judged: OnJudged) -> Search[Answe
     judged(given)
     _check_given(given)
     sampler: Sampler = sampling.Sampler(
-        setting.space,
-        given.values,
-        maximize=question.maximize,
-        trials=question.trials,
-        seed=first,
+        setting.space, given.values, maximize=question.maximize, trials=question.trials, seed=first
     )
     trials = {_name(given.values): given}
     while len(trials) <= question.trials:
