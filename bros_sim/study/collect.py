@@ -9,7 +9,7 @@ from bros_sim.metrics.capacity import capacities
 from bros_sim.metrics.means import means
 from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 from bros_sim.study.results import ResultSet
-from bros_sim.study.store import Store
+from bros_sim.study.store import Store, write_tables_as_csv
 from bros_sim.study.sweep import Swept
 
 
@@ -25,13 +25,17 @@ def collect(experiment: Loaded, swept: Swept, store: Store) -> tuple[ResultSet, 
     """The results of all points and the capacities read off them; both are written as well."""
     results = ResultSet(experiment.spec.name, store.folder, swept.results, swept.drawn)
     capacity = _capacity(experiment, results)
-    store.write_summary(results)
+    store.write_table("summary.csv", results.summary())
     store.write_table("means.csv", means(results.table(), results.cells))
     if experiment.spec.outputs.tables == "csv":
-        store.write_tables_as_csv(results)
+        write_tables_as_csv(results)
     store.write_table("capacity.csv", capacity.rates)
-    streams = [asdict(checked) for checked in experiment.streams]
-    store.write_provenance(experiment.document.data, results, experiment.contents, streams)
+    store.write_provenance(
+        results,
+        inputs=experiment.contents,
+        streams=[asdict(checked) for checked in experiment.streams],
+        experiment=experiment.document.data,
+    )
     return results, capacity
 
 

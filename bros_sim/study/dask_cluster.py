@@ -7,9 +7,7 @@ cluster gives up all the same run again by themselves; what dies then is to blam
 
 import re
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,51 +24,41 @@ PATIENCE_S = 30.0
 ADDRESS = re.compile(r"(tcp|tls)://\[?(?P<host>[^\]/]+)\]?:(?P<port>\d{1,5})")
 
 
-@dataclass(frozen=True)
-class DaskCluster:
-    """The workers of the cluster whose scheduler is at ``address``."""
+def on_dask(
+    run: Callable[[Task], Result], tasks: Sequence[Task], address: str, folder: Path
+) -> Generator[tuple[Task, Result | None]]:
+    """Run tasks, in the order in which they end; None for one that killed its workers.
 
-    address: str
-    folder: Path
-    """Where results go: workers and this process have to see the same files there."""
-
-    def __call__(
-        self, run: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Generator[tuple[Task, Result | None]]:
-        """Run tasks, in the order in which they end; None for one that killed its workers."""
-        if not tasks:
-            return
-        with _connected(self.address) as client:
-            self._check(client)
-            given_up = yield from _run(client, run, tasks)
-            for task in given_up:
-                for _ in (yield from _run(client, run, [task])):
-                    yield task, None
-
-    def _check(self, client: Client) -> None:
-        """Every worker has this version of bros_sim and sees the results folder."""
-        token = self.folder / f".seen-by-{client.id}"
-        token.touch()
-        try:
-            seen = client.run(_sees, str(token), on_error="return")
-        finally:
-            token.unlink()
-        if not seen:
-            raise InputError(f"--dask {self.address}: the cluster has no workers")
-        faults = [_lack(name, answer, self.folder) for name, answer in seen.items()]
-        if any(faults):
-            raise InputError(*filter(None, faults))
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[Client]:
+    ``address`` is that of the scheduler; its workers and this process have to see the same files
+    in ``folder``, where results go.
+    """
+    if not tasks:
+        return
     _knock(address)
     with Client(address, timeout=PATIENCE_S, set_as_default=False) as client:
-        yield client
+        _check(client, address, folder)
+        for task in (yield from _run(client, run, tasks)):
+            for _ in (yield from _run(client, run, [task])):
+                yield task, None
+
+
+def _check(client: Client, address: str, folder: Path) -> None:
+    """Every worker has this version of bros_sim and sees the results folder."""
+    token = folder / f".seen-by-{client.id}"
+    token.touch()
+    try:
+        seen = client.run(_sees, str(token), on_error="return")
+    finally:
+        token.unlink()
+    if not seen:
+        raise InputError(f"--dask {address}: the cluster has no workers")
+    faults = [_lack(name, answer, folder) for name, answer in seen.items()]
+    if any(faults):
+        raise InputError(*filter(None, faults))
 
 
 def _knock(address: str) -> None:
-    """Whether anybody listens there: a client that finds nobody takes minutes to give up."""
+    """A client that finds nobody there takes minutes to give up."""
     found = ADDRESS.fullmatch(address)
     if not found:
         raise InputError(f"--dask {address}: write the scheduler's address as tcp://HOST:PORT")

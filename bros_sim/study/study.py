@@ -1,15 +1,14 @@
 """A study: points that are run, read back and judged, until a question has its answer.
 
-A *question* is what somebody wants to know. A *candidate* is a set of points that are judged
-together: a setting with some seeds. A *trial* is a candidate that was run, with its results. A
-*search* proposes candidates, learns from their trials and ends with an *answer*. A plain run, more
-seeds (`sweep`), capacity and tuning are all searches.
+A *search* proposes candidates, learns from their trials and ends with an *answer*. A plain run,
+more seeds (`sweep`), capacity and tuning are all searches.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.core.extras import need
 from bros_sim.experiment import Point
 from bros_sim.study.results import PointResult
-from bros_sim.study.runner import LocalWorkers, Outcome, Pending, Workers, pending, run_points
+from bros_sim.study.runner import Outcome, Pending, Workers, here, pending, run_points
 from bros_sim.study.store import Store
 
 Answer = TypeVar("Answer")
@@ -40,11 +39,8 @@ class Watch:
         """A warning, or the result of a trial."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Points that are judged together."""
-
-    points: Sequence[Point]
+Candidate = Sequence[Point]
+"""Points that are judged together: a setting with some seeds."""
 
 
 @dataclass(frozen=True)
@@ -67,62 +63,53 @@ Search = Generator[Sequence[Candidate], Sequence[Trial], Answer]
 class Study:
     """Runs points that are not stored yet, with their BE-only baselines, and reads them back.
 
-    Attributes:
-        errors: Key -> why a point failed, of all that were asked for.
+    ``errors``: key -> why a point failed, of all that were asked for.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        workers: Workers,
-        *,
-        retry_failed: bool = False,
-        overwrite: bool = False,
-        watch: Watch | None = None,
-    ) -> None:
+    def __init__(self, store: Store, workers: Workers, place: "Place") -> None:
         self.store = store
-        self.watch = watch or Watch()
+        self.watch = place.watch or Watch()
         self.errors: dict[str, str] = {}
         self._workers = workers
-        self._retry_failed = retry_failed or overwrite
-        self._overwrite = overwrite
+        self._place = place
 
     def answer(self, search: Search[Answer]) -> Answer:
         """Run what the search proposes until it has its answer."""
         try:
             candidates = next(search)
             while True:
-                candidates = search.send(self.trials(candidates))
+                candidates = search.send(self._trials(candidates))
         except StopIteration as end:
             found: Answer = end.value
             return found
 
-    def trials(self, candidates: Iterable[Candidate]) -> list[Trial]:
+    def _trials(self, candidates: Sequence[Candidate]) -> list[Trial]:
         """Run the candidates, all together."""
-        self._run([point for one in candidates for point in one.points])
+        self._run([point for points in candidates for point in points])
         return [
-            Trial([self.result(p) for p in one.points], [self.failure(p) for p in one.points])
-            for one in candidates
+            Trial([self._result(p) for p in points], [self._failure(p) for p in points])
+            for points in candidates
         ]
 
-    def result(self, point: Point) -> PointResult:
+    def _result(self, point: Point) -> PointResult:
         """What is stored of a point, with be_retention if its baseline has run as well."""
         found = self._read(point)
         return found.beside(self._read(point.baseline)) if point.baseline else found
 
-    def failure(self, point: Point) -> str:
+    def _failure(self, point: Point) -> str:
         """Why a point failed, or its baseline; empty if neither did."""
         mine = self.errors.get(point.key, "")
-        return mine or (self.errors.get(point.baseline.key, "") if point.baseline else "")
+        return mine or (self._failure(point.baseline) if point.baseline else "")
 
     def _read(self, point: Point) -> PointResult:
         return self.store.read(point.labels, point.key, self.errors.get(point.key, ""))
 
     def _run(self, points: Sequence[Point]) -> None:
         wanted = [*points, *(point.baseline for point in points if point.baseline)]
-        for point in wanted if self._overwrite else ():
+        again = self._place.overwrite
+        for point in wanted if again else ():
             self.store.remove(point.key)
-        there = pending(wanted, self.store, retry_failed=self._retry_failed)
+        there = pending(wanted, self.store, retry_failed=again or self._place.retry_failed)
         with self.watch.running(there) as ended:
             outcomes = run_points(there.todo, self.store, self._workers, ended)
         self.errors |= there.failed
@@ -152,27 +139,19 @@ class Place:
     def study(self, name: str, *, decisions: bool = False) -> Study:
         """The study of an experiment of that name.
 
-        Raises:
-            InputError: Results cannot be written there, or nobody can run points.
+        An InputError if results cannot be written there, or nobody can run points.
         """
         store = Store(Path(self.out) / name, decisions=decisions)
         store.open()
-        return Study(
-            store,
-            self._at_work(store),
-            retry_failed=self.retry_failed,
-            overwrite=self.overwrite,
-            watch=self.watch,
-        )
+        return Study(store, self._workers(store), self)
 
-    def _at_work(self, store: Store) -> Workers:
+    def _workers(self, store: Store) -> Workers:
         if self.dask is None:
-            return LocalWorkers(self.workers or cores())
+            return partial(here, workers=self.workers or cores())
         if self.workers is not None:
             raise InputError("--workers: the Dask cluster of --dask has its own")
         module = need("bros_sim.study.dask_cluster", "cluster", "--dask needs the extra")
-        cluster: Workers = module.DaskCluster(self.dask, store.folder.resolve())
-        return cluster
+        return partial(module.on_dask, address=self.dask, folder=store.folder.resolve())
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ from bros_sim.experiment.sweep import Until
 from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Width
 from bros_sim.study.results import Labels, PointResult, label_words
-from bros_sim.study.study import Candidate, Search, Study, Trial, Watch
+from bros_sim.study.study import Search, Study, Trial, Watch
 
 
 @dataclass(frozen=True)
@@ -120,17 +120,14 @@ def sweep(experiment: Loaded, watch: Watch) -> Search[Swept]:
     groups = groupby(experiment.points, lambda point: (point.labels["system"], point.place))
     cells = [Cell(list(points)) for _, points in groups]
     until = experiment.spec.sweep.until
-    *trials, drawn = yield [
-        *(Candidate(cell.points) for cell in cells),
-        Candidate(experiment.drawn),
-    ]
+    *trials, drawn = yield [*(cell.points for cell in cells), experiment.drawn]
     for cell, trial in zip(cells, trials, strict=True):
         cell.learn(trial)
     while until and (counts := _wanted(cells, until)):
         growing = [cell for cell in cells if cell.place in counts]
         new = [cell.more(counts[cell.place]) for cell in growing]
         watch.say(_more(len(counts), new))
-        further = yield [Candidate(points) for points in new]
+        further = yield new
         for cell, trial in zip(growing, further, strict=True):
             cell.learn(trial)
     return Swept(cells, drawn.results, until)

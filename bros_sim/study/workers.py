@@ -26,13 +26,7 @@ def on_workers(
 ) -> Generator[tuple[Task, Result | None]]:
     """Run tasks on ``workers`` processes, in the order in which they end.
 
-    Args:
-        run: A function that can be pickled, and returns something that can be.
-        tasks: What it is called with, one at a time.
-        workers: Processes, at least one.
-
-    Yields:
-        Each task and what ``run`` returned; None if it alone killed its process.
+    Tasks, ``run`` and what it returns can be pickled; None for a task that killed its process.
     """
     waiting, suspects = deque(tasks), list[Task]()
     while waiting:

@@ -51,7 +51,7 @@ class Cell:
         point = next(p for p in variants.at(ask.value).points if _name(p) == own)
         seeds = range(point.spec.seed, point.spec.seed + ask.seeds)
         known = self.points.get(ask.value, {})
-        return Candidate([point.with_seed(seed) for seed in seeds if seed not in known])
+        return [point.with_seed(seed) for seed in seeds if seed not in known]
 
     def learn(self, value: float, trial: Trial) -> None:
         """Add the runs of a value; a run that failed ends the search."""

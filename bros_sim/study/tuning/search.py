@@ -19,7 +19,7 @@ from bros_sim.core.extras import need
 from bros_sim.metrics.capacity import ROUNDING
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.study.results import PointResult
-from bros_sim.study.study import Candidate, Search, Trial
+from bros_sim.study.study import Search, Trial
 from bros_sim.study.tuning.setting import Setting, Values
 
 if TYPE_CHECKING:  # Optuna is an extra
@@ -191,7 +191,7 @@ def _judged(
             points[one.number] = setting.points(one.values if one.number else {}, seeds)
         except InputError as error:
             refused[one.number] = "; ".join(error.lines)
-    trials = yield [Candidate(mine) for mine in points.values()]
+    trials = yield list(points.values())
     ran = dict(zip(points, trials, strict=True))
     return [
         replace(one, refused=refused[one.number])
