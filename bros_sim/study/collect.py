@@ -8,7 +8,7 @@ from bros_sim.experiment import Loaded
 from bros_sim.metrics.capacity import capacities
 from bros_sim.metrics.means import means
 from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
-from bros_sim.study.results import ResultSet
+from bros_sim.study.results import ResultSet, seedless
 from bros_sim.study.store import Store, write_tables_as_csv
 from bros_sim.study.sweep import Swept
 
@@ -43,8 +43,7 @@ def _shared_seeds(results: ResultSet) -> set[object]:
     """The seeds of all points of the grid: ``sweep.until`` may give some of them more."""
     seeds: dict[str, set[object]] = {}
     for point in results.points:
-        place = {name: value for name, value in point.labels.items() if name != "seed"}
-        seeds.setdefault(repr(place), set()).add(point.labels["seed"])
+        seeds.setdefault(repr(seedless(point.labels)), set()).add(point.labels["seed"])
     return set.intersection(*seeds.values())
 
 
@@ -53,7 +52,7 @@ def _capacity(experiment: Loaded, results: ResultSet) -> Capacity:
     loads, table = experiment.loads, results.table()
     if len(loads) != 1 or table[loads[0]].nunique() < 2 or "slo_attainment" not in table:
         return Capacity(pd.DataFrame(), pd.DataFrame())
-    by = [name for name in experiment.points[0].labels if name not in {loads[0], "seed"}]
+    by = [name for name in results.cells if name != loads[0]]
     table = table[table["seed"].isin(_shared_seeds(results))]
     rates = capacities(table, loads[0], by)
     if not results.drawn:

@@ -41,7 +41,8 @@ Summary = Mapping[str, Mapping[str, Label]]
 class PointResult:
     """One point of an experiment: its labels and what it measured.
 
-    A failed point has an ``error`` and an empty summary. ``baseline`` is the key of its BE-only
+    What an earlier version stored may lack a table or a column, an InputError where it is read. A
+    failed point has an ``error`` and an empty summary. ``baseline`` is the key of its BE-only
     baseline, if ``be_retention`` was measured against it.
     """
 
@@ -54,27 +55,15 @@ class PointResult:
     baseline: str = ""
 
     def requests(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """One row per arrived request as ``metrics.request_metrics`` makes it.
-
-        Raises:
-            InputError: An earlier version stored it, without one of the columns.
-        """
+        """One row per arrived request as ``metrics.request_metrics`` makes it."""
         return _stored(self.folder / REQUESTS, tables.REQUESTS, columns)
 
     def steps(self) -> pd.DataFrame:
-        """One row per stretch of like iterations.
-
-        Raises:
-            InputError: An earlier version stored it, without one of the columns.
-        """
+        """One row per stretch of like iterations."""
         return _stored(self.folder / STEPS, tables.STEPS)
 
     def engines(self) -> pd.DataFrame:
-        """One row per engine of the run.
-
-        Raises:
-            InputError: An earlier version stored it, without engines.
-        """
+        """One row per engine of the run."""
         rows = self.facts.get(ENGINES)
         if not isinstance(rows, list):
             raise InputError(f"{self.folder}: {EARLIER} it lists no engines")
@@ -97,15 +86,11 @@ class PointResult:
 
     @property
     def words(self) -> str:
-        """``system=BROS, rate_rps=4, seed=0``."""
+        """As `label_words` says."""
         return label_words(self.labels)
 
     def needed(self) -> "PointResult":
-        """The point, if it did not fail.
-
-        Raises:
-            InputError: With why it failed.
-        """
+        """The point; if it failed, an InputError with why."""
         if self.error:
             raise InputError(f"{self.words}: this point failed: {self.error}")
         return self
@@ -140,7 +125,7 @@ class ResultSet:
     @property
     def cells(self) -> list[str]:
         """The columns over whose seeds means are taken: ``system`` and the sweep paths."""
-        return [name for name in (self.points[0].labels if self.points else ()) if name != "seed"]
+        return list(seedless(self.points[0].labels)) if self.points else []
 
     def draws(self) -> pd.DataFrame:
         """The same of the draws, with a column ``draw``; empty without any."""
@@ -156,8 +141,7 @@ class ResultSet:
     def one(self, number: int | None, wanted: Labels) -> PointResult:
         """The point with that number (from 1, as in summary.csv) and labels; None fits any.
 
-        Raises:
-            InputError: None or several are; with the points there are.
+        An InputError if it is none or several, with the points there are.
         """
         points = dict(enumerate(self.points, 1))
         fits = {
@@ -177,11 +161,7 @@ class ResultSet:
 
 @contextmanager
 def undamaged(folder: Path) -> Iterator[None]:
-    """Reads the files of results.
-
-    Raises:
-        InputError: One of them is damaged.
-    """
+    """Reads the files of results; an InputError if one of them is damaged."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -224,6 +204,11 @@ def saturation(results: Iterable[PointResult], service_class: str) -> str:
     """The saturation verdicts of some runs, each once."""
     verdicts = (str(one.summary[service_class]["saturation"]) for one in results)
     return ", ".join(dict.fromkeys(verdicts))
+
+
+def seedless(labels: Labels) -> dict[str, Any]:
+    """What all seeds have in common."""
+    return {name: value for name, value in labels.items() if name != "seed"}
 
 
 def label_words(labels: Labels) -> str:

@@ -13,7 +13,7 @@ from bros_sim.experiment import Loaded, Point
 from bros_sim.experiment.sweep import Until
 from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Width
-from bros_sim.study.results import Labels, PointResult, label_words
+from bros_sim.study.results import Labels, PointResult, label_words, seedless
 from bros_sim.study.study import Search, Study, Trial, Watch
 
 
@@ -61,11 +61,11 @@ class Cell:
     def learn(self, trial: Trial) -> None:
         """Add the runs of further seeds."""
         self.results += trial.results
-        self.failed = self.failed or bool(trial.error)
+        self.failed |= bool(trial.error)
 
     def intervals(self, until: Until) -> Iterator[Interval]:
         """Those that are asked for."""
-        labels = {name: v for name, v in self.points[0].labels.items() if name != "seed"}
+        labels = seedless(self.points[0].labels)
         for width in until.widths:
             sample = _sample(self.results, width)
             known = sample.size > 1
@@ -74,9 +74,9 @@ class Cell:
 
     def more(self, count: int) -> list[Point]:
         """Points with further seeds, until there are ``count``."""
-        last, known = self.points[-1], len(self.points)
-        seeds = range(last.spec.seed + 1, last.spec.seed + 1 + count - known)
-        new = [last.with_seed(seed) for seed in seeds]
+        last = self.points[-1]
+        more = range(1, 1 + count - len(self.points))
+        new = [last.with_seed(last.spec.seed + n) for n in more]
         self.points += new
         return new
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from bros_sim.config import Data, Document, PathKey
+from bros_sim.config.documents import get_step
 from bros_sim.core.errors import Code, InputError
 from bros_sim.experiment import Loaded, load
 from bros_sim.experiment.grid import NO_AXIS
@@ -12,11 +13,7 @@ from bros_sim.metrics.measures import Measure
 class Variation:
     """The experiment of ``document`` with one seed and no axis along ``paths``, which ``--vary``.
 
-    Attributes:
-        seeds: What the file says under sweep.seeds, or 1.
-
-    Raises:
-        InputError: A path names nothing or cannot be varied.
+    ``seeds`` is what the file says under sweep.seeds, or 1.
     """
 
     def __init__(
@@ -29,11 +26,7 @@ class Variation:
         self._document = _prepared(document, paths, measures)
 
     def at(self, values: Mapping[str, Data]) -> Loaded:
-        """The experiment with these values at their paths; all others are as given.
-
-        Raises:
-            InputError: It cannot be run.
-        """
+        """The experiment with these values at their paths; an InputError if it cannot be run."""
         document = self._document
         for dotted, value in values.items():
             document = document.put(self.paths[dotted], value, {(): "--vary"})
@@ -48,11 +41,7 @@ class Variation:
         return [what for what, there in said.items() if there]
 
     def given(self, dotted: str) -> Data:
-        """The value in the file, else the default; None if there is neither.
-
-        Raises:
-            InputError: The experiment is invalid.
-        """
+        """The value in the file, else the default; None if there is neither."""
         path = self.paths[dotted]
         written = self._document.get(path)
         if written is not None:
@@ -63,7 +52,7 @@ class Variation:
             path = ("system", *path[2:])
         here: Data = points[0].plain if points else None
         for step in path:
-            here = here.get(str(step)) if isinstance(here, dict) else None
+            here = get_step(here, step)
         return here
 
     def only_whole(self, dotted: str, number: float) -> bool:

@@ -4,11 +4,10 @@ What to try next is Optuna's choice (``sampler.py``, the extra ``opt``), what co
 """
 
 from bros_sim.study.tuning.search import Answer, Judged, Question, find
-from bros_sim.study.tuning.setting import Setting
-from bros_sim.study.tuning.space import Choice, Parameter, Range, read_parameter
+from bros_sim.study.tuning.space import Choice, Range, Setting, read_parameter
 from bros_sim.study.tuning.tables import answers, trials_table
 
 __all__ = [
-    "Answer", "Choice", "Judged", "Parameter", "Question", "Range", "Setting",
+    "Answer", "Choice", "Judged", "Question", "Range", "Setting",
     "answers", "find", "read_parameter", "trials_table",
 ]  # fmt: skip

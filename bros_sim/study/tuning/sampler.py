@@ -17,8 +17,7 @@ from optuna.distributions import (
 )
 
 from bros_sim.config import Data
-from bros_sim.study.tuning.setting import Values
-from bros_sim.study.tuning.space import Choice, Parameter
+from bros_sim.study.tuning.space import Choice, Parameter, Values
 
 Proposal = tuple[optuna.Trial, Values]
 """Optuna's trial, for `Sampler.tell`, and the values to try."""
@@ -33,7 +32,7 @@ class Sampler:
     def __init__(
         self, space: Sequence[Parameter], given: Values, *, maximize: bool, trials: int, seed: int
     ) -> None:
-        self._space = space
+        self._space = {parameter.path: parameter for parameter in space}
         self._of = {parameter.path: _distribution(parameter) for parameter in space}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(
@@ -42,14 +41,15 @@ class Sampler:
         )
         if all(parameter.holds(given[parameter.path]) for parameter in space):
             self._study.enqueue_trial({p.path: _inside(p, given[p.path]) for p in space})
-        if math.prod(parameter.size for parameter in space) <= trials:
-            for values in itertools.product(*map(_all, space)):
+        finite = [parameter.numbers for parameter in space if parameter.numbers is not None]
+        if len(finite) == len(space) and math.prod(map(len, finite)) <= trials:
+            for values in itertools.product(*finite):
                 self._study.enqueue_trial(dict(zip(self._of, values, strict=True)))
 
     def ask(self) -> Proposal:
         """What to try next, perhaps known values."""
         trial = self._study.ask(self._of)
-        return trial, {p.path: _outside(p, trial.params[p.path]) for p in self._space}
+        return trial, {path: p.written(trial.params[path]) for path, p in self._space.items()}
 
     def tell(self, trial: optuna.Trial, objective: float, off: float) -> None:
         """Their result; ``off``: how far from the targets, infinite if they cannot be run."""
@@ -60,7 +60,7 @@ class Sampler:
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, Choice):
-        return CategoricalDistribution(range(len(parameter.values)))
+        return CategoricalDistribution(parameter.numbers)
     if parameter.whole:
         return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
     return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
@@ -69,16 +69,3 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 def _inside(parameter: Parameter, value: Data) -> Data:
     """A value as Optuna sees it: the place of a choice in its list, a number as it is."""
     return parameter.values.index(value) if isinstance(parameter, Choice) else value
-
-
-def _outside(parameter: Parameter, value: int | float) -> Data:
-    if isinstance(parameter, Choice):
-        return parameter.values[int(value)]
-    return parameter.written(float(value))
-
-
-def _all(parameter: Parameter) -> range:
-    """Every value, as Optuna sees it, of a finite parameter."""
-    if isinstance(parameter, Choice):
-        return range(len(parameter.values))
-    return range(int(parameter.low), int(parameter.high) + 1)

@@ -20,7 +20,7 @@ from bros_sim.metrics.capacity import ROUNDING
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.study.results import PointResult
 from bros_sim.study.study import Search, Trial
-from bros_sim.study.tuning.setting import Setting, Values
+from bros_sim.study.tuning.space import Setting, Values
 
 if TYPE_CHECKING:  # Optuna is an extra
     from bros_sim.study.tuning.sampler import Proposal, Sampler
@@ -29,6 +29,7 @@ BATCH = 4
 """Trials that are chosen before any of them is known: part of the answer, so no option."""
 KNOWN = 100
 """So many proposals in a row that are known already end the search."""
+NOT_RUN = Trial((), ())
 KEEPS, MISSES, NO_VALUE, REFUSED, FAILED = "keeps", "misses", "no value", "refused", "failed"
 OnJudged = Callable[["Judged"], None]
 """Called for each combination that was judged, in order."""
@@ -36,7 +37,7 @@ OnJudged = Callable[["Judged"], None]
 
 @dataclass(frozen=True)
 class Question:
-    """What is looked for: the most (or least) of ``objective`` among what keeps all ``targets``.
+    """The most (or least) of ``objective`` is looked for among what keeps all ``targets``.
 
     ``seeds`` judge a trial, ``held_out`` others the best one.
     """
@@ -75,14 +76,13 @@ class Judged:
     @cached_property
     def means(self) -> Mapping[Measure, float]:
         """Over all seeds: NaN if one of them has no value."""
-        known = self.points if not (self.refused or self.error) else {}
-        return {
-            m: float(self.sample(m).mean()) if known else math.nan for m in self.question.measures
-        }
+        known = self.points and not (self.refused or self.error)
+        measures = self.question.measures
+        return {m: float(self.sample(m).mean()) if known else math.nan for m in measures}
 
     @property
     def objective(self) -> float:
-        """What is to be as large, or as small, as can be."""
+        """The mean of what is to be as large, or as small, as can be."""
         return self.means[self.question.objective]
 
     @property
@@ -131,11 +131,10 @@ class Answer:
 def find(setting: Setting, question: Question, judged: OnJudged) -> Search[Answer]:
     """Try ``question.trials`` combinations, or all that there are; run the best on other seeds.
 
-    Raises:
-        InputError: A measure has no value in the experiment as given, or Optuna is missing.
-        RunStopped: The experiment as given fails.
+    An InputError if a measure has no value in the experiment as given or Optuna is missing,
+    RunStopped if the experiment as given fails.
     """
-    first = setting.first_seed
+    first = setting.loaded.spec.seed
     sampling = need("bros_sim.study.tuning.sampler", "opt", "tune needs the extra")
     chosen_on = range(first, first + question.seeds)
     held_out = range(first + question.seeds, first + question.seeds + question.held_out)
@@ -193,26 +192,17 @@ def _judged(
             refused[one.number] = "; ".join(error.lines)
     trials = yield list(points.values())
     ran = dict(zip(points, trials, strict=True))
-    return [
-        replace(one, refused=refused[one.number])
-        if one.number in refused
-        else _learned(one, ran[one.number], seeds)
-        for one in combinations
-    ]
-
-
-def _learned(one: Judged, trial: Trial, seeds: Sequence[int]) -> Judged:
-    points = {} if trial.error else dict(zip(seeds, trial.results, strict=True))
-    return replace(one, points=points, error=trial.error)
+    judged = []
+    for one in combinations:
+        trial = ran.get(one.number, NOT_RUN)
+        runs = {} if trial.error else dict(zip(seeds, trial.results, strict=False))
+        why = refused.get(one.number, "")
+        judged.append(replace(one, points=runs, refused=why, error=trial.error))
+    return judged
 
 
 def _check_given(given: Judged) -> None:
-    """What has no value as given cannot be compared with.
-
-    Raises:
-        InputError: A measure has none.
-        RunStopped: A run failed.
-    """
+    """What has no value as given cannot be compared with."""
     if given.error:
         raise RunStopped(f"the experiment as given fails: {given.error}")
     for measure, mean in given.means.items():
