@@ -37,8 +37,8 @@ class Point:
         labels: ``system``, every sweep path, ``seed``; of a draw also ``draw``.
         spec: All that the run needs, every default written out.
         contents: File -> sha256 of what is in it, of each that the run depends on.
-        baseline: The BE-only baseline that ``be_retention`` is measured against: the same without
-            its real-time streams. None where it is not asked for or nothing is best-effort.
+        baseline: The same without its real-time streams, which ``be_retention`` is measured
+            against. None where it is not asked for or nothing is best-effort.
     """
 
     labels: Labels
@@ -111,7 +111,7 @@ class Loaded:
     @property
     def warnings(self) -> list[str]:
         """One line for each stream whose requests are not what its trace or lengths say."""
-        return list(warnings(self.streams))
+        return warnings(self.streams)
 
     @property
     def baselines(self) -> list[Point]:
@@ -140,8 +140,7 @@ class Loaded:
 def load(document: Document) -> Loaded:
     """Check an experiment, the values of its sweep and the files it names; lay out its points.
 
-    Raises:
-        InputError: With every fault that was found.
+    An InputError has every fault that was found.
     """
     inputs = Inputs()
     sweep = _sweep(document, inputs)
@@ -162,9 +161,8 @@ def load(document: Document) -> Loaded:
         points = _with_baselines(points, _points(reduced, inputs))
         drawn = _with_baselines(drawn, _drawn(reduced, inputs))
         if not any(point.baseline for point in points):
-            raise InputError(
-                document.fault(("outputs", "be_retention"), "no stream is of class be")
-            )
+            what = document.fault(("outputs", "be_retention"), "no stream is of class be")
+            raise InputError(what)
     return Loaded(specs[0][1], points, drawn, document, streams)
 
 
@@ -185,11 +183,8 @@ def _base_faults(document: Document, sweep: Sweep, inputs: Inputs) -> list[Fault
     try:
         _decode(document, inputs)
     except InputError as error:
-        return [
-            fault
-            for fault in error.faults
-            if not (fault.code is Code.MISSING_KEY and fault.path in supplied)
-        ]
+        faults = error.faults
+        return [f for f in faults if f.code is not Code.MISSING_KEY or f.path not in supplied]
     return []
 
 

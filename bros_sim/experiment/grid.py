@@ -41,10 +41,6 @@ def variants(document: Document, sweep: Sweep) -> Iterator[Variant]:
 
     The last path of ``grid`` varies faster than the others, and the paths of ``zip``, which go on
     together, fastest of all.
-
-    Raises:
-        InputError: A path names nothing or cannot be swept, is swept twice, a value occurs twice,
-            the lists of ``zip`` differ in length, or there are too many points.
     """
     grid, zipped = (
         [Axis(dotted, document.path_of(dotted), values, part) for dotted, values in paths.items()]
@@ -52,11 +48,8 @@ def variants(document: Document, sweep: Sweep) -> Iterator[Variant]:
     )
     dimensions = [*([axis] for axis in grid), *([zipped] if zipped else [])]
     faults = [fault for axis in (*grid, *zipped) for fault in _faults(document, axis)]
-    faults += [
-        *_repeated(document, grid),
-        *_uneven(document, zipped),
-        *_clashes(document, grid, zipped),
-    ]
+    faults += [*_repeated(document, grid), *_uneven(document, zipped)]
+    faults += _clashes(document, grid, zipped)
     size = math.prod(len(axes[0].values) for axes in dimensions)
     if size > MAX_POINTS:
         what = f"{size:,} points; at most {MAX_POINTS:,} are run"

@@ -8,13 +8,13 @@ from dataclasses import MISSING, replace
 from pathlib import Path
 
 from bros_sim.cluster.routers import ROUTERS
-from bros_sim.config import Data, Document, PathKey, component_class
+from bros_sim.config import Document, PathKey, component_class
 from bros_sim.config.components import supplied
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.world import Given, World
+from bros_sim.experiment.build import profile_world
 from bros_sim.experiment.schema import Experiment, router_of
 from bros_sim.experiment.truth import truth_of
-from bros_sim.experiment.worlds import profile_world
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.profiles.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
 from bros_sim.schedulers import SCHEDULERS
@@ -30,11 +30,7 @@ class Inputs:
         self._hashes: dict[str, str] = {}
 
     def profile(self, name: str) -> Profile:
-        """A profile by id or path.
-
-        Raises:
-            InputError: It is not there or invalid.
-        """
+        """A profile by id or path; an InputError if it is not there or invalid."""
         if name not in self._profiles:
             self._profiles[name] = load_profile(name)
         return self._profiles[name]
@@ -54,8 +50,7 @@ class Inputs:
         try:
             profile = self.profile(name)
         except InputError as error:
-            faults = [document.fault(PROFILE, line) for line in error.lines]
-            return _completed(document, None), faults
+            return _completed(document, None), document.faults(PROFILE, error)
         return _completed(document, profile), []
 
     def contents(self, spec: Experiment, system: str) -> dict[str, str]:
@@ -67,7 +62,7 @@ class Inputs:
         for stream in spec.workload.values():
             parts += [stream.arrivals, stream.lengths, stream.max_tokens]
             files += [*files_of(stream.arrivals), *files_of(stream.lengths)]
-        files += list(_own_sources(parts))
+        files += _own_sources(parts)
         named = {str(path): self._hash(path) for path in files}
         return {spec.cluster.profile: named[str(files[0])], **named}
 
@@ -108,7 +103,8 @@ def _completed(document: Document, profile: Profile | None) -> Document:
         cls = component_class(kinds, written, document)
         if cls is None or not isinstance(written, dict):
             continue
-        defaults = _defaults(cls)
+        fields = dataclasses.fields(cls)
+        defaults = {item.name: item.default for item in fields if item.default is not MISSING}
         for name, mark in supplied(cls).items():
             value = mark.rule(world, Given(written, defaults))
             if name not in written and value is not None and (profile or name not in defaults):
@@ -128,20 +124,9 @@ def _components(document: Document) -> Iterator[tuple[PathKey, Mapping[str, type
 
 def _world(document: Document, profile: Profile | None) -> World:
     """The world as far as it is written; faults are for `decode` to report."""
-    written = _count(document.get(("cluster", "max_model_len")))
+    cluster = document.get(("cluster",))
+    given = Given(cluster if isinstance(cluster, dict) else {}, {})
+    longest, blocks = given.number("max_model_len"), given.number("num_gpu_blocks") or 0
     if profile is None:
-        return World(max_model_len=written or 1)
-    blocks = _count(document.get(("cluster", "num_gpu_blocks")))
-    return replace(
-        profile_world(profile, written), num_gpu_blocks=blocks if blocks and blocks > 1 else None
-    )
-
-
-def _defaults(cls: type) -> dict[str, object]:
-    """The defaults of a class of parameters."""
-    fields = dataclasses.fields(cls)
-    return {item.name: item.default for item in fields if item.default is not MISSING}
-
-
-def _count(value: Data) -> int | None:
-    return value if isinstance(value, int) and value >= 1 else None
+        return World(max_model_len=longest or 1)
+    return replace(profile_world(profile, longest), num_gpu_blocks=blocks if blocks > 1 else None)

@@ -1,7 +1,7 @@
 """Streams built before anything is written: what cannot be made is bad input, found here."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bros_sim.config import Data, Document
@@ -36,9 +36,6 @@ def check_streams(
 
     Built, with the first seed, is a stream of new lengths, a new cap or a new file, and every
     replay; of the others only what its arrivals ask for is looked at.
-
-    Raises:
-        InputError: With every stream that cannot be made.
     """
     seen: set[str] = set()
     checks: list[StreamCheck] = []
@@ -47,9 +44,8 @@ def check_streams(
         for name, stream in spec.workload.items():
             mine = {axis: v for axis, v in labels.items() if _concerns(document, axis, name)}
             try:
-                checks += [
-                    StreamCheck(name, mine, found) for found in _check(spec, name, stream, seen)
-                ]
+                found = _check(spec, name, stream, seen)
+                checks += [StreamCheck(name, mine, found)] if found else []
             except InputError as error:
                 lines = [f"{what}{_at(mine)}" for what in error.lines]
                 place = ("workload", name)
@@ -59,15 +55,14 @@ def check_streams(
     return checks
 
 
-def warnings(checks: Iterable[StreamCheck]) -> Iterator[str]:
+def warnings(checks: Iterable[StreamCheck]) -> list[str]:
     """One line for each stream that is not what it was made from, about the first such point."""
     lines: dict[str, str] = {}
     for one in checks:
-        words = one.changes.lines()
-        if words:
+        if words := one.changes.lines():
             line = f"workload.{one.stream}: {'; '.join(words)}{_at(one.labels)}"
             lines.setdefault(one.stream, line)
-    yield from lines.values()
+    return list(lines.values())
 
 
 def _at(labels: Labels) -> str:
@@ -81,20 +76,19 @@ def _concerns(document: Document, axis: str, stream: str) -> bool:
     return path[:2] in {("workload", stream), ("workload",), ("duration_s",)}
 
 
-def _check(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Iterator[Changes]:
+def _check(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Changes | None:
     """What was cut, if the stream was not seen before and has to be built."""
     whole = stream.model_dump_json(exclude={"service_class", "slo"})
     if _known(f"{name} {spec.duration_s} {whole}", seen):
-        return
+        return None
     files = [str(path) for path in (*files_of(stream.arrivals), *files_of(stream.lengths))]
     cuts = stream.model_dump_json(include=CUTS)
     known = _known(f"{name} {files} {cuts}", seen)
-    if stream.arrivals.replays_rows or not known:
-        made_of = stream_of(name, stream)
-        made = build(made_of, spec.seed, spec.duration_s)
-        yield changes(made_of, made, spec.duration_s)
-    else:
+    if known and not stream.arrivals.replays_rows:
         stream.arrivals.check(spec.duration_s)
+        return None
+    made_of = stream_of(name, stream)
+    return changes(made_of, build(made_of, spec.seed, spec.duration_s), spec.duration_s)
 
 
 def _known(text: str, seen: set[str]) -> bool:

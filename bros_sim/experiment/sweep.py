@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from annotated_types import Len
 from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
-from bros_sim.config.components import Strict
+from bros_sim.config.components import Strict, alone
 from bros_sim.config.messages import combined, invalid, shown
 from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.metrics.measures import Measure, Width
@@ -52,31 +52,14 @@ def _is_number(value: object) -> bool:
 
 _LIST: dict[str, Any] = {"type": "array", "minItems": 1}
 _RANGE = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
-
-
-def _alone(key: str, below: dict[str, Any], help_text: str) -> dict[str, Any]:
-    """The schema of a mapping with that one key."""
-    return {
-        "type": "object",
-        "properties": {key: {**below, "description": help_text}},
-        "required": [key],
-        "additionalProperties": False,
-    }
-
-
+_ENDS = "[first, last, step], the last one included"
+_WRITTEN = [
+    _LIST,
+    alone("range", {**_RANGE, "description": _ENDS}),
+    alone("choices", {**_LIST, "description": "the same as a list"}),
+]
 Values = Annotated[
-    list[Any],
-    Len(1),
-    BeforeValidator(_written_out),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                _LIST,
-                _alone("range", _RANGE, "[first, last, step], the last one included"),
-                _alone("choices", _LIST, "the same as a list"),
-            ]
-        }
-    ),
+    list[Any], Len(1), BeforeValidator(_written_out), WithJsonSchema({"anyOf": _WRITTEN})
 ]
 """What a path takes one after the other, at least one."""
 

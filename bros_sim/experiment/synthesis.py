@@ -1,7 +1,7 @@
 """Synthetic traces: arrivals and lengths as an experiment writes them -> a trace file, a twin."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from bros_sim.config import decode, parse
 from bros_sim.config.components import Kinds, Strict
@@ -18,33 +18,25 @@ from bros_sim.workload.traces import Trace, read_trace
 from bros_sim.workload.twin_file import save_twin
 from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
 
-T = TypeVar("T")
 LENGTHS_ONLY_RPS = 1.0
 """Rate at which a figure plays a twin that has no arrivals of its own."""
 
 
-class _Arrivals(Strict):
-    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)]
-
-
-class _Lengths(Strict):
-    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)]
+class _Parts(Strict):
+    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)] = None
+    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] = None
 
 
 def make_twin(
     source: Path, out: Path, *, name: str | None, describes: str, licence: str, note: str
 ) -> int:
-    """Write the twin of a trace; the number of rows that it describes.
-
-    Raises:
-        InputError: The trace cannot be read, or ``out`` cannot be written.
-    """
+    """Write the twin of a trace; the number of rows that it describes."""
     if out.suffix != ".json":
         raise InputError(f"{out}: the name of a twin must end in .json")
     keep_source(source, out)
     trace = read_trace(source)
-    made = name or out.stem
-    save_twin(fit_twin(trace, name=made, describes=describes, licence=licence, note=note), out)
+    made = fit_twin(trace, name=name or out.stem, describes=describes, licence=licence, note=note)
+    save_twin(made, out)
     return len(trace)
 
 
@@ -57,24 +49,19 @@ def make_trace(
     duration_s: float,
     out: Path,
 ) -> Trace:
-    """Write a synthetic trace.
-
-    Raises:
-        InputError: Too little or too much is given, or ``out`` cannot be written.
-    """
-    stream = _stream(twin, arrivals, lengths, rate)
-    trace = synthesise(stream, seed, duration_s)
+    """Write a synthetic trace."""
+    trace = synthesise(_stream(twin, arrivals, lengths, rate), seed, duration_s)
     write_trace(trace, out)
     return trace
 
 
 def sample_twin(name: str) -> Trace:
     """A trace like the one that a twin describes."""
-    arrivals = _twin_arrivals(name, None)
-    if arrivals.twin.rate is None:
-        duration_s = arrivals.twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
+    twin = _twin_arrivals(name, None).twin
+    if twin.rate is None:
+        duration_s = twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
         return synthesise(_stream(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
-    return synthesise(_stream(name, None, None, None), 0, arrivals.twin.rate.period_s or 3600.0)
+    return synthesise(_stream(name, None, None, None), 0, twin.rate.period_s or 3600.0)
 
 
 def _stream(
@@ -84,9 +71,9 @@ def _stream(
         raise InputError("--rate: state the rate in --arrivals")
     if twin is None and (arrivals is None or lengths is None):
         raise InputError("trace synth: give --twin, or --arrivals and --lengths (or --twin-of)")
-    size = None if lengths is None else _parsed(_Lengths, "lengths", lengths).lengths
+    size = None if lengths is None else _parsed("lengths", lengths).lengths
     if arrivals is not None:
-        when = _parsed(_Arrivals, "arrivals", arrivals).arrivals
+        when = _parsed("arrivals", arrivals).arrivals
         return Stream("synth", ServiceClass.RT, when, size or _twin_lengths(twin))
     assert twin is not None
     own = _twin_arrivals(twin, rate)
@@ -112,5 +99,5 @@ def _twin_arrivals(name: str, rate: float | None) -> TwinArrivals:
     return TwinArrivals(path=Path(name), rate_rps=rate)
 
 
-def _parsed(shape: type[T], key: str, text: str) -> T:
-    return decode(shape, parse(f"{key}: {text}\n", f"--{key}"))
+def _parsed(key: str, text: str) -> _Parts:
+    return decode(_Parts, parse(f"{key}: {text}\n", f"--{key}"))
