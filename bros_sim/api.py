@@ -29,11 +29,11 @@ from bros_sim.report.tune_tables import Tuned
 from bros_sim.report.validated import Validation, validate
 from bros_sim.study import capacity as _capacity
 from bros_sim.study import tuning
-from bros_sim.study.collect import collect
 from bros_sim.study.results import ResultSet as Results
 from bros_sim.study.runner import Outcome
 from bros_sim.study.store import opened
 from bros_sim.study.study import Place, Study, Watch
+from bros_sim.study.sweep import collect
 from bros_sim.study.sweep import sweep as _sweep
 from bros_sim.study.variation import Variation
 

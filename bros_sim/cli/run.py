@@ -22,10 +22,9 @@ from bros_sim.cli.verbs import FAILED
 from bros_sim.experiment import Loaded
 from bros_sim.report.figure_files import draw_figures
 from bros_sim.report.text_tables import RunResults, rows_table
-from bros_sim.study.collect import collect
 from bros_sim.study.store import Store
 from bros_sim.study.study import Place
-from bros_sim.study.sweep import failures, sweep
+from bros_sim.study.sweep import collect, failures, sweep
 
 
 def run(

@@ -1,6 +1,9 @@
-"""Reading YAML: text -> `Document`, with the place of every key and value."""
+"""YAML text -> `Document`, with the place of every key and value; plain data -> YAML text."""
 
+import json
+import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -16,14 +19,14 @@ MAX_BYTES = 4_000_000
 MAX_DEPTH = 50
 MAX_DIGITS = 400
 """Longest integer that is read: any float fits; longer ones only cost time."""
+PLAIN = re.compile(r"[A-Za-z_][\w./+-]*")
+"""Text that needs no quotes, unless it is one of WORDS."""
+WORDS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+"""Text that some YAML would read as something else, in any case of letters."""
 
 
 def read_yaml(path: str | Path) -> Document:
-    """Read one YAML file.
-
-    Raises:
-        InputError: It is missing, not a file, not UTF-8, not YAML, or not a mapping.
-    """
+    """Read one YAML file; an InputError if it is not UTF-8, not YAML, or not a mapping."""
     try:
         with Path(path).open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -45,11 +48,7 @@ def read_yaml(path: str | Path) -> Document:
 
 
 def parse(text: str, filename: str) -> Document:
-    """Parse YAML text whose top is a mapping; ``filename`` is what error lines name.
-
-    Raises:
-        InputError: It is not YAML, has a key twice, is empty, or is not a mapping.
-    """
+    """Parse YAML text whose top is a mapping; ``filename`` is what error lines name."""
     reader = _Reader(filename)
     data = reader.read(text)
     if not isinstance(data, dict):
@@ -61,11 +60,7 @@ def parse(text: str, filename: str) -> Document:
 
 
 def override(document: Document, assignment: str) -> Document:
-    """Apply one ``--set path=value``; the value follows the rules of YAML.
-
-    Raises:
-        InputError: It has no ``=``, no path, or a value that is not YAML.
-    """
+    """Apply one ``--set path=value``; the value follows the rules of YAML."""
     dotted, equals, text = assignment.partition("=")
     dotted = dotted.strip()
     if not equals or not all(dotted.split(".")):
@@ -74,7 +69,7 @@ def override(document: Document, assignment: str) -> Document:
     try:
         value = reader.read(text)
     except InputError as error:
-        raise InputError(*(f"--set {dotted}: {fault.text}" for fault in error.faults)) from None
+        reader.faults[:] = error.faults
     if reader.faults:
         raise InputError(*(f"--set {dotted}: {fault.text}" for fault in reader.faults))
     places = dict.fromkeys(reader.places, "--set") | {(): "--set"}
@@ -172,3 +167,44 @@ def _whole(place: str, what: str) -> InputError:
 def _one_line(error: YAMLError) -> str:
     text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     return " ".join(str(text).split())
+
+
+def yaml_text(data: dict[str, Data]) -> str:
+    """YAML in block style that reads as ``data``; all numbers in it are finite.
+
+    ruamel.yaml does this too, at a fiftieth of the speed: a sweep of a thousand points would begin
+    with twenty seconds of writing.
+    """
+    return "\n".join(_lines(data)) + "\n"
+
+
+def _lines(value: Data) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for key, below in value.items():
+            yield from _entry(f"{_written(key)}:", below)
+    elif isinstance(value, list) and value:
+        for item in value:
+            first, *rest = _lines(item)
+            yield f"- {first}"
+            yield from (f"  {line}" for line in rest)
+    else:
+        yield _written(value)
+
+
+def _entry(head: str, below: Data) -> Iterator[str]:
+    if isinstance(below, dict | list) and below:
+        yield head
+        indent = "  " if isinstance(below, dict) else ""
+        yield from (indent + line for line in _lines(below))
+    else:
+        yield f"{head} {_written(below)}"
+
+
+def _written(value: Data) -> str:
+    """Text without quotes where that is safe; all else as in JSON, which is YAML."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if PLAIN.fullmatch(value) and value.lower() not in WORDS:
+        return value
+    safe = (c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
+    return f'"{"".join(safe)}"'

@@ -12,15 +12,14 @@ from functools import cached_property
 from typing import Any
 
 from bros_sim.config import Document, decode
-from bros_sim.config.yaml_write import yaml_text
+from bros_sim.config.yaml_text import yaml_text
 from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.experiment.build import draw_model, latency_parameters
 from bros_sim.experiment.compatibility import conflicts
-from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
 from bros_sim.experiment.streams import Labels, StreamCheck, check_streams, warnings
-from bros_sim.experiment.sweep import Sweep
+from bros_sim.experiment.sweep import Sweep, variants
 from bros_sim.experiment.truth import truth_of
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.profile import Profile

@@ -6,7 +6,7 @@ from bros_sim.config import Data, Document, PathKey
 from bros_sim.config.documents import get_step
 from bros_sim.core.errors import Code, InputError
 from bros_sim.experiment import Loaded, load
-from bros_sim.experiment.grid import NO_AXIS
+from bros_sim.experiment.sweep import NO_AXIS
 from bros_sim.metrics.measures import Measure
 
 
