@@ -116,7 +116,6 @@ def known_keys(shape: object, loc: PathKey) -> list[str]:
 
 
 def _keys(cls: object) -> dict[str, object]:
-    """The keys of a mapping and the types of their values."""
     if isinstance(cls, type) and issubclass(cls, BaseModel):
         return {item.alias or name: item.annotation for name, item in cls.model_fields.items()}
     if isinstance(cls, type) and dataclasses.is_dataclass(cls):

@@ -44,7 +44,6 @@ def _failing(document: Document, checks: Checks) -> list[Fault]:
 
 
 def _needed(spec: Experiment, profile: Profile) -> Checks:
-    """The latency models."""
     for place, written in _models(spec):
         yield (*place, "kind"), partial(latency_parameters, written, profile)
 

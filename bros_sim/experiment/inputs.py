@@ -36,10 +36,7 @@ class Inputs:
         return self._profiles[name]
 
     def completed(self, document: Document) -> tuple[Document, list[Fault]]:
-        """The document with what follows from its profile, and what is wrong with that profile.
-
-        A path of a profile becomes absolute.
-        """
+        """The document with what its profile supplies, and the faults of that profile."""
         named = document.get(PROFILE)
         name = DEFAULT_PROFILE if named is None else named
         if not isinstance(name, str):
@@ -113,7 +110,6 @@ def _completed(document: Document, profile: Profile | None) -> Document:
 
 
 def _components(document: Document) -> Iterator[tuple[PathKey, Mapping[str, type]]]:
-    """Where schedulers, KV managers and routers are chosen, and out of what."""
     yield ("cluster", "router"), ROUTERS
     systems = document.get(("systems",))
     for name in systems if isinstance(systems, dict) else ():

@@ -112,17 +112,13 @@ class Variants:
 
 
 def _number(value: Data) -> float:
-    """NaN if it is none."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if known else float("nan")  # type: ignore[arg-type]
 
 
 @dataclass
 class Cell:
-    """One search: a system at a point of the other axes.
-
-    ``points`` are the runs by value and seed, ``error`` is why the search ended early.
-    """
+    """One search: a system at a point of the other axes; its runs by value and seed."""
 
     labels: Labels
     goal: Goal
@@ -183,10 +179,7 @@ def _name(labels: Labels) -> str:
 
 
 def find(variants: Variants, judged: Judged) -> Search[list[Cell]]:
-    """Search the capacity of every system at every point of the other axes.
-
-    An InputError if a measure has no value where the search starts.
-    """
+    """The capacity of every system at every point of the other axes."""
     cells = [Cell(seedless(p.labels), variants.goal) for p in variants.at(variants.start).points]
     while wanted := [(cell, ask) for cell in cells for ask in cell.asks(variants)]:
         trials = yield [cell.candidate(ask, variants) for cell, ask in wanted]

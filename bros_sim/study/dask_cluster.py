@@ -27,11 +27,7 @@ ADDRESS = re.compile(r"(tcp|tls)://\[?(?P<host>[^\]/]+)\]?:(?P<port>\d{1,5})")
 def on_dask(
     run: Callable[[Task], Result], tasks: Sequence[Task], address: str, folder: Path
 ) -> Generator[tuple[Task, Result | None]]:
-    """Run tasks, in the order in which they end; None for one that killed its workers.
-
-    ``address`` is that of the scheduler; its workers and this process have to see the same files
-    in ``folder``, where results go.
-    """
+    """Run tasks on the workers of a scheduler; None for one that killed its workers."""
     if not tasks:
         return
     _knock(address)
@@ -92,12 +88,11 @@ def _run(
 
 
 def _sees(path: str) -> tuple[str, bool]:
-    """Runs on a worker: its bros_sim, and whether the file is there."""
     return VERSION, Path(path).exists()
 
 
 def _lack(worker: str, answer: object, folder: Path) -> str | None:
-    """Why a worker cannot run points; None when it can."""
+    """Why a worker cannot run points, if so."""
     if not isinstance(answer, tuple):
         return f"--dask: worker {worker}: {_one_line(answer)}"
     version, there = answer

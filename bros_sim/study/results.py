@@ -39,11 +39,10 @@ Summary = Mapping[str, Mapping[str, Label]]
 
 @dataclass(frozen=True)
 class PointResult:
-    """One point of an experiment: its labels and what it measured.
+    """One point of an experiment: its labels and what it measured, or its ``error``.
 
-    What an earlier version stored may lack a table or a column, an InputError where it is read. A
-    failed point has an ``error`` and an empty summary. ``baseline`` is the key of its BE-only
-    baseline, if ``be_retention`` was measured against it.
+    What an earlier version stored may lack a table or a column: an InputError where it is read.
+    ``baseline`` is the key of the BE-only baseline that ``be_retention`` was measured against.
     """
 
     labels: Labels
@@ -139,10 +138,7 @@ class ResultSet:
         return _table([*nominal, *self.drawn])
 
     def one(self, number: int | None, wanted: Labels) -> PointResult:
-        """The point with that number (from 1, as in summary.csv) and labels; None fits any.
-
-        An InputError if it is none or several, with the points there are.
-        """
+        """The point with that number (from 1, as in summary.csv) and labels; None fits any."""
         points = dict(enumerate(self.points, 1))
         fits = {
             n: point

@@ -110,11 +110,7 @@ def pending(points: Sequence[Point], store: Store, *, retry_failed: bool = False
 def run_points(
     points: Sequence[Point], store: Store, workers: Workers, ended: Callable[[Point, Outcome], None]
 ) -> dict[str, Outcome]:
-    """Run ``points`` and store them: key -> outcome; a failed one does not stop the others.
-
-    ``ended`` is called after every point, in the order in which they end. RunStopped if the disk
-    is full.
-    """
+    """Run ``points`` and store them: key -> outcome; a failed one does not stop the others."""
     by_key = {point.key: point for point in points}
     outcomes: dict[str, Outcome] = {}
     no_room = ""

@@ -83,10 +83,7 @@ class Store:
         summary: Mapping[str, object],
         resolved: str,
     ) -> None:
-        """Store one point: all of its files appear at once, the same bytes for the same run.
-
-        ``tables`` are by file name; ``summary`` is summary.json but for the list of the files.
-        """
+        """Store one point: all of its files appear at once, the same bytes for the same run."""
         partial = self.points / files.partial_name(key[:16])
         partial.mkdir(parents=True)
         try:
@@ -174,15 +171,12 @@ def write_tables_as_csv(results: ResultSet) -> None:
 
 
 def opened(results: ResultSet | str | Path) -> ResultSet:
-    """Results, or those in a folder: see `open_results`."""
+    """Results, or those in a folder."""
     return results if isinstance(results, ResultSet) else open_results(results)[0]
 
 
 def open_results(folder: str | Path) -> tuple[ResultSet, dict[str, object]]:
-    """The results in ``results/<name>`` and the experiment that made them.
-
-    An InputError if it is not the folder of a finished run.
-    """
+    """The results in ``results/<name>`` and the experiment that made them."""
     folder = Path(folder)
     path = folder / "provenance.json"
     try:

@@ -84,7 +84,6 @@ class Study:
             return found
 
     def _trials(self, candidates: Sequence[Candidate]) -> list[Trial]:
-        """Run the candidates, all together."""
         self._run([point for points in candidates for point in points])
         return [
             Trial([self._result(p) for p in points], [self._failure(p) for p in points])
@@ -97,7 +96,6 @@ class Study:
         return found.beside(self._read(point.baseline)) if point.baseline else found
 
     def _failure(self, point: Point) -> str:
-        """Why a point failed, or its baseline; empty if neither did."""
         mine = self.errors.get(point.key, "")
         return mine or (self._failure(point.baseline) if point.baseline else "")
 
@@ -137,10 +135,7 @@ class Place:
     watch: Watch | None = None
 
     def study(self, name: str, *, decisions: bool = False) -> Study:
-        """The study of an experiment of that name.
-
-        An InputError if results cannot be written there, or nobody can run points.
-        """
+        """The study of an experiment of that name."""
         store = Store(Path(self.out) / name, decisions=decisions)
         store.open()
         return Study(store, self._workers(store), self)

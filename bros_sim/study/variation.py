@@ -11,10 +11,7 @@ from bros_sim.metrics.measures import Measure
 
 
 class Variation:
-    """The experiment of ``document`` with one seed and no axis along ``paths``, which ``--vary``.
-
-    ``seeds`` is what the file says under sweep.seeds, or 1.
-    """
+    """The experiment of a document with one seed and no axis along the paths of ``--vary``."""
 
     def __init__(
         self, document: Document, paths: Sequence[str], measures: Iterable[Measure]

@@ -57,10 +57,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Judged:
-    """Values of the parameters and the runs with them, by seed; 0 is the experiment as given.
-
-    ``refused`` or ``error`` say why there are no runs, or not all.
-    """
+    """Values of the parameters and the runs with them, by seed, or why not; 0 is as given."""
 
     number: int
     values: Values
@@ -131,7 +128,6 @@ class Answer:
 def find(setting: Setting, question: Question, judged: OnJudged) -> Search[Answer]:
     """Try ``question.trials`` combinations, or all that there are; run the best on other seeds.
 
-    An InputError if a measure has no value in the experiment as given or Optuna is missing,
     RunStopped if the experiment as given fails.
     """
     first = setting.loaded.spec.seed
@@ -183,7 +179,6 @@ def _batch(sampler: "Sampler", trials: Mapping[str, Judged], size: int) -> Itera
 def _judged(
     combinations: Sequence[Judged], setting: Setting, seeds: Sequence[int]
 ) -> Search[list[Judged]]:
-    """The combinations with their runs over ``seeds``, all run together."""
     points, refused = {}, {}
     for one in combinations:
         try:
@@ -202,7 +197,6 @@ def _judged(
 
 
 def _check_given(given: Judged) -> None:
-    """What has no value as given cannot be compared with."""
     if given.error:
         raise RunStopped(f"the experiment as given fails: {given.error}")
     for measure, mean in given.means.items():
