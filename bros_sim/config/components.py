@@ -29,7 +29,6 @@ from pydantic import (
     ValidationInfo,
     create_model,
 )
-from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
@@ -54,9 +53,9 @@ class Mark(ABC):
     def read(self, value: object, info: ValidationInfo) -> object:
         """Check plain data and make the value."""
 
-    @abstractmethod
-    def write(self, made: Any) -> object:  # noqa: ANN401 - what ``read`` makes
+    def write(self, made: object) -> dict[str, object] | None:
         """What ``read`` makes it from, defaults written out."""
+        return plain(made)
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
@@ -127,10 +126,8 @@ class Kinds(Mark):
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        known = [
-            handler(_with_kind(kind, cls).__pydantic_core_schema__)
-            for kind, cls in self.classes.items()
-        ]
+        models = [_with_kind(kind, cls) for kind, cls in self.classes.items()]
+        known = [handler(model.__pydantic_core_schema__) for model in models]
         known += [alone("kind", {"const": kind}) for kind in self.classes if self.bare]
         own = {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "module:Class"}
         other = {"type": "object", "properties": {"kind": own}, "required": ["kind"]}
@@ -146,10 +143,6 @@ class Record(Mark):
     def read(self, value: object, info: ValidationInfo) -> object:
         """Check the mapping of the init fields and make the dataclass."""
         return build(self.cls, value, info.context)
-
-    def write(self, made: object) -> dict[str, object]:
-        """Its init fields."""
-        return plain(made)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
@@ -193,19 +186,12 @@ def _with_kind(kind: str, cls: type) -> type[Strict]:
     """The mapping of one kind as the JSON schema shows it; what is supplied says from what."""
     doc = (cls.__doc__ or "").strip().partition("\n")[0]
     model = model_of(cls)
-    optional = {
-        name: _optional(model.model_fields[name], mark.source)
-        for name, mark in supplied(cls).items()
-    }
-    fields: dict[str, Any] = {"kind": (typing.Literal[kind], ...), **optional}
+    fields: dict[str, Any] = {"kind": (typing.Literal[kind], ...)}
+    for name, mark in supplied(cls).items():
+        field = copy(model.model_fields[name])
+        field.default, field.description = None, f"{field.description}; default: {mark.source}"
+        fields[name] = (field.annotation, field)
     return create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
-
-
-def _optional(known: FieldInfo, source: str) -> tuple[Any, FieldInfo]:
-    field = copy(known)
-    field.default = None
-    field.description = f"{known.description}; default: {source}"
-    return known.annotation, field
 
 
 def alone(key: str, below: Mapping[str, object]) -> dict[str, object]:
@@ -264,20 +250,16 @@ def build(shape: type[T], value: object, context: Mapping[str, Path] | None = No
         raise combined(finished(error, model)) from None
     if not record:
         return typing.cast("T", made)
-    values = {key: _anchored(getattr(made, key), context) for key in made.model_fields_set}
+    values = {key: getattr(made, key) for key in made.model_fields_set}
+    for key, value in values.items():
+        if isinstance(value, Path) and context:  # it starts from the folder of the document
+            values[key] = context["directory"] / value
     try:
         return shape(**values)
     except InputError as error:
         raise combined(error.faults) from None
     except ValueError as error:
         raise invalid((), str(error)) from None
-
-
-def _anchored(value: object, context: Mapping[str, Path] | None) -> object:
-    """A relative path starts from the folder of the document that names it."""
-    if isinstance(value, Path) and context is not None:
-        return context["directory"] / value
-    return value
 
 
 def plain(component: object) -> dict[str, object]:

@@ -62,14 +62,11 @@ def _in_words(hint: Any) -> str:  # noqa: ANN401 - any annotation
     if origin is typing.Literal:
         return " | ".join(map(str, args))
     if origin in {typing.Union, types.UnionType}:
-        return " | ".join(_in_words(item) for item in args)
+        return " | ".join(map(_in_words, args))
     if origin in {dict, Mapping}:
         return "mapping"
     if origin in {tuple, list}:
-        return f"list of {_in_words(args[0])}" if args[-1] is Ellipsis else _pair(args)
+        pair = f"[{', '.join(map(_in_words, args))}]"
+        return f"list of {_in_words(args[0])}" if args[-1] is Ellipsis else pair
     words = {float: "number", str: "text", type(None): "none"}
     return words.get(hint) or str(getattr(hint, "__name__", hint))
-
-
-def _pair(args: tuple[Any, ...]) -> str:
-    return f"[{', '.join(_in_words(item) for item in args)}]"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
+from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from bros_sim.config.documents import Data, Document
@@ -95,12 +95,11 @@ class _Reader:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ReusedAnchorWarning)
                 node = self._yaml.compose(text)
-        except MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            where = self._at(mark.line, mark.column) if mark else self.filename
-            raise _whole(where, f"not YAML: {_one_line(error)}") from None
         except YAMLError as error:
-            raise _whole(self._at(0, 0), f"not YAML: {_one_line(error)}") from None
+            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+            where = self._at(mark.line, mark.column) if mark else self._at(0, 0)
+            what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+            raise _whole(where, f"not YAML: {' '.join(str(what).split())}") from None
         except RecursionError:
             raise _whole(self._at(0, 0), "nested too deeply") from None
         return None if node is None else self._value(node, ())
@@ -162,11 +161,6 @@ class _Reader:
 
 def _whole(place: str, what: str) -> InputError:
     return InputError(Fault(Code.OTHER, (), what, place))
-
-
-def _one_line(error: YAMLError) -> str:
-    text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    return " ".join(str(text).split())
 
 
 def yaml_text(data: dict[str, Data]) -> str:

@@ -126,11 +126,6 @@ class Loaded:
         rates = {f"workload.{name}.arrivals.rate_rps" for name in streams}
         return [axis for axis in self.points[0].labels if axis in rates]
 
-    @property
-    def contents(self) -> dict[str, str]:
-        """File -> sha256, of all files that any point depends on."""
-        return {name: sha for point in self.points for name, sha in point.contents.items()}
-
 
 def load(document: Document) -> Loaded:
     """Check an experiment, the values of its sweep and the files it names; lay out its points."""
@@ -215,13 +210,16 @@ def _laid_out(specs: Specs, inputs: Inputs) -> tuple[list[Point], list[Point]]:
 
     Draw d is the same model at all of them, and takes seed d modulo the number of seeds.
     """
-    points, drawn = [], []
+    points: list[Point] = []
+    drawn: list[Point] = []
     for name in specs[0][1].systems:
         for labels, spec in specs:
             profile, contents = inputs.profile(spec.cluster.profile), inputs.contents(spec, name)
             at = {"system": name, **labels}
-            for seed in range(spec.seed, spec.seed + spec.sweep.seeds):
-                points.append(Point({**at, "seed": seed}, point_spec(spec, name, seed), contents))
+            points += [
+                Point({**at, "seed": seed}, point_spec(spec, name, seed), contents)
+                for seed in range(spec.seed, spec.seed + spec.sweep.seeds)
+            ]
             for draw in range(1, truth_of(spec.latency).draws + 1):
                 seed = spec.seed + draw % spec.sweep.seeds
                 under = _drawn(spec, point_spec(spec, name, seed), draw, profile)

@@ -23,8 +23,11 @@ CHEAPEST = {
 
 def conflicts(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile cannot give, what takes no time, and what a component cannot serve."""
-    faults = _failing(document, _needed(spec, profile))
-    faults = faults or _failing(document, _stated(spec, profile))
+    models = [
+        ((*place, "kind"), partial(latency_parameters, written, profile))
+        for place, written in _models(spec)
+    ]
+    faults = _failing(document, models) or _failing(document, _stated(spec, profile))
     faults = faults or [*_too_fast(spec, document, profile)]
     return [*faults, *_refusals(spec, document, profile)]
 
@@ -41,11 +44,6 @@ def _failing(document: Document, checks: Checks) -> list[Fault]:
         except InputError as error:
             faults += document.faults(place, error)
     return faults
-
-
-def _needed(spec: Experiment, profile: Profile) -> Checks:
-    for place, written in _models(spec):
-        yield (*place, "kind"), partial(latency_parameters, written, profile)
 
 
 def _stated(spec: Experiment, profile: Profile) -> Checks:

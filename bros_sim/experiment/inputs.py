@@ -3,8 +3,9 @@
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, replace
+from functools import cache
 from pathlib import Path
 
 from bros_sim.cluster.routers import ROUTERS
@@ -26,14 +27,8 @@ class Inputs:
     """Profiles and contents of files, each read once while an experiment is loaded."""
 
     def __init__(self) -> None:
-        self._profiles: dict[str, Profile] = {}
-        self._hashes: dict[str, str] = {}
-
-    def profile(self, name: str) -> Profile:
-        """A profile by id or path; an InputError if it is not there or invalid."""
-        if name not in self._profiles:
-            self._profiles[name] = load_profile(name)
-        return self._profiles[name]
+        self.profile: Callable[[str], Profile] = cache(load_profile)
+        self._sha256: Callable[[Path], str] = cache(_sha256)
 
     def completed(self, document: Document) -> tuple[Document, list[Fault]]:
         """The document with what its profile supplies, and the faults of that profile."""
@@ -60,17 +55,15 @@ class Inputs:
             parts += [stream.arrivals, stream.lengths, stream.max_tokens]
             files += [*files_of(stream.arrivals), *files_of(stream.lengths)]
         files += _own_sources(parts)
-        named = {str(path): self._hash(path) for path in files}
+        named = {str(path): self._sha256(path) for path in files}
         return {spec.cluster.profile: named[str(files[0])], **named}
 
-    def _hash(self, path: Path) -> str:
-        name = str(path)
-        if name not in self._hashes:
-            try:
-                self._hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            except OSError as error:
-                raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        return self._hashes[name]
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def files_of(component: object) -> list[Path]:
@@ -83,10 +76,9 @@ def _own_sources(components: list[object]) -> Iterator[Path]:
     """Source files of classes that are not ours: their results depend on them."""
     for component in components:
         cls = component if isinstance(component, type) else type(component)
-        if component is not None and not cls.__module__.startswith("bros_sim."):
-            source = inspect.getsourcefile(cls)
-            if source is not None:
-                yield Path(source)
+        own = component is not None and not cls.__module__.startswith("bros_sim.")
+        if own and (source := inspect.getsourcefile(cls)):
+            yield Path(source)
 
 
 def _completed(document: Document, profile: Profile | None) -> Document:

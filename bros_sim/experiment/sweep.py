@@ -162,8 +162,9 @@ def variants(document: Document, sweep: Sweep) -> Iterator[Variant]:
     )
     dimensions = [*([axis] for axis in grid), *([zipped] if zipped else [])]
     faults = [fault for axis in (*grid, *zipped) for fault in _faults(document, axis)]
-    faults += [*_repeated(document, grid), *_uneven(document, zipped)]
-    faults += _clashes(document, grid, zipped)
+    for axis in grid:
+        faults += _repeated(document, axis, axis.values, "the value {} occurs twice")
+    faults += [*_uneven(document, zipped), *_clashes(document, grid, zipped)]
     size = math.prod(len(axes[0].values) for axes in dimensions)
     if size > MAX_POINTS:
         what = f"{size:,} points; at most {MAX_POINTS:,} are run"
@@ -199,13 +200,12 @@ def _faults(document: Document, axis: Axis) -> Iterator[Fault]:
         yield document.fault(axis.path, what)
 
 
-def _repeated(document: Document, axes: Iterable[Axis]) -> Iterator[Fault]:
-    """A value of ``grid`` that occurs twice would be the same point twice."""
-    for axis in axes:
-        texts = [json.dumps(value, sort_keys=True) for value in axis.values]
-        for n, text in enumerate(texts):
-            if text in texts[:n]:
-                yield document.fault((*axis.place, n), f"the value {text} occurs twice")
+def _repeated(document: Document, axis: Axis, rows: Iterable[object], what: str) -> Iterator[Fault]:
+    """A value that occurs twice would be the same point twice."""
+    texts = [json.dumps(row, sort_keys=True) for row in rows]
+    for n, text in enumerate(texts):
+        if text in texts[:n]:
+            yield document.fault((*axis.place, n), what.format(text))
 
 
 def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[Fault]:
@@ -216,10 +216,9 @@ def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[Fault]:
             what = f"has {len(axis.values)} values, but {first}: zip takes one of each at a time"
             yield document.fault(axis.place, what)
             return
-    rows = [json.dumps(row, sort_keys=True) for row in zip(*(a.values for a in axes), strict=True)]
-    for n, row in enumerate(rows):
-        if row in rows[:n]:
-            yield document.fault((*axes[0].place, n), f"the values {row} occur twice")
+    rows = zip(*(axis.values for axis in axes), strict=True)
+    for axis in axes[:1]:
+        yield from _repeated(document, axis, rows, "the values {} occur twice")
 
 
 def _clashes(document: Document, grid: Sequence[Axis], zipped: Sequence[Axis]) -> Iterator[Fault]:

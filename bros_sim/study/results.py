@@ -180,20 +180,16 @@ def _stored(
 
 
 def _table(points: Sequence[PointResult]) -> pd.DataFrame:
-    rows = [row for point in points for row in _rows(point)]
-    labels = list(points[0].labels) if points else []
-    metrics = {key: None for row in rows for key in row}
-    columns = [*labels, "class", *(k for k in metrics if k not in {*labels, "class", "error"})]
-    return pd.DataFrame(rows, columns=[*columns, "error"], dtype=object)
-
-
-def _rows(point: PointResult) -> list[dict[str, object]]:
-    labels = {name: show_label(value) for name, value in point.labels.items()}
-    if point.error:
-        return [{**labels, "class": "all", "error": point.error}]
-    return [
-        {**labels, "class": name, **metrics, "error": ""} for name, metrics in point.summary.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for point in points:
+        labels = {name: show_label(value) for name, value in point.labels.items()}
+        summary: Summary = {"all": {}} if point.error else point.summary
+        rows += [
+            {**labels, "class": name, **metrics, "error": point.error}
+            for name, metrics in summary.items()
+        ]
+    known = dict.fromkeys(key for row in rows for key in row if key != "error")
+    return pd.DataFrame(rows, columns=[*(known or ["class"]), "error"], dtype=object)
 
 
 def saturation(results: Iterable[PointResult], service_class: str) -> str:

@@ -194,7 +194,7 @@ def collect(experiment: Loaded, swept: Swept, store: Store) -> tuple[ResultSet, 
     store.write_table("capacity.csv", capacity.rates)
     store.write_provenance(
         results,
-        inputs=experiment.contents,
+        inputs={name: sha for point in experiment.points for name, sha in point.contents.items()},
         streams=[asdict(checked) for checked in experiment.streams],
         experiment=experiment.document.data,
     )
