@@ -61,7 +61,6 @@ class Variants:
         self.question = question
         measures = [target.measure for target in question.targets]
         self.variation = Variation(document, [question.vary], measures)
-        self._loaded: dict[float, Loaded] = {}
         self.start = self._start(document.get(("sweep", "grid", question.vary)))
         whole = self.start.is_integer()
         self._whole = whole and self.variation.only_whole(question.vary, self.start)
@@ -83,18 +82,14 @@ class Variants:
 
     def at(self, value: float) -> Loaded:
         """The experiment with that value; an InputError if it cannot be run."""
-        if value not in self._loaded:
-            written = int(value) if value.is_integer() else value
-            self._loaded[value] = self.variation.at({self.question.vary: written})
-        return self._loaded[value]
+        return self.variation.at(self._written(value))
 
     def refuses(self, value: float) -> bool:
         """Whether the experiment cannot be run with that value."""
-        try:
-            self.at(value)
-        except InputError:
-            return True
-        return False
+        return bool(self.variation.refusal(self._written(value)))
+
+    def _written(self, value: float) -> dict[str, Data]:
+        return {self.question.vary: int(value) if value.is_integer() else value}
 
     @property
     def goal(self) -> Goal:

@@ -1,10 +1,11 @@
 """An experiment with other values at some of its paths."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from bros_sim.config import Data, Document, PathKey
 from bros_sim.config.documents import get_step
-from bros_sim.core.errors import Code, InputError
+from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.experiment import Loaded, load
 from bros_sim.experiment.sweep import NO_AXIS
 from bros_sim.metrics.measures import Measure
@@ -21,13 +22,25 @@ class Variation:
         self.seeds = seeds if isinstance(seeds, int) else 1
         self._until = document.get(("sweep", "until")) is not None
         self._document = _prepared(document, paths, measures)
+        self._loaded: dict[str, Loaded] = {}
 
     def at(self, values: Mapping[str, Data]) -> Loaded:
         """The experiment with these values at their paths; an InputError if it cannot be run."""
-        document = self._document
-        for dotted, value in values.items():
-            document = document.put(self.paths[dotted], value, {(): "--vary"})
-        return load(document)
+        name = json.dumps(values)
+        if name not in self._loaded:
+            document = self._document
+            for dotted, value in values.items():
+                document = document.put(self.paths[dotted], value, {(): "--vary"})
+            self._loaded[name] = load(document)
+        return self._loaded[name]
+
+    def refusal(self, values: Mapping[str, Data]) -> tuple[Fault, ...]:
+        """Why the experiment cannot be run with these values; nothing if it can."""
+        try:
+            self.at(values)
+        except InputError as error:
+            return error.faults
+        return ()
 
     def unused(self, loaded: Loaded) -> list[str]:
         """What the experiment asks for and a search leaves aside."""
@@ -54,11 +67,8 @@ class Variation:
 
     def only_whole(self, dotted: str, number: float) -> bool:
         """Whether the path takes whole numbers only; ``number`` is one that it takes."""
-        try:
-            self.at({dotted: number + 0.5})
-        except InputError as error:
-            return any(fault.code is Code.NOT_WHOLE for fault in error.faults)
-        return False
+        faults = self.refusal({dotted: number + 0.5})
+        return any(fault.code is Code.NOT_WHOLE for fault in faults)
 
 
 def _path(document: Document, dotted: str) -> PathKey:

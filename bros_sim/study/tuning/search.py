@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.core.extras import need
+from bros_sim.experiment import Point
 from bros_sim.metrics.capacity import ROUNDING
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.study.results import PointResult
-from bros_sim.study.study import Search, Trial
+from bros_sim.study.study import Search
 from bros_sim.study.tuning.space import Setting, Values
 
 if TYPE_CHECKING:  # Optuna is an extra
@@ -29,7 +30,6 @@ BATCH = 4
 """Trials that are chosen before any of them is known: part of the answer, so no option."""
 KNOWN = 100
 """So many proposals in a row that are known already end the search."""
-NOT_RUN = Trial((), ())
 KEEPS, MISSES, NO_VALUE, REFUSED, FAILED = "keeps", "misses", "no value", "refused", "failed"
 OnJudged = Callable[["Judged"], None]
 """Called for each combination that was judged, in order."""
@@ -179,20 +179,17 @@ def _batch(sampler: "Sampler", trials: Mapping[str, Judged], size: int) -> Itera
 def _judged(
     combinations: Sequence[Judged], setting: Setting, seeds: Sequence[int]
 ) -> Search[list[Judged]]:
-    points, refused = {}, {}
+    asked: list[tuple[Judged, Sequence[Point], str]] = []
     for one in combinations:
         try:
-            points[one.number] = setting.points(one.values if one.number else {}, seeds)
+            asked.append((one, setting.points(one.values if one.number else {}, seeds), ""))
         except InputError as error:
-            refused[one.number] = "; ".join(error.lines)
-    trials = yield list(points.values())
-    ran = dict(zip(points, trials, strict=True))
+            asked.append((one, (), "; ".join(error.lines)))
+    trials = yield [points for _, points, _ in asked]
     judged = []
-    for one in combinations:
-        trial = ran.get(one.number, NOT_RUN)
-        runs = {} if trial.error else dict(zip(seeds, trial.results, strict=False))
-        why = refused.get(one.number, "")
-        judged.append(replace(one, points=runs, refused=why, error=trial.error))
+    for (one, _, refused), trial in zip(asked, trials, strict=True):
+        runs = {} if trial.error else {result.labels["seed"]: result for result in trial.results}
+        judged.append(replace(one, points=runs, refused=refused, error=trial.error))
     return judged
 
 

@@ -194,16 +194,9 @@ class Setting:
         ]
         for value in parameter.edges:
             first, *rest = ({parameter.path: value, **other} for other in ({}, *others))
-            faults = self._refusal(first)
-            if faults and all(map(self._refusal, rest)):
+            faults = self.variation.refusal(first)
+            if faults and all(map(self.variation.refusal, rest)):
                 yield from faults
-
-    def _refusal(self, values: Values) -> tuple[Fault, ...]:
-        try:
-            self.variation.at(values)
-        except InputError as error:
-            return error.faults
-        return ()
 
     def points(self, values: Values, seeds: Iterable[int]) -> list[Point]:
         """The points with these values; without any those of the experiment as given."""
