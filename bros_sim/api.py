@@ -28,13 +28,14 @@ from bros_sim.report.story import Explanation, explain
 from bros_sim.report.tune_tables import Tuned
 from bros_sim.report.validated import Validation, validate
 from bros_sim.study import capacity as _capacity
-from bros_sim.study import tuning
 from bros_sim.study.results import ResultSet as Results
 from bros_sim.study.runner import Outcome
 from bros_sim.study.store import opened
 from bros_sim.study.study import Place, Study, Watch
 from bros_sim.study.sweep import collect
 from bros_sim.study.sweep import sweep as _sweep
+from bros_sim.study.tuning import search as tuning
+from bros_sim.study.tuning.space import Setting, read_parameter
 from bros_sim.study.variation import Variation
 
 __all__ = [
@@ -199,8 +200,8 @@ def tune(
     objective = Measure.parse(minimize or maximize or "", option)
     limits = tuple(Target.parse(text, "--target") for text in targets)
     question = tuning.Question(objective, maximize is not None, limits, trials, seeds, held_out)
-    space = [tuning.read_parameter(text) for text in vary]
-    setting = tuning.Setting(experiment.document, space, question.measures, system)
+    space = [read_parameter(text) for text in vary]
+    setting = Setting(experiment.document, space, question.measures, system)
     study = _searched(setting.variation, setting.loaded, place)
 
     def judged(one: tuning.Judged) -> None:

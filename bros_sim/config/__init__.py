@@ -61,14 +61,10 @@ def _placed(faults: Iterable[Fault], document: Document, at: PathKey) -> list[Fa
         same = by_place.setdefault((path, fault.code is Code.UNKNOWN_KEY), {})
         same[Fault(fault.code, path, fault.text)] = None
     order = {path: n for n, path in enumerate(document.places)}
-
-    def rank(path: PathKey) -> int:
-        return order[path] if path in order else order.get(path[:-1], 0)
-
-    placed = sorted(by_place.items(), key=lambda item: rank(item[0][0]))
+    rank = {path: order.get(path, order.get(path[:-1], 0)) for path, _ in by_place}
     return [
         document.fault(path, fault.text, fault.code, key=key)
-        for (path, key), same in placed
+        for (path, key), same in sorted(by_place.items(), key=lambda item: rank[item[0][0]])
         for fault in _alternatives(list(same))
     ]
 

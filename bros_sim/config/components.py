@@ -12,23 +12,13 @@ import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pydantic
 from annotated_doc import Doc
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    create_model,
-)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
@@ -40,17 +30,19 @@ from bros_sim.core.world import Supplied
 T = TypeVar("T")
 
 
-class Strict(BaseModel):
+class Strict(pydantic.BaseModel):
     """Base of every checked mapping: no unknown keys, no conversions, finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
 
 
 class Mark(ABC):
     """Base of what marks a field: ``read`` makes its value from plain data, ``write`` undoes it."""
 
     @abstractmethod
-    def read(self, value: object, info: ValidationInfo) -> object:
+    def read(self, value: object, info: pydantic.ValidationInfo) -> object:
         """Check plain data and make the value."""
 
     def write(self, made: object) -> dict[str, object] | None:
@@ -58,7 +50,7 @@ class Mark(ABC):
         return plain(made)
 
     def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
+        self, source: object, handler: pydantic.GetCoreSchemaHandler
     ) -> CoreSchema:
         written = schemas.plain_serializer_function_ser_schema(self.write)
         return schemas.with_info_plain_validator_function(self.read, serialization=written)
@@ -86,7 +78,7 @@ class Kinds(Mark):
         """The table itself."""
         return self.table() if callable(self.table) else self.table
 
-    def read(self, value: object, info: ValidationInfo) -> object:
+    def read(self, value: object, info: pydantic.ValidationInfo) -> object:
         """Check ``{kind: ..., <init fields>}`` and make the component."""
         if not isinstance(value, dict):
             what = f"should be a mapping with the key 'kind' (got {shown(value)})"
@@ -124,7 +116,7 @@ class Kinds(Mark):
         return {"kind": kind or f"{cls.__module__}:{cls.__qualname__}", **values}
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: CoreSchema, handler: pydantic.GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         models = [_with_kind(kind, cls) for kind, cls in self.classes.items()]
         known = [handler(model.__pydantic_core_schema__) for model in models]
@@ -140,12 +132,12 @@ class Record(Mark):
 
     cls: type
 
-    def read(self, value: object, info: ValidationInfo) -> object:
+    def read(self, value: object, info: pydantic.ValidationInfo) -> object:
         """Check the mapping of the init fields and make the dataclass."""
         return build(self.cls, value, info.context)
 
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: CoreSchema, handler: pydantic.GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return handler(model_of(self.cls).__pydantic_core_schema__)
 
@@ -178,7 +170,7 @@ def model_of(cls: type) -> type[Strict]:
     fields: dict[str, Any] = {
         item.name: (hints[item.name], _field(item, hints[item.name])) for item in init_fields(cls)
     }
-    return create_model(cls.__name__, __base__=Strict, __doc__=cls.__doc__, **fields)
+    return pydantic.create_model(cls.__name__, __base__=Strict, __doc__=cls.__doc__, **fields)
 
 
 @cache
@@ -191,7 +183,7 @@ def _with_kind(kind: str, cls: type) -> type[Strict]:
         field = copy(model.model_fields[name])
         field.default, field.description = None, f"{field.description}; default: {mark.source}"
         fields[name] = (field.annotation, field)
-    return create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
+    return pydantic.create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
 
 
 def alone(key: str, below: Mapping[str, object]) -> dict[str, object]:
@@ -203,11 +195,11 @@ def alone(key: str, below: Mapping[str, object]) -> dict[str, object]:
 def _field(item: "dataclasses.Field[Any]", hint: object) -> Any:  # noqa: ANN401 - pydantic's own
     said: dict[str, Any] = {
         "description": documentation(hint),
-        "alias": item.metadata.get("alias", dataclasses.MISSING),
+        "alias": item.metadata.get("alias", MISSING),
         "default": item.default,
         "default_factory": item.default_factory,
     }
-    return Field(**{key: value for key, value in said.items() if value is not dataclasses.MISSING})
+    return pydantic.Field(**{key: value for key, value in said.items() if value is not MISSING})
 
 
 def hints_of(cls: type) -> dict[str, Any]:
@@ -245,8 +237,8 @@ def build(shape: type[T], value: object, context: Mapping[str, Path] | None = No
     record = dataclasses.is_dataclass(cls)
     model = model_of(cls) if record else cls
     try:
-        made: Any = TypeAdapter(model).validate_json(json.dumps(value), context=context)
-    except ValidationError as error:
+        made: Any = pydantic.TypeAdapter(model).validate_json(json.dumps(value), context=context)
+    except pydantic.ValidationError as error:
         raise combined(finished(error, model)) from None
     if not record:
         return typing.cast("T", made)

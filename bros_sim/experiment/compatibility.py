@@ -80,23 +80,25 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
 
 def _too_fast(spec: Experiment, document: Document, profile: Profile) -> Iterator[Fault]:
     """An iteration that takes no time: a closed loop would never end."""
+    truth = truth_of(spec.latency)
+    models: list[tuple[PathKey, LatencyParameters]] = []
     for place, written in _models(spec):
         own = written is not None and not isinstance(written, type)
         at = place if own else ("cluster", "profile")
-        yield from _too_fast_a_model(latency_parameters(written, profile), document, at)
-    truth = truth_of(spec.latency)
+        models.append((at, latency_parameters(written, profile)))
     for draw in range(1, truth.draws + 1):
         model = draw_model(truth, profile, spec.seed, draw)
-        yield from _too_fast_a_model(model, document, ("latency", "uncertainty"))
+        models.append((("latency", "uncertainty"), model))
+    yield from (document.fault(at, why) for at, model in models if (why := _stands_still(model)))
 
 
-def _too_fast_a_model(model: LatencyParameters, document: Document, place: PathKey) -> list[Fault]:
+def _stands_still(model: LatencyParameters) -> str:
+    """The first iteration that is too short, or fails."""
     for what, shape in CHEAPEST.items():
         try:
             seconds = float(model.make().step_s(shape))
         except Exception as error:  # a user's model may fail in any way
-            return [document.fault(place, f"step_s fails: {type(error).__name__}: {error}")]
+            return f"step_s fails: {type(error).__name__}: {error}"
         if not seconds >= LEAST_STEP_S:
-            why = f"an iteration would take {seconds:g} s: {what}; the least is {LEAST_STEP_S:g} s"
-            return [document.fault(place, why)]
-    return []
+            return f"an iteration would take {seconds:g} s: {what}; the least is {LEAST_STEP_S:g} s"
+    return ""

@@ -42,14 +42,16 @@ def check_streams(
     faults: dict[Fault, None] = {}
     for labels, spec in specs:
         for name, stream in spec.workload.items():
-            mine = {axis: v for axis, v in labels.items() if _concerns(document, axis, name)}
+            concern = {("workload", name), ("workload",), ("duration_s",)}
+            paths = {axis: document.path_of(axis)[:2] for axis in labels}
+            mine = {axis: value for axis, value in labels.items() if paths[axis] in concern}
             try:
                 found = _check(spec, name, stream, seen)
                 checks += [StreamCheck(name, mine, found)] if found else []
             except InputError as error:
-                lines = [f"{what}{_at(mine)}" for what in error.lines]
-                place = ("workload", name)
-                faults |= dict.fromkeys(document.fault(place, line, key=True) for line in lines)
+                for line in error.lines:
+                    what = f"{line}{_at(mine)}"
+                    faults[document.fault(("workload", name), what, key=True)] = None
     if faults:
         raise InputError(*faults)
     return checks
@@ -69,11 +71,6 @@ def _at(labels: Labels) -> str:
     """Which values of the grid a line is about; nothing without a grid."""
     values = ", ".join(f"{axis} = {json.dumps(value)}" for axis, value in labels.items())
     return f" (at {values})" if values else ""
-
-
-def _concerns(document: Document, axis: str, stream: str) -> bool:
-    path = document.path_of(axis)
-    return path[:2] in {("workload", stream), ("workload",), ("duration_s",)}
 
 
 def _check(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Changes | None:

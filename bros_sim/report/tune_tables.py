@@ -23,18 +23,9 @@ from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, record
 from bros_sim.report.verdict import amount, signed, verdict
 from bros_sim.study.results import show_label
 from bros_sim.study.store import Store
-from bros_sim.study.tuning import (
-    Answer,
-    Choice,
-    Judged,
-    Question,
-    Range,
-    Setting,
-    answers,
-    trials_table,
-)
-from bros_sim.study.tuning.search import KEEPS
-from bros_sim.study.tuning.tables import BEST, GIVEN, HELD_OUT
+from bros_sim.study.tuning.search import KEEPS, Answer, Judged, Question
+from bros_sim.study.tuning.space import Choice, Range, Setting
+from bros_sim.study.tuning.tables import BEST, GIVEN, HELD_OUT, answers, trials_table
 
 SEARCHES = "tuning"
 """Folder of the searches beside ``points``."""

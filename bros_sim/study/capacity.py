@@ -150,7 +150,7 @@ class Cell:
     def learn(self, value: float, trial: Trial) -> None:
         """Add the runs of a value; a run that failed ends the search."""
         self.error = self.error or trial.error
-        for result, error in zip(trial.results, trial.errors, strict=True):
+        for result, error in trial.runs:
             if not error:
                 self.points.setdefault(value, {})[result.labels["seed"]] = result
 

@@ -9,16 +9,14 @@ import re
 import socket
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from distributed import CancelledError, Client, KilledWorker, as_completed
 from distributed.comm import CommClosedError
 
 from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.core.version import VERSION
+from bros_sim.study.workers import Result, Task
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 PATIENCE_S = 30.0
 """How long a scheduler may take to answer."""
 ADDRESS = re.compile(r"(tcp|tls)://\[?(?P<host>[^\]/]+)\]?:(?P<port>\d{1,5})")
@@ -48,9 +46,10 @@ def _check(client: Client, address: str, folder: Path) -> None:
         token.unlink()
     if not seen:
         raise InputError(f"--dask {address}: the cluster has no workers")
-    faults = [_lack(name, answer, folder) for name, answer in seen.items()]
-    if any(faults):
-        raise InputError(*filter(None, faults))
+    lacking = {worker: _lack(answer, folder) for worker, answer in seen.items()}
+    faults = [f"--dask: worker {worker}: {why}" for worker, why in lacking.items() if why]
+    if faults:
+        raise InputError(*faults)
 
 
 def _knock(address: str) -> None:
@@ -91,14 +90,14 @@ def _sees(path: str) -> tuple[str, bool]:
     return VERSION, Path(path).exists()
 
 
-def _lack(worker: str, answer: object, folder: Path) -> str | None:
+def _lack(answer: object, folder: Path) -> str:
     """Why a worker cannot run points, if so."""
     if not isinstance(answer, tuple):
-        return f"--dask: worker {worker}: {_one_line(answer)}"
+        return _one_line(answer)
     version, there = answer
     if version != VERSION:
-        return f"--dask: worker {worker}: has bros-sim {version}, not {VERSION}"
-    return None if there else f"--dask: worker {worker}: does not see the folder {folder}"
+        return f"has bros-sim {version}, not {VERSION}"
+    return "" if there else f"does not see the folder {folder}"
 
 
 def _one_line(error: object) -> str:

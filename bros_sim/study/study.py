@@ -47,13 +47,17 @@ Candidate = Sequence[Point]
 class Trial:
     """A candidate that was run: for each point its result, and why it or its baseline failed."""
 
-    results: Sequence[PointResult]
-    errors: Sequence[str]
+    runs: Sequence[tuple[PointResult, str]]
+
+    @property
+    def results(self) -> list[PointResult]:
+        """Of all points."""
+        return [result for result, _ in self.runs]
 
     @property
     def error(self) -> str:
         """The first of the errors; empty if all went well."""
-        return next(filter(None, self.errors), "")
+        return next((error for _, error in self.runs if error), "")
 
 
 Search = Generator[Sequence[Candidate], Sequence[Trial], Answer]
@@ -78,29 +82,21 @@ class Study:
         try:
             candidates = next(search)
             while True:
-                candidates = search.send(self._trials(candidates))
+                self._run([point for points in candidates for point in points])
+                trials = [Trial([*map(self._read, points)]) for points in candidates]
+                candidates = search.send(trials)
         except StopIteration as end:
             found: Answer = end.value
             return found
 
-    def _trials(self, candidates: Sequence[Candidate]) -> list[Trial]:
-        self._run([point for points in candidates for point in points])
-        return [
-            Trial([self._result(p) for p in points], [self._failure(p) for p in points])
-            for points in candidates
-        ]
-
-    def _result(self, point: Point) -> PointResult:
-        """What is stored of a point, with be_retention if its baseline has run as well."""
-        found = self._read(point)
-        return found.beside(self._read(point.baseline)) if point.baseline else found
-
-    def _failure(self, point: Point) -> str:
-        mine = self.errors.get(point.key, "")
-        return mine or (self._failure(point.baseline) if point.baseline else "")
-
-    def _read(self, point: Point) -> PointResult:
-        return self.store.read(point.labels, point.key, self.errors.get(point.key, ""))
+    def _read(self, point: Point) -> tuple[PointResult, str]:
+        """What is stored of a point, beside its baseline, and why it or that failed."""
+        error = self.errors.get(point.key, "")
+        result = self.store.read(point.labels, point.key, error)
+        if point.baseline is None:
+            return result, error
+        alone, why = self._read(point.baseline)
+        return result.beside(alone), error or why
 
     def _run(self, points: Sequence[Point]) -> None:
         wanted = [*points, *(point.baseline for point in points if point.baseline)]
@@ -116,15 +112,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a study runs.
+    """Where and how a study runs: results go to ``out/<name>``; ``watch`` sees how it goes on.
 
-    Attributes:
-        out: Results go to ``out/<name>``.
-        workers: Processes; by default one for each core. With one, all runs in this process.
-        dask: Address of the scheduler of a Dask cluster, to run there instead.
-        retry_failed: Run points again that failed before.
-        overwrite: Run points again that are stored.
-        watch: Sees how it goes on.
+    With one of ``workers`` (by default one for each core) all runs in this process; ``dask`` is
+    the address of the scheduler of a Dask cluster, to run there instead. ``retry_failed`` runs
+    points again that failed before, ``overwrite`` those that are stored.
     """
 
     out: str | Path = "results"

@@ -9,12 +9,7 @@ import math
 from collections.abc import Sequence
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna import distributions
 
 from bros_sim.config import Data
 from bros_sim.study.tuning.space import Choice, Parameter, Values
@@ -58,12 +53,14 @@ class Sampler:
         self._study.tell(trial, worst if math.isnan(objective) else objective)
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
     if isinstance(parameter, Choice):
-        return CategoricalDistribution(parameter.numbers)
+        return distributions.CategoricalDistribution(parameter.numbers)
     if parameter.whole:
-        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+        return distributions.IntDistribution(
+            int(parameter.low), int(parameter.high), log=parameter.log
+        )
+    return distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
 
 
 def _inside(parameter: Parameter, value: Data) -> Data:
