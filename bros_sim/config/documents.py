@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 
 from bros_sim.config.messages import nearest
@@ -85,10 +86,7 @@ class Document:
 
     def get(self, path: PathKey) -> Data:
         """The value at ``path``; ``None`` where there is nothing."""
-        here: Data = self.data
-        for step in path:
-            here = get_step(here, step)
-        return here
+        return value_at(self.data, path)
 
     def put(self, path: PathKey, value: Data, places: Places, key_place: str = "") -> "Document":
         """A copy with ``value`` at ``path``; ``places`` are relative to that path.
@@ -131,6 +129,11 @@ def has_step(here: Data, step: str | int) -> bool:
     if isinstance(here, list):
         return isinstance(step, int) and step < len(here)
     return isinstance(here, dict) and step in here
+
+
+def value_at(data: Data, path: PathKey) -> Data:
+    """What stands at a path of plain data; ``None`` where nothing does."""
+    return reduce(get_step, path, data)
 
 
 def get_step(here: Data, step: str | int) -> Data:

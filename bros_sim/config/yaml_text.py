@@ -1,5 +1,6 @@
 """YAML text -> `Document`, with the place of every key and value; plain data -> YAML text."""
 
+import contextlib
 import json
 import re
 import warnings
@@ -97,14 +98,14 @@ class _Reader:
                 node = self._yaml.compose(text)
         except YAMLError as error:
             mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-            where = self._at(mark.line, mark.column) if mark else self._at(0, 0)
+            where = self._at(mark.line, mark.column) if mark else self._at()
             what = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
             raise _whole(where, f"not YAML: {' '.join(str(what).split())}") from None
         except RecursionError:
-            raise _whole(self._at(0, 0), "nested too deeply") from None
+            raise _whole(self._at(), "nested too deeply") from None
         return None if node is None else self._value(node, ())
 
-    def _at(self, line: int, column: int) -> str:
+    def _at(self, line: int = 0, column: int = 0) -> str:
         return f"{self.filename}:{line + 1}:{column + 1}"
 
     def _place(self, node: Node) -> str:
@@ -114,8 +115,7 @@ class _Reader:
         self.places[path] = self._place(node)
         if len(self.places) > MAX_VALUES or len(path) > MAX_DEPTH:
             what = "nested too deeply" if len(path) > MAX_DEPTH else "too many values"
-            what += " (do anchors and aliases form a loop?)"
-            raise _whole(self._place(node), what)
+            raise _whole(self._place(node), f"{what} (do anchors and aliases form a loop?)")
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
         if isinstance(node, MappingNode):
@@ -145,18 +145,17 @@ class _Reader:
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
         if kind in {"str", "timestamp", "merge"}:
             return str(node.value)
+        what = f"{node.value} is not a valid {kind}"
         if kind not in {"null", "bool", "int", "float"}:
-            self._fault(node, path, f"the tag {node.tag} is not supported")
-            return None
-        if kind == "int" and len(node.value) > MAX_DIGITS:
-            self._fault(node, path, f"a number of {len(node.value)} digits is too large")
-            return None
-        try:
-            value: Data = self._yaml.constructor.construct_object(node)
-        except (ValueError, YAMLError):
-            self._fault(node, path, f"{node.value} is not a valid {kind}")
-            return None
-        return value
+            what = f"the tag {node.tag} is not supported"
+        elif kind == "int" and len(node.value) > MAX_DIGITS:
+            what = f"a number of {len(node.value)} digits is too large"
+        else:
+            with contextlib.suppress(ValueError, YAMLError):
+                value: Data = self._yaml.constructor.construct_object(node)
+                return value
+        self._fault(node, path, what)
+        return None
 
 
 def _whole(place: str, what: str) -> InputError:
@@ -175,7 +174,12 @@ def yaml_text(data: dict[str, Data]) -> str:
 def _lines(value: Data) -> Iterator[str]:
     if isinstance(value, dict) and value:
         for key, below in value.items():
-            yield from _entry(f"{_written(key)}:", below)
+            if isinstance(below, dict | list) and below:
+                indent = "  " if isinstance(below, dict) else ""
+                yield f"{_written(key)}:"
+                yield from (indent + line for line in _lines(below))
+            else:
+                yield f"{_written(key)}: {_written(below)}"
     elif isinstance(value, list) and value:
         for item in value:
             first, *rest = _lines(item)
@@ -183,15 +187,6 @@ def _lines(value: Data) -> Iterator[str]:
             yield from (f"  {line}" for line in rest)
     else:
         yield _written(value)
-
-
-def _entry(head: str, below: Data) -> Iterator[str]:
-    if isinstance(below, dict | list) and below:
-        yield head
-        indent = "  " if isinstance(below, dict) else ""
-        yield from (indent + line for line in _lines(below))
-    else:
-        yield f"{head} {_written(below)}"
 
 
 def _written(value: Data) -> str:

@@ -22,7 +22,7 @@ REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
 ENGINES = "engines"
 """Key of summary.json."""
-SERVED = "output_throughput_steady"
+SERVED = Measure("output_throughput_steady", "be")
 """What ``be_retention`` compares: tokens at their own time, so that the drain does not count."""
 EARLIER = "an earlier version stored this point, run it again with --overwrite:"
 DRAW = "draw"
@@ -77,9 +77,8 @@ class PointResult:
         """The same with ``be_retention``, measured against its BE-only baseline."""
         if self.error or baseline.error:
             return self
-        mine, whole = (result.summary["be"][SERVED] for result in (self, baseline))
-        known = isinstance(mine, int | float) and isinstance(whole, int | float) and whole > 0
-        kept = mine / whole if known else math.nan  # type: ignore[operator]
+        mine, whole = (result.value(SERVED) for result in (self, baseline))
+        kept = mine / whole if whole > 0 else math.nan
         best_effort = {**self.summary["be"], "be_retention": kept}
         return replace(self, summary={**self.summary, "be": best_effort}, baseline=baseline.key)
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.config.documents import get_step
+from bros_sim.config.documents import value_at
 from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.experiment import Loaded, load
 from bros_sim.experiment.sweep import NO_AXIS
@@ -60,10 +60,7 @@ class Variation:
         if path[0] == "systems":
             points = [point for point in points if point.labels["system"] == path[1]]
             path = ("system", *path[2:])
-        here: Data = points[0].plain if points else None
-        for step in path:
-            here = get_step(here, step)
-        return here
+        return value_at(points[0].plain, path) if points else None
 
     def only_whole(self, dotted: str, number: float) -> bool:
         """Whether the path takes whole numbers only; ``number`` is one that it takes."""
