@@ -38,6 +38,12 @@ class Strict(pydantic.BaseModel):
     )
 
 
+def key(what: str, default: Any = ..., **limits: Any) -> Any:  # noqa: ANN401 - as pydantic.Field
+    """A field of such a mapping: help, default or what makes it, and what its value may be."""
+    given = {"default_factory" if callable(default) else "default": default}
+    return pydantic.Field(**given, **limits, description=what or None)
+
+
 class Mark(ABC):
     """Base of what marks a field: ``read`` makes its value from plain data, ``write`` undoes it."""
 

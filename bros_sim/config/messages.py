@@ -15,25 +15,18 @@ from bros_sim.core.errors import Code, Fault, PathKey
 
 MISSING = "this key is missing"
 WORDS = {
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "valid array": "list",
-    "an object": "a mapping",
-    "a valid string": "text",
+    "greater than or equal to": "at least", "less than or equal to": "at most",
+    "valid array": "list", "an object": "a mapping", "a valid string": "text",
     "a valid dictionary": "a mapping",
-}
+}  # fmt: skip
 """pydantic's words -> ours."""
 FINISHED = "finished"
 """Pydantic's error type of a `Fault` that only lacks its place."""
 CODES = {
-    "extra_forbidden": Code.UNKNOWN_KEY,
-    "unexpected_keyword_argument": Code.UNKNOWN_KEY,
-    "missing": Code.MISSING_KEY,
-    "missing_argument": Code.MISSING_KEY,
-    "value_error": Code.OTHER,
-    "int_type": Code.NOT_WHOLE,
-    "int_from_float": Code.NOT_WHOLE,
-}
+    "extra_forbidden": Code.UNKNOWN_KEY, "unexpected_keyword_argument": Code.UNKNOWN_KEY,
+    "missing": Code.MISSING_KEY, "missing_argument": Code.MISSING_KEY,
+    "int_type": Code.NOT_WHOLE, "int_from_float": Code.NOT_WHOLE, "value_error": Code.OTHER,
+}  # fmt: skip
 """Pydantic's error types; what is not here is `Code.VALUE`."""
 
 

@@ -9,10 +9,10 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from annotated_types import Len
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
 
 from bros_sim.config import Data, Document, PathKey
-from bros_sim.config.components import Strict, alone
+from bros_sim.config.components import Strict, alone, key
 from bros_sim.config.messages import combined, invalid, shown
 from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.metrics.measures import Measure, Width
@@ -73,12 +73,12 @@ Values = Annotated[
 class Until(Strict):
     """More seeds at every point of the grid until its intervals are narrow enough."""
 
-    half_width: dict[str, float | str] = Field(
+    half_width: dict[str, float | str] = key(
+        "METRIC[CLASS] -> half of the 95 % interval over seeds that will do, in the metric's unit"
+        " (a share from 0 to 1) or as `5 %` of the mean, under every system",
         min_length=1,
-        description="METRIC[CLASS] -> half of the 95 % interval over seeds that will do, in the"
-        " metric's unit (a share from 0 to 1) or as `5 %` of the mean, under every system",
     )
-    max_seeds: int = Field(100, ge=LEAST_SEEDS, le=10_000, description="no more than so many")
+    max_seeds: int = key("no more than so many", 100, ge=LEAST_SEEDS, le=10_000)
 
     @field_validator("half_width")
     @classmethod
@@ -102,15 +102,12 @@ class Until(Strict):
 class Sweep(Strict):
     """Points = systems x grid x zip x seeds."""
 
-    grid: dict[str, Values] = Field(
-        default_factory=dict, description="path of a value -> its values; each with each other's"
+    grid: dict[str, Values] = key("path of a value -> its values; each with each other's", dict)
+    zip: dict[str, Values] = key(
+        "path of a value -> its values; all paths here go on together", dict
     )
-    zip: dict[str, Values] = Field(
-        default_factory=dict,
-        description="path of a value -> its values; all paths here go on together",
-    )
-    seeds: int = Field(1, ge=1, le=10_000, description="seeds seed, seed + 1, ...")
-    until: Until | None = Field(None, description="add seeds until intervals are narrow enough")
+    seeds: int = key("seeds seed, seed + 1, ...", 1, ge=1, le=10_000)
+    until: Until | None = key("add seeds until intervals are narrow enough", None)
 
     @model_validator(mode="after")
     def _has_an_interval(self) -> "Sweep":

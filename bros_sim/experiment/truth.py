@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import Field, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic import GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from bros_sim.config.components import Kinds, Mark, Strict, build
+from bros_sim.config.components import Kinds, Mark, Strict, build, key
 from bros_sim.config.messages import combined, finished
 from bros_sim.core.errors import Code, Fault
 from bros_sim.latency import LATENCY_MODELS
@@ -21,13 +21,11 @@ Model = LatencyParameters | type[LatencyParameters] | None
 class TruthOptions(Strict):
     """What ``latency`` may say beside, or without, a component."""
 
-    uncertainty: bool = Field(
-        False, description="run draws from the profile's uncertainty besides: bands in the figures"
+    uncertainty: bool = key(
+        "run draws from the profile's uncertainty besides: bands in the figures", False
     )
-    draws: int = Field(20, ge=2, le=1000, description="models drawn, with uncertainty")
-    noise: bool = Field(
-        False, description="scatter each iteration as the residuals of the profile's fit"
-    )
+    draws: int = key("models drawn, with uncertainty", 20, ge=2, le=1000)
+    noise: bool = key("scatter each iteration as the residuals of the profile's fit", False)
 
 
 @dataclass(frozen=True)

@@ -39,14 +39,6 @@ class Task:
         """The point, to be stored there."""
         return cls(point.key, pickle.dumps(point.spec), store.folder.resolve(), store.decisions)
 
-    def unpacked(self) -> PointSpec:
-        """What to run; an InputError if this process cannot import a class of the user's own."""
-        try:
-            spec: PointSpec = pickle.loads(self.spec)
-        except (ImportError, AttributeError) as error:
-            raise InputError(f"a worker cannot import a class of yours: {error}") from None
-        return spec
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -135,12 +127,20 @@ def execute(task: Task) -> Outcome:
     """Simulate one point, measure it and store it."""
     with without_cyclic_gc():
         try:
-            return _stored(task, task.unpacked())
+            return _stored(task, _unpacked(task))
         except InputError as error:
             return Outcome(task.key, "; ".join(error.lines), lasting=False)
         except Exception as error:  # one bad point must not end the others
             what = " ".join(f"{type(error).__name__}: {error}".split())
             return Outcome(task.key, what, traceback.format_exc())
+
+
+def _unpacked(task: Task) -> PointSpec:
+    try:
+        spec: PointSpec = pickle.loads(task.spec)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"a worker cannot import a class of yours: {error}") from None
+    return spec
 
 
 def _stored(task: Task, spec: PointSpec) -> Outcome:
