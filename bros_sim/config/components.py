@@ -66,9 +66,9 @@ class Mark(ABC):
 class Kinds(Mark):
     """Marks a field that holds one component: ``Annotated[Scheduler, Kinds("scheduler", TABLE)]``.
 
-    ``table`` may be a function that returns the table, for a component that holds others of its
-    own table. A class of the user's own must have the public methods of ``contract``. With
-    ``bare``, a kind of the table that stands alone is left as the class: a profile has the rest.
+    ``table`` may be a function, for a component that holds others of its own table. A class of the
+    user's own must have the public methods of ``contract``. With ``bare``, a kind that stands alone
+    is left as the class: a profile has the rest.
     """
 
     what: str
@@ -237,7 +237,7 @@ def documentation(hint: object) -> str | None:
 def build(shape: type[T], value: object, context: Mapping[str, Path] | None = None) -> T:
     """Make ``shape`` from plain data; the first step is strict JSON, so text is never a number.
 
-    A pydantic.ValidationError has every fault, each a finished message at its place.
+    The faults of a pydantic.ValidationError are finished messages at their places.
     """
     cls: Any = shape
     record = dataclasses.is_dataclass(cls)

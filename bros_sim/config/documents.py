@@ -62,8 +62,7 @@ class Document:
     def dead_end(self, path: PathKey) -> str | None:
         """Why nothing can stand at ``path``.
 
-        A mapping that is not written yet is no obstacle: `put` makes it, and whether its keys are
-        right is for ``decode`` to say, which knows the schema.
+        No obstacle is a mapping that `put` can make; whether its keys are right ``decode`` says.
         """
         here: Data = self.data
         for n, step in enumerate(path):
@@ -89,9 +88,8 @@ class Document:
         return value_at(self.data, path)
 
     def put(self, path: PathKey, value: Data, places: Places, key_place: str = "") -> "Document":
-        """A copy with ``value`` at ``path``; ``places`` are relative to that path.
+        """A copy with ``value`` at ``path``, missing mappings made; ``places`` are relative to it.
 
-        Missing mappings on the way are made, so that a misspelt path is reported as such later.
         A fault of the key itself is at ``key_place``, by default that of the value.
         """
         keep, keys = _outside(self.places, path), _outside(self.key_places, path)
@@ -120,7 +118,6 @@ class Document:
 
 
 def _outside(places: Places, path: PathKey) -> dict[PathKey, str]:
-    """Those of all that is not at ``path`` or below it."""
     return {p: where for p, where in places.items() if p[: len(path)] != path}
 
 

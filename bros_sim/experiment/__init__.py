@@ -31,14 +31,11 @@ Specs = list[tuple[Labels, Experiment]]
 
 @dataclass(frozen=True)
 class Point:
-    """One run: a system at one point of the grid with one seed.
+    """One run: a system at one point of the grid with one seed (or draw).
 
-    Attributes:
-        labels: ``system``, every sweep path, ``seed``; of a draw also ``draw``.
-        spec: All that the run needs, every default written out.
-        contents: File -> sha256 of what is in it, of each that the run depends on.
-        baseline: The same without its real-time streams, which ``be_retention`` is measured
-            against. None where it is not asked for or nothing is best-effort.
+    ``contents``: file -> sha256, of each that the run depends on. ``baseline``, which
+    ``be_retention`` is measured against, is the same without real-time streams; None where none is
+    asked for.
     """
 
     labels: Labels
@@ -91,11 +88,7 @@ def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked experiment: its points are systems x grid x seeds.
-
-    ``drawn`` are those under latency models drawn from the profile's uncertainty, ``streams`` the
-    streams that were built while it was checked.
-    """
+    """A checked experiment: its points, and ``drawn``, those under models drawn by uncertainty."""
 
     spec: Experiment
     points: list[Point]

@@ -1,7 +1,4 @@
-"""A resolved point -> components -> a cluster -> the tables of its run.
-
-What a file or a profile lacks is an InputError.
-"""
+"""A resolved point -> components -> a cluster -> the tables of its run."""
 
 import zlib
 from dataclasses import replace

@@ -84,7 +84,7 @@ def _own_sources(components: list[object]) -> Iterator[Path]:
 def _completed(document: Document, profile: Profile | None) -> Document:
     """Every component gets what follows from the experiment: see `Supplied`.
 
-    Without a profile only what has no default is supplied, so that the fault is reported alone.
+    Without a profile only what has no default, so that the fault is reported alone.
     """
     world = _world(document, profile)
     for path, kinds in _components(document):

@@ -74,7 +74,7 @@ def _at(labels: Labels) -> str:
 
 
 def _check(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Changes | None:
-    """What was cut, if the stream was not seen before and has to be built."""
+    """What was cut, if the stream is new and has to be built."""
     whole = stream.model_dump_json(exclude={"service_class", "slo"})
     if _known(f"{name} {spec.duration_s} {whole}", seen):
         return None

@@ -148,11 +148,7 @@ Variant = tuple[Mapping[str, Data], Document]
 
 
 def variants(document: Document, sweep: Sweep) -> Iterator[Variant]:
-    """The document at every point of the sweep, with its labels.
-
-    The last path of ``grid`` varies faster than the others, and the paths of ``zip``, which go on
-    together, fastest of all.
-    """
+    """The document at every point, with its labels: ``grid`` as nested loops, ``zip`` innermost."""
     grid, zipped = (
         [Axis(dotted, document.path_of(dotted), values, part) for dotted, values in paths.items()]
         for part, paths in (("grid", sweep.grid), ("zip", sweep.zip))

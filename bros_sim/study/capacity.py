@@ -1,7 +1,6 @@
 """The search for a capacity: the highest load, or the fewest replicas, that keep targets.
 
-The searches of all systems go on side by side, so that their runs share workers. What to run next
-is decided in ``metrics/search.py``, what is the answer in ``metrics/answer.py``.
+The searches of all systems go on side by side, so that their runs share workers.
 """
 
 import json
@@ -33,10 +32,9 @@ Judged = Callable[["Cell", float], None]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: which value of the path ``vary`` still keeps all ``targets``.
+    """Which value of the path ``vary`` still keeps all ``targets``, judged by ``seeds`` seeds.
 
-    The answer rests on ``seeds`` seeds; two values no farther apart than the share ``precision``
-    are not split.
+    Two values no farther apart than the share ``precision`` are not split.
     """
 
     vary: str
@@ -53,8 +51,7 @@ class Question:
 class Variants:
     """The experiment of ``document`` for each value of the path that is varied, with one seed.
 
-    The search begins at ``start``: the middle of the swept values of the path, else the value in
-    the file, else the default. An InputError if the path names nothing, or no number.
+    ``start`` is the middle of the swept values, else the value in the file, else the default.
     """
 
     def __init__(self, document: Document, question: Question) -> None:
@@ -198,10 +195,9 @@ def _check_start(cell: Cell, value: float) -> None:
 
 
 def answers(cells: Sequence[Cell], question: Question, gpus: int) -> pd.DataFrame:
-    """The capacity of each cell.
+    """The capacity of each cell: ANSWER as in `Answer`, ``load`` as `Cell.load`.
 
-    The labels of the cells, ``vary``, ANSWER (as in `Answer`; ``load`` as `Cell.load` says), and
-    for ``cluster.replicas`` ``gpus``, with ``gpus`` of them in a replica.
+    For ``cluster.replicas`` also the GPUs, with ``gpus`` of them in a replica.
     """
     found = []
     for cell in cells:
@@ -215,9 +211,8 @@ def answers(cells: Sequence[Cell], question: Question, gpus: int) -> pd.DataFram
 def evaluations(cells: Sequence[Cell]) -> pd.DataFrame:
     """Every value that was run, a row for each target.
 
-    The labels of the cells, ``value``, ``target``, ``mean`` of its measure over ``seeds``,
-    ``half_width`` of its 95 % t interval, ``status`` of the value under all targets, ``used`` for
-    the answer, ``load``: the saturation verdicts.
+    ``status`` is that of the value under all targets; ``used``: for the answer; ``load``: the
+    saturation verdicts; ``half_width``: of the 95 % t interval over ``seeds``.
     """
     return pd.DataFrame([row for cell in cells for row in _evaluated(cell)])
 

@@ -91,7 +91,6 @@ def _sees(path: str) -> tuple[str, bool]:
 
 
 def _lack(answer: object, folder: Path) -> str:
-    """Why a worker cannot run points, if so."""
     if not isinstance(answer, tuple):
         return _one_line(answer)
     version, there = answer

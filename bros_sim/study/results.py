@@ -105,11 +105,7 @@ class PointResult:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """All points of one experiment, in the order systems x grid x seeds.
-
-    ``drawn`` are those under latency models drawn from their uncertainty: systems x grid x draws,
-    their labels with a ``draw`` from 1 on.
-    """
+    """All points of one experiment: systems x grid x seeds; ``drawn``: systems x grid x draws."""
 
     name: str
     folder: Path
@@ -138,17 +134,17 @@ class ResultSet:
 
     def one(self, number: int | None, wanted: Labels) -> PointResult:
         """The point with that number (from 1, as in summary.csv) and labels; None fits any."""
-        points = dict(enumerate(self.points, 1))
-        fits = {
-            n: point
-            for n, point in points.items()
-            if number in {None, n}
-            and all(value in {None, point.labels[name]} for name, value in wanted.items())
-        }
+        asked = [(name, value) for name, value in wanted.items() if value is not None]
+        points = list(enumerate(self.points, 1))
+        fits = [
+            (n, point)
+            for n, point in points
+            if number in {None, n} and all(point.labels[name] == value for name, value in asked)
+        ]
         if len(fits) == 1:
-            return next(iter(fits.values()))
+            return fits[0][1]
         listed = fits or points
-        lines = [f"  --point {n}: {point.words}" for n, point in listed.items()][:CHOICES]
+        lines = [f"  --point {n}: {point.words}" for n, point in listed[:CHOICES]]
         more = [f"  and {len(listed) - CHOICES} more"] if len(listed) > CHOICES else []
         what = "which point? These fit" if fits else "no such point. There are"
         raise InputError(f"{self.folder}: {what}:", *lines, *more)

@@ -42,10 +42,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one point ended: well, or why it failed.
-
-    ``lasting``: whether it would fail again, as far as one can tell; ``no_room``: the disk is full.
-    """
+    """How a point ended; ``lasting``: it would fail again; ``no_room``: the disk is full."""
 
     key: str
     error: str = ""
@@ -70,8 +67,7 @@ def here(run: Callable[[Task], Outcome], tasks: Sequence[Task], workers: int) ->
 class Pending:
     """The points that have to run, each key once, and the state of the others.
 
-    ``complete`` are stored in ``folder``. ``failed`` failed in an earlier run (key -> why) and do
-    not run again; ``damaged`` are lines about stored points that do.
+    ``failed`` (key -> why) failed in an earlier run; ``damaged`` are lines about stored points.
     """
 
     folder: Path

@@ -25,10 +25,7 @@ NO_DECISIONS = "no decisions"
 
 
 class Store:
-    """The folder ``results/<name>`` of one experiment.
-
-    ``decisions``: whether points are to have a decision log; one without it then runs again.
-    """
+    """The folder ``results/<name>``; with ``decisions`` points without a log of them run again."""
 
     def __init__(self, folder: Path, *, decisions: bool = False) -> None:
         self.folder = folder

@@ -65,10 +65,7 @@ Search = Generator[Sequence[Candidate], Sequence[Trial], Answer]
 
 
 class Study:
-    """Runs points that are not stored yet, with their BE-only baselines, and reads them back.
-
-    ``errors``: key -> why a point failed, of all that were asked for.
-    """
+    """Runs points that are not stored yet, and their baselines; ``errors``: key -> what failed."""
 
     def __init__(self, store: Store, workers: Workers, place: "Place") -> None:
         self.store = store

@@ -23,10 +23,7 @@ from bros_sim.study.study import Search, Study, Trial, Watch
 
 @dataclass(frozen=True)
 class Interval:
-    """One of the intervals that are asked for: a measure of a system at a point of the grid.
-
-    ``mean`` and ``half_width`` are NaN if fewer than two of the ``seeds`` have the measure.
-    """
+    """A measure of a system at a point of the grid; NaN where not two of the ``seeds`` have it."""
 
     labels: Labels
     width: Width
@@ -100,10 +97,7 @@ class Swept:
         return [result for cell in self.cells for result in cell.results]
 
     def too_wide(self) -> Iterator[Interval]:
-        """The intervals that are wider than asked after all seeds, and those that do not exist.
-
-        Where a run failed, a measure without a value is left out.
-        """
+        """The intervals that are too wide after all seeds; missing ones, where no run failed."""
         if self.until is None:
             return
         failed = _failed(self.cells)

@@ -24,10 +24,7 @@ AHEAD = 1
 def on_workers(
     run: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Generator[tuple[Task, Result | None]]:
-    """Run tasks on ``workers`` processes, in the order in which they end.
-
-    Tasks, ``run`` and what it returns can be pickled; None for a task that killed its process.
-    """
+    """Run tasks on ``workers`` processes, as they end; None for one that killed its process."""
     waiting, suspects = deque(tasks), list[Task]()
     while waiting:
         suspects += yield from _until_broken(run, waiting, workers)

@@ -19,10 +19,7 @@ Proposal = tuple[optuna.Trial, Values]
 
 
 class Sampler:
-    """Proposes values, by the seed and by the results that it got, in their order.
-
-    A space of no more than ``trials`` combinations is proposed whole, in the order of its lists.
-    """
+    """Proposes values, by the seed and the results so far; a small space whole, in its order."""
 
     def __init__(
         self, space: Sequence[Parameter], given: Values, *, maximize: bool, trials: int, seed: int

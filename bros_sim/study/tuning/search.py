@@ -37,10 +37,7 @@ OnJudged = Callable[["Judged"], None]
 
 @dataclass(frozen=True)
 class Question:
-    """The most (or least) of ``objective`` is looked for among what keeps all ``targets``.
-
-    ``seeds`` judge a trial, ``held_out`` others the best one.
-    """
+    """The most (or least) of ``objective`` with all ``targets`` kept; ``held_out``: more seeds."""
 
     objective: Measure
     maximize: bool

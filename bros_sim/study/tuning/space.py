@@ -138,11 +138,8 @@ def _choice(path: str, text: str) -> Choice:
 class Setting:
     """One system of an experiment at any values of the parameters that are searched.
 
-    Attributes:
-        system: Its name in the file: the one asked for, else that of the paths, else the only one.
-        space: The parameters; ranges of whole numbers know that they are.
-        given: The values without any change: those of the file, or the defaults.
-        loaded: The experiment as given.
+    ``loaded`` is the experiment as given, ``given`` its values; ranges in ``space`` know whether
+    they are of whole numbers.
     """
 
     def __init__(

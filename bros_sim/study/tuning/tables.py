@@ -22,11 +22,9 @@ COMPARED = ("difference", "low", "high", "p_t", "p_wilcoxon", "seeds", "verdict"
 
 
 def trials_table(tuned: Answer) -> pd.DataFrame:
-    """Every trial.
+    """Every trial; 0 is the experiment as given.
 
-    ``trial`` (0: as given), a column for each path, for each measure its mean over the seeds and
-    ``... half_width`` of its 95 % t interval, ``seeds``, ``verdict`` as `Judged.verdict`, ``best``,
-    ``load``: the saturation verdicts, ``error``.
+    For each measure its mean over the seeds with the ``half_width`` of its 95 % t interval.
     """
     return pd.DataFrame([_tried(trial, tuned.best) for trial in tuned.trials])
 
@@ -48,12 +46,10 @@ def _tried(trial: Judged, best: Judged) -> dict[str, object]:
 
 
 def answers(tuned: Answer) -> pd.DataFrame:
-    """The best trial beside the experiment as given, on each set of seeds.
+    """The best trial beside the experiment as given, on CHOSEN and on HELD_OUT seeds.
 
-    ``on`` (CHOSEN or HELD_OUT seeds), ``first_seed``, ``class``, ``metric``; ``as given`` and
-    ``best``, the means, each with its ``... half_width`` (95 % t interval); ``target`` and
-    ``kept``, whether the best trial keeps it by that interval; the columns COMPARED of `paired`,
-    best - as given over the same seeds, empty where nothing is better than that.
+    ``half_width`` is of a 95 % t interval; ``kept``: whether the best keeps the target by it;
+    COMPARED is best - as given over the same seeds, empty where nothing is better than as given.
     """
     searched = {trial.number: trial for trial in tuned.trials}
     chosen = searched[tuned.given.number], searched[tuned.best.number]
@@ -71,16 +67,13 @@ def _rows(name: str, given: Judged, best: Judged) -> Iterator[dict[str, object]]
             "first_seed": min(given.points),
             "class": measure.service_class,
             "metric": measure.metric,
-            **_side(GIVEN, given, measure),
-            **_side(BEST, best, measure),
+            GIVEN: given.means[measure],
+            f"{GIVEN} half_width": half_width(given.sample(measure)),
+            BEST: best.means[measure],
+            f"{BEST} half_width": half_width(best.sample(measure)),
             **_target(best, measure),
             **compared.get(measure, {}),
         }
-
-
-def _side(name: str, trial: Judged, measure: Measure) -> dict[str, object]:
-    half = half_width(trial.sample(measure))
-    return {name: trial.means[measure], f"{name} half_width": half}
 
 
 def _target(best: Judged, measure: Measure) -> dict[str, object]:
@@ -95,11 +88,10 @@ def _compared(
 ) -> dict[Measure, Mapping[str, object]]:
     if given.number == best.number:
         return {}
-    points = [
-        replace(point, labels={"system": name, "seed": seed})
-        for name, trial in ((GIVEN, given), (BEST, best))
-        for seed, point in trial.points.items()
-    ]
+    points = []
+    for name, trial in ((GIVEN, given), (BEST, best)):
+        for seed, point in trial.points.items():
+            points.append(replace(point, labels={"system": name, "seed": seed}))
     table = ResultSet("", Path(), points).table()
     found = paired(table, pd.DataFrame(), [], GIVEN, measures)
     return {
