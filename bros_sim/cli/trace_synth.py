@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from bros_sim.cli.output import say
-from bros_sim.experiment.synthesis import make_trace, make_twin
+from bros_sim.experiment.synthesis import make_twin, synthetic
 from bros_sim.report.traces import trace_written
+from bros_sim.workload.convert import synthesise, write_trace
 
 
 def synth(
@@ -56,5 +57,6 @@ def synth(
         made = make_twin(twin_of, out, name=name, describes=describes, licence=licence, note=note)
         say(f"{out} written: twin of {made} rows")
         return
-    trace = make_trace(twin, arrivals, lengths, rate, seed, duration, out)
+    trace = synthesise(synthetic(twin, arrivals, lengths, rate), seed, duration)
+    write_trace(trace, out)
     say(trace_written(trace, out))

@@ -10,7 +10,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.core.request import ServiceClass
 from bros_sim.workload import ARRIVALS, LENGTHS
 from bros_sim.workload.arrivals import Poisson
-from bros_sim.workload.convert import synthesise, write_trace
+from bros_sim.workload.convert import synthesise
 from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.streams import Stream
@@ -40,33 +40,19 @@ def make_twin(
     return len(trace)
 
 
-def make_trace(
-    twin: str | None,
-    arrivals: str | None,
-    lengths: str | None,
-    rate: float | None,
-    seed: int,
-    duration_s: float,
-    out: Path,
-) -> Trace:
-    """Write a synthetic trace."""
-    trace = synthesise(_stream(twin, arrivals, lengths, rate), seed, duration_s)
-    write_trace(trace, out)
-    return trace
-
-
 def sample_twin(name: str) -> Trace:
     """A trace like the one that a twin describes."""
     twin = _twin_arrivals(name, None).twin
     if twin.rate is None:
         duration_s = twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
-        return synthesise(_stream(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
-    return synthesise(_stream(name, None, None, None), 0, twin.rate.period_s or 3600.0)
+        return synthesise(synthetic(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
+    return synthesise(synthetic(name, None, None, None), 0, twin.rate.period_s or 3600.0)
 
 
-def _stream(
+def synthetic(
     twin: str | None, arrivals: str | None, lengths: str | None, rate: float | None
 ) -> Stream:
+    """The stream of a synthetic trace: of a twin, of what is written in YAML, or of both."""
     if arrivals is not None and rate is not None:
         raise InputError("--rate: state the rate in --arrivals")
     if twin is None and (arrivals is None or lengths is None):

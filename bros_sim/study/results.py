@@ -30,10 +30,9 @@ DRAW = "draw"
 CHOICES = 20
 """How many points a message lists."""
 
-Label = None | bool | int | float | str
 Labels = Mapping[str, Any]
 """``system``, every sweep path (any YAML value), and ``seed``."""
-Summary = Mapping[str, Mapping[str, Label]]
+Summary = Mapping[str, Mapping[str, None | bool | int | float | str]]
 """Class (rt | be | all) -> metric -> value."""
 
 

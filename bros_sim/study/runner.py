@@ -82,10 +82,9 @@ def pending(points: Sequence[Point], store: Store, *, retry_failed: bool = False
     found = Pending(store.folder)
     for point in {point.key: point for point in points}.values():
         state = store.state(point.key)
-        failure = None if retry_failed else store.failure(point.key)
         if state == "complete":
             found.complete += 1
-        elif failure is not None:
+        elif not retry_failed and (failure := store.failure(point.key)) is not None:
             found.failed[point.key] = failure
         else:
             found.todo.append(point)
