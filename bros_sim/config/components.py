@@ -220,12 +220,8 @@ def init_fields(cls: type) -> list["dataclasses.Field[Any]"]:
 
 def supplied(cls: type) -> dict[str, Supplied]:
     """The parameters that follow from the rest of the experiment where YAML leaves them out."""
-    return {
-        name: mark
-        for name, hint in hints_of(cls).items()
-        for mark in getattr(hint, "__metadata__", ())
-        if isinstance(mark, Supplied)
-    }
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints_of(cls).items()}
+    return {name: m for name, said in marks.items() for m in said if isinstance(m, Supplied)}
 
 
 def documentation(hint: object) -> str | None:

@@ -53,11 +53,8 @@ def _in_words(hint: Any) -> str:  # noqa: ANN401 - any annotation
         kinds = next((item for item in args[1:] if isinstance(item, Kinds)), None)
         if kinds is not None:
             return f"a {kinds.what} ({' | '.join(kinds.classes)})"
-        bounds = [
-            f" {SIGNS[type(item).__name__]} {dataclasses.astuple(item)[0]:g}"
-            for item in args[1:]
-            if type(item).__name__ in SIGNS
-        ]
+        limits = [(SIGNS.get(type(item).__name__), item) for item in args[1:]]
+        bounds = [f" {sign} {dataclasses.astuple(item)[0]:g}" for sign, item in limits if sign]
         return _in_words(args[0]) + ",".join(bounds)
     if origin is typing.Literal:
         return " | ".join(map(str, args))

@@ -203,16 +203,14 @@ def _laid_out(specs: Specs, inputs: Inputs) -> tuple[list[Point], list[Point]]:
 
     Draw d is the same model at all of them, and takes seed d modulo the number of seeds.
     """
-    points: list[Point] = []
-    drawn: list[Point] = []
+    points, drawn = [], []
     for name in specs[0][1].systems:
         for labels, spec in specs:
             profile, contents = inputs.profile(spec.cluster.profile), inputs.contents(spec, name)
             at = {"system": name, **labels}
-            points += [
-                Point({**at, "seed": seed}, point_spec(spec, name, seed), contents)
-                for seed in range(spec.seed, spec.seed + spec.sweep.seeds)
-            ]
+            for n in range(spec.sweep.seeds):
+                seed = spec.seed + n
+                points.append(Point({**at, "seed": seed}, point_spec(spec, name, seed), contents))
             for draw in range(1, truth_of(spec.latency).draws + 1):
                 seed = spec.seed + draw % spec.sweep.seeds
                 under = _drawn(spec, point_spec(spec, name, seed), draw, profile)

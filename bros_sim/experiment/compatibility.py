@@ -23,11 +23,9 @@ CHEAPEST = {
 
 def conflicts(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile cannot give, what takes no time, and what a component cannot serve."""
-    models = [
-        ((*place, "kind"), partial(latency_parameters, written, profile))
-        for place, written in _models(spec)
-    ]
-    faults = _failing(document, models) or _failing(document, _stated(spec, profile))
+    models = _models(spec)
+    needed = (((*at, "kind"), partial(latency_parameters, it, profile)) for at, it in models)
+    faults = _failing(document, needed) or _failing(document, _stated(spec, profile))
     faults = faults or [*_too_fast(spec, document, profile)]
     return [*faults, *_refusals(spec, document, profile)]
 

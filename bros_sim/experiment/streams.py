@@ -14,8 +14,6 @@ from bros_sim.workload.streams import build
 
 Labels = Mapping[str, Data]
 """Sweep path -> its value; of a whole point also ``system`` and ``seed``."""
-
-
 CUTS = {"lengths", "max_tokens", "system_prompt_tokens", "refrag"}
 """What of a stream can cut its requests, or not go with its trace."""
 
@@ -43,8 +41,7 @@ def check_streams(
     for labels, spec in specs:
         for name, stream in spec.workload.items():
             concern = {("workload", name), ("workload",), ("duration_s",)}
-            paths = {axis: document.path_of(axis)[:2] for axis in labels}
-            mine = {axis: value for axis, value in labels.items() if paths[axis] in concern}
+            mine = {a: v for a, v in labels.items() if document.path_of(a)[:2] in concern}
             try:
                 found = _check(spec, name, stream, seen)
                 checks += [StreamCheck(name, mine, found)] if found else []

@@ -121,10 +121,10 @@ class Cell:
     def found(self) -> dict[float, dict[int, list[float]]]:
         """The measures of the targets, by value and seed."""
         measures = [target.measure for target in self.goal.targets]
-        return {
-            value: {seed: [point.value(m) for m in measures] for seed, point in runs.items()}
-            for value, runs in self.points.items()
-        }
+        found = {}
+        for value, runs in self.points.items():
+            found[value] = {s: [point.value(m) for m in measures] for s, point in runs.items()}
+        return found
 
     def asks(self, variants: Variants) -> list[Ask]:
         """What it wants to have run, without the values that the experiment refuses."""

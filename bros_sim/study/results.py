@@ -32,7 +32,7 @@ CHOICES = 20
 
 Labels = Mapping[str, Any]
 """``system``, every sweep path (any YAML value), and ``seed``."""
-Summary = Mapping[str, Mapping[str, None | bool | int | float | str]]
+Summary = Mapping[str, Mapping[str, bool | int | float | str | None]]
 """Class (rt | be | all) -> metric -> value."""
 
 
@@ -178,10 +178,8 @@ def _table(points: Sequence[PointResult]) -> pd.DataFrame:
     for point in points:
         labels = {name: show_label(value) for name, value in point.labels.items()}
         summary: Summary = {"all": {}} if point.error else point.summary
-        rows += [
-            {**labels, "class": name, **metrics, "error": point.error}
-            for name, metrics in summary.items()
-        ]
+        for name, metrics in summary.items():
+            rows.append({**labels, "class": name, **metrics, "error": point.error})
     known = dict.fromkeys(key for row in rows for key in row if key != "error")
     return pd.DataFrame(rows, columns=[*(known or ["class"]), "error"], dtype=object)
 

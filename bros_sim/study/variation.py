@@ -44,11 +44,9 @@ class Variation:
 
     def unused(self, loaded: Loaded) -> list[str]:
         """What the experiment asks for and a search leaves aside."""
-        said = {
-            "the draws of the latency model are not run": bool(loaded.drawn),
-            "sweep.until is left aside: a search has its own rule for seeds": self._until,
-        }
-        return [what for what, there in said.items() if there]
+        draws = ["the draws of the latency model are not run"] if loaded.drawn else []
+        until = ["sweep.until is left aside: a search has its own rule for seeds"]
+        return draws + (until if self._until else [])
 
     def given(self, dotted: str) -> Data:
         """The value in the file, else the default; None if there is neither."""
@@ -81,8 +79,7 @@ def _path(document: Document, dotted: str) -> PathKey:
 def _prepared(document: Document, paths: Sequence[str], measures: Iterable[Measure]) -> Document:
     """One seed (a search adds its own), no axis along the paths, be_retention if measured."""
     for dotted in paths:
-        for part in ("grid", "zip"):
-            document = document.without(("sweep", part, dotted))
+        document = document.without(("sweep", "grid", dotted)).without(("sweep", "zip", dotted))
     document = document.without(("sweep", "seeds")).without(("sweep", "until"))
     if any(measure.metric == "be_retention" for measure in measures):
         document = document.put(("outputs", "be_retention"), True, {(): "--target"})

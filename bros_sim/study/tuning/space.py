@@ -183,12 +183,8 @@ class Setting:
 
     def _faults(self, parameter: Parameter) -> Iterator[Fault]:
         """Why the experiment refuses the edges, whatever edge one of the others has."""
-        others = [
-            {other.path: value}
-            for other in self.space
-            if other is not parameter
-            for value in other.edges
-        ]
+        different = [other for other in self.space if other is not parameter]
+        others = [{other.path: value} for other in different for value in other.edges]
         for value in parameter.edges:
             first, *rest = ({parameter.path: value, **other} for other in ({}, *others))
             faults = self.variation.refusal(first)

@@ -88,10 +88,9 @@ def _compared(
 ) -> dict[Measure, Mapping[str, object]]:
     if given.number == best.number:
         return {}
-    points = []
-    for name, trial in ((GIVEN, given), (BEST, best)):
-        for seed, point in trial.points.items():
-            points.append(replace(point, labels={"system": name, "seed": seed}))
+    runs = [(GIVEN, *run) for run in given.points.items()]
+    runs += [(BEST, *run) for run in best.points.items()]
+    points = [replace(run, labels={"system": name, "seed": seed}) for name, seed, run in runs]
     table = ResultSet("", Path(), points).table()
     found = paired(table, pd.DataFrame(), [], GIVEN, measures)
     return {
