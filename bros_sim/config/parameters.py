@@ -25,15 +25,12 @@ def parameters(cls: type) -> list[Parameter]:
     """The init fields of a dataclass, as `bros-sim list` prints them."""
     hints = hints_of(cls)
     sources = {name: mark.source for name, mark in supplied(cls).items()}
-    return [
-        Parameter(
-            item.metadata.get("alias", item.name),
-            _in_words(hints[item.name]),
-            sources.get(item.name, _default(item)),
-            documentation(hints[item.name]) or "",
-        )
-        for item in init_fields(cls)
-    ]
+    found = []
+    for item in init_fields(cls):
+        name, hint = item.metadata.get("alias", item.name), hints[item.name]
+        default, text = sources.get(item.name, _default(item)), documentation(hint) or ""
+        found.append(Parameter(name, _in_words(hint), default, text))
+    return found
 
 
 def _default(item: "dataclasses.Field[Any]") -> object:

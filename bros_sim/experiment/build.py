@@ -76,18 +76,15 @@ def _source(stream: Stream, spec: schema.PointSpec) -> OpenLoop | ClosedLoop:
 
 def world_of(spec: schema.Run, profile: Profile) -> World:
     """What the experiment and its profile say to the components of a run."""
-    cluster = spec.cluster
-    return replace(
-        profile_world(profile, cluster.max_model_len),
-        replicas=cluster.replicas,
-        seed=spec.seed,
-        num_gpu_blocks=cluster.num_gpu_blocks,
-    )
+    longest, blocks = spec.cluster.max_model_len, spec.cluster.num_gpu_blocks
+    world = profile_world(profile, longest, blocks)
+    return replace(world, replicas=spec.cluster.replicas, seed=spec.seed)
 
 
-def profile_world(profile: Profile, max_model_len: int | None) -> World:
+def profile_world(profile: Profile, max_model_len: int | None, blocks: int | None) -> World:
     """The world of any run on that profile, with one replica."""
     return World(
+        num_gpu_blocks=blocks,
         max_model_len=max_model_len or profile.model.max_model_len,
         profile=profile.id,
         gpu=profile.gpu.name,
@@ -117,15 +114,9 @@ def estimate_of(spec: schema.PointSpec, profile: Profile, latency: LatencyModel)
     belief = spec.system.estimate
     if belief.latency is not None:
         latency = latency_parameters(belief.latency, profile).make()
-    return Estimate(
-        latency,
-        profile.host,
-        profile.kv_bytes_per_token,
-        spec.system.scheduler.overhead_share,
-        belief.bias,
-        belief.noise,
-        spec.seed,
-    )
+    share, token_bytes = spec.system.scheduler.overhead_share, profile.kv_bytes_per_token
+    bias, noise = belief.bias, belief.noise
+    return Estimate(latency, profile.host, token_bytes, share, bias, noise, spec.seed)
 
 
 def latency_parameters(written: Model, profile: Profile) -> LatencyParameters:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, replace
+from dataclasses import MISSING
 from functools import cache
 from pathlib import Path
 
@@ -117,4 +117,4 @@ def _world(document: Document, profile: Profile | None) -> World:
     longest, blocks = given.number("max_model_len"), given.number("num_gpu_blocks") or 0
     if profile is None:
         return World(max_model_len=longest or 1)
-    return replace(profile_world(profile, longest), num_gpu_blocks=blocks if blocks > 1 else None)
+    return profile_world(profile, longest, blocks if blocks > 1 else None)

@@ -135,11 +135,9 @@ class ResultSet:
         """The point with that number (from 1, as in summary.csv) and labels; None fits any."""
         asked = [(name, value) for name, value in wanted.items() if value is not None]
         points = list(enumerate(self.points, 1))
-        fits = [
-            (n, point)
-            for n, point in points
-            if number in {None, n} and all(point.labels[name] == value for name, value in asked)
-        ]
+        fits = [(n, point) for n, point in points if number in {None, n}]
+        for name, value in asked:
+            fits = [(n, point) for n, point in fits if point.labels[name] == value]
         if len(fits) == 1:
             return fits[0][1]
         listed = fits or points

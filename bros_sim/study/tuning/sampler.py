@@ -27,10 +27,9 @@ class Sampler:
         self._space = {parameter.path: parameter for parameter in space}
         self._of = {parameter.path: _distribution(parameter) for parameter in space}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            direction="maximize" if maximize else "minimize",
-        )
+        chooser = optuna.samplers.TPESampler(seed=seed)
+        direction = "maximize" if maximize else "minimize"
+        self._study = optuna.create_study(sampler=chooser, direction=direction)
         if all(parameter.holds(given[parameter.path]) for parameter in space):
             self._study.enqueue_trial({p.path: _inside(p, given[p.path]) for p in space})
         finite = [parameter.numbers for parameter in space if parameter.numbers is not None]
@@ -54,9 +53,8 @@ def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
     if isinstance(parameter, Choice):
         return distributions.CategoricalDistribution(parameter.numbers)
     if parameter.whole:
-        return distributions.IntDistribution(
-            int(parameter.low), int(parameter.high), log=parameter.log
-        )
+        low, high = int(parameter.low), int(parameter.high)
+        return distributions.IntDistribution(low, high, log=parameter.log)
     return distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
 
 

@@ -134,9 +134,8 @@ def find(setting: Setting, question: Question, judged: OnJudged) -> Search[Answe
     (given,) = yield from _judged([Judged(0, setting.given, question)], setting, chosen_on)
     judged(given)
     _check_given(given)
-    sampler: Sampler = sampling.Sampler(
-        setting.space, given.values, maximize=question.maximize, trials=question.trials, seed=first
-    )
+    rules = {"maximize": question.maximize, "trials": question.trials, "seed": first}
+    sampler: Sampler = sampling.Sampler(setting.space, given.values, **rules)
     trials = {_name(given.values): given}
     while len(trials) <= question.trials:
         asked = list(_batch(sampler, trials, min(BATCH, question.trials + 1 - len(trials))))
