@@ -48,7 +48,6 @@ def component_class(kinds: Mapping[str, type], written: Data, document: Document
 
 
 def _see_own_classes(document: Document) -> None:
-    """Let modules beside the document be imported."""
     if str(document.directory) not in sys.path:
         sys.path.append(str(document.directory))
 

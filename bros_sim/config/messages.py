@@ -128,7 +128,6 @@ def _alternatives(shape: object) -> list[object]:
 
 
 def _below(shape: object, part: int | str) -> object:
-    """The type of what stands at key or position ``part``."""
     for item in _alternatives(shape):
         args, keys = typing.get_args(item), _keys(item)
         if str(part) in keys:

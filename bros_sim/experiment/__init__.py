@@ -95,11 +95,8 @@ class Loaded:
     drawn: list[Point]
     document: Document
     streams: list[StreamCheck]
-
-    @property
-    def warnings(self) -> list[str]:
-        """One line for each stream whose requests are not what its trace or lengths say."""
-        return warnings(self.streams)
+    warnings: list[str]
+    """One line for each stream whose requests are not what its trace or lengths say."""
 
     @property
     def baselines(self) -> list[Point]:
@@ -134,15 +131,17 @@ def load(document: Document) -> Loaded:
     if faults:
         raise InputError(*faults)
     streams = check_streams(document, specs)
-    _same_draws(document, specs)
+    if len({truth_of(spec.latency).draws for _, spec in specs}) > 1:
+        what = "uncertainty and draws have to be the same at all points"
+        raise InputError(document.fault(("sweep", "grid"), what))
     points, drawn = _laid_out(specs, inputs)
     if specs[0][1].outputs.be_retention:
         alone = _laid_out([(labels, _best_effort(spec)) for labels, spec in specs], inputs)
         points, drawn = map(_with_baselines, (points, drawn), alone)
         if not any(point.baseline for point in points):
-            what = document.fault(("outputs", "be_retention"), "no stream is of class be")
-            raise InputError(what)
-    return Loaded(specs[0][1], points, drawn, document, streams)
+            what = "no stream is of class be"
+            raise InputError(document.fault(("outputs", "be_retention"), what))
+    return Loaded(specs[0][1], points, drawn, document, streams, warnings(streams))
 
 
 def _sweep(document: Document, inputs: Inputs) -> Sweep:
@@ -177,12 +176,6 @@ def _decode(document: Document, inputs: Inputs) -> Experiment:
     if faults:
         raise InputError(*faults)
     return spec
-
-
-def _same_draws(document: Document, specs: Specs) -> None:
-    if len({truth_of(spec.latency).draws for _, spec in specs}) > 1:
-        what = "uncertainty and draws have to be the same at all points"
-        raise InputError(document.fault(("sweep", "grid"), what))
 
 
 def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:

@@ -53,7 +53,6 @@ def _stated(spec: Experiment, profile: Profile) -> Checks:
 
 
 def _models(spec: Experiment) -> Iterator[tuple[PathKey, Model]]:
-    """Where a latency model is chosen: the truth, and what systems believe."""
     yield ("latency",), truth_of(spec.latency).model
     for name, system in spec.systems.items():
         if system.estimate.latency is not None:

@@ -65,7 +65,6 @@ def warnings(checks: Iterable[StreamCheck]) -> list[str]:
 
 
 def _at(labels: Labels) -> str:
-    """Which values of the grid a line is about; nothing without a grid."""
     values = ", ".join(f"{axis} = {json.dumps(value)}" for axis, value in labels.items())
     return f" (at {values})" if values else ""
 

@@ -173,7 +173,6 @@ def variants(document: Document, sweep: Sweep) -> Iterator[Variant]:
 
 
 def _put(variant: Document, document: Document, axis: Axis, n: int) -> Document:
-    """The variant with value ``n`` of the axis, which stands where the document says so."""
     listed = isinstance(document.get(axis.place), list)
     at = (*axis.place, n) if listed else (*axis.place, "choices", n)
     places = document.places_below(at) or {(): document.places[axis.place]}
@@ -202,7 +201,6 @@ def _repeated(document: Document, axis: Axis, rows: Iterable[object], what: str)
 
 
 def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[Fault]:
-    """Paths that go on together have as many values each, and no point twice."""
     for axis in axes[1:]:
         if len(axis.values) != len(axes[0].values):
             first = f"{axes[0].dotted} has {len(axes[0].values)}"
@@ -215,7 +213,6 @@ def _uneven(document: Document, axes: Sequence[Axis]) -> Iterator[Fault]:
 
 
 def _clashes(document: Document, grid: Sequence[Axis], zipped: Sequence[Axis]) -> Iterator[Fault]:
-    """A path that both change, or that lies within one that the other changes."""
     for axis in zipped:
         for other in grid:
             size = min(len(axis.path), len(other.path))

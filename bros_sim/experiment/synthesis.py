@@ -60,21 +60,18 @@ def synthetic(
     size = None if lengths is None else _parsed("lengths", lengths).lengths
     if arrivals is not None:
         when = _parsed("arrivals", arrivals).arrivals
-        return Stream("synth", ServiceClass.RT, when, size or _twin_lengths(twin))
-    assert twin is not None
-    own = _twin_arrivals(twin, rate)
-    if own.twin.rate is not None:
-        return Stream("synth", ServiceClass.RT, own, size)
-    if rate is None:
-        raise InputError(f"--twin {twin}: has no arrivals of its own; give --rate")
-    return Stream("synth", ServiceClass.RT, Poisson(rate), size or _twin_lengths(twin))
-
-
-def _twin_lengths(twin: str | None) -> Empirical | None:
-    if twin is None:
-        return None
-    own = _twin_arrivals(twin, None)
-    return Empirical(own.name, own.path)
+    else:
+        assert twin is not None
+        when = _twin_arrivals(twin, rate)
+        if when.twin.rate is not None:
+            return Stream("synth", ServiceClass.RT, when, size)
+        if rate is None:
+            raise InputError(f"--twin {twin}: has no arrivals of its own; give --rate")
+        when = Poisson(rate)
+    if size is None and twin is not None:
+        own = _twin_arrivals(twin, None)
+        size = Empirical(own.name, own.path)
+    return Stream("synth", ServiceClass.RT, when, size)
 
 
 def _twin_arrivals(name: str, rate: float | None) -> TwinArrivals:

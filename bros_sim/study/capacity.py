@@ -26,8 +26,6 @@ LEAST_OF = ("replicas", "num_gpu_blocks", "ttft_s", "tpot_s", "e2e_s")
 DECIDING = 5
 """Seeds that judge a value at first; the experiment's own number where it is larger."""
 ANSWER = ("value", "low", "high", "kept", "missed", "binds", "seeds", "load", "error")
-Judged = Callable[["Cell", float], None]
-"""Called for each value of a cell that was run."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +168,8 @@ def _name(labels: Labels) -> str:
     return json.dumps(seedless(labels), sort_keys=True)
 
 
-def find(variants: Variants, judged: Judged) -> Search[list[Cell]]:
-    """The capacity of every system at every point of the other axes."""
+def find(variants: Variants, judged: Callable[[Cell, float], None]) -> Search[list[Cell]]:
+    """The capacity of every system at every point of the other axes; ``judged``: of each value."""
     cells = [Cell(seedless(p.labels), variants.goal) for p in variants.at(variants.start).points]
     while wanted := [(cell, ask) for cell in cells for ask in cell.asks(variants)]:
         trials = yield [cell.candidate(ask, variants) for cell, ask in wanted]

@@ -66,7 +66,6 @@ def _knock(address: str) -> None:
 def _run(
     client: Client, run: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> Generator[tuple[Task, Result | None], None, list[Task]]:
-    """Run tasks; those that the cluster gave up because their workers died."""
     futures = {client.submit(run, task, pure=False): task for task in tasks}
     given_up = []
     try:

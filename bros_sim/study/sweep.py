@@ -135,7 +135,6 @@ def sweep(experiment: Loaded, watch: Watch) -> Search[Swept]:
 
 
 def _wanted(cells: Sequence[Cell], until: Until) -> Mapping[str, int]:
-    """Point of the grid -> number of seeds, where that is more than there are."""
     wanted: dict[str, int] = {}
     failed = _failed(cells)
     for cell in cells:

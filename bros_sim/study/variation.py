@@ -77,7 +77,6 @@ def _path(document: Document, dotted: str) -> PathKey:
 
 
 def _prepared(document: Document, paths: Sequence[str], measures: Iterable[Measure]) -> Document:
-    """One seed (a search adds its own), no axis along the paths, be_retention if measured."""
     for dotted in paths:
         document = document.without(("sweep", "grid", dotted)).without(("sweep", "zip", dotted))
     document = document.without(("sweep", "seeds")).without(("sweep", "until"))

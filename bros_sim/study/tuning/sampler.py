@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import optuna
 from optuna import distributions
 
-from bros_sim.config import Data
 from bros_sim.study.tuning.space import Choice, Parameter, Values
 
 Proposal = tuple[optuna.Trial, Values]
@@ -31,9 +30,11 @@ class Sampler:
         direction = "maximize" if maximize else "minimize"
         self._study = optuna.create_study(sampler=chooser, direction=direction)
         if all(parameter.holds(given[parameter.path]) for parameter in space):
-            self._study.enqueue_trial({p.path: _inside(p, given[p.path]) for p in space})
+            choices = [p for p in space if isinstance(p, Choice)]
+            places = {p.path: p.values.index(given[p.path]) for p in choices}
+            self._study.enqueue_trial({**given, **places})
         finite = [parameter.numbers for parameter in space if parameter.numbers is not None]
-        if len(finite) == len(space) and math.prod(map(len, finite)) <= trials:
+        if len(finite) == len(space) and math.prod(r.stop - r.start for r in finite) <= trials:
             for values in itertools.product(*finite):
                 self._study.enqueue_trial(dict(zip(self._of, values, strict=True)))
 
@@ -56,8 +57,3 @@ def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
         low, high = int(parameter.low), int(parameter.high)
         return distributions.IntDistribution(low, high, log=parameter.log)
     return distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-
-
-def _inside(parameter: Parameter, value: Data) -> Data:
-    """A value as Optuna sees it: the place of a choice in its list, a number as it is."""
-    return parameter.values.index(value) if isinstance(parameter, Choice) else value

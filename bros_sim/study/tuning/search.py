@@ -31,8 +31,6 @@ BATCH = 4
 KNOWN = 100
 """So many proposals in a row that are known already end the search."""
 KEEPS, MISSES, NO_VALUE, REFUSED, FAILED = "keeps", "misses", "no value", "refused", "failed"
-OnJudged = Callable[["Judged"], None]
-"""Called for each combination that was judged, in order."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class Answer:
         return [*self.trials, self.given, *([] if self.best is self.given else [self.best])]
 
 
-def find(setting: Setting, question: Question, judged: OnJudged) -> Search[Answer]:
+def find(setting: Setting, question: Question, judged: Callable[[Judged], None]) -> Search[Answer]:
     """Try ``question.trials`` combinations, or all that there are; run the best on other seeds.
 
     RunStopped if the experiment as given fails.

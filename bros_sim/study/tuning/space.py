@@ -35,7 +35,7 @@ class Range:
         return f"{self.path}={self.low:g}..{self.high:g}{':log' if self.log else ''}"
 
     @property
-    def numbers(self) -> Sequence[int] | None:
+    def numbers(self) -> range | None:
         """What stands for its values, one by one; None if they are not finite."""
         return range(int(self.low), int(self.high) + 1) if self.whole else None
 
@@ -70,7 +70,7 @@ class Choice:
         return f"{self.path}={','.join(shown)}"
 
     @property
-    def numbers(self) -> Sequence[int]:
+    def numbers(self) -> range:
         """The places of its values in their list, which stand for them."""
         return range(len(self.values))
 

@@ -16,7 +16,6 @@ from bros_sim.study.tuning.search import Answer, Judged
 
 GIVEN, BEST = "as given", "best"
 CHOSEN, HELD_OUT = "chosen on", "held out"
-"""The two sets of seeds."""
 COMPARED = ("difference", "low", "high", "p_t", "p_wilcoxon", "seeds", "verdict", "why", "load")
 """Of the columns of `paired`."""
 
