@@ -18,9 +18,6 @@ class Parameter(typing.NamedTuple):
     help: str
 
 
-REQUIRED = "required"
-
-
 def parameters(cls: type) -> list[Parameter]:
     """The init fields of a dataclass, as `bros-sim list` prints them."""
     hints = hints_of(cls)
@@ -37,7 +34,7 @@ def _default(item: "dataclasses.Field[Any]") -> object:
     if item.default is not dataclasses.MISSING:
         return "its defaults" if dataclasses.is_dataclass(item.default) else item.default
     factory = item.default_factory
-    return factory() if factory is not dataclasses.MISSING else REQUIRED
+    return factory() if factory is not dataclasses.MISSING else "required"
 
 
 SIGNS = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}

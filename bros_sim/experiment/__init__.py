@@ -225,8 +225,7 @@ def _drawn(spec: Experiment, nominal: PointSpec, draw: int, profile: Profile) ->
 def _with_baselines(points: list[Point], reduced: list[Point]) -> list[Point]:
     """Each point with the one that has its best-effort streams only, where it has any.
 
-    Every stream draws from its own generators, so best-effort requests arrive as they did. Points
-    that differ in real-time streams only have equal baselines, and these run once.
+    Every stream draws from its own generators, so best-effort requests arrive as they did.
     """
     pairs = zip(points, reduced, strict=True)
     return [replace(point, baseline=one if one.spec.workload else None) for point, one in pairs]
