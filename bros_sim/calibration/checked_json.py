@@ -6,9 +6,9 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bros_sim.config.messages import finished
 from bros_sim.core.errors import Fault, InputError
@@ -16,13 +16,11 @@ from bros_sim.core.errors import Fault, InputError
 MAX_FAULTS = 10
 """Faults of one file that are printed; the rest is only counted."""
 GZIP_MAGIC = b"\x1f\x8b"
+Count = Annotated[int, Field(ge=1)]
 
 
 class Foreign(BaseModel):
-    """Base of what other programs write; unknown keys are ignored.
-
-    Numbers must be numbers (no text, no booleans) and finite.
-    """
+    """Base of what other programs write: unknown keys are ignored, numbers are finite numbers."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -31,11 +29,7 @@ M = TypeVar("M", bound=Foreign)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file, gzip or plain.
-
-    Raises:
-        InputError: It cannot be read, is damaged, or is not UTF-8.
-    """
+    """The text of a file, gzip or plain; `InputError` if it is unreadable, damaged or not UTF-8."""
     try:
         raw = path.read_bytes()
         plain = gzip.decompress(raw) if raw[:2] == GZIP_MAGIC else raw
@@ -49,12 +43,13 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read: {what}") from None
 
 
-def parse_json(text: str, path: Path, line: int = 1) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """The value of a JSON text that starts in ``line`` of ``path``.
+def read_json(path: Path) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """The value of a JSON file, gzip or plain; `InputError` if it holds none."""
+    return parse_json(read_text(path), path)
 
-    Raises:
-        InputError: It is not JSON.
-    """
+
+def parse_json(text: str, path: Path, line: int = 1) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """The value of a JSON text that starts in ``line`` of ``path``; `InputError` if it is none."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -65,13 +60,7 @@ def parse_json(text: str, path: Path, line: int = 1) -> Any:  # noqa: ANN401 - w
 
 
 def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = ()) -> M:
-    """``data`` as a ``shape``.
-
-    Args:
-        shape: The class to make.
-        data: What ``parse_json`` returned, or a part of it.
-        place: The file, or file and line.
-        at: Path of the part in the file.
+    """``data`` as a ``shape``; ``place`` is the file (and line), ``at`` the path of the part in it.
 
     Raises:
         InputError: A key is missing or of the wrong type: one line for each fault.
@@ -79,7 +68,8 @@ def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = 
     try:
         return shape.model_validate(data)
     except ValidationError as error:
-        raise InputError(*capped(place, _lines(error, shape, place, tuple(at)))) from None
+        found = [replace(f, path=(*at, *f.path), place=place) for f in finished(error, shape)]
+        raise InputError(*capped(place, found)) from None
 
 
 def capped(place: str, faults: Iterable[Fault | str]) -> list[Fault | str]:
@@ -90,17 +80,6 @@ def capped(place: str, faults: Iterable[Fault | str]) -> list[Fault | str]:
 
 
 def refuse(place: str, faults: Sequence[Fault | str]) -> None:
-    """Raise the first of the faults, if there are any.
-
-    Raises:
-        InputError: With how many more there are.
-    """
+    """Raise `InputError` with the first of the faults, if there are any."""
     if faults:
         raise InputError(*capped(place, faults))
-
-
-def _lines(
-    error: ValidationError, shape: type[Foreign], place: str, at: tuple[int | str, ...]
-) -> Iterable[Fault]:
-    for fault in finished(error, shape):
-        yield replace(fault, path=at + fault.path, place=place)

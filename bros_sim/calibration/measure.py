@@ -12,9 +12,9 @@ import torch
 from scipy.optimize import nnls
 
 from bros_sim.calibration.measure_clock import replayable, timings_s
-from bros_sim.calibration.measure_model import BLOCK_SIZE, RandomModel
-from bros_sim.calibration.model_dims import ModelDims
-from bros_sim.calibration.shapes import Case
+from bros_sim.calibration.measure_model import RandomModel
+from bros_sim.calibration.models import ModelConfig
+from bros_sim.calibration.shapes import BLOCK_SIZE, Case
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
 
@@ -34,11 +34,7 @@ class Device:
 
     @classmethod
     def named(cls, name: str) -> "Device":
-        """The device, or the best one for ``auto``.
-
-        Raises:
-            InputError: There is no CUDA device that torch can use.
-        """
+        """The device, or the best one for ``auto``; `InputError` if torch cannot use it."""
         there = torch.cuda.is_available()
         if name == "cuda" and not there:
             raise InputError("--device cuda: torch finds no CUDA device")
@@ -79,24 +75,16 @@ class Link(NamedTuple):
     latency_s: float
 
 
-def fitting(cases: Sequence[Case], dims: ModelDims, tp: int, device: Device) -> list[Case]:
-    """The batches that the device has memory for, beside one rank's weights.
-
-    Raises:
-        InputError: Not even the smallest fits, or none is within the model's length.
-    """
-    free = MEMORY_SHARE * device.free_bytes - dims.weight_bytes / tp
-    room = int(free // (BLOCK_SIZE * dims.kv_bytes_per_token(tp) / tp))
-    kept = [
-        case
-        for case in cases
-        if case.blocks(BLOCK_SIZE) <= room
-        and max(group.context + group.tokens for group in case.groups) <= dims.max_model_len
-    ]
+def fitting(cases: Sequence[Case], config: ModelConfig, tp: int, device: Device) -> list[Case]:
+    """The batches within memory (beside one rank's weights) and length; `InputError` if none is."""
+    free = MEMORY_SHARE * device.free_bytes - config.weight_bytes / tp
+    room = int(free // (BLOCK_SIZE * config.kv_bytes_per_token(tp) / tp))
+    limit = config.shape.max_model_len
+    kept = [case for case in cases if case.blocks <= room and case.longest <= limit]
     if not kept:
         raise InputError(
-            f"--device {device.name}: no batch fits: {dims.name} has"
-            f" {dims.weight_bytes / tp / 2**30:.1f} GiB of weights a GPU,"
+            f"--device {device.name}: no batch fits: {config.shape.name} has"
+            f" {config.weight_bytes / tp / 2**30:.1f} GiB of weights a GPU,"
             f" {device.free_bytes / 2**30:.1f} GiB are free"
         )
     return kept
@@ -104,7 +92,7 @@ def fitting(cases: Sequence[Case], dims: ModelDims, tp: int, device: Device) -> 
 
 def measure_steps(
     cases: Sequence[Case],
-    dims: ModelDims,
+    config: ModelConfig,
     tp: int,
     device: Device,
     repeats: int,
@@ -112,7 +100,7 @@ def measure_steps(
 ) -> Iterator[StepRow]:
     """The median device time of one iteration of each batch, on one rank, without all-reduce."""
     with torch.inference_mode():
-        model = RandomModel(dims, tp, max(c.blocks(BLOCK_SIZE) for c in cases), device.name)
+        model = RandomModel(config, tp, max(case.blocks for case in cases), device.name)
         for number, case in enumerate(cases, 1):
             try:
                 action = replayable(partial(model.step, model.prepare(case)), device.name)

@@ -1,39 +1,149 @@
-"""The model that a profile is for: from a ``config.json`` or a shipped profile."""
+"""The model that a profile is for: from a Hugging Face ``config.json`` or a shipped profile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
+from pydantic import BeforeValidator, Field
+
+from bros_sim.calibration.checked_json import Count, Foreign, checked, read_json
 from bros_sim.calibration.kernels_dense import is_tied
-from bros_sim.calibration.model_config import read_model_config
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
-from bros_sim.profiles.profile import ModelShape, load_profile, profile_ids
+from bros_sim.profiles.profile import BYTES, ModelShape, load_profile, profile_ids
+
+NOT_COVERED = {
+    "text_config": "a model in a model: save that part as a file of its own",
+    "quantization_config": "quantized weights are not covered",
+    **dict.fromkeys(
+        ("num_local_experts", "num_experts", "n_routed_experts"),
+        "mixtures of experts are not covered",
+    ),
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank"), "latent attention (MLA) is not covered"),
+    **dict.fromkeys(("attention_bias", "mlp_bias"), "these biases are not covered"),
+}
+"""Keys that change what an iteration computes, where they are set -> what to say."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the architectures of one ``model_type`` have in common beyond their sizes."""
+
+    gated: bool = True
+    """The feed-forward part has three matrices (gate, up, down) instead of two."""
+    qkv_bias: bool = False
+    """Biases on the query, key and value projections."""
+    all_bias: bool = False
+    """Biases on every projection and norm, and learned positions (OPT)."""
+    qk_norm: bool = False
+    """A norm on each head's queries and keys."""
+    tied: bool = False
+    """Embedding and LM head are one matrix where the file does not say."""
+    stated: tuple[str, ...] = ()
+    """Keys that must be there: their defaults differ between releases, or are no rule."""
+    inner: str = "intermediate_size"
+    """The key of the feed-forward part's inner size."""
+
+    def parameters(self, shape: ModelShape, *, tied: bool) -> int:
+        """All weights, counted from the sizes (those of ``shape.parameters`` left aside)."""
+        hidden, inner = shape.hidden, shape.intermediate
+        queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        norm = hidden * (2 if self.all_bias else 1)
+        layer = 2 * hidden * (queries + keys) + (3 if self.gated else 2) * hidden * inner + 2 * norm
+        if self.qk_norm:
+            layer += 2 * shape.head_dim
+        if self.qkv_bias or self.all_bias:
+            layer += queries + 2 * keys
+        if self.all_bias:
+            layer += hidden + inner + hidden
+        embeddings = shape.vocab * hidden * (1 if tied else 2)
+        positions = (shape.max_model_len + 2) * hidden if self.all_bias else 0
+        return embeddings + positions + shape.layers * layer + norm
+
+
+_GROUPED = ("num_key_value_heads",)
+FAMILIES = {
+    "llama": Family(),
+    "mistral": Family(stated=_GROUPED),
+    "qwen2": Family(qkv_bias=True, stated=_GROUPED),
+    "qwen3": Family(qk_norm=True, stated=(*_GROUPED, "head_dim")),
+    "opt": Family(gated=False, all_bias=True, tied=True, inner="ffn_dim"),
+}
+"""``model_type`` -> architecture. The defaults are those of transformers' config classes."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a profile needs of a model, and what had to be assumed."""
+    """What a profile needs of a dense decoder; ``notes`` say what had to be assumed."""
 
     shape: ModelShape
     dtype: str
+    """Of weights and KV."""
     tied: bool
+    family: Family = FAMILIES["llama"]
     notes: tuple[str, ...] = ()
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights, over all GPUs."""
+        return self.shape.parameters * BYTES[self.dtype]
+
+    def kv_bytes_per_token(self, tp: int = 1) -> int:
+        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs."""
+        return self.shape.kv_bytes_per_token(tp, self.dtype)
+
+    def require_tp(self, tp: int) -> None:
+        """Raise ``InputError`` if heads or inner size do not split over ``tp`` GPUs."""
+        sizes = ((self.shape.heads, "heads"), (self.shape.intermediate, "inner size"))
+        if odd := [f"{size} {what}" for size, what in sizes if size % tp]:
+            raise InputError(f"--tp {tp}: {self.shape.name} cannot be split: {', '.join(odd)}")
+
+
+def _bare(dtype: object) -> object:
+    return dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
+
+
+Weights = Annotated[Literal["float16", "bfloat16", "float32"] | None, BeforeValidator(_bare)]
+
+
+class _Config(Foreign):
+    """The keys of ``config.json`` that all families share; OPT names one of them differently."""
+
+    model_type: str
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    vocab_size: Count
+    max_position_embeddings: Count
+    intermediate_size: Count | None = None
+    ffn_dim: Count | None = None
+    num_key_value_heads: Count | None = None
+    head_dim: Count | None = None
+    tie_word_embeddings: bool | None = None
+    enable_bias: bool = True
+    do_layer_norm_before: bool = True
+    torch_dtype: Weights = None
+    dtype: Weights = None
+    sliding_window: Count | None = None
+    use_sliding_window: bool = True
+    word_embed_proj_dim: Count | None = None
+    name_or_path: str = Field("", alias="_name_or_path")
 
 
 def find_model(name_or_path: str) -> ModelConfig:
-    """The dimensions of a model: of a ``.json`` file, else of a shipped profile, as ``llama-3-8b``.
+    """A model: that of a ``.json`` file, else that of a shipped profile, as ``llama-3-8b``.
 
     Raises:
         InputError: There is none, or the file is invalid, or engines do not run such weights.
     """
     if name_or_path.endswith(".json"):
-        dims = read_model_config(Path(name_or_path))
-        if dims.dtype == "float32":
+        config = read_model_config(Path(name_or_path))
+        if config.dtype == "float32":
             raise InputError(
                 f"{name_or_path}: torch_dtype: engines run float32 weights as float16 or bfloat16:"
                 " state which"
             )
-        return ModelConfig(dims.shape(), dims.dtype, dims.tied_embeddings, dims.notes)
+        return config
     known = {model_slug(profile_id): profile_id for profile_id in profile_ids()}
     if name_or_path not in known:
         raise InputError(
@@ -47,3 +157,99 @@ def find_model(name_or_path: str) -> ModelConfig:
 def model_slug(profile_id: str) -> str:
     """``llama-3-8b`` of ``a100-80gb/llama-3-8b-tp1``."""
     return profile_id.partition("/")[2].rpartition("-tp")[0]
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """The model of a ``config.json`` (the file, or the folder that holds it).
+
+    It is called what the file says, else as its folder.
+
+    Raises:
+        InputError: The file is not there, not JSON, incomplete, of a family that is not known,
+            or its numbers contradict each other. One line for each fault.
+    """
+    if path.is_dir():
+        path = path / "config.json"
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: should be one JSON object, the config of a model")
+    kind = data.get("model_type")
+    if isinstance(kind, str) and kind not in FAMILIES:
+        raise InputError(f"{path}: model_type: '{kind}' is not covered{nearest(kind, FAMILIES)}")
+    faults = [f"{path}: {key}: {what}" for key, what in NOT_COVERED.items() if data.get(key)]
+    if faults:
+        raise InputError(*faults)
+    config = checked(_Config, data, str(path))
+    faults = [f"{path}: {what}" for what in _contradictions(config)]
+    if faults:
+        raise InputError(*faults)
+    return _model(config, _name(path, config))
+
+
+def _name(path: Path, config: _Config) -> str:
+    if config.name_or_path.strip("./"):
+        return config.name_or_path.rstrip("/").rpartition("/")[2]
+    return path.absolute().parent.name if path.name == "config.json" else path.stem
+
+
+def _contradictions(config: _Config) -> list[str]:
+    heads, family = config.num_attention_heads, FAMILIES[config.model_type]
+    kv_heads, width = config.num_key_value_heads or heads, config.word_embed_proj_dim
+    other = "intermediate_size" if family.inner == "ffn_dim" else "ffn_dim"
+    hint = f" (it has {other}, which this family does not use)" if getattr(config, other) else ""
+    rules = [
+        *(
+            (
+                getattr(config, key) is None,
+                f"{key}: this key is missing; its default differs between releases, so state it",
+            )
+            for key in family.stated
+        ),
+        (getattr(config, family.inner) is None, f"{family.inner}: this key is missing{hint}"),
+        (
+            config.head_dim is None and config.hidden_size % heads > 0,
+            f"num_attention_heads: hidden_size {config.hidden_size} is not a multiple of {heads},"
+            " and head_dim is not stated",
+        ),
+        (
+            heads % kv_heads > 0,
+            f"num_key_value_heads: num_attention_heads {heads} is not a multiple of {kv_heads}",
+        ),
+        (
+            (config.dtype or config.torch_dtype) is None,
+            "torch_dtype: this key is missing (known: float16, bfloat16, float32)",
+        ),
+        (
+            width not in {None, config.hidden_size},
+            "word_embed_proj_dim: must equal hidden_size; projections are not covered",
+        ),
+        (
+            family.all_bias and not (config.enable_bias and config.do_layer_norm_before),
+            "enable_bias, do_layer_norm_before: must be true; others are not covered",
+        ),
+    ]
+    return [what for wrong, what in rules if wrong]
+
+
+def _model(config: _Config, name: str) -> ModelConfig:
+    family, heads = FAMILIES[config.model_type], config.num_attention_heads
+    longest, window = config.max_position_embeddings, config.sliding_window
+    notes: tuple[str, ...] = ()
+    if window and config.use_sliding_window and window < longest:
+        longest = window  # beyond it, attention costs something else
+        notes = (f"Requests end at {window} tokens, the model's attention window.",)
+    shape = ModelShape(
+        name=name,
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=heads,
+        kv_heads=config.num_key_value_heads or heads,
+        head_dim=config.head_dim or config.hidden_size // heads,
+        intermediate=getattr(config, family.inner),
+        vocab=config.vocab_size,
+        max_model_len=longest,
+        parameters=0,
+    )
+    tied = family.tied if config.tie_word_embeddings is None else config.tie_word_embeddings
+    counted = replace(shape, parameters=family.parameters(shape, tied=tied))
+    return ModelConfig(counted, str(config.dtype or config.torch_dtype), tied, family, notes)

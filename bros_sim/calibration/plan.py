@@ -7,28 +7,23 @@ grids of tokens and of decoding requests also hold the sizes half-way.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bros_sim.calibration.model_dims import ModelDims
-from bros_sim.calibration.shapes import Case, Group
+from bros_sim.calibration.models import ModelConfig
+from bros_sim.calibration.profiles import RESERVE_GIB, UTILIZATION
+from bros_sim.calibration.shapes import BLOCK_SIZE, Case, Group
 from bros_sim.core.errors import InputError
-from bros_sim.profiles.profile import GIB, Gpu
+from bros_sim.profiles.profile import GIB, Gpu, kv_room_bytes
 
-BLOCK_SIZE = 16
-UTILIZATION = 0.9
-"""vLLM's ``gpu_memory_utilization``."""
-RESERVE_GIB = 1.25
-"""For activations and the CUDA context, per GPU: docs/latency.md."""
 CONTEXTS = (128, 512, 2048, 8192, 32768)
 FIRST_CHUNK = 16
 LEAST_CHUNK_AFTER_CONTEXT = 64
 
 CASE_S = 3.0
-"""Rough: building, capturing and warming up one batch in ``vllm bench forward``."""
 START_S = 120.0
-"""Rough: starting the engine with dummy weights."""
 REPLAYS = 100
-"""``vllm bench forward``: 20 replays in each of 5 samples."""
 FLOP_PER_BYTE = 140
-"""Rough: sustained arithmetic of a data-centre GPU over its memory bandwidth."""
+"""Rough, for ``vllm bench forward``: to build, capture and warm up one batch; to start the engine
+with dummy weights; 20 replays in each of 5 samples; sustained arithmetic of a data-centre GPU over
+its memory bandwidth."""
 
 
 @dataclass(frozen=True)
@@ -42,29 +37,25 @@ class Room:
 
     def holds(self, case: Case) -> bool:
         """Whether the engine could run the batch."""
-        longest = max(group.tokens + group.context for group in case.groups)
         return (
             case.tokens <= self.max_num_batched_tokens
             and case.requests <= self.max_num_seqs
-            and longest <= self.max_model_len
-            and case.blocks(BLOCK_SIZE) <= self.blocks
+            and case.longest <= self.max_model_len
+            and case.blocks <= self.blocks
         )
 
 
-def room_on(gpu: Gpu, model: ModelDims, tp: int, budget: int, max_num_seqs: int) -> Room:
-    """The room on ``tp`` GPUs, by the rule for KV blocks of docs/latency.md.
-
-    Raises:
-        InputError: The weights leave no room for a cache.
-    """
-    usable = tp * (gpu.memory_gib * UTILIZATION - RESERVE_GIB) * GIB
-    blocks = int((usable - model.weight_bytes) // (BLOCK_SIZE * model.kv_bytes_per_token(tp)))
+def room_on(gpu: Gpu, model: ModelConfig, tp: int, budget: int, max_num_seqs: int) -> Room:
+    """The room on ``tp`` GPUs; `InputError` if the weights leave none for a cache."""
+    room = kv_room_bytes(gpu.memory_gib, UTILIZATION, RESERVE_GIB, tp, model.weight_bytes)
+    blocks = int(room // (BLOCK_SIZE * model.kv_bytes_per_token(tp)))
     if blocks < 2:
         raise InputError(
-            f"--gpu {gpu.name}: {tp} x {gpu.memory_gib:g} GiB are too little for {model.name}:"
-            f" its weights are {model.weight_bytes / GIB:.1f} GiB"
+            f"--gpu {gpu.name}: {tp} x {gpu.memory_gib:g} GiB are too little for"
+            f" {model.shape.name}: its weights are {model.weight_bytes / GIB:.1f} GiB"
         )
-    return Room(blocks - 1, budget, max_num_seqs, model.max_model_len)  # one is vLLM's null block
+    without_null = blocks - 1  # vLLM keeps one back
+    return Room(without_null, budget, max_num_seqs, model.shape.max_model_len)
 
 
 def plan(room: Room) -> list[Case]:
@@ -118,19 +109,18 @@ def _mixed(room: Room) -> Iterator[Case]:
         for tokens in (budget // 16, budget // 4, budget - seqs):
             for context in (0, 2048):
                 for kv in (128, 1024):
-                    if seqs < 1 or tokens < FIRST_CHUNK:
-                        continue
-                    name = f"mixed-{tokens}-after-{context}-{seqs}x{kv}"
-                    yield Case(name, (Group(1, tokens, context), Group(seqs, 1, kv - 1)))
+                    if seqs >= 1 and tokens >= FIRST_CHUNK:
+                        name = f"mixed-{tokens}-after-{context}-{seqs}x{kv}"
+                        yield Case(name, (Group(1, tokens, context), Group(seqs, 1, kv - 1)))
 
 
-def estimated_s(cases: list[Case], gpu: Gpu, model: ModelDims, tp: int) -> float:
+def estimated_s(cases: list[Case], gpu: Gpu, model: ModelConfig, tp: int) -> float:
     """Seconds that ``vllm bench forward`` will take, roughly: a roofline and fixed shares."""
     bytes_s = tp * gpu.bandwidth_gb_s * 1e9
     total_s = START_S
     for case in cases:
-        kv_bytes = case.blocks(BLOCK_SIZE) * BLOCK_SIZE * model.kv_bytes_per_token(tp)
-        arithmetic = 2 * model.parameters * case.tokens / FLOP_PER_BYTE
+        kv_bytes = case.blocks * BLOCK_SIZE * model.kv_bytes_per_token(tp)
+        arithmetic = 2 * model.shape.parameters * case.tokens / FLOP_PER_BYTE
         step_s = (max(model.weight_bytes, arithmetic) + kv_bytes) / bytes_s
         total_s += CASE_S + REPLAYS * step_s
     return total_s

@@ -11,24 +11,25 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from bros_sim.calibration.fit_design import Fitted
 from bros_sim.calibration.gpus import GpuFacts
 from bros_sim.calibration.models import ModelConfig
+from bros_sim.calibration.shapes import BLOCK_SIZE
 from bros_sim.config.components import plain
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
-from bros_sim.latency.parameters import Hybrid, Linear
 from bros_sim.latency.term_parameters import PerSequence
 from bros_sim.profiles.profile import (
-    BYTES,
     GIB,
     FitError,
     KvCache,
     Models,
     Profile,
     Source,
+    kv_room_bytes,
 )
 from bros_sim.profiles.uncertainty import Uncertainty
 
-UTILIZATION, RESERVE_GIB, BLOCK = 0.9, 1.25, 16
-"""The rule of docs/latency.md for the size of the KV cache."""
+UTILIZATION, RESERVE_GIB = 0.9, 1.25
+"""The rule of docs/latency.md for the size of the KV cache: vLLM's ``gpu_memory_utilization``, and
+what activations and the CUDA context take on each GPU."""
 ENGINE_OVERHEAD = PerSequence(0.46, 0.0146)
 """What an engine adds to its kernels: calibrated on one run of Llama-2-70B TP4 on H100."""
 WIDTH = 100
@@ -66,13 +67,8 @@ class Evidence:
 
 
 def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
-    """A whole profile: facts of the card and the model, size of the KV cache, one latency model.
-
-    Raises:
-        InputError: The weights leave no room for a KV cache.
-    """
-    config, tp, models = target.config, target.tp, _models(model)
-    (kind,) = models.by_kind()
+    """A whole profile: facts of the card and the model, size of the KV cache, one latency model."""
+    config, tp, kind = target.config, target.tp, type(model).__name__.lower()
     return Profile(
         id=target.profile_id,
         label=evidence.label,
@@ -82,7 +78,7 @@ def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
         dtype=config.dtype,  # type: ignore[arg-type]  # one of DTYPES
         kv=kv_cache(target),
         default_model=kind,
-        models=models,
+        models=Models(**{kind: model}),  # type: ignore[arg-type]  # the kind is the class's name
         errors={kind: evidence.error},
         sources=evidence.sources,
         host=target.facts.host(tp),
@@ -91,23 +87,12 @@ def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
     )
 
 
-def _models(model: Fitted) -> Models:
-    if isinstance(model, Hybrid):
-        return Models(hybrid=model)
-    return Models(linear=model) if isinstance(model, Linear) else Models(roofline=model)
-
-
 def kv_cache(target: Target) -> KvCache:
-    """Blocks by the rule of docs/latency.md.
-
-    Raises:
-        InputError: The weights leave no room for two blocks.
-    """
+    """Blocks by the rule of docs/latency.md; `InputError` if the weights leave no room for two."""
     config, tp, memory = target.config, target.tp, target.facts.memory_gib
-    weights = config.shape.parameters * BYTES[config.dtype]
-    room = tp * (memory * UTILIZATION - RESERVE_GIB) * GIB - weights
-    per_token = config.shape.kv_bytes_per_token(tp, config.dtype)
-    blocks = int(room // (BLOCK * per_token))
+    weights, per_token = config.weight_bytes, config.kv_bytes_per_token(tp)
+    room = kv_room_bytes(memory, UTILIZATION, RESERVE_GIB, tp, weights)
+    blocks = int(room // (BLOCK_SIZE * per_token))
     if blocks < 2:
         raise InputError(
             f"--tp {tp}: the weights of {config.shape.name} ({weights / GIB:.1f} GiB) leave no "
@@ -115,18 +100,14 @@ def kv_cache(target: Target) -> KvCache:
         )
     basis = (
         f"derived: {tp} x ({memory:g} GiB x {UTILIZATION} - {RESERVE_GIB} GiB) - weights "
-        f"{weights / GIB:.2f} GiB = {room / GIB:.2f} GiB, over {BLOCK * per_token} bytes a block "
-        f"({per_token} bytes of KV per token over all ranks)."
+        f"{weights / GIB:.2f} GiB = {room / GIB:.2f} GiB, over {BLOCK_SIZE * per_token} bytes a "
+        f"block ({per_token} bytes of KV per token over all ranks)."
     )
-    return KvCache(blocks, BLOCK, basis, UTILIZATION, RESERVE_GIB)
+    return KvCache(blocks, BLOCK_SIZE, basis, UTILIZATION, RESERVE_GIB)
 
 
 def write_profile(path: Path, profile: Profile) -> None:
-    """Write a profile as YAML, whole or not at all.
-
-    Raises:
-        InputError: The name does not end in .yaml or .yml, or it cannot be written.
-    """
+    """Write a profile as YAML, whole or not at all; its name ends in .yaml or .yml."""
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: the name of a profile ends in .yaml")
     with written(path) as draft:

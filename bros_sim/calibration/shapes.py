@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, parse_json, read_text, refuse
+from bros_sim.calibration.checked_json import Count, Foreign, checked, read_json, refuse
 from bros_sim.core.atomic import written
 from bros_sim.engine.latency_model import StepShape
 
-Count = Annotated[int, Field(ge=1)]
+BLOCK_SIZE = 16
+"""Tokens of a KV block, where batches are planned and measured."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class Group:
     count: int
     tokens: int
     context: int
+
+    @property
+    def length(self) -> int:
+        """Tokens of a request after the iteration."""
+        return self.context + self.tokens
 
     @property
     def decodes(self) -> bool:
@@ -46,31 +52,27 @@ class Case:
         """Tokens computed in the iteration."""
         return sum(group.count * group.tokens for group in self.groups)
 
-    def blocks(self, block_size: int) -> int:
+    @property
+    def blocks(self) -> int:
         """KV blocks that the batch holds after the iteration."""
-        return sum(
-            group.count * -(-(group.context + group.tokens) // block_size) for group in self.groups
-        )
+        return sum(group.count * -(-group.length // BLOCK_SIZE) for group in self.groups)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest request after the iteration."""
+        return max(group.length for group in self.groups)
 
     @property
     def shape(self) -> StepShape:
         """The batch as latency models see it."""
-        decodes = [group for group in self.groups if group.decodes]
-        chunks = (
-            ((group.tokens, group.context),) * group.count
-            for group in self.groups
-            if not group.decodes
-        )
-        kv_tokens = sum(group.count * (group.context + 1) for group in decodes)
-        return StepShape(sum(chunks, ()), sum(group.count for group in decodes), kv_tokens)
+        decodes = [g for g in self.groups if g.decodes]
+        chunks = (((g.tokens, g.context),) * g.count for g in self.groups if not g.decodes)
+        kv_tokens = sum(g.count * g.length for g in decodes)
+        return StepShape(sum(chunks, ()), sum(g.count for g in decodes), kv_tokens)
 
 
 def write_shapes(cases: Iterable[Case], path: Path) -> None:
-    """Write the batches as JSON, whole or not at all.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
+    """Write the batches as JSON, whole or not at all."""
     lines = ",\n".join(json.dumps(_entry(case)) for case in cases)
     with written(path) as draft:
         draft.write_text(f'{{"cases": [\n{lines}\n]}}\n', encoding="utf-8")
@@ -80,7 +82,7 @@ def _entry(case: Case) -> dict[str, Any]:
     requests = [
         {
             "query_len": group.tokens,
-            "kv_len": group.context + group.tokens,
+            "kv_len": group.length,
             "chunked": bool(group.context) and not group.decodes,
             "count": group.count,
         }
@@ -106,12 +108,8 @@ class _Shapes(Foreign):
 
 
 def read_shapes(path: Path) -> list[Case]:
-    """The batches of a shapes file.
-
-    Raises:
-        InputError: It is not there or not of that form: one line for each fault.
-    """
-    shapes = checked(_Shapes, parse_json(read_text(path), path), str(path))
+    """The batches of a shapes file; `InputError` with one line for each fault."""
+    shapes = checked(_Shapes, read_json(path), str(path))
     faults = [
         f"{path}: cases.{n}.requests.{m}.kv_len: {request.kv_len} is less than query_len"
         f" {request.query_len}"
@@ -120,8 +118,7 @@ def read_shapes(path: Path) -> list[Case]:
         if request.kv_len < request.query_len
     ]
     refuse(str(path), faults)
-    return [Case(case.name, tuple(map(_group, case.requests))) for case in shapes.cases]
-
-
-def _group(request: _Request) -> Group:
-    return Group(request.count, request.query_len, request.kv_len - request.query_len)
+    return [
+        Case(c.name, tuple(Group(r.count, r.query_len, r.kv_len - r.query_len) for r in c.requests))
+        for c in shapes.cases
+    ]

@@ -63,6 +63,13 @@ class ModelShape:
         return 2 * self.layers * heads * self.head_dim * BYTES[dtype]
 
 
+def kv_room_bytes(
+    memory_gib: float, utilization: float, reserve_gib: float, tp: int, weight_bytes: int
+) -> float:
+    """Bytes for KV over ``tp`` GPUs, by the rule of docs/latency.md."""
+    return tp * (memory_gib * utilization - reserve_gib) * GIB - weight_bytes
+
+
 @dataclass(frozen=True)
 class KvCache:
     """Default size of the KV cache of one replica and where the number comes from."""
@@ -209,11 +216,11 @@ class Profile:
     @property
     def derived_num_gpu_blocks(self) -> int | None:
         """Blocks by the rule of docs/latency.md; ``None`` where its inputs are not stated."""
-        if self.kv.gpu_memory_utilization is None or self.kv.reserve_gib is None:
+        share, reserve_gib = self.kv.gpu_memory_utilization, self.kv.reserve_gib
+        if share is None or reserve_gib is None:
             return None
-        usable = (self.gpu.memory_gib * self.kv.gpu_memory_utilization - self.kv.reserve_gib) * GIB
-        block = self.kv_bytes_per_token * self.kv.block_size
-        return int((self.tp * usable - self.weight_bytes) // block)
+        room = kv_room_bytes(self.gpu.memory_gib, share, reserve_gib, self.tp, self.weight_bytes)
+        return int(room // (self.kv_bytes_per_token * self.kv.block_size))
 
     @property
     def weight_bytes(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bros_sim.calibration.importers.content import Content
-from bros_sim.calibration.model_dims import ModelDims
+from bros_sim.calibration.models import ModelConfig
 from bros_sim.calibration.request_rows import RequestRow
 from bros_sim.calibration.step_rows import StepRow
 
@@ -13,7 +13,7 @@ from bros_sim.calibration.step_rows import StepRow
 class Options:
     """What some formats leave out and the user must say; ``None`` where it was not said."""
 
-    model: ModelDims | None = None
+    model: ModelConfig | None = None
     tp: int = 1
     batch_size: int | None = None
     input_len: int | None = None

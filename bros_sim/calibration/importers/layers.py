@@ -97,7 +97,7 @@ def read_layers(contents: Sequence[Content], options: Options) -> Steps:
     chunk, before, seqs, kv, time_us = cells.T
     tokens, sequences = chunk + seqs, seqs + (chunk > 0)
     inside = (tokens <= min(block.last, once.last)) & (sequences <= head.last) & (tokens > 0)
-    total_us = options.model.layers * (block.at(tokens) + time_us)
+    total_us = options.model.shape.layers * (block.at(tokens) + time_us)
     total_us += once.at(tokens) + head.at(sequences)
     rows = []
     for n in np.flatnonzero(inside).tolist():
