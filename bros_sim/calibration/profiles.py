@@ -16,15 +16,7 @@ from bros_sim.config.components import plain
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
 from bros_sim.latency.term_parameters import PerSequence
-from bros_sim.profiles.profile import (
-    GIB,
-    FitError,
-    KvCache,
-    Models,
-    Profile,
-    Source,
-    kv_room_bytes,
-)
+from bros_sim.profiles.profile import GIB, FitError, KvCache, Models, Profile, Source, kv_room_bytes
 from bros_sim.profiles.uncertainty import Uncertainty
 
 UTILIZATION, RESERVE_GIB = 0.9, 1.25
