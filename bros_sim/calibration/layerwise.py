@@ -21,8 +21,6 @@ from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
 
 ONCE = ("embedding", "final_layernorm")
 """Layers that an iteration runs once; all others run in every transformer block."""
-TWICE = ("layernorm",)
-"""Layers that a block runs twice."""
 SMALLEST_CHUNK = 16
 """The chunk beside which decodes are taken as measured in the mixed kernel."""
 CURVE_TOLERANCE = 0.004
@@ -54,8 +52,7 @@ class LayerTables:
         """All layers but attention, against tokens."""
         table = self.tables["dense"].pivot(index="tokens", columns="layer", values="time_us")
         calls = [
-            1 if name in ONCE else self.blocks * (2 if name in TWICE else 1)
-            for name in table.columns
+            1 if name in ONCE else self.blocks * calls_in_block(name) for name in table.columns
         ]
         return _curve((table * calls).sum(axis=1) / 1e3)
 
@@ -100,6 +97,11 @@ class LayerTables:
         if where.get("n_decode") == 0 and "prefill_chunk" not in where:
             table = table[table["prefill_chunk"] > 0]
         return table
+
+
+def calls_in_block(layer: str) -> int:
+    """How often a transformer block runs a layer: its norm before attention and feed-forward."""
+    return 2 if layer == "layernorm" else 1
 
 
 def read_layer_tables(folder: Path, blocks: int) -> LayerTables:

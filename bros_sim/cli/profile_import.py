@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bros_sim.calibration.imported import import_table
-from bros_sim.calibration.importers import Options
+from bros_sim.calibration.importers import Options, import_table
 from bros_sim.calibration.models import read_model_config
 from bros_sim.cli.output import say
 

@@ -1,11 +1,11 @@
 """What an importer is: how its format is recognised, and what it makes of its files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.models import ModelConfig
-from bros_sim.calibration.request_rows import RequestRow
 from bros_sim.calibration.step_rows import StepRow
 
 
@@ -29,6 +29,21 @@ class Steps:
     notes: tuple[str, ...] = ()
 
 
+class RequestRow(NamedTuple):
+    """A completed request of a real run, a row of the table that ``bros-sim validate`` replays.
+
+    Times are seconds on the client's clock, from the first request that was sent. What no client
+    can know (when the engine queued and scheduled the request, its prefix hashes) has no column.
+    """
+
+    request_id: str
+    arrival_s: float
+    prompt_tokens: int
+    output_tokens: int
+    first_token_s: float
+    last_token_s: float
+
+
 @dataclass(frozen=True)
 class Run:
     """The requests of one benchmark run. ``failed`` ones are counted, and have no row."""
@@ -43,7 +58,7 @@ class Run:
 class Runs:
     """All the runs that files hold, in their order."""
 
-    runs: tuple[Run, ...] = field(default_factory=tuple)
+    runs: tuple[Run, ...]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from bros_sim.calibration.checked_json import parse_json, read_text
 from bros_sim.core.errors import InputError
@@ -23,7 +23,6 @@ class Content:
     """A file. ``header`` holds the column names of a CSV file and is empty for JSON."""
 
     path: Path
-    layout: Literal["json", "jsonl", "csv"]
     records: tuple[Record, ...]
     header: tuple[str, ...] = ()
 
@@ -44,28 +43,22 @@ class Content:
 
 
 def read_content(path: Path) -> Content:
-    """Read a file, gzip or plain, by what is in it.
-
-    Raises:
-        InputError: It cannot be read, is empty, or is neither JSON nor a table.
-    """
+    """Read a file, gzip or plain, by what is in it; `InputError` if it is neither JSON nor CSV."""
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path}: the file is empty")
-    if text.lstrip()[0] in "{[":
-        return _json(text, path)
-    return _csv(text, path)
+    return _json(text, path) if text.lstrip()[0] in "{[" else _csv(text, path)
 
 
 def _json(text: str, path: Path) -> Content:
     try:
-        return Content(path, "json", (Record(str(path), json.loads(text)),))
+        return Content(path, (Record(str(path), json.loads(text)),))
     except (ValueError, RecursionError):
         lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     if len(lines) == 1 or not _alone(lines[0][1]):
         parse_json(text, path)  # raises, with the place in the whole text
     records = (Record(f"{path}:{n}", parse_json(line, path, n)) for n, line in lines)
-    return Content(path, "jsonl", tuple(records))
+    return Content(path, tuple(records))
 
 
 def _alone(line: str) -> bool:
@@ -90,4 +83,4 @@ def _csv(text: str, path: Path) -> Content:
             what = f"has {len(row)} columns where the header has {len(header)}"
             raise InputError(f"{path}:{line}: {what}")
         records.append(Record(f"{path}:{line}", dict(zip(header, row, strict=True))))
-    return Content(path, "csv", tuple(records), header)
+    return Content(path, tuple(records), header)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, refuse
+from bros_sim.calibration.checked_json import Count, Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import StepRow, step_row
@@ -22,8 +22,8 @@ UNSTABLE_PCT = 0.5
 
 
 class _Request(Foreign):
-    query_len: Annotated[int, Field(ge=1)]
-    kv_len: Annotated[int, Field(ge=1)]
+    query_len: Count
+    kv_len: Count
     num_draft_tokens: int = 0
 
     @property
@@ -32,7 +32,7 @@ class _Request(Foreign):
 
 
 class _Latency(Foreign):
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Count = 1
     sample_spread_pct: float = 0.0
 
 
@@ -53,11 +53,7 @@ def is_forward(content: Content) -> bool:
 
 
 def read_forward(contents: Sequence[Content], _: Options) -> Steps:
-    """Every case is one iteration.
-
-    Raises:
-        InputError: A case lacks a key, or its lengths contradict each other.
-    """
+    """Every case is one iteration; `InputError` where one lacks a key or contradicts itself."""
     rows: list[StepRow] = []
     drafted = unstable = 0
     for content in contents:

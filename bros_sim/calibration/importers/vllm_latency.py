@@ -12,19 +12,19 @@ iterations, with the engine's and the client's work between them. Iterations fol
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
+from pathlib import Path
 from statistics import median
 from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, checked
+from bros_sim.calibration.checked_json import Count, Foreign, checked
 from bros_sim.calibration.importers.base import Options, Steps
 from bros_sim.calibration.importers.content import Content
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 
-Count = Annotated[int, Field(ge=1)]
 Latencies = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
 
@@ -78,13 +78,12 @@ class _Generation:
         return median(self.latencies)
 
 
-def is_latency(content: Content) -> bool:
-    """The file of ``--output-json``, of any version."""
-    return content.has("avg_latency", "latencies", "percentiles")
+def is_any_latency(content: Content) -> bool:
+    """The file of ``--output-json``, of any version, or that for PyTorch's benchmark database."""
+    return content.has("avg_latency", "latencies", "percentiles") or _is_record(content)
 
 
-def is_latency_record(content: Content) -> bool:
-    """The file in the format of PyTorch's benchmark database."""
+def _is_record(content: Content) -> bool:
     return content.lists("benchmark", "metric", "model")
 
 
@@ -94,9 +93,10 @@ def read_latency(contents: Sequence[Content], options: Options) -> Steps:
     Raises:
         InputError: Lengths or batch size are not known, or no iteration can be derived.
     """
-    full = [g for content in contents if is_latency_record(content) for g in _recorded(content)]
+    full = [g for content in contents if _is_record(content) for g in _recorded(content)]
     known = {generation.latencies for generation in full}
-    full += _stated([c for c in contents if is_latency(c) and _latencies(c) not in known], options)
+    plain = [(c.path, _latencies(c)) for c in contents if not _is_record(c)]
+    full += _stated([(path, found) for path, found in plain if found not in known], options)
     found = list(_derive(sorted(full, key=lambda g: (g.same_batch, g.output_len))))
     rows = [row for row in found if isinstance(row, StepRow)]
     notes = [note for note in found if isinstance(note, str)]
@@ -113,32 +113,29 @@ def _recorded(content: Content) -> Iterator[_Generation]:
             what = f"{number}.metric.name: is no latency of one sequence per prompt"
             raise InputError(f"{content.path}: {what}")
         budget = args.max_num_batched_tokens or Options.max_num_batched_tokens
-        yield _Generation(
-            str(content.path),
-            args.batch_size,
-            args.input_len,
-            args.output_len,
-            budget,
-            tuple(record.metric.benchmark_values),
-        )
+        latencies = tuple(record.metric.benchmark_values)
+        lengths = args.batch_size, args.input_len, args.output_len
+        yield _Generation(str(content.path), *lengths, budget, latencies)
 
 
 def _latencies(content: Content) -> tuple[float, ...]:
     return tuple(checked(_Plain, content.first, str(content.path)).latencies)
 
 
-def _stated(contents: Sequence[Content], options: Options) -> Iterator[_Generation]:
+def _stated(
+    plain: Sequence[tuple[Path, tuple[float, ...]]], options: Options
+) -> Iterator[_Generation]:
     """Plain files: batch and prompt are said once for all of them, an output length for each."""
     batch, prompt, outputs = options.batch_size, options.input_len, options.output_lens
-    for number, content in enumerate(contents):
-        if batch is None or prompt is None or len(outputs) != len(contents):
+    for number, (path, latencies) in enumerate(plain):
+        if batch is None or prompt is None or len(outputs) != len(plain):
             raise InputError(
-                f"{content.path}: the file does not say the batch: give --batch-size, --input-len"
+                f"{path}: the file does not say the batch: give --batch-size, --input-len"
                 " and for each such file, in order, --output-len; or its .pytorch.json"
                 " (SAVE_TO_PYTORCH_BENCHMARK_FORMAT=1)"
             )
-        budget, latencies = options.max_num_batched_tokens, _latencies(content)
-        yield _Generation(str(content.path), batch, prompt, outputs[number], budget, latencies)
+        budget = options.max_num_batched_tokens
+        yield _Generation(str(path), batch, prompt, outputs[number], budget, latencies)
 
 
 def _derive(generations: Iterable[_Generation]) -> Iterator[StepRow | str]:

@@ -12,9 +12,8 @@ from typing import Annotated
 from pydantic import Field
 
 from bros_sim.calibration.checked_json import Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, Run, Runs
+from bros_sim.calibration.importers.base import Options, RequestRow, Run, Runs
 from bros_sim.calibration.importers.content import Content, Record
-from bros_sim.calibration.request_rows import RequestRow
 from bros_sim.core.errors import InputError
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -43,11 +42,7 @@ def is_serve(content: Content) -> bool:
 
 
 def read_serve(contents: Sequence[Content], _: Options) -> Runs:
-    """Every object is one run.
-
-    Raises:
-        InputError: The file has no details, contradicts itself, or does not say the arrivals.
-    """
+    """Every object is one run; `InputError` where it lacks details or the arrivals."""
     return Runs(tuple(_run(record) for content in contents for record in content.records))
 
 
@@ -56,7 +51,14 @@ def _run(record: Record) -> Run:
     if isinstance(data, dict) and "input_lens" not in data:
         raise InputError(f"{place}: input_lens: not in the file: run with --save-detailed")
     result = checked(_Result, data, place)
-    _check_lengths(result, place)
+    wanted = len(result.input_lens)
+    found = {name: getattr(result, name) for name in PER_REQUEST}
+    faults = [
+        f"{place}: {name}: has {len(values)} entries, input_lens has {wanted}"
+        for name, values in found.items()
+        if values is not None and len(values) != wanted
+    ]
+    refuse(place, faults)
     starts = _starts(result, place)
     good = [n for n in range(len(starts)) if _completed(result, n)]
     empty = [n for n in good if not result.input_lens[n]]
@@ -66,16 +68,6 @@ def _run(record: Record) -> Run:
     rows = tuple(_row(result, n, starts[n] - first) for n in good)
     label = f"{result.date or 'no date'}, rate {result.request_rate}"
     return Run(label, rows, len(starts) - len(good), tuple(_notes(result, len(good))))
-
-
-def _check_lengths(result: _Result, place: str) -> None:
-    wanted = len(result.input_lens)
-    faults = []
-    for name in PER_REQUEST:
-        values = getattr(result, name)
-        if values is not None and len(values) != wanted:
-            faults.append(f"{place}: {name}: has {len(values)} entries, input_lens has {wanted}")
-    refuse(place, faults)
 
 
 def _starts(result: _Result, place: str) -> list[float]:
