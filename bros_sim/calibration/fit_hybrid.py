@@ -1,19 +1,13 @@
 """Fits the ``hybrid`` form: its knots, and the coefficients between them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bros_sim.calibration.fit_design import hybrid_columns, predict_s, six_digits
-from bros_sim.calibration.fit_solve import row_weights, solve
-from bros_sim.calibration.step_rows import kinds_of
+from bros_sim.calibration.fit_design import predict_s, with_coefficients
+from bros_sim.calibration.fit_solve import solved
+from bros_sim.calibration.step_rows import Floats, kinds_of
 from bros_sim.latency.parameters import DecodeAttention, Hybrid, PrefillAttention
 from bros_sim.latency.term_parameters import FREE, PerSequence, TokenCurve, Validity
-from bros_sim.latency.terms import MS
-
-Floats = NDArray[np.float64]
 
 KNOTS = (
     *(1, 16, 32, 64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048),
@@ -24,17 +18,10 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 LEAST_ROWS = 3
 """Rows that a knot needs around it to be one."""
 FOLDS = 3
+CONST, SLOPE = "decode_attention.const_ms", "decode_attention.per_kv_token_ms"
 
 
-@dataclass(frozen=True)
-class Given:
-    """Parts of the time that are known from elsewhere and not fitted."""
-
-    head: PerSequence | None = None
-    overhead: PerSequence = FREE
-
-
-def fit_hybrid(steps: pd.DataFrame, validity: Validity, given: Given = Given()) -> Hybrid:
+def fit_hybrid(steps: pd.DataFrame, validity: Validity, head: PerSequence | None = None) -> Hybrid:
     """The hybrid model of least relative error on these rows, kinds weighted alike.
 
     The token curve never falls and no coefficient is negative. Without a given head its cost for
@@ -43,10 +30,25 @@ def fit_hybrid(steps: pd.DataFrame, validity: Validity, given: Given = Given()) 
     left out of the fit as well (three folds).
     """
     knots, batches = knots_of(steps), batches_of(steps)
-    if len(batches) > 2 and not _per_batch_pays(steps, knots, batches, given):
+    one_line = len(batches) > 2 and not _per_batch_pays(steps, knots, batches, head)
+    if one_line:
         batches = (batches[0], batches[-1])
-        return _solved(steps, knots, batches, given, validity, one_line=True)
-    return _solved(steps, knots, batches, given, validity)
+    return _solved(steps, _empty(knots, batches, validity, head), head is None, one_line)
+
+
+def _empty(
+    knots: tuple[int, ...], batches: tuple[int, ...], validity: Validity, head: PerSequence | None
+) -> Hybrid:
+    """A model with these knots and head whose other terms cost nothing."""
+    none = (0.0,) * len(batches)
+    return Hybrid(
+        tokens=TokenCurve(knots, (0.0,) * len(knots)),
+        decode_attention=DecodeAttention(batches, none, none),
+        prefill_attention=PrefillAttention(),
+        head=head or FREE,
+        overhead=FREE,
+        validity=validity,
+    )
 
 
 def knots_of(steps: pd.DataFrame) -> tuple[int, ...]:
@@ -73,88 +75,47 @@ def _supported(values: Floats, candidates: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _per_batch_pays(
-    steps: pd.DataFrame, knots: tuple[int, ...], batches: tuple[int, ...], given: Given
+    steps: pd.DataFrame,
+    knots: tuple[int, ...],
+    batches: tuple[int, ...],
+    head: PerSequence | None,
 ) -> bool:
     """Whether one line per batch size predicts left-out rows better than one line for all."""
     fold = np.arange(len(steps)) % FOLDS
-    ends = (batches[0], batches[-1])
-    errors = {True: 0.0, False: 0.0}
+    grids = {True: (batches[0], batches[-1]), False: batches}
+    errors = dict.fromkeys(grids, 0.0)
     for number in range(FOLDS):
         seen, left = steps[fold != number], steps[fold == number]
         left = left[kinds_of(left) != "prefill"]
-        for one_line in errors:
-            grid = ends if one_line else batches
-            model = _solved(seen, knots, grid, given, Validity(), one_line=one_line)
+        for one_line, grid in grids.items():
+            empty = _empty(knots, grid, Validity(), head)
+            model = _solved(seen, empty, head is None, one_line)
             errors[one_line] += float(np.abs(predict_s(model, left) / left["time_s"] - 1).sum())
     return errors[False] < errors[True]
 
 
-def _solved(
-    steps: pd.DataFrame,
-    knots: tuple[int, ...],
-    batches: tuple[int, ...],
-    given: Given,
-    validity: Validity,
-    *,
-    one_line: bool = False,
-) -> Hybrid:
-    columns = hybrid_columns(steps, knots, batches)
-    target = steps["time_s"].to_numpy(float) / MS
-    known = (
-        given.overhead.const_ms + columns["overhead.per_seq_ms"][:, 0] * given.overhead.per_seq_ms
-    )
-    if given.head is not None:
-        known = known + given.head.const_ms
-        known = known + columns["head.per_seq_ms"][:, 0] * given.head.per_seq_ms
-    blocks = {
-        "curve": columns["tokens.ms"] @ _increments(len(knots)),
-        "const": columns["decode_attention.const_ms"],
-        "slope": columns["decode_attention.per_kv_token_ms"],
-        "prefill": np.hstack([v for k, v in columns.items() if k.startswith("prefill_attention")]),
+def _solved(steps: pd.DataFrame, empty: Hybrid, head: bool, one_line: bool) -> Hybrid:
+    """The fitted terms of a model; with ``head``, that of each sequence as well."""
+    knots, batches = len(empty.tokens.n), len(empty.decode_attention.batch)
+    bases = {
+        "tokens.ms": _increments(knots),
+        CONST: _increments(batches) if one_line else np.eye(batches),
+        SLOPE: np.ones((batches, 1)) if one_line else np.eye(batches),
+        **{f"prefill_attention.{name}": np.eye(1) for name in vars(PrefillAttention())},
+        **({"head.per_seq_ms": np.eye(1)} if head else {}),
     }
-    if one_line:
-        blocks["const"] = blocks["const"] @ _increments(len(batches))
-        blocks["slope"] = blocks["slope"].sum(axis=1, keepdims=True)
-    if given.head is None:
-        blocks["head"] = columns["head.per_seq_ms"]
-    values = solve(np.hstack(list(blocks.values())), target, row_weights(steps), known)
-    ends = np.cumsum([block.shape[1] for block in blocks.values()])
-    found = dict(zip(blocks, np.split(values, ends[:-1]), strict=True))
-    return _model(found, knots, batches, given, validity, one_line=one_line)
-
-
-def _model(
-    found: dict[str, Floats],
-    knots: tuple[int, ...],
-    batches: tuple[int, ...],
-    given: Given,
-    validity: Validity,
-    *,
-    one_line: bool,
-) -> Hybrid:
-    const, slope = found["const"], found["slope"]
-    if one_line:
-        const, slope = _increments(len(batches)) @ const, np.repeat(slope, len(batches))
-    prefill = found["prefill"]
+    found = solved(empty, steps, bases)
     # A constant that decode and pure prefill share is not distinct from one of the token curve.
-    common = min(const.min(), prefill[0])
-    const, prefill = const - common, prefill - common * (np.arange(prefill.size) == 0)
-    head = given.head or PerSequence(0.0, _rounded(found["head"])[0])
-    curve = _increments(len(knots)) @ found["curve"] + common
-    return Hybrid(
-        tokens=TokenCurve(knots, _rounded(curve)),
-        decode_attention=DecodeAttention(batches, _rounded(const), _rounded(slope)),
-        prefill_attention=PrefillAttention(*_rounded(prefill)),
-        head=head,
-        overhead=given.overhead,
-        validity=validity,
-    )
+    alone = found["prefill_attention.const_ms"]
+    common = min(found[CONST].min(), alone[0])
+    found |= {
+        "tokens.ms": found["tokens.ms"] + common,
+        CONST: found[CONST] - common,
+        "prefill_attention.const_ms": alone - common,
+    }
+    return with_coefficients(empty, found)
 
 
 def _increments(size: int) -> Floats:
     """Turns increments into values: what is fitted as increments >= 0 never falls."""
     return np.tril(np.ones((size, size)))
-
-
-def _rounded(values: Floats) -> tuple[float, ...]:
-    return tuple(map(six_digits, values))

@@ -9,15 +9,8 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from bros_sim.calibration.fit_design import (
-    Fitted,
-    coefficients_of,
-    design,
-    predict_s,
-    six_digits,
-    with_coefficients,
-)
-from bros_sim.calibration.fit_solve import Floats, row_weights, solve
+from bros_sim.calibration.fit_design import Fitted, coefficients_of, predict_s, with_coefficients
+from bros_sim.calibration.fit_solve import row_weights, solved
 from bros_sim.latency.parameters import DecodeLine, Line, Linear, Roofline
 from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.latency.terms import MS
@@ -37,10 +30,9 @@ def fit_roofline(steps: pd.DataFrame, validity: Validity, overhead: PerSequence)
     short, full = steps["time_s"].min() / MS, float((steps["time_s"] / n).min()) / MS
     guesses = []
     for ridge in RIDGES:
-        memory = Line(max(short, full * ridge), 0.0)
-        compute = Line(0.0, memory.const_ms / ridge)
-        guesses.append(roofline(memory, compute, overhead, validity))
-    return _best(guesses, steps, known=("overhead.const_ms", "overhead.per_seq_ms"))
+        const = max(short, full * ridge)
+        guesses.append(roofline(Line(const, 0.0), Line(0.0, const / ridge), overhead, validity))
+    return _best(guesses, steps)
 
 
 def fit_linear(steps: pd.DataFrame, validity: Validity) -> Linear:
@@ -48,10 +40,8 @@ def fit_linear(steps: pd.DataFrame, validity: Validity) -> Linear:
     prefill = steps.loc[steps["decode_jobs"] == 0, "time_s"]
     shortest = float(prefill.min() / MS) if len(prefill) else 0.0
     decode = DecodeLine(const_ms=float(steps["time_s"].min() / MS))
-    guesses = [
-        Linear(share * shortest, decode=decode, validity=validity) for share in PREFILL_FLOORS
-    ]
-    return _best(guesses, steps, known=())
+    floors = [share * shortest for share in PREFILL_FLOORS]
+    return _best([Linear(floor, decode=decode, validity=validity) for floor in floors], steps)
 
 
 def roofline(
@@ -63,48 +53,26 @@ def roofline(
     pair_ms: float = 0.0,
 ) -> Roofline:
     """A roofline of these lines, a time per KV token of decode and per token pair of prefill."""
-    no = dict.fromkeys(
-        ("decode_ms", "decode_per_seq_ms", "prefill_ms", "prefill_per_chunk_ms"), 0.0
-    )
-    return Roofline(
-        memory,
-        compute,
-        decode_per_kv_token_ms=kv_ms,
-        prefill_per_token2_ms=pair_ms,
-        overhead=overhead,
-        validity=validity,
-        **no,
-    )
+    return Roofline(memory, compute, 0.0, 0.0, kv_ms, 0.0, 0.0, pair_ms, overhead, validity)
 
 
-def _best(guesses: list[M], steps: pd.DataFrame, known: tuple[str, ...]) -> M:
-    ends = [_descended(guess, steps, known) for guess in guesses]
+def _best(guesses: list[M], steps: pd.DataFrame) -> M:
+    ends = [_descended(guess, steps) for guess in guesses]
     return min(ends, key=lambda model: _loss(model, steps))
 
 
-def _descended(model: M, steps: pd.DataFrame, known: tuple[str, ...]) -> M:
+def _descended(model: M, steps: pd.DataFrame) -> M:
     """Alternate between sides and coefficients while that lowers the loss."""
-    target, weights = steps["time_s"].to_numpy(float) / MS, row_weights(steps)
+    free = [path for path in coefficients_of(model) if not path.startswith("overhead.")]
+    bases = {path: np.eye(1) for path in free}
     best, least = model, np.inf
     for _ in range(ROUNDS):
-        model = _solved(model, steps, target, weights, known)
+        model = with_coefficients(model, solved(model, steps, bases))
         loss = _loss(model, steps)
         if loss >= least * (1 - 1e-9):
             break
         best, least = model, loss
     return best
-
-
-def _solved(
-    model: M, steps: pd.DataFrame, target: Floats, weights: Floats, known: tuple[str, ...]
-) -> M:
-    columns, values = design(model, steps), coefficients_of(model)
-    fixed = sum((columns[path] @ values[path] for path in known), np.zeros(len(steps)))
-    free = [path for path in columns if path not in known]
-    found = solve(np.hstack([columns[path] for path in free]), target, weights, fixed)
-    rounded = [np.array([six_digits(value)]) for value in found]
-    changed: M = with_coefficients(model, dict(zip(free, rounded, strict=True)))
-    return changed
 
 
 def _loss(model: Fitted, steps: pd.DataFrame) -> float:

@@ -4,15 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
-from bros_sim.calibration.fit_design import Columns, Fitted, coefficients_of, design
-from bros_sim.calibration.step_rows import kinds_of
+from bros_sim.calibration.fit_design import Fitted, coefficients_of, design
+from bros_sim.calibration.step_rows import Floats, kinds_of
 from bros_sim.latency.terms import MS
-
-Floats = NDArray[np.float64]
 
 RIDGE = 1e-5
 """Weight, relative to a column's own, that decides what rows leave open: the smaller numbers."""
@@ -29,12 +26,26 @@ def row_weights(steps: pd.DataFrame) -> Floats:
     """Weight of each row: by its count, and the kinds (prefill, decode, mixed) alike; mean 1."""
     kinds = kinds_of(steps)
     share = steps["count"] / steps["count"].groupby(kinds).transform("sum")
-    weights = (share / share.sum() * len(steps)).to_numpy(float)
-    return np.asarray(weights)
+    return np.asarray((share / share.sum() * len(steps)).to_numpy(float))
 
 
-def solve(columns: Floats, target_ms: Floats, weights: Floats, known_ms: Floats) -> Floats:
-    """Coefficients >= 0 with the least weighted square of the relative error.
+def solved(model: Fitted, steps: pd.DataFrame, bases: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Coefficients of a model, by path, with the least weighted square of the relative error.
+
+    ``bases``: path of what is fitted -> a matrix that makes its coefficients of unknowns >= 0; what
+    has none stays as it is in ``model``. Kinds are weighted alike.
+    """
+    columns, values = design(model, steps), coefficients_of(model)
+    known = [columns[path] @ values[path] for path in columns if path not in bases]
+    blocks = [columns[path] @ basis for path, basis in bases.items()]
+    target_ms = steps["time_s"].to_numpy(float) / MS
+    found = _solve(np.hstack(blocks), target_ms, row_weights(steps), sum(known, 0 * target_ms))
+    parts = np.split(found, np.cumsum([block.shape[1] for block in blocks])[:-1])
+    return {path: basis @ part for (path, basis), part in zip(bases.items(), parts, strict=True)}
+
+
+def _solve(columns: Floats, target_ms: Floats, weights: Floats, known_ms: Floats) -> Floats:
+    """Unknowns >= 0 with the least weighted square of the relative error.
 
     Errors are relative to the fit itself, found in rounds that start from the measured times:
     relative to these, noise would favour fits that are too fast. ``known_ms`` is the part of each
@@ -71,13 +82,14 @@ def covariance_factors(
     Coefficients at zero are on the edge of what is allowed and taken as sure, like those in
     ``known``. Of all directions those (at most ``most``) are kept that move the predictions
     most, each row's measured by its own spread, and stretched so that the mean variance of these
-    stays what it is.
-
-    Returns:
-        Factors (ms) as ``latency.uncertainty.Uncertainty`` holds them, rounded to 3 digits.
+    stays what it is. Factors are in ms, as ``Uncertainty`` holds them, rounded to 3 digits.
     """
     columns, values = design(model, steps), coefficients_of(model)
-    free = _free(columns, values, known)
+    parts = [
+        (values[path] > 0) & (np.abs(columns[path]) > 0).any(axis=0) & (path not in known)
+        for path in values
+    ]
+    free = np.concatenate(parts)  # the coefficients that the rows say something about
     target = steps["time_s"].to_numpy(float) / MS
     jacobian = np.hstack(list(columns.values())) / target[:, None]
     error = jacobian @ np.concatenate(list(values.values())) - 1
@@ -90,17 +102,6 @@ def covariance_factors(
     kept, share = _kept(variances[::-1], most)
     factors = root @ directions[:, ::-1][:, :kept] / np.sqrt(share)
     return tuple(_named(factor, values) for factor in factors.T)
-
-
-def _free(
-    columns: Columns, values: Mapping[str, Floats], known: tuple[str, ...]
-) -> NDArray[np.bool_]:
-    """Coefficients that the rows say something about."""
-    parts = [
-        (values[path] > 0) & (np.abs(columns[path]) > 0).any(axis=0) & (path not in known)
-        for path in values
-    ]
-    return np.concatenate(parts)
 
 
 def _sandwich(rows: Floats, error: Floats, weights: Floats) -> Floats:

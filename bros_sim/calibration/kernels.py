@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from bros_sim.calibration.fit_design import six_digits
-from bros_sim.calibration.fit_hybrid import Given, fit_hybrid
+from bros_sim.calibration.fit_hybrid import fit_hybrid
 from bros_sim.calibration.kernels_attention import SPLIT_SEED, Grid, heads_of
 from bros_sim.calibration.kernels_dense import Dense
 from bros_sim.calibration.kernels_tables import Floats, KernelTables, read_tables
@@ -204,4 +204,4 @@ def head_line(kernels: Kernels, most: int = MAX_JOBS) -> PerSequence:
 
 def fit_kernels(kernels: Kernels, within: Validity) -> Hybrid:
     """The hybrid model of kernel sums, without anything of the engine, from the training rows."""
-    return fit_hybrid(training_rows(kernels, within), within, Given(head_line(kernels)))
+    return fit_hybrid(training_rows(kernels, within), within, head_line(kernels))
