@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bros_sim.calibration.fit_design import six_digits
 from bros_sim.calibration.fit_lines import roofline
 from bros_sim.calibration.gpus import GpuFacts
-from bros_sim.calibration.kernels_dense import ELEMENTWISE_BANDWIDTH, HALF, mlp_matrices
+from bros_sim.calibration.kernels_dense import HALF, elementwise_ms
 from bros_sim.latency.parameters import Line, Roofline
 from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.profiles.profile import BYTES, ModelShape
@@ -71,7 +71,6 @@ def roofline_of(
 
 def _per_token_ms(facts: GpuFacts, model: ModelShape, tp: int, efficiency: Efficiency) -> float:
     """Elementwise operations, and what the all-reduces of all layers move."""
-    values = 6 * model.hidden + mlp_matrices(model) * model.intermediate / tp
-    elementwise = HALF * values / (ELEMENTWISE_BANDWIDTH * facts.bandwidth_gb_s * 1e6)
     moved = 2 * 2 * (tp - 1) / tp * HALF * model.hidden / (facts.peer_gb_s * 1e6)
+    elementwise = elementwise_ms(model, tp, facts.bandwidth_gb_s)
     return model.layers * (elementwise + efficiency.peer * moved)

@@ -35,11 +35,7 @@ class Fit:
 
 
 def fit_steps(steps: pd.DataFrame, form: Form) -> Fit:
-    """Fit a form to three quarters of the rows; the others are held out (``rows.split``).
-
-    Raises:
-        InputError: Too few rows of decode, or of prefill with or without decode.
-    """
+    """Fit a form to three quarters of the rows (``split``); `InputError` if they are too few."""
     kinds = kinds_of(steps)
     counts = {kind: int((kinds == kind).sum()) for kind in KINDS}
     if counts["decode"] < LEAST_ROWS or counts["prefill"] + counts["mixed"] < LEAST_ROWS:
@@ -86,11 +82,7 @@ def _bound(value: float) -> int:
 
 
 def fitted_profile(fit: Fit, target: Target, file: Path, source: str) -> Profile:
-    """The profile of a fit; ``source`` says what engine was measured, for label and sources.
-
-    Raises:
-        InputError: The weights leave no room for a KV cache.
-    """
+    """The profile of a fit; ``source`` says what engine was measured, for label and sources."""
     against = f"measured steps of {file.name}: {len(fit.held_out)} rows held out of the fit"
     uncertainty = Uncertainty(
         basis=f"Gauss-Newton covariance (sandwich) of the fit to {len(fit.fitted)} rows; what "

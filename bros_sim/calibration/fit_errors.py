@@ -26,16 +26,12 @@ def fit_error(
     """The error on rows that the fit did not see, rows weighted by their count."""
     errors, weights = error_pct(model, steps), steps["count"].to_numpy(float)
     kinds = kinds_of(steps)
-    parts = {
-        kind: _figures(errors[kinds == kind], weights[kinds == kind])
-        for kind in KINDS
-        if (kinds == kind).any()
-    }
+    rows = {kind: kinds == kind for kind in KINDS if (kinds == kind).any()}
     return FitError(
         against=against,
         **asdict(_figures(errors, weights)),
-        by_kind=parts,
-        quantiles_pct=_quantiles(errors, weights),
+        by_kind={kind: _figures(errors[row], weights[row]) for kind, row in rows.items()},
+        quantiles_pct={f"p{p:02d}": _percentile(errors, weights, p) for p in QUANTILES},
         recomputed_from=recomputed_from,
     )
 
@@ -44,20 +40,14 @@ def _figures(errors: Floats, weights: Floats) -> ErrorFigures:
     size = np.abs(errors)
     return ErrorFigures(
         mape_pct=_round(np.average(size, weights=weights)),
-        p95_pct=_round(_percentile(size, weights, 95)),
+        p95_pct=_percentile(size, weights, 95),
         bias_pct=_round(np.average(errors, weights=weights)),
     )
 
 
-def _quantiles(errors: Floats, weights: Floats) -> dict[str, float]:
-    return {
-        f"p{percent:02d}": _round(_percentile(errors, weights, percent)) for percent in QUANTILES
-    }
-
-
 def _percentile(values: Floats, weights: Floats, percent: float) -> float:
     """The smallest value that so many percent of the weight do not exceed."""
-    return float(np.percentile(values, percent, weights=weights, method="inverted_cdf"))
+    return _round(np.percentile(values, percent, weights=weights, method="inverted_cdf"))
 
 
 def _round(value: float) -> float:

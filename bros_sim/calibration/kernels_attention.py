@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bros_sim.calibration.kernels_tables import TABLE_HEAD_DIM, Floats
+from bros_sim.calibration.kernels_tables import TABLE_HEAD_DIM
+from bros_sim.calibration.step_rows import Floats
 from bros_sim.core.errors import InputError
 
 SPLIT_SEED = 20261
 """Seed of the split of attention cells; recorded errors belong to it."""
 HELD_OUT = 0.3
-"""Share of the inner cells of a table that the fit does not see."""
+"""Share of the inner cells (between the ends of a batch size) that the fit does not see."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,16 @@ class Grid:
         """Rows of these heads, their batch unfolded; ``tokens`` names the column of lengths."""
         same = (table["num_heads"] == heads.query) & (table["num_key_value_heads"] == heads.kv)
         rows = table[same & (table["batch_size"] % heads.fold == 0)]
-        cells = pd.DataFrame(
-            {
-                "batch": rows["batch_size"] // heads.fold,
-                "tokens": rows[tokens],
-                "ms": rows["latency_ms"] * heads.scale,
-            }
-        ).sort_values(["batch", "tokens"], ignore_index=True)
-        rng = np.random.default_rng(seed)
-        cells["held_out"] = (rng.random(len(cells)) < HELD_OUT) & _inner(cells)
+        values = {
+            "batch": rows["batch_size"] // heads.fold,
+            "tokens": rows[tokens],
+            "ms": rows["latency_ms"] * heads.scale,
+        }
+        cells = pd.DataFrame(values).sort_values(["batch", "tokens"], ignore_index=True)
+        lengths = cells.groupby("batch")["tokens"]
+        first, last = lengths.transform("min"), lengths.transform("max")
+        drawn = np.random.default_rng(seed).random(len(cells)) < HELD_OUT
+        cells["held_out"] = drawn & (cells["tokens"] > first) & (cells["tokens"] < last)
         return cls(cells)
 
     def training(self) -> "Grid":
@@ -93,13 +95,6 @@ class Grid:
         reach = np.clip((batch - low) / (high - low), 0, None)
         item = np.arange(batch.size)
         return np.asarray((1 - reach) * each[right - 1, item] + reach * each[right, item])
-
-
-def _inner(cells: pd.DataFrame) -> "pd.Series[bool]":
-    """Neither the shortest nor the longest cell of its batch size."""
-    lengths = cells.groupby("batch")["tokens"]
-    first, last = lengths.transform("min"), lengths.transform("max")
-    return (cells["tokens"] > first) & (cells["tokens"] < last)
 
 
 def _extended(x: Floats, cells: pd.DataFrame) -> Floats:

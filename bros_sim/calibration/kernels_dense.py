@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.calibration.kernels_tables import Floats, KernelTables
+from bros_sim.calibration.kernels_tables import KernelTables
+from bros_sim.calibration.step_rows import Floats
 from bros_sim.profiles.profile import Gpu, ModelShape
 
 HALF = 2
@@ -39,10 +40,8 @@ class Gemm:
         """From rows of m, n, k, latency_ms; cells that are missing take a neighbour's rate."""
         m, n, k = (np.sort(frame[name].unique()).astype(float) for name in ("m", "n", "k"))
         times = np.full((m.size, n.size, k.size), np.nan)
-        places = tuple(
-            np.searchsorted(axis, frame[name]) for axis, name in ((m, "m"), (n, "n"), (k, "k"))
-        )
-        times[places] = frame["latency_ms"]
+        places = (np.searchsorted(m, frame["m"]), np.searchsorted(n, frame["n"]))
+        times[*places, np.searchsorted(k, frame["k"])] = frame["latency_ms"]
         rate = n[:, None] * k / times
         near = _neighbours(rate)
         bad = np.isnan(rate) | ((rate * OUTLIER < near) & _slower_than_larger(times))
@@ -101,7 +100,8 @@ class Dense:
 
     def layer_ms(self, tokens: Floats) -> Floats:
         """One layer without its all-reduces and attention."""
-        return self._gemms(tokens) + self._elementwise(tokens)
+        each = elementwise_ms(self.model, self.tp, self.gpu.bandwidth_gb_s)
+        return self._gemms(tokens) + (ELEMENTWISE_LAUNCHES_MS + each * tokens)
 
     def head_ms(self, sequences: Floats) -> Floats:
         """The LM head, sharded over the ranks; beyond the table's n its rate is kept."""
@@ -118,13 +118,6 @@ class Dense:
             + self.gemm.ms(tokens, hidden, inner)
         )
 
-    def _elementwise(self, tokens: Floats) -> Floats:
-        """Values read and written for a token: 6 * hidden by two norms, and the activation's."""
-        activation = mlp_matrices(self.model) * self.model.intermediate / self.tp
-        values = 6 * self.model.hidden + activation
-        per_token = HALF * values / (ELEMENTWISE_BANDWIDTH * self.gpu.bandwidth_gb_s * 1e6)
-        return ELEMENTWISE_LAUNCHES_MS + per_token * tokens
-
     def _allreduce(self, tokens: Floats) -> Floats:
         """The table counts elements of fp16, not bytes."""
         if self.tp == 1:
@@ -132,6 +125,12 @@ class Dense:
         sizes = self.allreduce["message_size"].to_numpy(float)
         times = self.allreduce["latency_ms"].to_numpy(float)
         return np.asarray(np.interp(tokens * self.model.hidden, sizes, times))
+
+
+def elementwise_ms(model: ModelShape, tp: int, bandwidth_gb_s: float) -> float:
+    """A token and layer: values read and written, 6 * hidden by two norms and the activation's."""
+    values = 6 * model.hidden + mlp_matrices(model) * model.intermediate / tp
+    return HALF * values / (ELEMENTWISE_BANDWIDTH * bandwidth_gb_s * 1e6)
 
 
 def mlp_matrices(model: ModelShape) -> int:

@@ -7,30 +7,18 @@ docs/latency.md lists files and columns. All times are milliseconds.
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 
-Floats = NDArray[np.float64]
-
+_HEADS = ("num_heads", "num_key_value_heads")
 FILES = {
-    "gemm": ("aiconfigurator/vllm_gemm.csv.gz", ("gpu", "m", "n", "k", "latency_ms")),
-    "context": (
-        "aiconfigurator/vllm_context_attention.csv.gz",
-        ("gpu", "batch_size", "isl", "num_heads", "num_key_value_heads", "latency_ms"),
-    ),
-    "generation": (
-        "aiconfigurator/vllm_generation_attention.csv.gz",
-        ("gpu", "batch_size", "step", "num_heads", "num_key_value_heads", "latency_ms"),
-    ),
-    "allreduce": (
-        "aiconfigurator/vllm_custom_allreduce.csv.gz",
-        ("gpu", "num_gpus", "message_size", "backend", "latency_ms"),
-    ),
+    "gemm": ("gemm", ("m", "n", "k")),
+    "context": ("context_attention", ("batch_size", "isl", *_HEADS)),
+    "generation": ("generation_attention", ("batch_size", "step", *_HEADS)),
+    "allreduce": ("custom_allreduce", ("num_gpus", "message_size", "backend")),
 }
-"""Table -> file below the folder, and the columns that are used."""
+"""Table -> its part of the file's name, and the columns that identify a row of one GPU."""
 TABLE_GPUS = {
     "a100-80gb": "a100_sxm",
     "h100-80gb": "h100_sxm",
@@ -48,7 +36,6 @@ TABLE_HEAD_DIM = 128
 class KernelTables:
     """The rows of one GPU, unchanged but for medians over repeated cells."""
 
-    gpu: str
     gemm: pd.DataFrame
     context: pd.DataFrame
     generation: pd.DataFrame
@@ -64,21 +51,20 @@ def read_tables(folder: Path, gpu: str) -> KernelTables:
     if gpu not in TABLE_GPUS:
         known = ", ".join(TABLE_GPUS)
         raise InputError(f"--tables {folder}: no kernel tables of the GPU '{gpu}' (known: {known})")
-    name = TABLE_GPUS[gpu]
-    frames = {
-        table: _of_gpu(folder / file, columns, name) for table, (file, columns) in FILES.items()
-    }
-    graph = frames["allreduce"]
-    frames["allreduce"] = graph[graph["backend"] == "vllm_graph"].drop(columns="backend")
-    return KernelTables(gpu, **{table: _medians(frame) for table, frame in frames.items()})
+    tables = {}
+    for table, (file, keys) in FILES.items():
+        path = folder / "aiconfigurator" / f"vllm_{file}.csv.gz"
+        frame = read_table(path, ("gpu", *keys, "latency_ms"))
+        frame = frame[frame["gpu"] == TABLE_GPUS[gpu]]
+        if "backend" in keys:
+            frame = frame[frame["backend"] == "vllm_graph"]
+        names = [key for key in keys if key != "backend"]
+        tables[table] = frame.groupby(names)["latency_ms"].median().reset_index()
+    return KernelTables(**tables)
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A kernel table that has these columns, among others.
-
-    Raises:
-        InputError: It cannot be read or lacks one.
-    """
+    """A kernel table; `InputError` if it cannot be read or lacks one of these columns."""
     try:
         frame = pd.read_csv(path)
     except (OSError, ValueError, EOFError) as error:
@@ -87,13 +73,3 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path}:1: missing columns: {', '.join(missing)}")
     return frame
-
-
-def _of_gpu(path: Path, columns: tuple[str, ...], gpu: str) -> pd.DataFrame:
-    frame = read_table(path, columns)
-    return frame.loc[frame["gpu"] == gpu, [name for name in columns if name != "gpu"]]
-
-
-def _medians(frame: pd.DataFrame) -> pd.DataFrame:
-    keys = [name for name in frame if name != "latency_ms"]
-    return frame.groupby(keys)["latency_ms"].median().reset_index()

@@ -105,7 +105,7 @@ def _tables(contents: Sequence[Content]) -> dict[str, Content]:
         if kind in found:
             raise InputError(f"{content.path}: is a second {kind} table, beside {found[kind].path}")
         found[kind] = content
-    missing = [kind for kind in COLUMNS if kind not in found and kind != "skew"]
+    missing = [kind for kind in ("attention", "dense", "per_sequence") if kind not in found]
     if missing:
         what = f"name the {' and '.join(missing)} table of the same set as well"
         raise InputError(f"{contents[0].path}: {what}")
