@@ -26,6 +26,12 @@ from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0)).make()
 FORMAT = "bros-vllm-oracle/1"
+SCHEDULER = (
+    *("policy", "max_num_batched_tokens", "max_num_seqs"),
+    *("enable_chunked_prefill", "long_prefill_token_threshold"),
+)
+ADDED = {"scheduler_reserve_full_isl": False, "watermark": 0.0}
+"""What logs of older releases do not have."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +98,12 @@ class _Replay:
     def __init__(self, log: dict[str, Any]) -> None:
         config = log["config"]
         version = rules_of(log["vllm_version"])
-        self._scheduler = VllmScheduler(_scheduler(config, version))
-        self._kv = PagedKV(
-            PagedParameters(
-                num_gpu_blocks=config["num_gpu_blocks"],
-                block_size=config["block_size"],
-                enable_prefix_caching=config["enable_prefix_caching"],
-                version=version,
-            )
-        )
+        stated = {name: config.get(name, default) for name, default in ADDED.items()}
+        stated |= {name: config[name] for name in SCHEDULER}
+        self._scheduler = VllmScheduler(VllmParameters(version=version, **stated))
+        names = ("num_gpu_blocks", "block_size", "enable_prefix_caching")
+        kv = {name: config[name] for name in names}
+        self._kv = PagedKV(PagedParameters(version=version, **kv))
         self._engine = Engine(
             id=0,
             scheduler=self._scheduler,
@@ -181,19 +184,6 @@ def rules_of(version: str) -> VllmRelease:
     if (major, minor) < (0, 13):
         return "0.11.2"
     return "0.13.0" if (major, minor) < (0, 20) else "0.33.0"
-
-
-def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmParameters:
-    return VllmParameters(
-        policy=config["policy"],
-        max_num_batched_tokens=config["max_num_batched_tokens"],
-        max_num_seqs=config["max_num_seqs"],
-        enable_chunked_prefill=config["enable_chunked_prefill"],
-        long_prefill_token_threshold=config["long_prefill_token_threshold"],
-        scheduler_reserve_full_isl=config.get("scheduler_reserve_full_isl", False),
-        watermark=config.get("watermark", 0.0),
-        version=version,
-    )
 
 
 def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Sequence]]:
