@@ -17,7 +17,7 @@ from bros_sim.calibration.kernels import (
     training_rows,
 )
 from bros_sim.calibration.kernels_tables import MADE_WITH, TABLE_HEAD_DIM
-from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Evidence, Target, assemble
+from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Target, assemble
 from bros_sim.core.errors import InputError
 from bros_sim.latency.term_parameters import Validity
 from bros_sim.profiles.profile import FitError, Profile, Source
@@ -45,11 +45,7 @@ ENGINE_SOURCE = Source(
 
 
 def derive(target: Target, tables: Path | None) -> Profile:
-    """A profile without measurements of this pair: from ``tables`` if given, else from peaks.
-
-    Raises:
-        InputError: No tables of the card or for the model's heads, or no room for a KV cache.
-    """
+    """A profile without measurements of this pair: from ``tables`` if given, else from peaks."""
     return _from_peaks(target) if tables is None else _from_kernels(target, tables)
 
 
@@ -71,19 +67,19 @@ def _from_peaks(target: Target) -> Profile:
         overhead=ENGINE_OVERHEAD,
         validity=validity,
     )
-    uncertainty = Uncertainty(
-        basis="stated: the rule misses kernel sums by 15 % (root mean square) on a card left out "
-        "of its calibration; engines differ by some more",
-        scale_pct=PEAK_SCALE_PCT,
+    basis = (
+        "stated: the rule misses kernel sums by 15 % (root mean square) on a card left out "
+        "of its calibration; engines differ by some more"
     )
-    evidence = Evidence(
+    return assemble(
+        target,
+        model,
         label="Derived from data sheet peaks (nothing measured)",
         error=FitError(against="nothing: no iteration or kernel of this card was measured"),
-        uncertainty=uncertainty,
+        uncertainty=Uncertainty(basis, PEAK_SCALE_PCT),
         sources=(Source("data sheet of the card", "numbers only", "peak rates"), ENGINE_SOURCE),
         notes=("The times are peak rates times factors calibrated on other cards.", OVERHEAD_NOTE),
     )
-    return assemble(target, model, evidence)
 
 
 def _from_kernels(target: Target, tables: Path) -> Profile:
@@ -96,31 +92,26 @@ def _from_kernels(target: Target, tables: Path) -> Profile:
     kernels = kernels_of(tables, gpu_id, target.facts.gpu(), config.shape, target.tp)
     within = kernels.validity()
     bare = fit_kernels(kernels, within)
-    held_out = held_out_rows(kernels, within)
-    error = fit_error(bare, held_out, f"kernel sums of this pair: {len(held_out)} held-out rows")
+    held_out, release = held_out_rows(kernels, within), MADE_WITH[gpu_id]
     factors = covariance_factors(bare, training_rows(kernels, within), known=HEAD)
-    release = MADE_WITH[gpu_id]
-    evidence = Evidence(
+    basis = (
+        "factors: Gauss-Newton covariance (sandwich) of the fit to kernel sums; scale: "
+        "stated, twice that of pairs that were looked at"
+    )
+    kernel_source = Source(
+        f"aiconfigurator 0.8.0 kernel tables (vLLM {release}.0, fp16)",
+        "Apache-2.0",
+        "dense layers, custom all-reduce, prefill attention, decode attention",
+    )
+    return assemble(
+        target,
+        dataclasses.replace(bare, overhead=ENGINE_OVERHEAD),
         label=f"Derived from kernels (vLLM {release})",
-        error=error,
-        uncertainty=Uncertainty(
-            basis="factors: Gauss-Newton covariance (sandwich) of the fit to kernel sums; scale: "
-            "stated, twice that of pairs that were looked at",
-            scale_pct=KERNEL_SCALE_PCT,
-            factors=factors,
-        ),
-        sources=(
-            Source(
-                f"aiconfigurator 0.8.0 kernel tables (vLLM {release}.0, fp16)",
-                "Apache-2.0",
-                "dense layers, custom all-reduce, prefill attention, decode attention",
-            ),
-            ENGINE_SOURCE,
-        ),
+        error=fit_error(bare, held_out, f"kernel sums of this pair: {len(held_out)} held-out rows"),
+        uncertainty=Uncertainty(basis, KERNEL_SCALE_PCT, factors),
+        sources=(kernel_source, ENGINE_SOURCE),
         notes=(*_kernel_notes(target, kernels.folded), OVERHEAD_NOTE, CONTEXT_NOTE),
     )
-    model = dataclasses.replace(bare, overhead=ENGINE_OVERHEAD)
-    return assemble(target, model, evidence)
 
 
 def _kernel_notes(target: Target, folded: int) -> list[str]:

@@ -12,7 +12,7 @@ from bros_sim.calibration.fit_errors import fit_error
 from bros_sim.calibration.fit_hybrid import fit_hybrid
 from bros_sim.calibration.fit_lines import fit_linear, fit_roofline
 from bros_sim.calibration.fit_solve import covariance_factors
-from bros_sim.calibration.profiles import Evidence, Target, assemble
+from bros_sim.calibration.profiles import Target, assemble
 from bros_sim.calibration.step_rows import KINDS, kinds_of, split
 from bros_sim.core.errors import InputError
 from bros_sim.latency.term_parameters import PerSequence, Validity
@@ -89,14 +89,15 @@ def fitted_profile(fit: Fit, target: Target, file: Path, source: str) -> Profile
         "differs between machines, runs and releases is not in it",
         factors=covariance_factors(fit.model, fit.fitted),
     )
-    evidence = Evidence(
+    return assemble(
+        target,
+        fit.model,
         label=f"Fitted to measured steps ({source})",
         error=fit_error(fit.model, fit.held_out, against),
         uncertainty=uncertainty,
         sources=(Source(f"{source} ({file.name})", "the measurer's own", "all coefficients"),),
         notes=("Engine time is inside the fitted terms.", *_unseen(fit)),
     )
-    return assemble(target, fit.model, evidence)
 
 
 def _unseen(fit: Fit) -> list[str]:

@@ -6,7 +6,7 @@ and ``skew`` (decode batches of two lengths). All times are of one call, in micr
 of ``skew``, which are sums over its repetitions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.latency.parameters import Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
 
 ONCE = ("embedding", "final_layernorm")
 """Layers that an iteration runs once; all others run in every transformer block."""
-SMALLEST_CHUNK = 16
-"""The chunk beside which decodes are taken as measured in the mixed kernel."""
+BESIDE = "prefill_chunk == 16 and kv_prefill == 0"
+"""The smallest chunk, beside which decodes are taken as measured in the mixed kernel."""
 CURVE_TOLERANCE = 0.004
 """Knots within this share of the line between their neighbours are left out."""
 FEW_LONG = 1 / 8
@@ -63,40 +63,30 @@ class LayerTables:
 
     def decode(self) -> DecodeGrid:
         """Attention of decode-only batches of equal lengths."""
-        return _decode_grid(self._rows(prefill_chunk=0))
+        return _decode_grid(self._rows("prefill_chunk == 0 and n_decode > 0"))
 
     def mixed(self) -> DecodeGrid:
         """Attention of decodes beside the smallest chunk."""
-        return _decode_grid(self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0))
+        return _decode_grid(self._rows(f"{BESIDE} and n_decode > 0"))
 
     def prefill(self) -> PrefillGrid:
         """Attention of one chunk alone; cells that were not measured are on the line between."""
-        table = self._rows(n_decode=0).pivot(
-            index="prefill_chunk", columns="kv_prefill", values="ms"
-        )
+        rows = self._rows("n_decode == 0 and prefill_chunk > 0")
+        table = rows.pivot(index="prefill_chunk", columns="kv_prefill", values="ms")
         whole = table.T.interpolate(method="index").T
         return PrefillGrid(_ints(whole.index), _ints(whole.columns), _rows_of(whole))
 
     def launch_ms(self) -> float:
         """The attention kernels' least time, of all blocks."""
-        cell = self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0, n_decode=0)
-        return float(cell["ms"].iloc[0])
+        return float(self._rows(f"{BESIDE} and n_decode == 0")["ms"].iloc[0])
 
     def lone_ms_per_token(self) -> float:
         """Slope of one long decode that is not split: beside the smallest chunk."""
-        rows = self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0, n_decode=1)
-        rows = rows[rows["kv_decode"] >= 1024]
+        rows = self._rows(f"{BESIDE} and n_decode == 1 and kv_decode >= 1024")
         return float(np.polyfit(rows["kv_decode"], rows["ms"], 1)[0])
 
-    def _rows(self, **where: int) -> pd.DataFrame:
-        table = self.attention
-        for column, value in where.items():
-            table = table[table[column] == value]
-        if "prefill_chunk" in where and "n_decode" not in where:
-            table = table[table["n_decode"] > 0]
-        if where.get("n_decode") == 0 and "prefill_chunk" not in where:
-            table = table[table["prefill_chunk"] > 0]
-        return table
+    def _rows(self, where: str) -> pd.DataFrame:
+        return self.attention.query(where)
 
 
 def calls_in_block(layer: str) -> int:
@@ -105,38 +95,36 @@ def calls_in_block(layer: str) -> int:
 
 
 def read_layer_tables(folder: Path, blocks: int) -> LayerTables:
-    """The tables of a folder.
-
-    Raises:
-        InputError: A file is missing, unreadable, or lacks columns; or a time is not positive.
-    """
-    tables, faults = {}, []
+    """The tables of a folder; `InputError` with the faults of all of them."""
+    tables: dict[str, pd.DataFrame] = {}
+    faults: list[Fault | str] = []
     for name, columns in COLUMNS.items():
-        path = next(
-            (p for p in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if p.is_file()), None
-        )
-        if path is None:
-            faults.append(f"{folder}: there is no {name}.csv or {name}.csv.gz")
-            continue
         try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError, EOFError) as error:
-            faults.append(f"{path}: not a readable CSV file: {error}")
-            continue
-        missing = [column for column in columns if column not in table]
-        faults += [f"{path}: there is no column '{column}'" for column in missing]
-        if not missing:
-            table = table[list(columns)]
-            numbers = table.select_dtypes("number")
-            if (
-                numbers.isna().to_numpy().any()
-                or (numbers.filter(like="_us") <= 0).to_numpy().any()
-            ):
-                faults.append(f"{path}: holds times that are missing or not positive")
-        tables[name] = table
+            tables[name] = _read_table(folder, name, columns)
+        except InputError as error:
+            faults += error.faults
     if faults:
         raise InputError(*faults)
     return LayerTables(tables, blocks)
+
+
+def _read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    places = (folder / f"{name}.csv", folder / f"{name}.csv.gz")
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise InputError(f"{folder}: there is no {name}.csv or {name}.csv.gz")
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable CSV file: {error}") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise InputError(*(f"{path}: there is no column '{column}'" for column in missing))
+    table = table[list(columns)]
+    numbers = table.select_dtypes("number")
+    if numbers.isna().to_numpy().any() or (numbers.filter(like="_us") <= 0).to_numpy().any():
+        raise InputError(f"{path}: holds times that are missing or not positive")
+    return table
 
 
 def fit_mixing(tables: LayerTables) -> Mixing:
@@ -160,11 +148,10 @@ def fit_mixing(tables: LayerTables) -> Mixing:
 def _mixed_cells(tables: LayerTables) -> pd.DataFrame:
     """Mixed cells with what their parts take alone, up to 4,096 tokens of context."""
     table = tables.attention
-    chunk = table[table["n_decode"] == 0].set_index(["prefill_chunk", "kv_prefill"])["ms"]
-    small = (table["prefill_chunk"] == SMALLEST_CHUNK) & (table["kv_prefill"] == 0)
-    own = table[small & (table["n_decode"] > 0)].set_index(["n_decode", "kv_decode"])["ms"]
-    cells = table[(table["prefill_chunk"] > 0) & (table["n_decode"] > 0)]
-    cells = cells[cells["kv_decode"].between(128, 4096) & (cells["kv_prefill"] <= 4096)]
+    chunk = table.query("n_decode == 0").set_index(["prefill_chunk", "kv_prefill"])["ms"]
+    own = table.query(f"{BESIDE} and n_decode > 0").set_index(["n_decode", "kv_decode"])["ms"]
+    cells = table.query("prefill_chunk > 0 and n_decode > 0 and kv_prefill <= 4096")
+    cells = cells[cells["kv_decode"].between(128, 4096)]
     cells = cells.join(chunk.rename("chunk"), on=["prefill_chunk", "kv_prefill"])
     return cells.join(own.rename("own"), on=["n_decode", "kv_decode"]).dropna()
 
@@ -177,8 +164,8 @@ def fit_tail(tables: LayerTables, unsplit_from: int, repetitions: int) -> Tail:
     """
     lone = tables.lone_ms_per_token()
     skew = tables.tables["skew"]
-    few = skew["nb"] <= np.maximum(1, skew["n"] * FEW_LONG)
-    skew = skew[few & (skew["kv_mean"] >= 200) & (skew["kv_big"] <= 8192) & (skew["kp"] <= 2048)]
+    skew = skew[skew["nb"] <= np.maximum(1, skew["n"] * FEW_LONG)]
+    skew = skew.query("kv_mean >= 200 and kv_big <= 8192 and kp <= 2048")
     to_ms = tables.blocks / repetitions / 1e3
     sizes = sorted({int(n) for n in skew["n"]})
     shares: dict[str, list[float]] = {"pure": [], "mixed": []}

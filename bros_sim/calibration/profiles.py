@@ -1,8 +1,8 @@
 """Makes profiles from fitted or derived coefficients and writes them as files."""
 
-import dataclasses
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -27,7 +27,7 @@ ENGINE_OVERHEAD = PerSequence(0.46, 0.0146)
 WIDTH = 100
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Target:
     """What a profile describes."""
 
@@ -47,23 +47,24 @@ class Target:
         return f"{self.facts.id}/{slug}-tp{self.tp}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """Where the coefficients come from, and how good they are."""
+def assemble(
+    target: Target,
+    model: Fitted,
+    *,
+    label: str,
+    error: FitError,
+    uncertainty: Uncertainty,
+    sources: tuple[Source, ...],
+    notes: tuple[str, ...],
+) -> Profile:
+    """A whole profile: facts of the card and the model, size of the KV cache, one latency model.
 
-    label: str
-    error: FitError
-    uncertainty: Uncertainty
-    sources: tuple[Source, ...]
-    notes: tuple[str, ...] = ()
-
-
-def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
-    """A whole profile: facts of the card and the model, size of the KV cache, one latency model."""
+    The rest says where the coefficients come from, and how good they are.
+    """
     config, tp, kind = target.config, target.tp, type(model).__name__.lower()
     return Profile(
         id=target.profile_id,
-        label=evidence.label,
+        label=label,
         gpu=target.facts.gpu(),
         tp=tp,
         model=config.shape,
@@ -71,11 +72,11 @@ def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
         kv=kv_cache(target),
         default_model=kind,
         models=Models(**{kind: model}),  # type: ignore[arg-type]  # the kind is the class's name
-        errors={kind: evidence.error},
-        sources=evidence.sources,
+        errors={kind: error},
+        sources=sources,
         host=target.facts.host(tp),
-        notes=(*evidence.notes, *config.notes),
-        uncertainty={kind: evidence.uncertainty},
+        notes=(*notes, *config.notes),
+        uncertainty={kind: uncertainty},
     )
 
 
@@ -106,11 +107,11 @@ def write_profile(path: Path, profile: Profile) -> None:
         draft.write_text(yaml_text(shown(plain(profile))), encoding="utf-8")
 
 
-def yaml_text(data: object) -> str:
+def yaml_text(data: object, offset: int = 2) -> str:
     """Nested plain data as YAML: lists of numbers and short mappings in one line."""
     yaml = YAML()
     yaml.width = WIDTH
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.indent(mapping=2, sequence=2 + offset, offset=offset)
     buffer = io.StringIO()
     yaml.dump(_styled(data), buffer)
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
@@ -126,14 +127,15 @@ def shown(value: object) -> object:
 
 
 def _styled(value: object) -> object:
+    made: CommentedMap | CommentedSeq
     if isinstance(value, Mapping):
         made = CommentedMap({key: _styled(item) for key, item in value.items()})
-        if all(isinstance(item, int | float) for item in value.values()) and len(value) <= 7:
-            made.fa.set_flow_style()
-        return made
-    if isinstance(value, list | tuple):
-        items = CommentedSeq(_styled(item) for item in value)
-        if all(isinstance(item, int | float) for item in value):
-            items.fa.set_flow_style()
-        return items
-    return value
+        items, most = list(value.values()), 7
+    elif isinstance(value, list | tuple):
+        made = CommentedSeq(_styled(item) for item in value)
+        items, most = list(value), len(value)
+    else:
+        return value
+    if all(isinstance(item, int | float) for item in items) and len(items) <= most:
+        made.fa.set_flow_style()
+    return made
