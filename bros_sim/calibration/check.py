@@ -12,7 +12,7 @@ from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.samples import sample_steps
 from bros_sim.latency.parameters import Hybrid, Roofline
 from bros_sim.latency.term_parameters import PerSequence
-from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
+from bros_sim.profiles.profile import ErrorFigures, FitError, Profile, load_profile, profile_ids
 
 TOLERANCE_PCT = 0.02
 """Points of percent by which a figure computed again may differ: rounding."""
@@ -35,12 +35,8 @@ class Checked:
 def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
     """Check one profile, shipped (by id) or one's own (by path).
 
-    Args:
-        id_or_path: As ``load_profile`` takes it.
-        tables: Folder of kernel tables; without it errors that rest on them are not computed.
-
-    Raises:
-        InputError: It is no valid profile at all, or the tables cannot be read.
+    Without ``tables``, the folder of kernel tables, errors that rest on them are not computed.
+    `InputError`: It is no valid profile at all, or the tables cannot be read.
     """
     profile = load_profile(id_or_path)
     problems = [*_structure(profile, id_or_path), *_uncertainty(profile)]
@@ -48,7 +44,7 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
         problems += physics_problems(profile, kind, model)
     errors, left = {}, []
     for kind, stated in profile.errors.items():
-        again = recomputed(profile, kind, tables)
+        again = _recomputed(profile, kind, tables)
         if again is None:
             left.append(f"{kind}: {stated.against}")
         else:
@@ -57,7 +53,7 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
     return Checked(profile.id, profile.label, tuple(problems), errors, tuple(left))
 
 
-def recomputed(profile: Profile, kind: str, tables: Path | None) -> FitError | None:
+def _recomputed(profile: Profile, kind: str, tables: Path | None) -> FitError | None:
     """The error of a model computed again; ``None`` where its reference is not there."""
     stated = profile.errors[kind]
     if stated.recomputed_from == "hybrid":
@@ -68,11 +64,7 @@ def recomputed(profile: Profile, kind: str, tables: Path | None) -> FitError | N
 
 
 def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:
-    """The hybrid model without engine overhead against held-out kernel sums of the same pair.
-
-    Raises:
-        InputError: The tables do not have this pair.
-    """
+    """The hybrid model without engine overhead against held-out kernel sums of the same pair."""
     hybrid = profile.coefficients(Hybrid)
     gpu_id = profile.id.partition("/")[0]
     kernels = kernels_of(tables, gpu_id, profile.gpu, profile.model, profile.tp)
@@ -81,11 +73,7 @@ def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:
 
 
 def roofline_error(profile: Profile, against: str) -> FitError:
-    """The roofline against the hybrid model of the same profile on random iterations.
-
-    Raises:
-        InputError: The profile lacks one of the two.
-    """
+    """The roofline against the hybrid model of the same profile on random iterations."""
     hybrid, roofline = profile.coefficients(Hybrid), profile.coefficients(Roofline)
     steps = sample_steps(hybrid, hybrid.validity, SAMPLES, SAMPLE_SEED)
     return fit_error(roofline, steps, against, "hybrid")
@@ -119,14 +107,17 @@ def _uncertainty(profile: Profile) -> Iterator[str]:
 
 
 def _differences(kind: str, stated: FitError, again: FitError) -> Iterator[str]:
+    for name, said, found in _far(stated, again):
+        yield f"errors.{kind}.{name} is stated as {said}, computed again it is {found}"
+    for part in (part for part in again.by_kind if part in stated.by_kind):
+        for name, said, found in _far(stated.by_kind[part], again.by_kind[part]):
+            yield f"errors.{kind}.by_kind.{part}.{name} is stated as {said}, it is {found}"
+
+
+def _far(
+    stated: FitError | ErrorFigures, again: FitError | ErrorFigures
+) -> Iterator[tuple[str, float | None, float]]:
     for name in ("mape_pct", "p95_pct", "bias_pct"):
         said, found = getattr(stated, name), getattr(again, name)
         if said is None or abs(said - found) > TOLERANCE_PCT:
-            yield f"errors.{kind}.{name} is stated as {said}, computed again it is {found}"
-    for part, figures in again.by_kind.items():
-        if part not in stated.by_kind:
-            continue
-        for name in ("mape_pct", "p95_pct", "bias_pct"):
-            said, found = getattr(stated.by_kind[part], name), getattr(figures, name)
-            if abs(said - found) > TOLERANCE_PCT:
-                yield f"errors.{kind}.by_kind.{part}.{name} is stated as {said}, it is {found}"
+            yield name, said, found

@@ -1,8 +1,8 @@
 """Laws that every iteration time obeys, whatever it was fitted to."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -69,23 +69,15 @@ def floor_s(profile: Profile, shape: StepShape) -> float:
     read = model.parameters - (0 if is_tied(model) else embedding)
     kv = profile.kv_bytes_per_token * shape.kv_tokens
     memory = (read * size + kv) / profile.tp / (1e9 * profile.gpu.bandwidth_gb_s)
+    peaks = {facts.name: facts.peak_tflops for facts in KNOWN_GPUS.values()}
+    peak = peaks.get(profile.gpu.name)
+    if peak is None or size != BYTES["float16"]:  # other types do not run at the known peak
+        return memory
     tokens = shape.decode_jobs + sum(chunk for chunk, _ in shape.chunks)
-    layers = read - embedding
-    peak = _peak_tflops(profile)
-    compute = 2 * layers * tokens / profile.tp / (1e12 * peak) if peak else 0.0
-    return max(memory, compute)
+    return max(memory, 2 * (read - embedding) * tokens / profile.tp / (1e12 * peak))
 
 
-def _peak_tflops(profile: Profile) -> float | None:
-    """Half-precision types run at the known peak; others are not judged."""
-    if BYTES[profile.dtype] != BYTES["float16"]:
-        return None
-    names = {facts.name: facts.peak_tflops for facts in KNOWN_GPUS.values()}
-    return names.get(profile.gpu.name)
-
-
-@dataclass(frozen=True)
-class Ladder:
+class Ladder(NamedTuple):
     """Iterations with more and more of something; each may take less time by ``slack``, relative.
 
     Those with more prompt tokens may also meet the engine's change of matrix kernels.
@@ -127,26 +119,16 @@ def _ladders(model: LatencyParameters, validity: Validity) -> Iterator[Ladder]:
     beside = [StepShape(((n, 0),), 1, 64) for n in chunks]
     yield Ladder("prompt tokens", prefills, changes_kernels=True)
     yield Ladder("prompt tokens beside decode", beside, changes_kernels=True)
-    if not _falling_quadratic(model):
+    # A published fit with a negative quadratic term has chunks get cheaper with context.
+    if not (isinstance(model, Linear) and model.prefill_per_token2_ms < 0):
         half = chunks[-1] // 2 or 1
         yield Ladder("context", [StepShape(((half, x),), 0, 0) for x in contexts])
     for batch in seqs:
         yield Ladder("KV", [StepShape((), batch, batch * n) for n in per_seq])
-    for line in _lines_of_seqs(model, seqs):
+    # Published fits have a jump in the batch size: a series on each side of it.
+    edge = (isinstance(model, Linear) and model.large_batch_from) or JOBS[-1] + 1
+    for line in ([n for n in seqs if n < edge], [n for n in seqs if n >= edge]):
         # A short and a middling length: grids are thin where long contexts meet large batches.
         for length in (per_seq[0], per_seq[len(per_seq) // 2]):
             batches = [StepShape((), batch, batch * length) for batch in line]
             yield Ladder("decode requests", batches, SCATTER)
-
-
-def _falling_quadratic(model: LatencyParameters) -> bool:
-    """A published fit with a negative quadratic term has chunks get cheaper with context."""
-    return isinstance(model, Linear) and model.prefill_per_token2_ms < 0
-
-
-def _lines_of_seqs(model: LatencyParameters, seqs: list[int]) -> list[list[int]]:
-    """Batch sizes in one series, or on each side of the jump that published fits have."""
-    edge = model.large_batch_from if isinstance(model, Linear) else None
-    if edge is None:
-        return [seqs]
-    return [[n for n in seqs if n < edge], [n for n in seqs if n >= edge]]

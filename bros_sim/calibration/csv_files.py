@@ -13,11 +13,7 @@ CSV_SUFFIXES = (".csv", ".csv.gz")
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
-    """Write a table as CSV or gzipped CSV; ``None`` becomes an empty cell.
-
-    Raises:
-        InputError: The name has another ending, or the file cannot be written.
-    """
+    """Write a table as CSV or gzipped CSV; floats to a nanosecond, ``None`` as an empty cell."""
     require_csv(path)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -29,11 +25,7 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Pat
 
 
 def require_csv(path: Path) -> None:
-    """Refuse what cannot become a CSV file, before hours of measuring rather than after.
-
-    Raises:
-        InputError: The name has another ending, or its folder is not there.
-    """
+    """Refuse what cannot become a CSV file, before hours of measuring rather than after."""
     if not path.name.endswith(CSV_SUFFIXES):
         raise InputError(f"{path}: the name must end in {' or '.join(CSV_SUFFIXES)}")
     if not path.parent.is_dir():
@@ -41,7 +33,6 @@ def require_csv(path: Path) -> None:
 
 
 def _cell(value: object) -> object:
-    """Numbers as short as they can be read back to at least a nanosecond."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 2**53 else round(value, 9)
     return value

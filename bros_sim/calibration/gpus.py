@@ -61,11 +61,7 @@ KNOWN_GPUS: Mapping[str, GpuFacts] = {card.id: card for card in _CARDS}
 
 
 def find_gpu(id_or_path: str) -> GpuFacts:
-    """A card known by its id, or one's own in a YAML file with the fields of ``GpuFacts``.
-
-    Raises:
-        InputError: There is none, or the file is invalid.
-    """
+    """A card known by its id, or one's own in a YAML file with the fields of ``GpuFacts``."""
     if id_or_path.endswith((".yaml", ".yml")):
         return decode(GpuFacts, read_yaml(Path(id_or_path)))
     if id_or_path not in KNOWN_GPUS:

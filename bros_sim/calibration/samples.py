@@ -37,9 +37,8 @@ def _shape(validity: Validity, kind: str, rng: np.random.Generator) -> StepShape
     kv = max(seqs, min(kv, validity.max_kv_tokens or kv))
     if kind == "decode":
         return StepShape((), seqs, kv)
-    room = min(validity.max_chunk_tokens or tokens, tokens - seqs) // (
-        1 if kind == "prefill" else 2
-    )
+    room = min(validity.max_chunk_tokens or tokens, tokens - seqs)
+    room //= 1 if kind == "prefill" else 2
     chunk = _log(rng, 16, room)
     context = int(rng.choice([0, _log(rng, 16, validity.max_context_tokens or tokens)]))
     return StepShape(((chunk, context),), seqs, kv)

@@ -70,21 +70,12 @@ def steps_frame(rows: Iterable[StepRow]) -> pd.DataFrame:
 
 
 def write_steps(rows: Iterable[StepRow], path: Path) -> None:
-    """Write measured iterations as CSV, whole or not at all; same rows, same bytes.
-
-    Raises:
-        InputError: The name has another ending, or the file cannot be written.
-    """
+    """Write measured iterations as CSV, whole or not at all; same rows, same bytes."""
     write_csv(STEP_COLUMNS, map(astuple, rows), path)
 
 
 def read_steps(path: Path) -> pd.DataFrame:
-    """Read and check a steps file, plain or gzip.
-
-    Raises:
-        InputError: It cannot be read, a column is missing or unknown, or a row makes no sense:
-            one line for each fault, the first five of a column.
-    """
+    """A steps file, plain or gzip; `InputError` with each fault, the first five of a column."""
     text = read_text(path)
     try:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
@@ -102,8 +93,7 @@ def read_steps(path: Path) -> pd.DataFrame:
     faults = [line for name, bad, what in _rules(numbers) for line in _lines(path, name, bad, what)]
     if faults:
         raise InputError(*faults)
-    checked: pd.DataFrame = numbers
-    return checked
+    return pd.DataFrame(numbers)
 
 
 def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
@@ -113,7 +103,7 @@ def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
     sound = pd.concat(sensible, axis=1).all(axis=1)
     chunks, seqs = rows["prefill_chunks"], rows["decode_jobs"]
     tokens, context = rows["prefill_tokens"], rows["prefill_context_tokens"]
-    pairs = rows["prefill_attention_pairs"]
+    pairs, kv = rows["prefill_attention_pairs"], rows["decode_kv_tokens"]
     low = tokens**2 / (2 * chunks.where(chunks > 0, 1))
     rules += [
         ("time_s", sound & (rows["time_s"] == 0), "should be more than 0"),
@@ -126,16 +116,8 @@ def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
             sound & ((pairs < 0.999 * low) | (pairs > 1.001 * tokens * (context + tokens / 2))),
             "is not the sum of c * (x + c / 2) of any such chunks",
         ),
-        (
-            "decode_kv_tokens",
-            sound & (rows["decode_kv_tokens"] < seqs),
-            "fewer KV tokens than requests",
-        ),
-        (
-            "decode_kv_tokens",
-            sound & (seqs == 0) & (rows["decode_kv_tokens"] > 0),
-            "KV tokens of no request",
-        ),
+        ("decode_kv_tokens", sound & (kv < seqs), "fewer KV tokens than requests"),
+        ("decode_kv_tokens", sound & (seqs == 0) & (kv > 0), "KV tokens of no request"),
         ("decode_jobs", sound & (seqs + tokens == 0), "an iteration computes at least one token"),
     ]
     return rules
@@ -151,11 +133,8 @@ def _lines(path: Path, name: str, bad: "pd.Series[bool]", what: str) -> list[str
 
 def kinds_of(steps: pd.DataFrame) -> "pd.Series[str]":
     """``prefill``, ``decode`` or ``mixed`` for each row."""
-    names = np.where(
-        steps["prefill_chunks"] == 0,
-        "decode",
-        np.where(steps["decode_jobs"] == 0, "prefill", "mixed"),
-    )
+    with_decode = np.where(steps["decode_jobs"] == 0, "prefill", "mixed")
+    names = np.where(steps["prefill_chunks"] == 0, "decode", with_decode)
     return pd.Series(names.tolist(), index=steps.index, dtype=str)
 
 
@@ -165,11 +144,11 @@ def split(steps: pd.DataFrame, share: float = 0.25, seed: int = SPLIT_SEED) -> "
     The rows at the ends of the range (fewest and most tokens, requests, KV, pairs) are always
     fitted.
     """
-    rng = np.random.default_rng(seed)
-    draw = pd.Series(rng.random(len(steps)), index=steps.index)
+    kinds = kinds_of(steps)
     ends: set[object] = set()
-    for _, part in steps.groupby(kinds_of(steps)):
+    for _, part in steps.groupby(kinds):
         for name in ENDS:
             ends |= {part[name].idxmin(), part[name].idxmax()}
-    rank = draw.groupby(kinds_of(steps)).rank(pct=True)
+    draw = pd.Series(np.random.default_rng(seed).random(len(steps)), index=steps.index)
+    rank = draw.groupby(kinds).rank(pct=True)
     return (rank <= share) & ~steps.index.isin(list(ends))

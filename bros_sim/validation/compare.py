@@ -70,8 +70,8 @@ def _latencies(
     first, last = table["first_token_s"].to_numpy(float), table["last_token_s"].to_numpy(float)
     gaps = np.where(tokens > 1, tokens - 1, np.nan)
     start = start_s.to_numpy(float)
-    spans = (first - start, (last - first) / gaps, last - start)
-    return {name: 1e3 * span for name, span in zip(METRICS, spans, strict=True)}
+    times = (1e3 * (first - start), 1e3 * (last - first) / gaps, 1e3 * (last - start))
+    return dict(zip(METRICS, times, strict=True))
 
 
 def _statistics(real: Floats, simulated: Floats) -> dict[str, dict[str, float]]:
