@@ -21,12 +21,10 @@ class RooflineModel(LineModel):
     def _chunks_s(self, chunks: Chunks, seqs: int, kv: int) -> float:
         model = self._parameters
         tokens, _, work2 = chunk_sums(chunks)
-        attention = MS * (
-            model.prefill_per_chunk_ms * len(chunks) + model.prefill_per_token2_ms / 2 * work2
-        )
-        return (
-            self._base_s(seqs, seqs + tokens) + MS * model.decode_per_kv_token_ms * kv + attention
-        )
+        attention = model.prefill_per_chunk_ms * len(chunks)
+        attention += model.prefill_per_token2_ms / 2 * work2
+        read = MS * model.decode_per_kv_token_ms * kv
+        return self._base_s(seqs, seqs + tokens) + read + MS * attention
 
     def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""

@@ -96,8 +96,7 @@ class Lines:
     def series(self, tokens: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same product and sum as in ``at``, element by element."""
         base, slope = np.array(self._lines)[np.searchsorted(self._knots, tokens, side="right")].T
-        values: NDArray[np.float64] = base + slope * tokens
-        return values
+        return np.asarray(base + slope * tokens)
 
 
 def segments(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
