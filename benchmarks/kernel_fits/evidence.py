@@ -9,14 +9,14 @@ from scipy.optimize import least_squares
 
 from benchmarks.kernel_fits.vidur import VidurDense, read_vidur_ops
 from bros_sim.calibration.check import SAMPLE_SEED, SAMPLES, kernel_error
-from bros_sim.calibration.derive_roofline import CALIBRATED, Efficiency, roofline_of
-from bros_sim.calibration.fit import fit_form
+from bros_sim.calibration.derive import CALIBRATED, Efficiency, roofline_of
+from bros_sim.calibration.fit import error_pct, fit_error, fit_form
 from bros_sim.calibration.fit_design import Fitted
-from bros_sim.calibration.fit_errors import error_pct, fit_error
 from bros_sim.calibration.gpus import KNOWN_GPUS
 from bros_sim.calibration.kernels import Kernels, fit_kernels, held_out_rows
 from bros_sim.calibration.kernels_tables import read_tables
-from bros_sim.calibration.models import model_slug
+from bros_sim.calibration.models import ModelConfig, model_slug
+from bros_sim.calibration.profiles import Target
 from bros_sim.calibration.samples import sample_steps
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.core.errors import InputError
@@ -74,15 +74,9 @@ def rooflines(profile: Profile) -> tuple[FitError, FitError]:
 def data_sheet_error(pair: Pair, efficiency: Efficiency = CALIBRATED) -> np.ndarray:
     """Signed error in percent of the data-sheet rule on the held-out rows of a pair."""
     profile = pair.profile
-    model = roofline_of(
-        KNOWN_GPUS[profile.id.partition("/")[0]],
-        profile.model,
-        profile.tp,
-        profile.dtype,
-        overhead=PerSequence(),
-        validity=Validity(),
-        efficiency=efficiency,
-    )
+    config = ModelConfig(profile.model, profile.dtype, tied=False)
+    target = Target(KNOWN_GPUS[profile.id.partition("/")[0]], config, profile.tp)
+    model = roofline_of(target, PerSequence(), Validity(), efficiency)
     return error_pct(model, pair.held_out)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bros_sim.calibration.check_physics import physics_problems
-from bros_sim.calibration.fit_errors import fit_error
+from bros_sim.calibration.fit import fit_error
 from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.samples import sample_steps
 from bros_sim.latency.parameters import Hybrid, Roofline

@@ -1,10 +1,12 @@
 """Profiles of what nobody measured: from kernel tables of the card, else from its data sheet."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
-from bros_sim.calibration.derive_roofline import roofline_of
-from bros_sim.calibration.fit_errors import fit_error
+from bros_sim.calibration.fit import fit_error
+from bros_sim.calibration.fit_design import six_digits
+from bros_sim.calibration.fit_lines import roofline
 from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.calibration.kernels import (
     HEAD,
@@ -16,11 +18,13 @@ from bros_sim.calibration.kernels import (
     kernels_of,
     training_rows,
 )
+from bros_sim.calibration.kernels_dense import HALF, elementwise_ms
 from bros_sim.calibration.kernels_tables import MADE_WITH, TABLE_HEAD_DIM
 from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Target, assemble
 from bros_sim.core.errors import InputError
-from bros_sim.latency.term_parameters import Validity
-from bros_sim.profiles.profile import FitError, Profile, Source
+from bros_sim.latency.parameters import Line, Roofline
+from bros_sim.latency.term_parameters import PerSequence, Validity
+from bros_sim.profiles.profile import BYTES, FitError, Profile, Source
 from bros_sim.profiles.uncertainty import Uncertainty
 
 PEAK_SCALE_PCT = 20.0
@@ -50,7 +54,7 @@ def derive(target: Target, tables: Path | None) -> Profile:
 
 
 def _from_peaks(target: Target) -> Profile:
-    config, longest = target.config, target.config.shape.max_model_len
+    longest = target.config.shape.max_model_len
     validity = Validity(
         max_tokens=MAX_TOKENS,
         max_decode_jobs=MAX_JOBS,
@@ -58,22 +62,13 @@ def _from_peaks(target: Target) -> Profile:
         max_chunk_tokens=MAX_TOKENS,
         max_context_tokens=min(longest, MAX_CONTEXT),
     )
-    model = roofline_of(
-        target.facts,
-        config.shape,
-        target.tp,
-        config.dtype,
-        tied=config.tied,
-        overhead=ENGINE_OVERHEAD,
-        validity=validity,
-    )
     basis = (
         "stated: the rule misses kernel sums by 15 % (root mean square) on a card left out "
         "of its calibration; engines differ by some more"
     )
     return assemble(
         target,
-        model,
+        roofline_of(target, ENGINE_OVERHEAD, validity),
         label="Derived from data sheet peaks (nothing measured)",
         error=FitError(against="nothing: no iteration or kernel of this card was measured"),
         uncertainty=Uncertainty(basis, PEAK_SCALE_PCT),
@@ -124,3 +119,58 @@ def _kernel_notes(target: Target, folded: int) -> list[str]:
     if (size := target.config.shape.head_dim) != TABLE_HEAD_DIM:
         notes.append(f"Attention times are those of heads of {TABLE_HEAD_DIM}, times {size}/128.")
     return notes
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Time over what the data sheet promises, and the fixed costs of kernels in milliseconds."""
+
+    read: float
+    compute: float
+    kv: float
+    attention: float
+    peer: float
+    layer_ms: float
+    allreduce_ms: float
+
+
+CALIBRATED = Efficiency(1.32, 1.31, 1.31, 1.43, 1.67, layer_ms=0.0325, allreduce_ms=0.0075)
+"""Least squares over the kernel sums of the 19 kernel-calibrated pairs together."""
+
+
+def roofline_of(
+    target: Target,
+    overhead: PerSequence,
+    validity: Validity,
+    efficiency: Efficiency = CALIBRATED,
+) -> Roofline:
+    """What an iteration costs on a card nobody measured, from its data sheet.
+
+    Each term is a physical amount over the card's peak, times how much longer than that kernels
+    take (docs/latency.md names the command that calibrates the factors), per GPU:
+
+    - memory: weights of the layers and the LM head, read once; compute: two operations a weight
+      of the layers and token; both: the fixed cost of each layer, elementwise operations,
+      all-reduces.
+    - decode: the KV read; prefill: four operations a head dimension and pair of tokens.
+    """
+    facts, config, tp = target.facts, target.config, target.tp
+    model, per_ms, flops_per_ms = config.shape, facts.bandwidth_gb_s * 1e6, facts.peak_tflops * 1e9
+    embedding = model.vocab * model.hidden
+    layers = (model.parameters - embedding * (1 if config.tied else 2)) / tp
+    read = efficiency.read * BYTES[config.dtype] * (layers + embedding / tp) / per_ms
+    compute = efficiency.compute * 2 * layers / flops_per_ms
+    fixed = model.layers * (efficiency.layer_ms + (2 * efficiency.allreduce_ms if tp > 1 else 0.0))
+    moved = 2 * 2 * (tp - 1) / tp * HALF * model.hidden / (facts.peer_gb_s * 1e6)
+    elementwise = elementwise_ms(model, tp, facts.bandwidth_gb_s)
+    per_token = model.layers * (elementwise + efficiency.peer * moved)
+    kv_bytes = config.kv_bytes_per_token(tp) // tp
+    pair = 4 * model.heads / tp * model.head_dim * model.layers
+    return roofline(
+        Line(six_digits(read + fixed), six_digits(per_token)),
+        Line(six_digits(fixed), six_digits(compute + per_token)),
+        overhead,
+        validity,
+        kv_ms=six_digits(efficiency.kv * kv_bytes / per_ms),
+        pair_ms=six_digits(efficiency.attention * pair / flops_per_ms),
+    )

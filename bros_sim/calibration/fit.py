@@ -1,25 +1,27 @@
 """From a steps file to a profile: fit to most rows, judge by the held-out ones."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from bros_sim.calibration.fit_design import Fitted
-from bros_sim.calibration.fit_errors import fit_error
+from bros_sim.calibration.fit_design import Fitted, predict_s
 from bros_sim.calibration.fit_hybrid import fit_hybrid
 from bros_sim.calibration.fit_lines import fit_linear, fit_roofline
 from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.calibration.profiles import Target, assemble
-from bros_sim.calibration.step_rows import KINDS, kinds_of, split
+from bros_sim.calibration.step_rows import KINDS, Floats, kinds_of, split
 from bros_sim.core.errors import InputError
 from bros_sim.latency.term_parameters import PerSequence, Validity
-from bros_sim.profiles.profile import Profile, Source
+from bros_sim.profiles.profile import ErrorFigures, FitError, Profile, Source
 from bros_sim.profiles.uncertainty import Uncertainty
 
 Form = Literal["hybrid", "linear", "roofline"]
+Basis = Literal["kernel tables", "hybrid"] | None
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)
+"""Percent of rows: where the residual distribution is recorded."""
 LEAST_ROWS = 12
 """Rows of a kind of iteration below which nothing can be fitted and judged."""
 
@@ -101,8 +103,47 @@ def fitted_profile(fit: Fit, target: Target, file: Path, source: str) -> Profile
 
 
 def _unseen(fit: Fit) -> list[str]:
-    kinds = set(kinds_of(fit.fitted))
-    notes = [f"No {kind} iteration was measured." for kind in KINDS if kind not in kinds]
+    unseen = [kind for kind in KINDS if kind not in set(kinds_of(fit.fitted))]
+    notes = [f"No {kind} iteration was measured." for kind in unseen]
     if not (fit.fitted["prefill_context_tokens"] > 0).any():
         notes.append("No prefill after cached tokens was measured: its cost is extrapolated.")
     return notes
+
+
+def error_pct(model: Fitted, steps: pd.DataFrame) -> Floats:
+    """Signed error of each row in percent of its time."""
+    return np.asarray(100 * (predict_s(model, steps) / steps["time_s"].to_numpy(float) - 1))
+
+
+def fit_error(
+    model: Fitted, steps: pd.DataFrame, against: str, recomputed_from: Basis = None
+) -> FitError:
+    """The error on rows that the fit did not see, rows weighted by their count."""
+    errors, weights = error_pct(model, steps), steps["count"].to_numpy(float)
+    kinds = kinds_of(steps)
+    rows = {kind: kinds == kind for kind in KINDS if (kinds == kind).any()}
+    return FitError(
+        against=against,
+        **asdict(_figures(errors, weights)),
+        by_kind={kind: _figures(errors[row], weights[row]) for kind, row in rows.items()},
+        quantiles_pct={f"p{p:02d}": _percentile(errors, weights, p) for p in QUANTILES},
+        recomputed_from=recomputed_from,
+    )
+
+
+def _figures(errors: Floats, weights: Floats) -> ErrorFigures:
+    size = np.abs(errors)
+    return ErrorFigures(
+        mape_pct=_round(np.average(size, weights=weights)),
+        p95_pct=_percentile(size, weights, 95),
+        bias_pct=_round(np.average(errors, weights=weights)),
+    )
+
+
+def _percentile(values: Floats, weights: Floats, percent: float) -> float:
+    """The smallest value that so many percent of the weight do not exceed."""
+    return _round(np.percentile(values, percent, weights=weights, method="inverted_cdf"))
+
+
+def _round(value: float) -> float:
+    return round(float(value), 2) + 0.0

@@ -1,6 +1,7 @@
 """Measure a GPU with PyTorch alone: iterations of a model shape, and copies to and from the CPU."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from bros_sim.calibration.measure_clock import replayable, timings_s
 from bros_sim.calibration.measure_model import RandomModel
 from bros_sim.calibration.models import ModelConfig
 from bros_sim.calibration.shapes import BLOCK_SIZE, Case
@@ -24,6 +24,7 @@ MEMORY_SHARE = 0.85
 COPY_BYTES = tuple(4**power for power in range(8, 15))
 """64 KiB to 256 MiB."""
 Progress = Callable[[int, int], None]
+Action = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -137,3 +138,42 @@ def link(rows: Sequence[CopyRow], direction: str) -> Link:
     terms = np.array([(1.0, row.bytes) for row in taken]) / time_s[:, None]
     (latency_s, per_byte), _ = nnls(terms, np.ones(len(taken)))
     return Link(1e-9 / float(per_byte), float(latency_s))
+
+
+def timings_s(action: Action, device: str, warm_up: int, repeats: int) -> list[float]:
+    """Seconds of each of ``repeats`` runs of ``action``, after ``warm_up`` that do not count."""
+    for _ in range(warm_up):
+        action()
+    if device != "cuda":
+        return [_seconds(action) for _ in range(repeats)]
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    torch.cuda.synchronize()
+    for start, end in pairs:
+        start.record()
+        action()
+        end.record()
+    torch.cuda.synchronize()
+    return [start.elapsed_time(end) / 1e3 for start, end in pairs]
+
+
+def replayable(action: Action, device: str) -> Action:
+    """On CUDA the action as a graph, which costs the CPU nothing to start; elsewhere itself."""
+    if device != "cuda":
+        return action
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # kernels choose their workspace before the capture
+        for _ in range(3):
+            action()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        action()
+    replay: Action = graph.replay
+    return replay
+
+
+def _seconds(action: Action) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start

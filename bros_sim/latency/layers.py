@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.latency.grids import chunk_ms, decode_lines
-from bros_sim.latency.terms import MS, FittedModel, Lines, kv_series
+from bros_sim.latency.terms import MS, FittedModel, Lines, chunk_ms, decode_lines, kv_series
 
 if TYPE_CHECKING:
     from bros_sim.latency.parameters import Layers

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bros_sim.calibration.importers import FORMATS, Options, import_files
-from bros_sim.calibration.importers.content import read_content
+from bros_sim.calibration.importers.base import read_content
 from bros_sim.calibration.models import read_model_config
 from bros_sim.cli import app
 from bros_sim.core.errors import InputError

@@ -10,8 +10,16 @@ from pathlib import Path
 from bros_sim.calibration.checked_json import refuse
 from bros_sim.calibration.csv_files import require_csv, write_csv
 from bros_sim.calibration.importers.aiperf import is_aiperf, read_aiperf
-from bros_sim.calibration.importers.base import Format, Options, RequestRow, Run, Runs, Steps
-from bros_sim.calibration.importers.content import Content, read_content
+from bros_sim.calibration.importers.base import (
+    Content,
+    Format,
+    Options,
+    RequestRow,
+    Run,
+    Runs,
+    Steps,
+    read_content,
+)
 from bros_sim.calibration.importers.guidellm import is_guidellm, read_guidellm
 from bros_sim.calibration.importers.layers import is_layer_table, read_layers
 from bros_sim.calibration.importers.vllm_forward import is_forward, read_forward

@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from bros_sim.calibration.checked_json import Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, RequestRow, Run, Runs
-from bros_sim.calibration.importers.content import Content, Record
+from bros_sim.calibration.importers.base import Content, Options, Record, RequestRow, Run, Runs
 from bros_sim.core.errors import Fault, InputError
 
 PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}

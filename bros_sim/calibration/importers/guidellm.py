@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import AliasChoices, AliasPath, Field
 
 from bros_sim.calibration.checked_json import Count, Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, RequestRow, Run, Runs
-from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.importers.base import Content, Options, RequestRow, Run, Runs
 
 NEEDED = ("prompt_tokens", "output_tokens", "start", "first", "last")
 """What a successful request has."""

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.calibration.checked_json import refuse
-from bros_sim.calibration.importers.base import Options, Steps
-from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.importers.base import Content, Options, Steps
 from bros_sim.calibration.layerwise import COLUMNS, ONCE, calls_in_block
 from bros_sim.calibration.step_rows import step_row
 from bros_sim.core.errors import InputError

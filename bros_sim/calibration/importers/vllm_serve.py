@@ -12,8 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bros_sim.calibration.checked_json import Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, RequestRow, Run, Runs
-from bros_sim.calibration.importers.content import Content, Record
+from bros_sim.calibration.importers.base import Content, Options, Record, RequestRow, Run, Runs
 from bros_sim.core.errors import InputError
 
 Seconds = Annotated[float, Field(ge=0)]
