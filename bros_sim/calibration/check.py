@@ -33,11 +33,7 @@ class Checked:
 
 
 def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
-    """Check one profile, shipped (by id) or one's own (by path).
-
-    Without ``tables``, the folder of kernel tables, errors that rest on them are not computed.
-    `InputError`: It is no valid profile at all, or the tables cannot be read.
-    """
+    """Check a profile (id or path); errors that rest on kernel ``tables`` need their folder."""
     profile = load_profile(id_or_path)
     problems = [*_structure(profile, id_or_path), *_uncertainty(profile)]
     for kind, model in profile.models.by_kind().items():

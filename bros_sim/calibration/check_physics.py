@@ -78,10 +78,7 @@ def floor_s(profile: Profile, shape: StepShape) -> float:
 
 
 class Ladder(NamedTuple):
-    """Iterations with more and more of something; each may take less time by ``slack``, relative.
-
-    Those with more prompt tokens may also meet the engine's change of matrix kernels.
-    """
+    """Ever more of something; each may take less by ``slack`` or a change of matrix kernels."""
 
     what: str
     shapes: list[StepShape]
@@ -92,10 +89,7 @@ class Ladder(NamedTuple):
 def _never_falls(
     kind: str, model: LatencyParameters, validity: Validity, shift_ms: float
 ) -> Iterator[str]:
-    """More tokens, more context, more KV, or more requests of equal length: never less time.
-
-    Tokens may take ``shift_ms`` less where the engine was measured to change matrix kernels.
-    """
+    """More tokens, context, KV or requests of equal length: less time by ``shift_ms`` at most."""
     running = model.make()
     for ladder in _ladders(model, validity):
         times = [(shape, running.step_s(shape)) for shape in ladder.shapes]

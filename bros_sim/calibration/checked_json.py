@@ -60,11 +60,7 @@ def parse_json(text: str, path: Path, line: int = 1) -> Any:  # noqa: ANN401 - w
 
 
 def checked(shape: type[M], data: object, place: str, at: Sequence[int | str] = ()) -> M:
-    """``data`` as a ``shape``; ``place`` is the file (and line), ``at`` the path of the part in it.
-
-    Raises:
-        InputError: A key is missing or of the wrong type: one line for each fault.
-    """
+    """``data``, ``at`` a path in ``place``, as a ``shape``; `InputError` with all its faults."""
     try:
         return shape.model_validate(data)
     except ValidationError as error:

@@ -28,11 +28,7 @@ COUNTS = (
 
 
 def predict_s(model: Fitted, steps: pd.DataFrame) -> Floats:
-    """Seconds of each row, as ``step_s`` gives them for shapes with these sums.
-
-    Raises:
-        ValueError: ``linear`` with a bound on its quadratic term needs the single chunks.
-    """
+    """Seconds of each row, as ``step_s`` gives them for shapes with these sums."""
     coefficients = np.concatenate(list(coefficients_of(model).values()))
     return np.asarray(MS * (np.hstack(list(design(model, steps).values())) @ coefficients))
 

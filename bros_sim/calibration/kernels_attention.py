@@ -30,12 +30,9 @@ class Heads:
 
 
 def heads_of(table: pd.DataFrame, query: int, kv: int, head_dim: int) -> Heads:
-    """The rows that stand for ``query`` and ``kv`` heads: exact, else folded, else the next wider.
+    """The rows for these heads: exact, else folded, else the next wider; `InputError` if none.
 
     Time is taken in proportion to ``head_dim``, which is fixed in the tables.
-
-    Raises:
-        InputError: The table has no such ratio of heads.
     """
     known = table[["num_heads", "num_key_value_heads"]].drop_duplicates()
     scale = head_dim / TABLE_HEAD_DIM

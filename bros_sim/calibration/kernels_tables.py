@@ -1,8 +1,4 @@
-"""Kernel time tables of a GPU, read from a folder that lies outside of the repository.
-
-The layout is that of tables cut from aiconfigurator 0.8.0 (Apache-2.0);
-docs/latency.md lists files and columns. All times are milliseconds.
-"""
+"""Kernel times of a GPU (ms), as cut from aiconfigurator 0.8.0 (Apache-2.0; docs/latency.md)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +39,7 @@ class KernelTables:
 
 
 def read_tables(folder: Path, gpu: str) -> KernelTables:
-    """The kernel tables of a GPU, named as in profile ids (``a100-80gb``).
-
-    Raises:
-        InputError: There are no tables for this GPU, or a file is missing or lacks a column.
-    """
+    """The kernel tables of a GPU, named as in profile ids (``a100-80gb``)."""
     if gpu not in TABLE_GPUS:
         known = ", ".join(TABLE_GPUS)
         raise InputError(f"--tables {folder}: no kernel tables of the GPU '{gpu}' (known: {known})")

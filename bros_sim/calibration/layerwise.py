@@ -1,9 +1,6 @@
-"""Coefficients of the model ``layers`` from per-layer measurements (docs/latency.md).
+"""Coefficients of ``layers`` from the CSV folder of a layer-wise profiler (docs/latency.md).
 
-Reads the CSV folder of a layer-wise profiler: ``dense`` (layer, tokens, time_us), ``per_sequence``
-(layer, sequences, time_us), ``attention`` (prefill_chunk, kv_prefill, n_decode, kv_decode, time_us)
-and ``skew`` (decode batches of two lengths). All times are of one call, in microseconds, but those
-of ``skew``, which are sums over its repetitions.
+Times are of one call, in microseconds; those of ``skew`` are sums over its repetitions.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -157,11 +154,7 @@ def _mixed_cells(tables: LayerTables) -> pd.DataFrame:
 
 
 def fit_tail(tables: LayerTables, unsplit_from: int, repetitions: int) -> Tail:
-    """The share of the attention still to come when the longest sequence starts, per batch size.
-
-    ``unsplit_from`` and the number of ``repetitions`` that the skew file sums over are facts of the
-    kernel and of the profiler.
-    """
+    """Share of the attention still to come when the longest sequence starts, per batch size."""
     lone = tables.lone_ms_per_token()
     skew = tables.tables["skew"]
     skew = skew[skew["nb"] <= np.maximum(1, skew["n"] * FEW_LONG)]

@@ -94,10 +94,9 @@ def _all_reduce(engine: Engine, model: ModelShape, largest: int) -> TokenCurve:
 
 
 def fit_errors(tables: LayerTables, model: Layers) -> pd.DataFrame:
-    """Measured cells against the model, as whole iterations: columns ``part`` and ``error``.
+    """Measured cells up to 8,192 tokens of context against the model: ``part`` and ``error``.
 
-    The dense layers and the head are the measured ones on both sides; the engine's terms are left
-    out. Up to 8,192 tokens of context.
+    As whole iterations whose dense layers and head are the measured ones, without engine terms.
     """
     rows = tables.attention
     rows = rows[(rows["kv_decode"] <= 8192) & (rows["kv_prefill"] <= 8192)]

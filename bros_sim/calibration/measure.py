@@ -115,10 +115,7 @@ def measure_steps(
 def measure_copies(
     device: Device, repeats: int, sizes: Sequence[int] = COPY_BYTES
 ) -> list[CopyRow]:
-    """Copies between pinned CPU memory and the device, both ways, against size.
-
-    On the CPU there is no link: it copies memory to memory, which is good for a test only.
-    """
+    """Copies of pinned CPU memory to the device and back; a CPU copies to itself, for tests."""
     rows = []
     for size in sizes:
         host = torch.empty(size, dtype=torch.uint8, pin_memory=device.is_gpu)

@@ -131,11 +131,7 @@ class _Config(Foreign):
 
 
 def find_model(name_or_path: str) -> ModelConfig:
-    """A model: that of a ``.json`` file, else that of a shipped profile, as ``llama-3-8b``.
-
-    Raises:
-        InputError: There is none, or the file is invalid, or engines do not run such weights.
-    """
+    """The model of a ``.json`` file, else that of a shipped profile, as ``llama-3-8b``."""
     if name_or_path.endswith(".json"):
         config = read_model_config(Path(name_or_path))
         if config.dtype == "float32":
@@ -160,14 +156,7 @@ def model_slug(profile_id: str) -> str:
 
 
 def read_model_config(path: Path) -> ModelConfig:
-    """The model of a ``config.json`` (the file, or the folder that holds it).
-
-    It is called what the file says, else as its folder.
-
-    Raises:
-        InputError: The file is not there, not JSON, incomplete, of a family that is not known,
-            or its numbers contradict each other. One line for each fault.
-    """
+    """The model of a ``config.json`` or its folder; `InputError` with a line for each fault."""
     if path.is_dir():
         path = path / "config.json"
     data = read_json(path)

@@ -1,7 +1,6 @@
 """The grid of batches to measure on a GPU so that a latency model can be fitted.
 
-Powers of two are sweet spots of GPU kernels: a table of them alone is too fast in between. So the
-grids of tokens and of decoding requests also hold the sizes half-way.
+GPU kernels like powers of two: a table of them alone is too fast between, so it has half-way sizes.
 """
 
 from collections.abc import Iterator

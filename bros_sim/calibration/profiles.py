@@ -57,10 +57,7 @@ def assemble(
     sources: tuple[Source, ...],
     notes: tuple[str, ...],
 ) -> Profile:
-    """A whole profile: facts of the card and the model, size of the KV cache, one latency model.
-
-    The rest says where the coefficients come from, and how good they are.
-    """
+    """A whole profile of one latency model; the rest says where it is from and how good it is."""
     config, tp, kind = target.config, target.tp, type(model).__name__.lower()
     return Profile(
         id=target.profile_id,

@@ -11,10 +11,7 @@ LONGEST_KV = 8192
 
 
 def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
-    """A third decode, a third prefill, a third mixed; sizes are log-uniform.
-
-    Bounds that the range leaves open are taken as 8192 tokens and 256 requests.
-    """
+    """A third each decode, prefill, mixed; log-uniform sizes, to 8192 tokens and 256 requests."""
     rng = np.random.default_rng(seed)
     kinds = ("decode", "prefill", "mixed")
     return [_shape(validity, kinds[n % 3], rng) for n in range(count)]

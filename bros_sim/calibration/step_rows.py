@@ -139,11 +139,7 @@ def kinds_of(steps: pd.DataFrame) -> "pd.Series[str]":
 
 
 def split(steps: pd.DataFrame, share: float = 0.25, seed: int = SPLIT_SEED) -> "pd.Series[bool]":
-    """Which rows are held out: ``share`` of each kind, drawn by the seed and the order of rows.
-
-    The rows at the ends of the range (fewest and most tokens, requests, KV, pairs) are always
-    fitted.
-    """
+    """Which rows are held out: ``share`` of each kind, drawn by the seed, no end of a range."""
     kinds = kinds_of(steps)
     ends: set[object] = set()
     for _, part in steps.groupby(kinds):

@@ -60,10 +60,7 @@ FREE = PerSequence()
 
 @dataclass(frozen=True)
 class TokenCurve:
-    """Milliseconds against a number of tokens: linear between the knots.
-
-    Held constant below the first knot, proportional to the tokens beyond the last one.
-    """
+    """Milliseconds against tokens: linear between knots, constant below, in proportion beyond."""
 
     n: Sizes
     ms: tuple[NonNegative, ...]
@@ -97,10 +94,7 @@ class DecodeGrid:
 
 @dataclass(frozen=True)
 class PrefillGrid:
-    """What the attention of one chunk adds: a row per chunk length, a column per prior context.
-
-    Interpolated and continued as ``DecodeGrid`` is.
-    """
+    """What a chunk adds, as in ``DecodeGrid``: a row per length, a column per prior context."""
 
     chunk: Sizes
     context: tuple[Annotated[int, Ge(0)], ...]

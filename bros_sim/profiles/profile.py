@@ -228,11 +228,7 @@ class Profile:
         return self.model.parameters * BYTES[self.dtype]
 
     def coefficients(self, cls: type[M]) -> M:
-        """Those of the latency model with parameters ``cls``.
-
-        Raises:
-            InputError: There are none.
-        """
+        """Those of the latency model with parameters ``cls``; `InputError` if there are none."""
         kinds = self.models.by_kind()
         for model in kinds.values():
             if isinstance(model, cls):
@@ -252,11 +248,7 @@ def profile_ids() -> list[str]:
 
 
 def profile_path(id_or_path: str | Path) -> Path:
-    """The file of a profile: what ends in ``.yaml`` or ``.yml`` is a path, all else a shipped id.
-
-    Raises:
-        InputError: There is no shipped profile with that id.
-    """
+    """The path itself if it ends in ``.yaml`` or ``.yml``, else that of a shipped id."""
     text = str(id_or_path)
     if text.endswith((".yaml", ".yml")):
         return Path(id_or_path)
@@ -267,9 +259,5 @@ def profile_path(id_or_path: str | Path) -> Path:
 
 
 def load_profile(id_or_path: str | Path) -> Profile:
-    """Read a profile, shipped (by id) or one's own (by path), and check all of it.
-
-    Raises:
-        InputError: It is not there, or not a valid profile: one line for each fault.
-    """
+    """A profile, shipped (by id) or your own (by path); `InputError` with a line for each fault."""
     return decode(Profile, read_yaml(profile_path(id_or_path)))

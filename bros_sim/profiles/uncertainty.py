@@ -37,11 +37,7 @@ class Uncertainty:
     ] = ()
 
     def draw(self, model: M, rng: np.random.Generator) -> M:
-        """A model whose coefficients lie where these errors put them; none turns negative.
-
-        Raises:
-            ValueError: A factor names no coefficient of the model, or not as many numbers.
-        """
+        """A model whose coefficients lie where these errors put them; none turns negative."""
         scale = float(np.exp(self.scale_pct / 100 * rng.standard_normal()))
         weights = rng.standard_normal(len(self.factors))
         moved = model
@@ -59,11 +55,7 @@ class Uncertainty:
 
 
 def get_coefficient(model: object, path: str) -> object:
-    """The number or tuple of numbers at a dotted path.
-
-    Raises:
-        ValueError: There is nothing there.
-    """
+    """The number or tuple of numbers at a dotted path; `ValueError` if there is nothing."""
     found = model
     for name in path.split("."):
         if not hasattr(found, name):

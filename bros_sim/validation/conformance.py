@@ -1,7 +1,6 @@
 """Decision logs of the real vLLM scheduler, replayed through the code that simulations run.
 
-A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds what vLLM decided per iteration.
-The replay drives an `Engine` iteration by iteration and compares every field.
+A log (``bros-vllm-oracle/1``, docs/invariants.md) has every decision; every field is compared.
 """
 
 import gzip

@@ -74,12 +74,8 @@ class EngineArguments:
 def read_requests(path: Path) -> pd.DataFrame:
     """The requests of a run in order of arrival, every time and count checked.
 
-    Columns: ``request_id``, ``arrival_s`` (client's clock), ``prompt_tokens``, ``output_tokens``,
-    ``first_token_s``, ``last_token_s``; optional ``queued_s`` (when the engine took the request in)
-    and ``block_hashes_16`` (chained hashes of the prompt's full 16-token blocks).
-
-    Raises:
-        InputError: With every fault, each with its line.
+    Beside the columns of `RequestRow`, whose clock is the client's, there may be ``queued_s`` (when
+    the engine took it in) and ``block_hashes_16`` (of the prompt's full 16-token blocks, chained).
     """
     try:
         table = pd.read_csv(path, dtype={HASHES: str, "request_id": str}, keep_default_na=True)

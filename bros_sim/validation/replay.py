@@ -32,8 +32,7 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
     """Simulate the run; one row per request, in the order of ``requests``.
 
     Columns: ``queued_s`` (when the engine takes it in), ``first_token_s``, ``last_token_s``,
-    ``num_preemptions``; NaN where that never happened. `InputError`: The arguments do not go
-    together, or not with the profile.
+    ``num_preemptions``; NaN where that never happened.
     """
     ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
     replica = _engine(arguments, profile)

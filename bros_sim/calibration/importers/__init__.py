@@ -1,7 +1,6 @@
 """FORMATS: the result files that ``profile import`` reads, recognised by their content.
 
-To add one: a module with a function that recognises the format and one that reads it, and a line
-here. A format reads all its files at once, because some files belong together.
+To add one: a module that recognises and reads it (all its files at once), and a line here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -56,15 +55,7 @@ SUMMARIES: dict[str, Callable[[Content], bool]] = {
 def import_table(
     files: Sequence[Path], out: Path, options: Options, run: int | None
 ) -> Iterator[str]:
-    """Write the table that the files hold; ``run``: which, where they hold several runs.
-
-    Yields:
-        Lines about what was read, written and left out.
-
-    Raises:
-        InputError: A file cannot be read or has no known format, the run is not clear, or nothing
-            is left to write.
-    """
+    """Write the table that the files hold (of several runs: ``run``); lines about what was read."""
     require_csv(out)
     for path in files:
         keep_source(path, out)
@@ -81,12 +72,7 @@ def import_table(
 
 
 def import_files(paths: Sequence[Path], options: Options) -> tuple[Format, Steps | Runs]:
-    """What some result files of one format hold.
-
-    Raises:
-        InputError: A file cannot be read, has no known format, or is invalid; or the files are
-            of several formats.
-    """
+    """What some result files of one format hold; `InputError` with the faults of all of them."""
     found: dict[str, list[Content]] = {}
     faults: list[Fault | str] = []
     for path in paths:

@@ -56,12 +56,7 @@ def _kind(content: Content) -> str | None:
 
 
 def read_layers(contents: Sequence[Content], options: Options) -> Steps:
-    """One iteration for each row of the attention table, inside the range of the other two.
-
-    Raises:
-        InputError: A table is missing or there twice, a cell is no number, or the number of
-            blocks is not known.
-    """
+    """One iteration for each row of the attention table, inside the range of the other two."""
     tables = _tables(contents)
     if options.model is None:
         raise InputError(

@@ -87,11 +87,7 @@ def _is_record(content: Content) -> bool:
 
 
 def read_latency(contents: Sequence[Content], options: Options) -> Steps:
-    """The iterations that whole generations reveal; notes say what was left out and why.
-
-    Raises:
-        InputError: Lengths or batch size are not known, or no iteration can be derived.
-    """
+    """The iterations that whole generations reveal; notes say what was left out and why."""
     full = [g for content in contents if _is_record(content) for g in _recorded(content)]
     known = {generation.latencies for generation in full}
     plain = [(c.path, _latencies(c)) for c in contents if not _is_record(c)]
