@@ -18,6 +18,7 @@ from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
 
 ONCE = ("embedding", "final_layernorm")
 """Layers that an iteration runs once; all others run in every transformer block."""
+ALONE = "prefill_chunk == 0"
 BESIDE = "prefill_chunk == 16 and kv_prefill == 0"
 """The smallest chunk, beside which decodes are taken as measured in the mixed kernel."""
 CURVE_TOLERANCE = 0.004
@@ -58,32 +59,27 @@ class LayerTables:
         table = self.tables["per_sequence"]
         return _curve(table.groupby("sequences")["time_us"].sum() / 1e3)
 
-    def decode(self) -> DecodeGrid:
-        """Attention of decode-only batches of equal lengths."""
-        return _decode_grid(self._rows("prefill_chunk == 0 and n_decode > 0"))
-
-    def mixed(self) -> DecodeGrid:
-        """Attention of decodes beside the smallest chunk."""
-        return _decode_grid(self._rows(f"{BESIDE} and n_decode > 0"))
+    def decode(self, beside: str) -> DecodeGrid:
+        """Attention of decodes of equal lengths, alone or beside chunks."""
+        rows = self.attention.query(f"{beside} and n_decode > 0")
+        table = rows.pivot(index="n_decode", columns="kv_decode", values="ms").dropna(axis=1)
+        return DecodeGrid(_ints(table.index), _ints(table.columns), _rows_of(table))
 
     def prefill(self) -> PrefillGrid:
         """Attention of one chunk alone; cells that were not measured are on the line between."""
-        rows = self._rows("n_decode == 0 and prefill_chunk > 0")
+        rows = self.attention.query("n_decode == 0 and prefill_chunk > 0")
         table = rows.pivot(index="prefill_chunk", columns="kv_prefill", values="ms")
         whole = table.T.interpolate(method="index").T
         return PrefillGrid(_ints(whole.index), _ints(whole.columns), _rows_of(whole))
 
     def launch_ms(self) -> float:
         """The attention kernels' least time, of all blocks."""
-        return float(self._rows(f"{BESIDE} and n_decode == 0")["ms"].iloc[0])
+        return float(self.attention.query(f"{BESIDE} and n_decode == 0")["ms"].iloc[0])
 
     def lone_ms_per_token(self) -> float:
         """Slope of one long decode that is not split: beside the smallest chunk."""
-        rows = self._rows(f"{BESIDE} and n_decode == 1 and kv_decode >= 1024")
+        rows = self.attention.query(f"{BESIDE} and n_decode == 1 and kv_decode >= 1024")
         return float(np.polyfit(rows["kv_decode"], rows["ms"], 1)[0])
-
-    def _rows(self, where: str) -> pd.DataFrame:
-        return self.attention.query(where)
 
 
 def calls_in_block(layer: str) -> int:
@@ -193,11 +189,6 @@ def _curve(times: "pd.Series[float]") -> TokenCurve:
             keep.append(at)
     keep.append(len(n) - 1)
     return TokenCurve(tuple(n[i] for i in keep), tuple(round(ms[i], 4) for i in keep))
-
-
-def _decode_grid(rows: pd.DataFrame) -> DecodeGrid:
-    table = rows.pivot(index="n_decode", columns="kv_decode", values="ms").dropna(axis=1)
-    return DecodeGrid(_ints(table.index), _ints(table.columns), _rows_of(table))
 
 
 def _ints(values: Iterable[object]) -> tuple[int, ...]:

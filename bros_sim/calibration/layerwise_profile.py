@@ -13,7 +13,14 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.calibration.fit_design import six_digits
-from bros_sim.calibration.layerwise import LayerTables, fit_mixing, fit_tail, read_layer_tables
+from bros_sim.calibration.layerwise import (
+    ALONE,
+    BESIDE,
+    LayerTables,
+    fit_mixing,
+    fit_tail,
+    read_layer_tables,
+)
 from bros_sim.calibration.profiles import shown, yaml_text
 from bros_sim.config import decode, read_yaml
 from bros_sim.config.components import plain
@@ -44,8 +51,8 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
     return Layers(
         tokens=_in_the_engine(tables.tokens(), engine.term("graph_gemm_ms")),
         sequences=tables.sequences(),
-        decode=tables.decode(),
-        mixed=tables.mixed(),
+        decode=tables.decode(ALONE),
+        mixed=tables.decode(BESIDE),
         prefill=tables.prefill(),
         tail=fit_tail(tables, _unsplit_from(engine, model.kv_heads // tp), SKEW_REPETITIONS),
         mixing=fit_mixing(tables),

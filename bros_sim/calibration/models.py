@@ -1,5 +1,6 @@
 """The model that a profile is for: from a Hugging Face ``config.json`` or a shipped profile."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,20 +30,14 @@ NOT_COVERED = {
 class Family:
     """What the architectures of one ``model_type`` have in common beyond their sizes."""
 
-    gated: bool = True
-    """The feed-forward part has three matrices (gate, up, down) instead of two."""
-    qkv_bias: bool = False
-    """Biases on the query, key and value projections."""
-    all_bias: bool = False
-    """Biases on every projection and norm, and learned positions (OPT)."""
-    qk_norm: bool = False
-    """A norm on each head's queries and keys."""
-    tied: bool = False
-    """Embedding and LM head are one matrix where the file does not say."""
+    gated: bool = True  # the feed-forward part has three matrices (gate, up, down), not two
+    qkv_bias: bool = False  # biases on the query, key and value projections
+    all_bias: bool = False  # biases on every projection and norm, and learned positions (OPT)
+    qk_norm: bool = False  # a norm on each head's queries and keys
+    tied: bool = False  # embedding and LM head are one matrix where the file does not say
+    inner: str = "intermediate_size"  # the key of the feed-forward part's inner size
     stated: tuple[str, ...] = ()
     """Keys that must be there: their defaults differ between releases, or are no rule."""
-    inner: str = "intermediate_size"
-    """The key of the feed-forward part's inner size."""
 
     def parameters(self, shape: ModelShape, *, tied: bool) -> int:
         """All weights, counted from the sizes (those of ``shape.parameters`` left aside)."""
@@ -181,43 +176,26 @@ def _name(path: Path, config: _Config) -> str:
     return path.absolute().parent.name if path.name == "config.json" else path.stem
 
 
-def _contradictions(config: _Config) -> list[str]:
+def _contradictions(config: _Config) -> Iterator[str]:
     heads, family = config.num_attention_heads, FAMILIES[config.model_type]
-    kv_heads, width = config.num_key_value_heads or heads, config.word_embed_proj_dim
-    other = "intermediate_size" if family.inner == "ffn_dim" else "ffn_dim"
-    hint = f" (it has {other}, which this family does not use)" if getattr(config, other) else ""
-    rules = [
-        *(
-            (
-                getattr(config, key) is None,
-                f"{key}: this key is missing; its default differs between releases, so state it",
-            )
-            for key in family.stated
-        ),
-        (getattr(config, family.inner) is None, f"{family.inner}: this key is missing{hint}"),
-        (
-            config.head_dim is None and config.hidden_size % heads > 0,
-            f"num_attention_heads: hidden_size {config.hidden_size} is not a multiple of {heads},"
-            " and head_dim is not stated",
-        ),
-        (
-            heads % kv_heads > 0,
-            f"num_key_value_heads: num_attention_heads {heads} is not a multiple of {kv_heads}",
-        ),
-        (
-            (config.dtype or config.torch_dtype) is None,
-            "torch_dtype: this key is missing (known: float16, bfloat16, float32)",
-        ),
-        (
-            width not in {None, config.hidden_size},
-            "word_embed_proj_dim: must equal hidden_size; projections are not covered",
-        ),
-        (
-            family.all_bias and not (config.enable_bias and config.do_layer_norm_before),
-            "enable_bias, do_layer_norm_before: must be true; others are not covered",
-        ),
-    ]
-    return [what for wrong, what in rules if wrong]
+    for key in family.stated:
+        if getattr(config, key) is None:
+            yield f"{key}: this key is missing; its default differs between releases, so state it"
+    if getattr(config, family.inner) is None:
+        other = "intermediate_size" if family.inner == "ffn_dim" else "ffn_dim"
+        hint = f" (it has {other}, which this family does not use)"
+        yield f"{family.inner}: this key is missing{hint if getattr(config, other) else ''}"
+    if config.head_dim is None and config.hidden_size % heads:
+        what = f"hidden_size {config.hidden_size} is not a multiple of {heads}"
+        yield f"num_attention_heads: {what}, and head_dim is not stated"
+    if heads % (kv_heads := config.num_key_value_heads or heads):
+        yield f"num_key_value_heads: num_attention_heads {heads} is not a multiple of {kv_heads}"
+    if (config.dtype or config.torch_dtype) is None:
+        yield "torch_dtype: this key is missing (known: float16, bfloat16, float32)"
+    if config.word_embed_proj_dim not in {None, config.hidden_size}:
+        yield "word_embed_proj_dim: must equal hidden_size; projections are not covered"
+    if family.all_bias and not (config.enable_bias and config.do_layer_norm_before):
+        yield "enable_bias, do_layer_norm_before: must be true; others are not covered"
 
 
 def _model(config: _Config, name: str) -> ModelConfig:

@@ -60,7 +60,10 @@ FREE = PerSequence()
 
 @dataclass(frozen=True)
 class TokenCurve:
-    """Milliseconds against tokens: linear between knots, constant below, in proportion beyond."""
+    """Milliseconds against a number of tokens: linear between the knots.
+
+    Held constant below the first knot, proportional to the tokens beyond the last one.
+    """
 
     n: Sizes
     ms: tuple[NonNegative, ...]
@@ -94,7 +97,10 @@ class DecodeGrid:
 
 @dataclass(frozen=True)
 class PrefillGrid:
-    """What a chunk adds, as in ``DecodeGrid``: a row per length, a column per prior context."""
+    """What the attention of one chunk adds: a row per chunk length, a column per prior context.
+
+    Interpolated and continued as ``DecodeGrid`` is.
+    """
 
     chunk: Sizes
     context: tuple[Annotated[int, Ge(0)], ...]

@@ -42,11 +42,12 @@ class Uncertainty:
         weights = rng.standard_normal(len(self.factors))
         moved = model
         for path in {path: None for factor in self.factors for path in factor}:
-            old = np.atleast_1d(np.asarray(get_coefficient(model, path), dtype=float))
-            new = old.copy()
+            new = old = np.atleast_1d(np.asarray(get_coefficient(model, path), dtype=float))
             for weight, factor in zip(weights, self.factors, strict=True):
-                if path in factor:
-                    new = new + weight * _like(old, factor[path], path)
+                if (size := len(factor.get(path, old))) != old.size:
+                    counts = f"a factor has {size} numbers for {path}, the model has {old.size}"
+                    raise ValueError(counts)
+                new = new + weight * np.asarray(factor.get(path, 0.0), dtype=float)
             new = np.where(old >= 0, np.maximum(new, 0.0), new)
             if path == MONOTONE:
                 new = np.maximum.accumulate(new)
@@ -68,12 +69,8 @@ def set_coefficient(model: M, path: str, values: NDArray[np.float64]) -> M:
     """The model with other numbers at a dotted path."""
     name, _, rest = path.partition(".")
     old = getattr(model, name)
-    new: object
-    if rest:
-        new = set_coefficient(old, rest, values)
-    else:
-        new = tuple(values.tolist()) if isinstance(old, tuple) else float(values[0])
-    return _replaced(model, {name: new})
+    flat = tuple(values.tolist()) if isinstance(old, tuple) else float(values[0])
+    return _replaced(model, {name: set_coefficient(old, rest, values) if rest else flat})
 
 
 def scaled(model: M, factor: float) -> M:
@@ -97,9 +94,3 @@ def _replaced(model: M, changes: Mapping[str, object]) -> M:
 
 def _times(value: Numbers, factor: float) -> Numbers:
     return tuple(_times(v, factor) for v in value) if isinstance(value, tuple) else factor * value
-
-
-def _like(old: NDArray[np.float64], values: tuple[float, ...], path: str) -> NDArray[np.float64]:
-    if len(values) != old.size:
-        raise ValueError(f"a factor has {len(values)} numbers for {path}, the model has {old.size}")
-    return np.asarray(values, dtype=float)

@@ -10,11 +10,11 @@ iterations, with the engine's and the client's work between them. Iterations fol
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -57,20 +57,15 @@ class _Record(Foreign):
     metric: _Metric
 
 
-@dataclass(frozen=True)
-class _Generation:
+class _Generation(NamedTuple):
     """The median time of generating ``output_len`` tokens for each of ``batch`` prompts."""
 
-    place: str
     batch: int
     input_len: int
     output_len: int
     budget: int
     latencies: tuple[float, ...]
-
-    @property
-    def same_batch(self) -> tuple[int, int]:
-        return self.batch, self.input_len
+    place: str
 
     @property
     def time_s(self) -> float:
@@ -92,7 +87,7 @@ def read_latency(contents: Sequence[Content], options: Options) -> Steps:
     known = {generation.latencies for generation in full}
     plain = [(c.path, _latencies(c)) for c in contents if not _is_record(c)]
     full += _stated([(path, found) for path, found in plain if found not in known], options)
-    found = list(_derive(sorted(full, key=lambda g: (g.same_batch, g.output_len))))
+    found = list(_derive(sorted(full, key=lambda g: g[:3])))
     rows = [row for row in found if isinstance(row, StepRow)]
     notes = [note for note in found if isinstance(note, str)]
     if not rows:
@@ -108,9 +103,9 @@ def _recorded(content: Content) -> Iterator[_Generation]:
             what = f"{number}.metric.name: is no latency of one sequence per prompt"
             raise InputError(f"{content.path}: {what}")
         budget = args.max_num_batched_tokens or Options.max_num_batched_tokens
-        latencies = tuple(record.metric.benchmark_values)
+        latencies, place = tuple(record.metric.benchmark_values), str(content.path)
         lengths = args.batch_size, args.input_len, args.output_len
-        yield _Generation(str(content.path), *lengths, budget, latencies)
+        yield _Generation(*lengths, budget, latencies, place)
 
 
 def _latencies(content: Content) -> tuple[float, ...]:
@@ -130,12 +125,12 @@ def _stated(
                 " (SAVE_TO_PYTORCH_BENCHMARK_FORMAT=1)"
             )
         budget = options.max_num_batched_tokens
-        yield _Generation(str(path), batch, prompt, outputs[number], budget, latencies)
+        yield _Generation(batch, prompt, outputs[number], budget, latencies, str(path))
 
 
 def _derive(generations: Iterable[_Generation]) -> Iterator[StepRow | str]:
     """Iterations, and notes on what reveals none."""
-    for _, group in groupby(generations, key=lambda g: g.same_batch):
+    for _, group in groupby(generations, key=lambda g: g[:2]):
         runs = list(group)
         if runs[0].output_len == 1:
             yield _prefill(runs[0])
