@@ -14,8 +14,7 @@ from bros_sim.latency.parameters import Hybrid, Roofline
 from bros_sim.latency.term_parameters import PerSequence
 from bros_sim.profiles.profile import ErrorFigures, FitError, Profile, load_profile, profile_ids
 
-TOLERANCE_PCT = 0.02
-"""Points of percent by which a figure computed again may differ: rounding."""
+TOLERANCE_PCT = 0.02  # points of percent by which a figure computed again may differ: rounding
 SAMPLES, SAMPLE_SEED = 3000, 2
 """Random iterations on which a roofline is compared with the hybrid model it replaces."""
 DRAWS = 6

@@ -18,8 +18,7 @@ from bros_sim.profiles.profile import BYTES, Profile
 SAMPLES, SEED = 300, 5
 LADDER = (1, 8, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384, 32768)
 JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-SLACK = 1e-9
-"""Relative: what rounding may take away."""
+SLACK = 1e-9  # relative: what rounding may take away
 SCATTER = 0.005
 """The same between batch sizes: the kernel for two requests may be measured faster than for one."""
 

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bros_sim.config.messages import finished
 from bros_sim.core.errors import Fault, InputError
 
-MAX_FAULTS = 10
-"""Faults of one file that are printed; the rest is only counted."""
+MAX_FAULTS = 10  # faults of one file that are printed; the rest is only counted
 GZIP_MAGIC = b"\x1f\x8b"
 Count = Annotated[int, Field(ge=1)]
 

@@ -22,8 +22,7 @@ Form = Literal["hybrid", "linear", "roofline"]
 Basis = Literal["kernel tables", "hybrid"] | None
 QUANTILES = (1, 5, 25, 50, 75, 95, 99)
 """Percent of rows: where the residual distribution is recorded."""
-LEAST_ROWS = 12
-"""Rows of a kind of iteration below which nothing can be fitted and judged."""
+LEAST_ROWS = 12  # rows of a kind of iteration below which nothing can be fitted and judged
 
 
 @dataclass(frozen=True)

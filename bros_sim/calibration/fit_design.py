@@ -16,8 +16,7 @@ from bros_sim.latency.parameters import Hybrid, Linear, Roofline
 from bros_sim.latency.terms import MS
 from bros_sim.profiles.uncertainty import get_coefficient, set_coefficient
 
-Fitted = Hybrid | Linear | Roofline
-"""The forms that can be fitted."""
+Fitted = Hybrid | Linear | Roofline  # the forms that can be fitted
 M = TypeVar("M", Hybrid, Linear, Roofline)
 Columns = dict[str, Floats]
 """Path of a coefficient (``head.const_ms``) or list of them -> its columns, a row per iteration."""

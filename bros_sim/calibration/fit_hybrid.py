@@ -15,8 +15,7 @@ KNOTS = (
 )
 """Candidates for the knots of the token curve: where tiles of GEMM kernels start to be full."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-LEAST_ROWS = 3
-"""Rows that a knot needs around it to be one."""
+LEAST_ROWS = 3  # rows that a knot needs around it to be one
 FOLDS = 3
 CONST, SLOPE = "decode_attention.const_ms", "decode_attention.per_kv_token_ms"
 

@@ -23,8 +23,7 @@ from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.latency.terms import MS
 from bros_sim.profiles.profile import Gpu, ModelShape
 
-MAX_TOKENS = 8192
-"""Tokens of an iteration: the largest GEMM of the tables."""
+MAX_TOKENS = 8192  # tokens of an iteration: the largest GEMM of the tables
 MAX_JOBS = 256
 HEAD = ("head.const_ms", "head.per_seq_ms")
 """Coefficients that come from the GEMM table alone and not from the fit of iterations."""

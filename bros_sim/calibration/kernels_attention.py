@@ -9,8 +9,7 @@ from bros_sim.calibration.kernels_tables import TABLE_HEAD_DIM
 from bros_sim.calibration.step_rows import Floats
 from bros_sim.core.errors import InputError
 
-SPLIT_SEED = 20261
-"""Seed of the split of attention cells; recorded errors belong to it."""
+SPLIT_SEED = 20261  # seed of the split of attention cells; recorded errors belong to it
 HELD_OUT = 0.3
 """Share of the inner cells (between the ends of a batch size) that the fit does not see."""
 

@@ -10,8 +10,7 @@ from bros_sim.calibration.kernels_tables import KernelTables
 from bros_sim.calibration.step_rows import Floats
 from bros_sim.profiles.profile import Gpu, ModelShape
 
-HALF = 2
-"""Bytes of a value in fp16 and bf16, the types that the tables hold."""
+HALF = 2  # bytes of a value in fp16 and bf16, the types that the tables hold
 ELEMENTWISE_BANDWIDTH = 0.8
 """Share of the memory bandwidth that elementwise operations reach (inferred)."""
 ELEMENTWISE_LAUNCHES_MS = 4 * 0.0025

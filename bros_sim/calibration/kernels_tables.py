@@ -24,8 +24,7 @@ TABLE_GPUS = {
 """GPU of a profile id -> its name in the tables."""
 MADE_WITH = {gpu: "0.12" if gpu.startswith("h200") else "0.14" for gpu in TABLE_GPUS}
 """GPU of a profile id -> vLLM release whose kernels were timed."""
-TABLE_HEAD_DIM = 128
-"""All attention cells have heads of this size."""
+TABLE_HEAD_DIM = 128  # all attention cells have heads of this size
 
 
 @dataclass(frozen=True)

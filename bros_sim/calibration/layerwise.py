@@ -21,8 +21,7 @@ ONCE = ("embedding", "final_layernorm")
 ALONE = "prefill_chunk == 0"
 BESIDE = "prefill_chunk == 16 and kv_prefill == 0"
 """The smallest chunk, beside which decodes are taken as measured in the mixed kernel."""
-CURVE_TOLERANCE = 0.004
-"""Knots within this share of the line between their neighbours are left out."""
+CURVE_TOLERANCE = 0.004  # knots within this share of the line between their neighbours are left out
 FEW_LONG = 1 / 8
 """Share of long sequences up to which a measured two-length batch is like a real one."""
 COLUMNS = {

@@ -32,10 +32,8 @@ from bros_sim.profiles.profile import Engine, ModelShape
 
 SKEW_REPETITIONS = 3
 """The profiler's ``measurement_iterations``: the skew file holds sums over them."""
-TILE_TOKENS = 16
-"""The dense tables have the steps of the matrix kernels' tiles, at multiples of 16."""
-SHIFTED_GRAPHS = (72, 128)
-"""Graph sizes to which ``graph_gemm_ms`` applies."""
+TILE_TOKENS = 16  # the dense tables have the steps of the matrix kernels' tiles, at multiples of 16
+SHIFTED_GRAPHS = (72, 128)  # graph sizes to which ``graph_gemm_ms`` applies
 
 
 def graph_sizes(largest: int) -> tuple[int, ...]:

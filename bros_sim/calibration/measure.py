@@ -19,10 +19,8 @@ from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
 
 WARM_UP = 3
-MEMORY_SHARE = 0.85
-"""Of the free memory, for weights and KV cache; the rest is for activations."""
-COPY_BYTES = tuple(4**power for power in range(8, 15))
-"""64 KiB to 256 MiB."""
+MEMORY_SHARE = 0.85  # of the free memory, for weights and KV cache; the rest is for activations
+COPY_BYTES = tuple(4**power for power in range(8, 15))  # 64 KiB to 256 MiB
 Progress = Callable[[int, int], None]
 Action = Callable[[], object]
 

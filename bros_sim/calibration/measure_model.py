@@ -19,8 +19,7 @@ from torch.nn.attention.bias import causal_lower_right
 from bros_sim.calibration.models import ModelConfig
 from bros_sim.calibration.shapes import BLOCK_SIZE, Case, Group
 
-SCALE = 0.02
-"""Standard deviation of the weights: keeps activations finite."""
+SCALE = 0.02  # standard deviation of the weights: keeps activations finite
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Part:
     """Equal requests of a batch, and the blocks that they attend to."""
 
     group: Group
-    tables: Tensor
-    """(count, blocks of a request)."""
+    tables: Tensor  # (count, blocks of a request)
 
 
 @dataclass(frozen=True)
@@ -38,10 +36,8 @@ class Batch:
 
     tokens: Tensor
     positions: Tensor
-    slots: Tensor
-    """Where the new key and value of each token go: block * BLOCK_SIZE + offset."""
-    last: Tensor
-    """The last token of each request, whose logits are sampled."""
+    slots: Tensor  # where the new key and value of each token go: block * BLOCK_SIZE + offset
+    last: Tensor  # the last token of each request, whose logits are sampled
     parts: tuple[Part, ...]
 
 

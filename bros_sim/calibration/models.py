@@ -72,8 +72,7 @@ class ModelConfig:
     """What a profile needs of a dense decoder; ``notes`` say what had to be assumed."""
 
     shape: ModelShape
-    dtype: str
-    """Of weights and KV."""
+    dtype: str  # of weights and KV
     tied: bool
     family: Family = FAMILIES["llama"]
     notes: tuple[str, ...] = ()

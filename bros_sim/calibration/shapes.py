@@ -12,8 +12,7 @@ from bros_sim.calibration.checked_json import Count, Foreign, checked, read_json
 from bros_sim.core.atomic import written
 from bros_sim.engine.latency_model import StepShape
 
-BLOCK_SIZE = 16
-"""Tokens of a KV block, where batches are planned and measured."""
+BLOCK_SIZE = 16  # tokens of a KV block, where batches are planned and measured
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ class Validity:
     max_context_tokens: Annotated[Bound, Doc("cached tokens before a prefill chunk")] = None
 
 
-EVERYWHERE = Validity()
-"""No bound at all: for costs that are set and not fitted."""
+EVERYWHERE = Validity()  # no bound at all: for costs that are set and not fitted
 
 
 class LatencyParameters:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid
 
-MS: Final = 1e-3
-"""Seconds in a millisecond."""
+MS: Final = 1e-3  # seconds in a millisecond
 
 Chunks = tuple[tuple[int, int], ...]
 

@@ -47,8 +47,7 @@ ARGUMENTS = {
 }
 """The engine arguments that a replay obeys; ``null`` is the engine's default."""
 ONE_ONLY = ("data_parallel_size", "pipeline_parallel_size")
-NOTED = 0.85
-"""An ignored argument that is this much like an obeyed one is pointed out."""
+NOTED = 0.85  # an ignored argument that is this much like an obeyed one is pointed out
 
 
 @dataclass(frozen=True)

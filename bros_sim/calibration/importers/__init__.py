@@ -39,8 +39,7 @@ _FORMATS = (
 __all__ = ["FORMATS", "Options", "import_files", "import_table"]
 FORMATS = {form.name: form for form in _FORMATS}
 
-CLOCK_S = 1e-6
-"""Seconds since 1970 as a float are no finer than a quarter of this."""
+CLOCK_S = 1e-6  # seconds since 1970 as a float are no finer than a quarter of this
 SUMMARIES: dict[str, Callable[[Content], bool]] = {
     "AIPerf's summary: import profile_export.jsonl, which is beside it": lambda content: (
         content.has("request_latency", "input_config")

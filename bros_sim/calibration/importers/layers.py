@@ -26,8 +26,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 
 US = 1e-6
-OPTIONAL = ("qk_norm", "rotary_emb")
-"""Layers that some architectures do not have."""
+OPTIONAL = ("qk_norm", "rotary_emb")  # layers that some architectures do not have
 PER_BLOCK = (
     *("layernorm", "qkv_proj", *OPTIONAL, "o_proj"),
     *("gate_up_proj", "act_fn", "down_proj"),

@@ -16,8 +16,7 @@ from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.engine.latency_model import StepShape
 
-UNSTABLE_PCT = 0.5
-"""Spread of the sample medians from which vLLM itself calls a timing unstable."""
+UNSTABLE_PCT = 0.5  # spread of the sample medians from which vLLM itself calls a timing unstable
 
 
 class _Request(Foreign):
