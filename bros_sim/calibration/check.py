@@ -39,23 +39,15 @@ def check_profile(id_or_path: str, tables: Path | None = None) -> Checked:
         problems += physics_problems(profile, kind, model)
     errors, left = {}, []
     for kind, stated in profile.errors.items():
-        again = _recomputed(profile, kind, tables)
-        if again is None:
-            left.append(f"{kind}: {stated.against}")
+        if stated.recomputed_from == "hybrid":
+            errors[kind] = roofline_error(profile, stated.against)
+        elif stated.recomputed_from == "kernel tables" and tables is not None:
+            errors[kind] = kernel_error(profile, tables, stated.against)
         else:
-            errors[kind] = again
-            problems += _differences(kind, stated, again)
+            left.append(f"{kind}: {stated.against}")
+    for kind, again in errors.items():
+        problems += _differences(kind, profile.errors[kind], again)
     return Checked(profile.id, profile.label, tuple(problems), errors, tuple(left))
-
-
-def _recomputed(profile: Profile, kind: str, tables: Path | None) -> FitError | None:
-    """The error of a model computed again; ``None`` where its reference is not there."""
-    stated = profile.errors[kind]
-    if stated.recomputed_from == "hybrid":
-        return roofline_error(profile, stated.against)
-    if stated.recomputed_from == "kernel tables" and tables is not None:
-        return kernel_error(profile, tables, stated.against)
-    return None
 
 
 def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:

@@ -1,7 +1,6 @@
 """Profiles of what nobody measured: from kernel tables of the card, else from its data sheet."""
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bros_sim.calibration.fit import fit_error
@@ -11,8 +10,7 @@ from bros_sim.calibration.fit_solve import covariance_factors
 from bros_sim.calibration.kernels import (
     HEAD,
     MAX_CONTEXT,
-    MAX_JOBS,
-    MAX_TOKENS,
+    RANGE,
     fit_kernels,
     held_out_rows,
     kernels_of,
@@ -55,20 +53,14 @@ def derive(target: Target, tables: Path | None) -> Profile:
 
 def _from_peaks(target: Target) -> Profile:
     longest = target.config.shape.max_model_len
-    validity = Validity(
-        max_tokens=MAX_TOKENS,
-        max_decode_jobs=MAX_JOBS,
-        max_kv_tokens_per_job=longest,
-        max_chunk_tokens=MAX_TOKENS,
-        max_context_tokens=min(longest, MAX_CONTEXT),
-    )
+    most = {"max_kv_tokens_per_job": longest, "max_context_tokens": min(longest, MAX_CONTEXT)}
     basis = (
         "stated: the rule misses kernel sums by 15 % (root mean square) on a card left out "
         "of its calibration; engines differ by some more"
     )
     return assemble(
         target,
-        roofline_of(target, ENGINE_OVERHEAD, validity),
+        roofline_of(target, ENGINE_OVERHEAD, replace(RANGE, **most)),
         label="Derived from data sheet peaks (nothing measured)",
         error=FitError(against="nothing: no iteration or kernel of this card was measured"),
         uncertainty=Uncertainty(basis, PEAK_SCALE_PCT),
@@ -80,10 +72,8 @@ def _from_peaks(target: Target) -> Profile:
 def _from_kernels(target: Target, tables: Path) -> Profile:
     config, gpu_id = target.config, target.facts.id
     if config.shape.head_dim % 8 or config.shape.head_dim > 2 * TABLE_HEAD_DIM:
-        raise InputError(
-            f"--tables {tables}: cells are of heads of {TABLE_HEAD_DIM}, and "
-            f"{config.shape.head_dim} is too far from that"
-        )
+        what = f"cells are of heads of {TABLE_HEAD_DIM}, and {config.shape.head_dim}"
+        raise InputError(f"--tables {tables}: {what} is too far from that")
     kernels = kernels_of(tables, gpu_id, target.facts.gpu(), config.shape, target.tp)
     within = kernels.validity()
     bare = fit_kernels(kernels, within)
@@ -100,7 +90,7 @@ def _from_kernels(target: Target, tables: Path) -> Profile:
     )
     return assemble(
         target,
-        dataclasses.replace(bare, overhead=ENGINE_OVERHEAD),
+        replace(bare, overhead=ENGINE_OVERHEAD),
         label=f"Derived from kernels (vLLM {release})",
         error=fit_error(bare, held_out, f"kernel sums of this pair: {len(held_out)} held-out rows"),
         uncertainty=Uncertainty(basis, KERNEL_SCALE_PCT, factors),

@@ -28,7 +28,8 @@ def fit_hybrid(steps: pd.DataFrame, validity: Validity, head: PerSequence | None
     attention is a line of KV for each batch size, or one line for all where that predicts rows
     left out of the fit as well (three folds).
     """
-    knots, batches = knots_of(steps), batches_of(steps)
+    seqs = steps.loc[steps["decode_jobs"] > 0, "decode_jobs"].to_numpy(float)
+    knots, batches = knots_of(steps), _supported(seqs, BATCHES) if seqs.size else (1,)
     one_line = len(batches) > 2 and not _per_batch_pays(steps, knots, batches, head)
     if one_line:
         batches = (batches[0], batches[-1])
@@ -54,13 +55,6 @@ def knots_of(steps: pd.DataFrame) -> tuple[int, ...]:
     """Ends of the rows' tokens and the candidates between them that rows lie around."""
     n = (steps["prefill_tokens"] + steps["decode_jobs"]).to_numpy(float)
     return _supported(n, KNOTS)
-
-
-def batches_of(steps: pd.DataFrame) -> tuple[int, ...]:
-    """Batch sizes of the decode grid: candidates that decode rows lie around."""
-    seqs = steps["decode_jobs"].to_numpy(float)
-    seqs = seqs[seqs > 0]
-    return _supported(seqs, BATCHES) if seqs.size else (1,)
 
 
 def _supported(values: Floats, candidates: tuple[int, ...]) -> tuple[int, ...]:

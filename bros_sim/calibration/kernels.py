@@ -25,9 +25,16 @@ from bros_sim.profiles.profile import Gpu, ModelShape
 
 MAX_TOKENS = 8192  # tokens of an iteration: the largest GEMM of the tables
 MAX_JOBS = 256
+SHAPE = ["seqs", "kv", "chunks", "chunk", "context"]
 HEAD = ("head.const_ms", "head.per_seq_ms")
 """Coefficients that come from the GEMM table alone and not from the fit of iterations."""
 MAX_CONTEXT = 8192
+RANGE = Validity(
+    max_tokens=MAX_TOKENS,
+    max_decode_jobs=MAX_JOBS,
+    max_chunk_tokens=MAX_TOKENS,
+    max_context_tokens=MAX_CONTEXT,
+)
 LONGEST_MIXED_KV = 8192
 """KV tokens of a request in random rows, as in the shipped profiles' comparisons."""
 
@@ -61,25 +68,21 @@ class Kernels:
         cells = self.decode.cells
         longest = cells[cells["batch"] <= MAX_JOBS].groupby("batch")["tokens"].max()
         seqs = int(longest.index.max())
-        return Validity(
-            max_tokens=MAX_TOKENS,
+        return replace(
+            RANGE,
             max_decode_jobs=seqs,
             max_kv_tokens=seqs * int(longest[seqs]),
             max_kv_tokens_per_job=int(longest[longest.index <= 8].iloc[-1]),
-            max_chunk_tokens=MAX_TOKENS,
-            max_context_tokens=MAX_CONTEXT,
         )
 
     def time_s(self, shapes: pd.DataFrame) -> Floats:
-        """Kernel sums of iterations: columns ``seqs``, ``kv``, ``chunks``, ``chunk``, ``context``.
+        """Kernel sums of iterations, which are rows with the columns `SHAPE`.
 
         ``kv`` and ``context`` are per request and per chunk; chunks of one row are equally long.
         A chunk after cached tokens costs what a whole prompt of equal attention work costs. Where
         prefill and decode share an iteration one kernel serves both: its launch counts once.
         """
-        seqs, kv, chunks, chunk, context = (
-            shapes[name].to_numpy(float) for name in ("seqs", "kv", "chunks", "chunk", "context")
-        )
+        seqs, kv, chunks, chunk, context = (shapes[name].to_numpy(float) for name in SHAPE)
         whole = np.sqrt(2 * chunk * (context + chunk / 2))
         prefill = np.where(chunks > 0, self.prefill.ms(np.maximum(chunks, 1), whole), 0.0)
         decode = np.where(seqs > 0, self.decode.ms(np.maximum(seqs, 1), kv), 0.0)
@@ -142,7 +145,7 @@ def _log(rng: np.random.Generator, low: int, high: int, n: int) -> Floats:
 
 def _shapes(**columns: "Floats | pd.Series[float]") -> pd.DataFrame:
     frame = pd.DataFrame({name: np.asarray(values, float) for name, values in columns.items()})
-    return frame.reindex(columns=["seqs", "kv", "chunks", "chunk", "context"], fill_value=0.0)
+    return frame.reindex(columns=SHAPE, fill_value=0.0)
 
 
 def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.DataFrame:
@@ -168,15 +171,13 @@ def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.D
     return pd.DataFrame(values, columns=list(STEP_COLUMNS)).astype(float)
 
 
-def head_line(kernels: Kernels, most: int = MAX_JOBS) -> PerSequence:
-    """The LM head as a line of scheduled sequences, of least relative error up to ``most``."""
-    sequences = np.arange(1.0, most + 1)
+def fit_kernels(kernels: Kernels, within: Validity) -> Hybrid:
+    """The hybrid model of kernel sums, without anything of the engine, from the training rows.
+
+    Its LM head is a line of the scheduled sequences, of least relative error up to the most.
+    """
+    sequences = np.arange(1.0, MAX_JOBS + 1)
     times = kernels.dense.head_ms(sequences)
     rows = np.stack([np.ones_like(sequences), sequences], axis=1) / times[:, None]
-    const, slope = nnls(rows, np.ones_like(times))[0]
-    return PerSequence(six_digits(const), six_digits(slope))
-
-
-def fit_kernels(kernels: Kernels, within: Validity) -> Hybrid:
-    """The hybrid model of kernel sums, without anything of the engine, from the training rows."""
-    return fit_hybrid(training_rows(kernels, within), within, head_line(kernels))
+    head = PerSequence(*map(six_digits, nnls(rows, np.ones_like(times))[0]))
+    return fit_hybrid(training_rows(kernels, within), within, head)

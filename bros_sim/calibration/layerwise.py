@@ -3,7 +3,7 @@
 Times are of one call, in microseconds; those of ``skew`` are sums over its repetitions.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,14 +62,14 @@ class LayerTables:
         """Attention of decodes of equal lengths, alone or beside chunks."""
         rows = self.attention.query(f"{beside} and n_decode > 0")
         table = rows.pivot(index="n_decode", columns="kv_decode", values="ms").dropna(axis=1)
-        return DecodeGrid(_ints(table.index), _ints(table.columns), _rows_of(table))
+        return DecodeGrid(*_axes(table), _rows_of(table))
 
     def prefill(self) -> PrefillGrid:
         """Attention of one chunk alone; cells that were not measured are on the line between."""
         rows = self.attention.query("n_decode == 0 and prefill_chunk > 0")
         table = rows.pivot(index="prefill_chunk", columns="kv_prefill", values="ms")
         whole = table.T.interpolate(method="index").T
-        return PrefillGrid(_ints(whole.index), _ints(whole.columns), _rows_of(whole))
+        return PrefillGrid(*_axes(whole), _rows_of(whole))
 
     def launch_ms(self) -> float:
         """The attention kernels' least time, of all blocks."""
@@ -190,8 +190,8 @@ def _curve(times: "pd.Series[float]") -> TokenCurve:
     return TokenCurve(tuple(n[i] for i in keep), tuple(round(ms[i], 4) for i in keep))
 
 
-def _ints(values: Iterable[object]) -> tuple[int, ...]:
-    return tuple(int(str(value)) for value in values)
+def _axes(table: pd.DataFrame) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(map(int, table.index)), tuple(map(int, table.columns))
 
 
 def _rows_of(table: pd.DataFrame) -> tuple[tuple[float, ...], ...]:

@@ -46,13 +46,16 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
     """The model of the measured layers with the engine's terms."""
     largest = int(tables.tables["dense"]["tokens"].max())
     grid = tables.tables["attention"]
+    # FlashAttention-2's num_splits_heuristic: no split from 0.8 x 2 blocks per SM on.
+    blocks = 0.8 * 2 * engine.term("streaming_multiprocessors")
+    unsplit_from = int(np.ceil(blocks / (model.kv_heads // tp)))
     return Layers(
         tokens=_in_the_engine(tables.tokens(), engine.term("graph_gemm_ms")),
         sequences=tables.sequences(),
         decode=tables.decode(ALONE),
         mixed=tables.decode(BESIDE),
         prefill=tables.prefill(),
-        tail=fit_tail(tables, _unsplit_from(engine, model.kv_heads // tp), SKEW_REPETITIONS),
+        tail=fit_tail(tables, unsplit_from, SKEW_REPETITIONS),
         mixing=fit_mixing(tables),
         graph_sizes=graph_sizes(int(engine.term("largest_graph_tokens"))),
         tile_tokens=TILE_TOKENS,
@@ -67,11 +70,6 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
             max_context_tokens=int(grid["kv_prefill"].max()),
         ),
     )
-
-
-def _unsplit_from(engine: Engine, kv_heads: int) -> int:
-    """FlashAttention-2's ``num_splits_heuristic``: no split from 0.8 x 2 blocks per SM on."""
-    return int(np.ceil(0.8 * 2 * engine.term("streaming_multiprocessors") / kv_heads))
 
 
 def _in_the_engine(curve: TokenCurve, shift_ms: float) -> TokenCurve:

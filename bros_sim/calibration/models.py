@@ -93,11 +93,10 @@ class ModelConfig:
             raise InputError(f"--tp {tp}: {self.shape.name} cannot be split: {', '.join(odd)}")
 
 
-def _bare(dtype: object) -> object:
-    return dtype.removeprefix("torch.") if isinstance(dtype, str) else dtype
-
-
-Weights = Annotated[Literal["float16", "bfloat16", "float32"] | None, BeforeValidator(_bare)]
+Weights = Annotated[
+    Literal["float16", "bfloat16", "float32"] | None,
+    BeforeValidator(lambda name: name.removeprefix("torch.") if isinstance(name, str) else name),
+]
 
 
 class _Config(Foreign):

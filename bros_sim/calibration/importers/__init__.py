@@ -3,7 +3,7 @@
 To add one: a module that recognises and reads it (all its files at once), and a line here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bros_sim.calibration.checked_json import refuse
@@ -40,15 +40,15 @@ __all__ = ["FORMATS", "Options", "import_files", "import_table"]
 FORMATS = {form.name: form for form in _FORMATS}
 
 CLOCK_S = 1e-6  # seconds since 1970 as a float are no finer than a quarter of this
-SUMMARIES: dict[str, Callable[[Content], bool]] = {
-    "AIPerf's summary: import profile_export.jsonl, which is beside it": lambda content: (
-        content.has("request_latency", "input_config")
-    ),
-    "the summary of vllm bench throughput, which says nothing of iterations or requests": (
-        lambda content: content.has("elapsed_time", "num_requests", "tokens_per_second")
-    ),
+AIPERF_SUMMARY, THROUGHPUT_SUMMARY = (
+    "AIPerf's summary: import profile_export.jsonl, which is beside it",
+    "the summary of vllm bench throughput, which says nothing of iterations or requests",
+)
+SUMMARIES = {
+    ("request_latency", "input_config"): AIPERF_SUMMARY,
+    ("elapsed_time", "num_requests", "tokens_per_second"): THROUGHPUT_SUMMARY,
 }
-"""Files that users will try, and that hold neither iterations nor requests."""
+"""Keys of files that users will try and that hold neither iterations nor requests -> what it is."""
 
 
 def import_table(
@@ -59,11 +59,11 @@ def import_table(
     for path in files:
         keep_source(path, out)
     form, found = import_files(files, options)
-    if run is not None and not isinstance(found, Runs):
-        raise InputError(f"--run: the files hold iterations ({form.title}), no runs of requests")
     if isinstance(found, Runs):
         chosen = _chosen(found.runs, run)
         what, notes = _write_requests(chosen, out), chosen.notes
+    elif run is not None:
+        raise InputError(f"--run: the files hold iterations ({form.title}), no runs of requests")
     else:
         what, notes = _write_steps(found, out), found.notes
     yield f"{out} written from {form.title}: {what}"
@@ -96,8 +96,8 @@ def _format_of(content: Content) -> Format:
     for form in _FORMATS:
         if form.fits(content):
             return form
-    for what, fits in SUMMARIES.items():
-        if fits(content):
+    for keys, what in SUMMARIES.items():
+        if content.has(*keys):
             raise InputError(f"{content.path}: is {what}")
     known = ", ".join(form.title for form in _FORMATS)
     raise InputError(f"{content.path}: has no known format (known: {known})")

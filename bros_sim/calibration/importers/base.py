@@ -120,19 +120,12 @@ def _json(text: str, path: Path) -> Content:
         return Content(path, (Record(str(path), json.loads(text)),))
     except (ValueError, RecursionError):
         lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if len(lines) == 1 or not _alone(lines[0][1]):
+    try:
+        json.loads(lines[0][1])
+    except (ValueError, RecursionError):
         parse_json(text, path)  # raises, with the place in the whole text
     records = (Record(f"{path}:{n}", parse_json(line, path, n)) for n, line in lines)
     return Content(path, tuple(records))
-
-
-def _alone(line: str) -> bool:
-    """Whether a line is a JSON value of its own."""
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _csv(text: str, path: Path) -> Content:
