@@ -17,8 +17,7 @@ from bros_sim.calibration.kernels import Kernels, fit_kernels, held_out_rows
 from bros_sim.calibration.kernels_tables import read_tables
 from bros_sim.calibration.models import ModelConfig, model_slug
 from bros_sim.calibration.profiles import Target
-from bros_sim.calibration.samples import sample_steps
-from bros_sim.calibration.step_rows import kinds_of
+from bros_sim.calibration.step_rows import kinds_of, sample_steps
 from bros_sim.core.errors import InputError
 from bros_sim.latency.parameters import Hybrid, Roofline
 from bros_sim.latency.term_parameters import PerSequence, Validity

@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bros_sim.calibration.fit import fit_error
-from bros_sim.calibration.fit_design import six_digits
-from bros_sim.calibration.fit_lines import roofline
-from bros_sim.calibration.fit_solve import covariance_factors
+from bros_sim.calibration.fit_design import covariance_factors, six_digits
+from bros_sim.calibration.fit_forms import roofline
 from bros_sim.calibration.kernels import (
     HEAD,
     MAX_CONTEXT,

@@ -7,10 +7,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from bros_sim.calibration.fit_design import Fitted, predict_s
-from bros_sim.calibration.fit_hybrid import fit_hybrid
-from bros_sim.calibration.fit_lines import fit_linear, fit_roofline
-from bros_sim.calibration.fit_solve import covariance_factors
+from bros_sim.calibration.fit_design import Fitted, covariance_factors, predict_s
+from bros_sim.calibration.fit_forms import fit_hybrid, fit_linear, fit_roofline
 from bros_sim.calibration.profiles import Target, assemble
 from bros_sim.calibration.step_rows import KINDS, Floats, kinds_of, split
 from bros_sim.core.errors import InputError

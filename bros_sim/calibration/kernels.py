@@ -13,10 +13,15 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from bros_sim.calibration.fit_design import six_digits
-from bros_sim.calibration.fit_hybrid import fit_hybrid
-from bros_sim.calibration.kernels_attention import SPLIT_SEED, Grid, heads_of
+from bros_sim.calibration.fit_forms import fit_hybrid
 from bros_sim.calibration.kernels_dense import Dense
-from bros_sim.calibration.kernels_tables import KernelTables, read_tables
+from bros_sim.calibration.kernels_tables import (
+    SPLIT_SEED,
+    Grid,
+    KernelTables,
+    heads_of,
+    read_tables,
+)
 from bros_sim.calibration.step_rows import STEP_COLUMNS, Floats
 from bros_sim.latency.parameters import Hybrid
 from bros_sim.latency.term_parameters import PerSequence, Validity

@@ -1,10 +1,15 @@
-"""Kernel times of a GPU (ms), as cut from aiconfigurator 0.8.0 (Apache-2.0; docs/latency.md)."""
+"""Kernel times of a GPU (ms), as cut from aiconfigurator 0.8.0, and attention between their cells.
+
+The tables (Apache-2.0; docs/latency.md lists files and columns) lie outside of the repository.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from bros_sim.calibration.step_rows import Floats
 from bros_sim.core.errors import InputError
 
 _HEADS = ("num_heads", "num_key_value_heads")
@@ -25,6 +30,9 @@ TABLE_GPUS = {
 MADE_WITH = {gpu: "0.12" if gpu.startswith("h200") else "0.14" for gpu in TABLE_GPUS}
 """GPU of a profile id -> vLLM release whose kernels were timed."""
 TABLE_HEAD_DIM = 128  # all attention cells have heads of this size
+SPLIT_SEED = 20261  # seed of the split of attention cells; recorded errors belong to it
+HELD_OUT = 0.3
+"""Share of the inner cells (between the ends of a batch size) that the fit does not see."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +72,91 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if missing:
         raise InputError(f"{path}:1: missing columns: {', '.join(missing)}")
     return frame
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads of one rank as the table has them: ``fold`` times fewer, in ``fold`` times the batch.
+
+    Attention kernels treat requests and KV heads alike, as independent work. vLLM's tables have no
+    multi-head decode; 32 KV heads for B requests are read as 8 for 4 * B.
+    """
+
+    query: int
+    kv: int
+    fold: int
+    scale: float
+
+
+def heads_of(table: pd.DataFrame, query: int, kv: int, head_dim: int) -> Heads:
+    """The rows for these heads: exact, else folded, else the next wider; `InputError` if none.
+
+    Time is taken in proportion to ``head_dim``, which is fixed in the tables.
+    """
+    known = table[["num_heads", "num_key_value_heads"]].drop_duplicates()
+    scale = head_dim / TABLE_HEAD_DIM
+    for fold in (n for n in range(1, kv + 1) if kv % n == 0 and query % n == 0):
+        same = known[known["num_key_value_heads"] == kv // fold]
+        wide_enough = same.loc[same["num_heads"] >= query // fold, "num_heads"]
+        if not wide_enough.empty:
+            return Heads(int(wide_enough.min()), kv // fold, fold, scale)
+    raise InputError(
+        f"the attention tables have no rows for {query} query and {kv} KV heads a rank"
+    )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Milliseconds of one layer over (batch, tokens of each request), not all cells filled.
+
+    Linear in the tokens within a batch size, then linear between batch sizes; beyond the longest
+    cell of a batch size the last line goes on. ``held_out`` marks the cells of the test half.
+    """
+
+    cells: pd.DataFrame
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, heads: Heads, tokens: str, seed: int = SPLIT_SEED) -> "Grid":
+        """Rows of these heads, their batch unfolded; ``tokens`` names the column of lengths."""
+        same = (table["num_heads"] == heads.query) & (table["num_key_value_heads"] == heads.kv)
+        rows = table[same & (table["batch_size"] % heads.fold == 0)]
+        values = {
+            "batch": rows["batch_size"] // heads.fold,
+            "tokens": rows[tokens],
+            "ms": rows["latency_ms"] * heads.scale,
+        }
+        cells = pd.DataFrame(values).sort_values(["batch", "tokens"], ignore_index=True)
+        lengths = cells.groupby("batch")["tokens"]
+        first, last = lengths.transform("min"), lengths.transform("max")
+        drawn = np.random.default_rng(seed).random(len(cells)) < HELD_OUT
+        cells["held_out"] = drawn & (cells["tokens"] > first) & (cells["tokens"] < last)
+        return cls(cells)
+
+    def training(self) -> "Grid":
+        """The same without the held-out cells."""
+        return Grid(self.cells[~self.cells["held_out"]].reset_index(drop=True))
+
+    @property
+    def floor_ms(self) -> float:
+        """The shortest kernel: what launching it costs."""
+        return float(self.cells["ms"].min())
+
+    def ms(self, batch: Floats, tokens: Floats) -> Floats:
+        """Milliseconds at any batch and length, element by element."""
+        rows = [part for _, part in self.cells.groupby("batch")]
+        sizes = np.array([part["batch"].iloc[0] for part in rows], dtype=float)
+        each = np.stack([_extended(tokens, part) for part in rows])
+        right = np.clip(np.searchsorted(sizes, batch), 1, sizes.size - 1)
+        low, high = sizes[right - 1], sizes[right]
+        reach = np.clip((batch - low) / (high - low), 0, None)
+        item = np.arange(batch.size)
+        return np.asarray((1 - reach) * each[right - 1, item] + reach * each[right, item])
+
+
+def _extended(x: Floats, cells: pd.DataFrame) -> Floats:
+    grid, ms = cells["tokens"].to_numpy(float), cells["ms"].to_numpy(float)
+    inside: Floats = np.asarray(np.interp(x, grid, ms))
+    if grid.size < 2:
+        return inside
+    slope = max(0.0, (ms[-1] - ms[-2]) / (grid[-1] - grid[-2]))
+    return np.asarray(np.where(x > grid[-1], ms[-1] + slope * (x - grid[-1]), inside))

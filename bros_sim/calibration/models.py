@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from bros_sim.calibration.checked_json import Count, Foreign, checked, read_json
+from bros_sim.calibration.files import Count, Foreign, checked, read_json
 from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Count, Foreign, checked, read_json, refuse
+from bros_sim.calibration.files import Count, Foreign, checked, read_json, refuse
 from bros_sim.core.atomic import written
 from bros_sim.engine.latency_model import StepShape
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.calibration.checked_json import read_text
-from bros_sim.calibration.csv_files import write_csv
+from bros_sim.calibration.files import read_text, write_csv
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
+from bros_sim.latency.term_parameters import LatencyParameters, Validity
 
 Floats = NDArray[np.float64]
 Kind = Literal["prefill", "decode", "mixed"]
@@ -25,6 +25,7 @@ KINDS: tuple[Kind, ...] = ("prefill", "decode", "mixed")
 ENDS = ("prefill_tokens", "decode_jobs", "decode_kv_tokens", "prefill_attention_pairs")
 SPLIT_SEED = 20262
 """Seed of the split of a steps file into rows that are fitted and rows that are held out."""
+LONGEST_KV = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +149,38 @@ def split(steps: pd.DataFrame, share: float = 0.25, seed: int = SPLIT_SEED) -> "
     draw = pd.Series(np.random.default_rng(seed).random(len(steps)), index=steps.index)
     rank = draw.groupby(kinds).rank(pct=True)
     return (rank <= share) & ~steps.index.isin(list(ends))
+
+
+def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
+    """A third each decode, prefill, mixed; log-uniform sizes, to 8192 tokens and 256 requests."""
+    rng = np.random.default_rng(seed)
+    kinds = ("decode", "prefill", "mixed")
+    return [_shape(validity, kinds[n % 3], rng) for n in range(count)]
+
+
+def sample_steps(
+    model: LatencyParameters, validity: Validity, count: int, seed: int
+) -> pd.DataFrame:
+    """Random iterations with the times that the model itself gives them."""
+    shapes, running = sample_shapes(validity, count, seed), model.make()
+    return steps_frame(step_row(shape, running.step_s(shape), 1) for shape in shapes)
+
+
+def _shape(validity: Validity, kind: str, rng: np.random.Generator) -> StepShape:
+    most = validity.max_decode_jobs or 256
+    longest = min(LONGEST_KV, validity.max_kv_tokens_per_job or LONGEST_KV)
+    tokens = validity.max_tokens or 8192
+    seqs = 0 if kind == "prefill" else _log(rng, 1, most)
+    kv = seqs * _log(rng, 16, longest) if seqs else 0
+    kv = max(seqs, min(kv, validity.max_kv_tokens or kv))
+    if kind == "decode":
+        return StepShape((), seqs, kv)
+    room = min(validity.max_chunk_tokens or tokens, tokens - seqs)
+    room //= 1 if kind == "prefill" else 2
+    chunk = _log(rng, 16, room)
+    context = int(rng.choice([0, _log(rng, 16, validity.max_context_tokens or tokens)]))
+    return StepShape(((chunk, context),), seqs, kv)
+
+
+def _log(rng: np.random.Generator, low: int, high: int) -> int:
+    return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bros_sim.calibration.csv_files import require_csv, write_csv
+from bros_sim.calibration.files import require_csv, write_csv
 from bros_sim.calibration.models import read_model_config
 from bros_sim.calibration.shapes import read_shapes
 from bros_sim.calibration.step_rows import write_steps

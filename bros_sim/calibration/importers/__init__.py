@@ -6,8 +6,7 @@ To add one: a module that recognises and reads it (all its files at once), and a
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bros_sim.calibration.checked_json import refuse
-from bros_sim.calibration.csv_files import require_csv, write_csv
+from bros_sim.calibration.files import refuse, require_csv, write_csv
 from bros_sim.calibration.importers.aiperf import is_aiperf, read_aiperf
 from bros_sim.calibration.importers.base import (
     Content,

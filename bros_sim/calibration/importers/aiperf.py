@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, refuse
+from bros_sim.calibration.files import Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Content, Options, Record, RequestRow, Run, Runs
 from bros_sim.core.errors import Fault, InputError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bros_sim.calibration.checked_json import parse_json, read_text
+from bros_sim.calibration.files import parse_json, read_text
 from bros_sim.calibration.models import ModelConfig
 from bros_sim.calibration.step_rows import StepRow
 from bros_sim.core.errors import InputError

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import AliasChoices, AliasPath, Field
 
-from bros_sim.calibration.checked_json import Count, Foreign, checked, refuse
+from bros_sim.calibration.files import Count, Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Content, Options, RequestRow, Run, Runs
 
 NEEDED = ("prompt_tokens", "output_tokens", "start", "first", "last")

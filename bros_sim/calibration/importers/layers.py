@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.calibration.checked_json import refuse
+from bros_sim.calibration.files import refuse
 from bros_sim.calibration.importers.base import Content, Options, Steps
 from bros_sim.calibration.layerwise import COLUMNS, ONCE, calls_in_block
 from bros_sim.calibration.step_rows import step_row

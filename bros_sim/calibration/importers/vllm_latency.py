@@ -18,7 +18,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Count, Foreign, checked
+from bros_sim.calibration.files import Count, Foreign, checked
 from bros_sim.calibration.importers.base import Content, Options, Steps
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, refuse
+from bros_sim.calibration.files import Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Content, Options, Record, RequestRow, Run, Runs
 from bros_sim.core.errors import InputError
 

@@ -1,6 +1,8 @@
-"""Reads JSON files of other programs; every fault comes with its file and path."""
+"""Foreign JSON files read with place and path of every fault; tables written as CSV, whole."""
 
+import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Sequence
@@ -11,11 +13,13 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bros_sim.config.messages import finished
+from bros_sim.core.atomic import written
 from bros_sim.core.errors import Fault, InputError
 
 MAX_FAULTS = 10  # faults of one file that are printed; the rest is only counted
 GZIP_MAGIC = b"\x1f\x8b"
 Count = Annotated[int, Field(ge=1)]
+CSV_SUFFIXES = (".csv", ".csv.gz")
 
 
 class Foreign(BaseModel):
@@ -78,3 +82,29 @@ def refuse(place: str, faults: Sequence[Fault | str]) -> None:
     """Raise `InputError` with the first of the faults, if there are any."""
     if faults:
         raise InputError(*capped(place, faults))
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
+    """Write a table as CSV or gzipped CSV; floats to a nanosecond, ``None`` as an empty cell."""
+    require_csv(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    raw = text.getvalue().encode()
+    with written(path) as draft:
+        draft.write_bytes(gzip.compress(raw, mtime=0) if path.name.endswith(".gz") else raw)
+
+
+def require_csv(path: Path) -> None:
+    """Refuse what cannot become a CSV file, before hours of measuring rather than after."""
+    if not path.name.endswith(CSV_SUFFIXES):
+        raise InputError(f"{path}: the name must end in {' or '.join(CSV_SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else round(value, 9)
+    return value
