@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bros_sim.calibration.fit import fit_error
 from bros_sim.calibration.fit_design import covariance_factors, six_digits
-from bros_sim.calibration.fit_forms import roofline
+from bros_sim.calibration.fit_forms import NO_ROOFLINE
 from bros_sim.calibration.kernels import (
     HEAD,
     MAX_CONTEXT,
@@ -155,11 +155,12 @@ def roofline_of(
     per_token = model.layers * (elementwise + efficiency.peer * moved)
     kv_bytes = config.kv_bytes_per_token(tp) // tp
     pair = 4 * model.heads / tp * model.head_dim * model.layers
-    return roofline(
-        Line(six_digits(read + fixed), six_digits(per_token)),
-        Line(six_digits(fixed), six_digits(compute + per_token)),
-        overhead,
-        validity,
-        kv_ms=six_digits(efficiency.kv * kv_bytes / per_ms),
-        pair_ms=six_digits(efficiency.attention * pair / flops_per_ms),
+    return replace(
+        NO_ROOFLINE,
+        memory=Line(six_digits(read + fixed), six_digits(per_token)),
+        compute=Line(six_digits(fixed), six_digits(compute + per_token)),
+        decode_per_kv_token_ms=six_digits(efficiency.kv * kv_bytes / per_ms),
+        prefill_per_token2_ms=six_digits(efficiency.attention * pair / flops_per_ms),
+        overhead=overhead,
+        validity=validity,
     )

@@ -4,6 +4,7 @@ Given which side of the maximum counts for each row, both are linear; the rows' 
 coefficients are found in turn, from several first guesses, and the best result is kept.
 """
 
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -27,7 +28,7 @@ from bros_sim.latency.parameters import (
     PrefillAttention,
     Roofline,
 )
-from bros_sim.latency.term_parameters import FREE, PerSequence, TokenCurve, Validity
+from bros_sim.latency.term_parameters import FREE, PerSequence, Sizes, TokenCurve, Validity
 from bros_sim.latency.terms import MS
 
 KNOTS = (
@@ -41,6 +42,7 @@ FOLDS = 3
 CONST, SLOPE = "decode_attention.const_ms", "decode_attention.per_kv_token_ms"
 M = TypeVar("M", Linear, Roofline)
 
+NO_ROOFLINE = Roofline(Line(0.0, 0.0), Line(0.0, 0.0), *(0.0,) * 6, FREE)
 RIDGES = (32, 64, 128, 256, 512, 1024, 2048)
 """Tokens at which compute may first overtake memory: the first guesses."""
 PREFILL_FLOORS = (0.0, 0.5, 1.0)
@@ -64,9 +66,7 @@ def fit_hybrid(steps: pd.DataFrame, validity: Validity, head: PerSequence | None
     return _solved(steps, _empty(knots, batches, validity, head), head is None, one_line)
 
 
-def _empty(
-    knots: tuple[int, ...], batches: tuple[int, ...], validity: Validity, head: PerSequence | None
-) -> Hybrid:
+def _empty(knots: Sizes, batches: Sizes, validity: Validity, head: PerSequence | None) -> Hybrid:
     """A model with these knots and head whose other terms cost nothing."""
     none = (0.0,) * len(batches)
     return Hybrid(
@@ -96,10 +96,7 @@ def _supported(values: Floats, candidates: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _per_batch_pays(
-    steps: pd.DataFrame,
-    knots: tuple[int, ...],
-    batches: tuple[int, ...],
-    head: PerSequence | None,
+    steps: pd.DataFrame, knots: Sizes, batches: Sizes, head: PerSequence | None
 ) -> bool:
     """Whether one line per batch size predicts left-out rows better than one line for all."""
     fold = np.arange(len(steps)) % FOLDS
@@ -146,10 +143,11 @@ def fit_roofline(steps: pd.DataFrame, validity: Validity, overhead: PerSequence)
     """The roofline of least relative error, kinds weighted alike; the overhead is given."""
     n = (steps["prefill_tokens"] + steps["decode_jobs"]).to_numpy(float)
     short, full = steps["time_s"].min() / MS, float((steps["time_s"] / n).min()) / MS
-    guesses = []
+    guesses, given = [], replace(NO_ROOFLINE, overhead=overhead, validity=validity)
     for ridge in RIDGES:
         const = max(short, full * ridge)
-        guesses.append(roofline(Line(const, 0.0), Line(0.0, const / ridge), overhead, validity))
+        memory, compute = Line(const, 0.0), Line(0.0, const / ridge)
+        guesses.append(replace(given, memory=memory, compute=compute))
     return _best(guesses, steps)
 
 
@@ -160,18 +158,6 @@ def fit_linear(steps: pd.DataFrame, validity: Validity) -> Linear:
     decode = DecodeLine(const_ms=float(steps["time_s"].min() / MS))
     floors = [share * shortest for share in PREFILL_FLOORS]
     return _best([Linear(floor, decode=decode, validity=validity) for floor in floors], steps)
-
-
-def roofline(
-    memory: Line,
-    compute: Line,
-    overhead: PerSequence,
-    validity: Validity,
-    kv_ms: float = 0.0,
-    pair_ms: float = 0.0,
-) -> Roofline:
-    """A roofline of these lines, a time per KV token of decode and per token pair of prefill."""
-    return Roofline(memory, compute, 0.0, 0.0, kv_ms, 0.0, 0.0, pair_ms, overhead, validity)
 
 
 def _best(guesses: list[M], steps: pd.DataFrame) -> M:

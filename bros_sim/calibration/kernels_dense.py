@@ -110,12 +110,8 @@ class Dense:
         hidden, inner = self.model.hidden, self.model.intermediate / self.tp
         query, both = _attention_widths(self.model, self.tp)
         up = (mlp_matrices(self.model) - 1) * inner
-        return (
-            self.gemm.ms(tokens, query + both, hidden)
-            + self.gemm.ms(tokens, hidden, query)
-            + self.gemm.ms(tokens, up, hidden)
-            + self.gemm.ms(tokens, hidden, inner)
-        )
+        shapes = ((query + both, hidden), (hidden, query), (up, hidden), (hidden, inner))
+        return np.asarray(sum(self.gemm.ms(tokens, n, k) for n, k in shapes))
 
     def _allreduce(self, tokens: Floats) -> Floats:
         """The table counts elements of fp16, not bytes."""

@@ -36,12 +36,9 @@ class Room:
 
     def holds(self, case: Case) -> bool:
         """Whether the engine could run the batch."""
-        return (
-            case.tokens <= self.max_num_batched_tokens
-            and case.requests <= self.max_num_seqs
-            and case.longest <= self.max_model_len
-            and case.blocks <= self.blocks
-        )
+        limits = (self.max_num_batched_tokens, self.max_num_seqs, self.max_model_len, self.blocks)
+        sizes = (case.tokens, case.requests, case.longest, case.blocks)
+        return all(size <= limit for size, limit in zip(sizes, limits, strict=True))
 
 
 def room_on(gpu: Gpu, model: ModelConfig, tp: int, budget: int, max_num_seqs: int) -> Room:

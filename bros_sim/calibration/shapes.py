@@ -78,21 +78,32 @@ def write_shapes(cases: Iterable[Case], path: Path) -> None:
 
 
 def _entry(case: Case) -> dict[str, Any]:
-    requests = [
-        {
-            "query_len": group.tokens,
-            "kv_len": group.length,
-            "chunked": bool(group.context) and not group.decodes,
-            "count": group.count,
-        }
-        for group in case.groups
-    ]
+    requests = []
+    for g in case.groups:
+        sizes = {"query_len": g.tokens, "kv_len": g.length}
+        chunked = bool(g.context) and not g.decodes
+        requests.append({**sizes, "chunked": chunked, "count": g.count})
     return {"name": case.name, "requests": requests}
 
 
-class _Request(Foreign):
+class BatchRequest(Foreign):
+    """A request of a batch as vLLM writes it: tokens computed now, and with those before."""
+
     query_len: Count
     kv_len: Count
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the lengths, if anything."""
+        what = f"kv_len: {self.kv_len} is less than query_len {self.query_len}"
+        return what if self.kv_len < self.query_len else ""
+
+    def group(self, count: int = 1) -> Group:
+        """So many of it."""
+        return Group(count, self.query_len, self.kv_len - self.query_len)
+
+
+class _Request(BatchRequest):
     num_draft_tokens: Annotated[int, Field(le=0)] = 0
     count: Count = 1
 
@@ -110,14 +121,10 @@ def read_shapes(path: Path) -> list[Case]:
     """The batches of a shapes file; `InputError` with one line for each fault."""
     shapes = checked(_Shapes, read_json(path), str(path))
     faults = [
-        f"{path}: cases.{n}.requests.{m}.kv_len: {request.kv_len} is less than query_len"
-        f" {request.query_len}"
+        f"{path}: cases.{n}.requests.{m}.{request.fault}"
         for n, case in enumerate(shapes.cases)
         for m, request in enumerate(case.requests)
-        if request.kv_len < request.query_len
+        if request.fault
     ]
     refuse(str(path), faults)
-    return [
-        Case(c.name, tuple(Group(r.count, r.query_len, r.kv_len - r.query_len) for r in c.requests))
-        for c in shapes.cases
-    ]
+    return [Case(c.name, tuple(r.group(r.count) for r in c.requests)) for c in shapes.cases]

@@ -2,18 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from bros_sim.latency.terms import MS, Chunks, LineModel
-
-if TYPE_CHECKING:
-    from bros_sim.latency.parameters import Linear
-from bros_sim.latency.terms import chunk_sums
-
-if TYPE_CHECKING:
-    from bros_sim.latency.parameters import Roofline
 import numpy as np
 
+from bros_sim.latency.terms import MS, Chunks, LineModel, chunk_sums
+
 if TYPE_CHECKING:
-    from bros_sim.latency.parameters import Hybrid
+    from bros_sim.latency.parameters import Hybrid, Linear, Roofline
 
 
 class LinearModel(LineModel):

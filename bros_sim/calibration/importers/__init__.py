@@ -58,8 +58,8 @@ def import_table(
     for path in files:
         keep_source(path, out)
     form, found = import_files(files, options)
-    if isinstance(found, Runs):
-        chosen = _chosen(found.runs, run)
+    if not isinstance(found, Steps):
+        chosen = _chosen(found, run)
         what, notes = _write_requests(chosen, out), chosen.notes
     elif run is not None:
         raise InputError(f"--run: the files hold iterations ({form.title}), no runs of requests")
@@ -86,7 +86,7 @@ def import_files(paths: Sequence[Path], options: Options) -> tuple[Format, Steps
         raise InputError(*faults)
     ((name, contents),) = found.items()
     result = FORMATS[name].read(contents, options)
-    if isinstance(result, Runs):
+    if not isinstance(result, Steps):
         _check_order(result, str(contents[0].path))
     return FORMATS[name], result
 
@@ -106,7 +106,7 @@ def _check_order(found: Runs, place: str) -> None:
     """A request arrives, then has its first token, then its last; else the file is damaged."""
     faults = [
         f"{place}: {row.request_id}: tokens before it arrives, or the last before the first"
-        for run in found.runs
+        for run in found
         for row in run.rows
         if not row.arrival_s <= row.first_token_s + CLOCK_S <= row.last_token_s + 2 * CLOCK_S
     ]

@@ -62,7 +62,7 @@ def is_aiperf(content: Content) -> bool:
 
 def read_aiperf(contents: Sequence[Content], _: Options) -> Runs:
     """Every file is one run; `InputError` where a completed request lacks a metric or its unit."""
-    return Runs(tuple(_run(content) for content in contents))
+    return tuple(_run(content) for content in contents)
 
 
 def _run(content: Content) -> Run:

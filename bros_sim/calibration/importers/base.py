@@ -90,11 +90,7 @@ class Run:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Runs:
-    """All the runs that files hold, in their order."""
-
-    runs: tuple[Run, ...]
+Runs = tuple[Run, ...]  # all the runs that files hold, in their order
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def read_guidellm(contents: Sequence[Content], _: Options) -> Runs:
     for content in contents:
         report = checked(_Report, content.first, str(content.path))
         runs += [_run(data, str(content.path), n) for n, data in enumerate(report.benchmarks)]
-    return Runs(tuple(runs))
+    return tuple(runs)
 
 
 def _run(data: dict[str, Any], place: str, number: int) -> Run:

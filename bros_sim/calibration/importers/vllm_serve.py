@@ -42,7 +42,7 @@ def is_serve(content: Content) -> bool:
 
 def read_serve(contents: Sequence[Content], _: Options) -> Runs:
     """Every object is one run; `InputError` where it lacks details or the arrivals."""
-    return Runs(tuple(_run(record) for content in contents for record in content.records))
+    return tuple(_run(record) for content in contents for record in content.records)
 
 
 def _run(record: Record) -> Run:
