@@ -64,9 +64,9 @@ def _pair(profile: Profile, tables: Path) -> Pair:
 def rooflines(profile: Profile) -> tuple[FitError, FitError]:
     """Shipped and re-made roofline against the shipped hybrid, on the same random iterations."""
     hybrid, shipped = profile.coefficients(Hybrid), profile.coefficients(Roofline)
-    seen = sample_steps(hybrid, hybrid.validity, FIT_SAMPLES, FIT_SEED)
+    seen = sample_steps(hybrid, FIT_SAMPLES, FIT_SEED)
     remade = fit_form(seen, "roofline", hybrid.validity, hybrid.overhead)
-    left = sample_steps(hybrid, hybrid.validity, SAMPLES, SAMPLE_SEED)
+    left = sample_steps(hybrid, SAMPLES, SAMPLE_SEED)
     return fit_error(shipped, left, "hybrid"), fit_error(remade, left, "hybrid")
 
 

@@ -34,8 +34,7 @@ LAW_SAMPLES, LAW_SEED = 300, 5
 LADDER = (1, 8, 32, 64, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384, 32768)
 JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SLACK = 1e-9  # relative: what rounding may take away
-SCATTER = 0.005
-"""The same between batch sizes: the kernel for two requests may be measured faster than for one."""
+SCATTER = 0.005  # the same between batch sizes: kernels for two requests may be measured faster
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:
 def roofline_error(profile: Profile, against: str) -> FitError:
     """The roofline against the hybrid model of the same profile on random iterations."""
     hybrid, roofline = profile.coefficients(Hybrid), profile.coefficients(Roofline)
-    steps = sample_steps(hybrid, hybrid.validity, SAMPLES, SAMPLE_SEED)
+    steps = sample_steps(hybrid, SAMPLES, SAMPLE_SEED)
     return fit_error(roofline, steps, against, "hybrid")
 
 
@@ -105,7 +104,7 @@ def _uncertainty(profile: Profile) -> Iterator[str]:
         model = profile.models.by_kind()[kind]
         for seed in range(DRAWS):
             drawn = uncertainty.draw(model, np.random.default_rng(seed))
-            times = sample_steps(drawn, model.validity, 30, seed)["time_s"]
+            times = sample_steps(drawn, 30, seed)["time_s"]
             if not np.isfinite(times).all() or times.min() <= 0:
                 yield f"uncertainty.{kind}: draw {seed} has an iteration of {times.min():g} s"
                 break

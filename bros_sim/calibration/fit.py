@@ -18,8 +18,7 @@ from bros_sim.profiles.uncertainty import Uncertainty
 
 Form = Literal["hybrid", "linear", "roofline"]
 Basis = Literal["kernel tables", "hybrid"] | None
-QUANTILES = (1, 5, 25, 50, 75, 95, 99)
-"""Percent of rows: where the residual distribution is recorded."""
+QUANTILES = (1, 5, 25, 50, 75, 95, 99)  # percent of rows: the recorded residual distribution
 LEAST_ROWS = 12  # rows of a kind of iteration below which nothing can be fitted and judged
 
 

@@ -30,8 +30,7 @@ COUNTS = (
 RIDGE = 1e-5
 """Weight, relative to a column's own, that decides what rows leave open: the smaller numbers."""
 ROUNDS = 2
-MOST_OFF = 2.0
-"""A first fit may be off by this factor before it stops being what errors are relative to."""
+MOST_OFF = 2.0  # a first fit that is off by more is not what errors are relative to
 MOST_LEVERAGE = 0.9
 MOST_FACTORS = 16
 KEPT_VARIANCE = 0.99
@@ -247,7 +246,6 @@ def _kept(variances: Floats, most: int) -> tuple[int, float]:
 
 
 def _named(direction: Floats, values: Mapping[str, Floats]) -> dict[str, tuple[float, ...]]:
-    """One factor by path; paths where it is nothing are left out."""
     ends = np.cumsum([value.size for value in values.values()])
     parts = np.split(direction, ends[:-1])
     return {

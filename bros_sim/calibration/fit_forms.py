@@ -43,8 +43,7 @@ CONST, SLOPE = "decode_attention.const_ms", "decode_attention.per_kv_token_ms"
 M = TypeVar("M", Linear, Roofline)
 
 NO_ROOFLINE = Roofline(Line(0.0, 0.0), Line(0.0, 0.0), *(0.0,) * 6, FREE)
-RIDGES = (32, 64, 128, 256, 512, 1024, 2048)
-"""Tokens at which compute may first overtake memory: the first guesses."""
+RIDGES = (32, 64, 128, 256, 512, 1024, 2048)  # tokens where compute may overtake memory
 PREFILL_FLOORS = (0.0, 0.5, 1.0)
 """First guesses of the prefill constant of ``linear``, as a share of the shortest prefill."""
 ROUNDS = 40
@@ -166,7 +165,6 @@ def _best(guesses: list[M], steps: pd.DataFrame) -> M:
 
 
 def _descended(model: M, steps: pd.DataFrame) -> M:
-    """Alternate between sides and coefficients while that lowers the loss."""
     free = [path for path in coefficients_of(model) if not path.startswith("overhead.")]
     bases = {path: np.eye(1) for path in free}
     best, least = model, np.inf

@@ -31,8 +31,7 @@ from bros_sim.profiles.profile import Gpu, ModelShape
 MAX_TOKENS = 8192  # tokens of an iteration: the largest GEMM of the tables
 MAX_JOBS = 256
 SHAPE = ["seqs", "kv", "chunks", "chunk", "context"]
-HEAD = ("head.const_ms", "head.per_seq_ms")
-"""Coefficients that come from the GEMM table alone and not from the fit of iterations."""
+HEAD = ("head.const_ms", "head.per_seq_ms")  # from the GEMM table alone, not fitted
 MAX_CONTEXT = 8192
 RANGE = Validity(
     max_tokens=MAX_TOKENS,
@@ -40,8 +39,7 @@ RANGE = Validity(
     max_chunk_tokens=MAX_TOKENS,
     max_context_tokens=MAX_CONTEXT,
 )
-LONGEST_MIXED_KV = 8192
-"""KV tokens of a request in random rows, as in the shipped profiles' comparisons."""
+LONGEST_MIXED_KV = 8192  # of a request in random rows, as in the shipped profiles' comparisons
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,6 @@ def _shapes(**columns: "Floats | pd.Series[float]") -> pd.DataFrame:
 
 
 def _rows(kernels: Kernels, parts: list[pd.DataFrame], within: Validity) -> pd.DataFrame:
-    """Shapes within the range as rows of a steps file."""
     shapes = pd.concat(parts, ignore_index=True)
     shapes["tokens"] = shapes["chunks"] * shapes["chunk"]
     shapes["kv_sum"] = shapes["seqs"] * shapes["kv"]

@@ -11,10 +11,8 @@ from bros_sim.calibration.step_rows import Floats
 from bros_sim.profiles.profile import Gpu, ModelShape
 
 HALF = 2  # bytes of a value in fp16 and bf16, the types that the tables hold
-ELEMENTWISE_BANDWIDTH = 0.8
-"""Share of the memory bandwidth that elementwise operations reach (inferred)."""
-ELEMENTWISE_LAUNCHES_MS = 4 * 0.0025
-"""Four launches of 2.5 us in a layer: two norms, rotary embedding, activation (inferred)."""
+ELEMENTWISE_BANDWIDTH = 0.8  # share of the memory bandwidth that these operations reach (inferred)
+ELEMENTWISE_LAUNCHES_MS = 4 * 0.0025  # a layer: 2 norms, rotary embedding, activation (inferred)
 OUTLIER = 1.5
 """A GEMM cell is taken for a bad reading if it is slower than its neighbours in (n, k) by this
 factor, for its size, and slower than the next larger product outright."""
@@ -64,7 +62,6 @@ def _neighbours(rate: Floats) -> Floats:
 
 
 def _slower_than_larger(times: Floats) -> NDArray[np.bool_]:
-    """Whether a cell takes longer than that of the next larger n, or of the next larger k."""
     padded = np.pad(times, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
     return np.asarray((times > padded[:, 1:, :-1]) | (times > padded[:, :-1, 1:]))
 

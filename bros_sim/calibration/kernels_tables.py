@@ -31,8 +31,7 @@ MADE_WITH = {gpu: "0.12" if gpu.startswith("h200") else "0.14" for gpu in TABLE_
 """GPU of a profile id -> vLLM release whose kernels were timed."""
 TABLE_HEAD_DIM = 128  # all attention cells have heads of this size
 SPLIT_SEED = 20261  # seed of the split of attention cells; recorded errors belong to it
-HELD_OUT = 0.3
-"""Share of the inner cells (between the ends of a batch size) that the fit does not see."""
+HELD_OUT = 0.3  # share of the inner cells (between ends of a batch size) that the fit does not see
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,11 @@ from bros_sim.core.errors import Fault, InputError
 from bros_sim.latency.parameters import Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
 
-ONCE = ("embedding", "final_layernorm")
-"""Layers that an iteration runs once; all others run in every transformer block."""
+ONCE = ("embedding", "final_layernorm")  # all other layers run in every transformer block
 ALONE = "prefill_chunk == 0"
-BESIDE = "prefill_chunk == 16 and kv_prefill == 0"
-"""The smallest chunk, beside which decodes are taken as measured in the mixed kernel."""
+BESIDE = "prefill_chunk == 16 and kv_prefill == 0"  # as measured in the mixed kernel
 CURVE_TOLERANCE = 0.004  # knots within this share of the line between their neighbours are left out
-FEW_LONG = 1 / 8
-"""Share of long sequences up to which a measured two-length batch is like a real one."""
+FEW_LONG = 1 / 8  # share of long sequences up to which a two-length batch is like a real one
 COLUMNS = {
     "dense": ("layer", "tokens", "time_us"),
     "per_sequence": ("layer", "sequences", "time_us"),
@@ -165,7 +162,6 @@ def fit_tail(tables: LayerTables, unsplit_from: int, repetitions: int) -> Tail:
 
 
 def _share(rows: pd.DataFrame, lone: float, to_ms: float) -> float:
-    """The share, to 0.01, with the least squared relative error."""
     mean, real = rows["t_mean_us"] * to_ms, rows["t_skew_us"] * to_ms
     errors = [
         float((((mean + np.maximum(0.0, lone * rows["kv_big"] - s * mean)) / real - 1) ** 2).mean())

@@ -30,8 +30,7 @@ from bros_sim.latency.parameters import Layers
 from bros_sim.latency.term_parameters import PerSequence, TokenCurve, Validity
 from bros_sim.profiles.profile import Engine, ModelShape
 
-SKEW_REPETITIONS = 3
-"""The profiler's ``measurement_iterations``: the skew file holds sums over them."""
+SKEW_REPETITIONS = 3  # the profiler's ``measurement_iterations``: the skew file holds sums
 TILE_TOKENS = 16  # the dense tables have the steps of the matrix kernels' tiles, at multiples of 16
 SHIFTED_GRAPHS = (72, 128)  # graph sizes to which ``graph_gemm_ms`` applies
 

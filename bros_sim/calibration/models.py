@@ -36,8 +36,7 @@ class Family:
     qk_norm: bool = False  # a norm on each head's queries and keys
     tied: bool = False  # embedding and LM head are one matrix where the file does not say
     inner: str = "intermediate_size"  # the key of the feed-forward part's inner size
-    stated: tuple[str, ...] = ()
-    """Keys that must be there: their defaults differ between releases, or are no rule."""
+    stated: tuple[str, ...] = ()  # keys that must be there: defaults differ, or are no rule
 
     def parameters(self, shape: ModelShape, *, tied: bool) -> int:
         """All weights, counted from the sizes (those of ``shape.parameters`` left aside)."""

@@ -70,7 +70,6 @@ def spread(first: int, last: int) -> list[int]:
 
 
 def _decodes(room: Room) -> Iterator[Case]:
-    """Few requests up to many, short KV up to what fits."""
     for seqs in spread(1, room.max_num_seqs):
         most = min(room.blocks // seqs * BLOCK_SIZE, room.max_model_len)
         for kv in (*(kv for kv in CONTEXTS if kv < 0.8 * most), most):
@@ -99,7 +98,6 @@ def _prompts(room: Room) -> Iterator[Case]:
 
 
 def _mixed(room: Room) -> Iterator[Case]:
-    """A chunk beside decoding requests, up to a full budget."""
     budget = room.max_num_batched_tokens
     for seqs in sorted({min(seqs, room.max_num_seqs - 1) for seqs in (8, 64, room.max_num_seqs)}):
         for tokens in (budget // 16, budget // 4, budget - seqs):

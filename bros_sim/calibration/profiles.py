@@ -22,8 +22,7 @@ from bros_sim.profiles.uncertainty import Uncertainty
 UTILIZATION, RESERVE_GIB = 0.9, 1.25
 """The rule of docs/latency.md for the size of the KV cache: vLLM's ``gpu_memory_utilization``, and
 what activations and the CUDA context take on each GPU."""
-ENGINE_OVERHEAD = PerSequence(0.46, 0.0146)
-"""What an engine adds to its kernels: calibrated on one run of Llama-2-70B TP4 on H100."""
+ENGINE_OVERHEAD = PerSequence(0.46, 0.0146)  # calibrated on one run of Llama-2-70B TP4 on H100
 WIDTH = 100
 
 

@@ -23,8 +23,7 @@ Floats = NDArray[np.float64]
 Kind = Literal["prefill", "decode", "mixed"]
 KINDS: tuple[Kind, ...] = ("prefill", "decode", "mixed")
 ENDS = ("prefill_tokens", "decode_jobs", "decode_kv_tokens", "prefill_attention_pairs")
-SPLIT_SEED = 20262
-"""Seed of the split of a steps file into rows that are fitted and rows that are held out."""
+SPLIT_SEED = 20262  # of the split of a steps file into rows fitted and rows held out
 LONGEST_KV = 8192
 
 
@@ -98,7 +97,6 @@ def read_steps(path: Path) -> pd.DataFrame:
 
 
 def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
-    """Column, invalid rows, and what is wrong with them."""
     sensible = {name: rows[name].between(0, np.finfo(float).max) for name in STEP_COLUMNS}
     rules = [(name, ~good, "should be a number >= 0") for name, good in sensible.items()]
     sound = pd.concat(sensible, axis=1).all(axis=1)
@@ -158,11 +156,9 @@ def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
     return [_shape(validity, kinds[n % 3], rng) for n in range(count)]
 
 
-def sample_steps(
-    model: LatencyParameters, validity: Validity, count: int, seed: int
-) -> pd.DataFrame:
-    """Random iterations with the times that the model itself gives them."""
-    shapes, running = sample_shapes(validity, count, seed), model.make()
+def sample_steps(model: LatencyParameters, count: int, seed: int) -> pd.DataFrame:
+    """Random iterations in the model's range with the times that it gives them itself."""
+    shapes, running = sample_shapes(model.validity, count, seed), model.make()
     return steps_frame(step_row(shape, running.step_s(shape), 1) for shape in shapes)
 
 

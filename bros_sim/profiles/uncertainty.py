@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 M = TypeVar("M")
 Numbers = float | tuple["Numbers", ...]
 
-MONOTONE = "tokens.ms"
-"""The curve that stays non-decreasing in every draw: more tokens never take less time."""
+MONOTONE = "tokens.ms"  # stays non-decreasing in every draw: more tokens never take less time
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,8 @@ class Comparison:
     requests: pd.DataFrame
     """``arrival_s``, ``output_tokens``, and for each metric ``real_<m>_ms``, ``sim_<m>_ms``."""
     metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
-    throughput: pd.DataFrame
-    """Per ``BIN_S`` seconds: ``time_s``, ``real``, ``simulated`` (tokens/s)."""
-    request_error_pct: Mapping[str, float]
-    """Mean absolute error of single requests, in percent, by metric."""
+    throughput: pd.DataFrame  # per ``BIN_S``: ``time_s``, ``real``, ``simulated`` tokens/s
+    request_error_pct: Mapping[str, float]  # mean size over single requests, by metric
     real_s: float
     simulated_s: float
     preemptions: int

@@ -31,8 +31,7 @@ SCHEDULER = (
     *("enable_chunked_prefill", "long_prefill_token_threshold"),
 )
 KV = ("num_gpu_blocks", "block_size", "enable_prefix_caching")
-ADDED = {"scheduler_reserve_full_isl": False, "watermark": 0.0}
-"""What logs of older releases do not have."""
+ADDED = {"scheduler_reserve_full_isl": False, "watermark": 0.0}  # not in old logs
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,6 @@ def rules_of(version: str) -> VllmRelease:
 
 
 def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[Sequence]:
-    """The log's requests in order of arrival."""
     for r in sorted(requests, key=lambda r: (r["arrival_step"], r["id"])):
         group, shared = r.get("prefix_group", 0), r.get("prefix_len", 0)
         request = Request(

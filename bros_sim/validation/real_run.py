@@ -95,7 +95,6 @@ def read_requests(path: Path) -> pd.DataFrame:
 
 
 def _faults(path: Path, table: pd.DataFrame) -> list[str]:
-    """One line for each value that cannot be, in order of the lines."""
     found: list[tuple[int, str]] = []
     numbers = {}
     for name in (*TIMES, *COUNTS, *([QUEUED] if QUEUED in table else [])):

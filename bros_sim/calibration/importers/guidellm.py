@@ -18,7 +18,6 @@ NEEDED = ("prompt_tokens", "output_tokens", "start", "first", "last")
 
 
 def _at(default: object, *paths: tuple[str, ...]) -> Any:  # noqa: ANN401 - pydantic's own type
-    """A field in one of several places."""
     return Field(default, validation_alias=AliasChoices(*(AliasPath(*path) for path in paths)))
 
 

@@ -115,7 +115,6 @@ def _latencies(content: Content) -> tuple[float, ...]:
 def _stated(
     plain: Sequence[tuple[Path, tuple[float, ...]]], options: Options
 ) -> Iterator[_Generation]:
-    """Plain files: batch and prompt are said once for all of them, an output length for each."""
     batch, prompt, outputs = options.batch_size, options.input_len, options.output_lens
     for number, (path, latencies) in enumerate(plain):
         if batch is None or prompt is None or len(outputs) != len(plain):
@@ -129,7 +128,6 @@ def _stated(
 
 
 def _derive(generations: Iterable[_Generation]) -> Iterator[StepRow | str]:
-    """Iterations, and notes on what reveals none."""
     for _, group in groupby(generations, key=lambda g: g[:2]):
         runs = list(group)
         if runs[0].output_len == 1:
