@@ -17,14 +17,7 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.parameters import Hybrid, Linear, Roofline
 from bros_sim.latency.term_parameters import LatencyParameters, PerSequence, Validity
 from bros_sim.latency.terms import MS
-from bros_sim.profiles.profile import (
-    BYTES,
-    ErrorFigures,
-    FitError,
-    Profile,
-    load_profile,
-    profile_ids,
-)
+from bros_sim.profiles.profile import BYTES, FitError, Profile, load_profile, profile_ids
 
 TOLERANCE_PCT = 0.02  # points of percent by which a figure computed again may differ: rounding
 SAMPLES, SAMPLE_SEED = 3000, 2
@@ -118,9 +111,7 @@ def _differences(kind: str, stated: FitError, again: FitError) -> Iterator[str]:
             yield f"errors.{kind}.by_kind.{part}.{name} is stated as {said}, it is {found}"
 
 
-def _far(
-    stated: FitError | ErrorFigures, again: FitError | ErrorFigures
-) -> Iterator[tuple[str, float | None, float]]:
+def _far(stated: object, again: object) -> Iterator[tuple[str, float | None, float]]:
     for name in ("mape_pct", "p95_pct", "bias_pct"):
         said, found = getattr(stated, name), getattr(again, name)
         if said is None or abs(said - found) > TOLERANCE_PCT:
@@ -130,7 +121,13 @@ def _far(
 def physics_problems(profile: Profile, kind: str, model: LatencyParameters) -> Iterator[str]:
     """Physically impossible answers of a model: one line and one example for each kind."""
     validity, running = model.validity, model.make()
-    yield from _range(validity)
+    for name in ("max_tokens", "max_decode_jobs", "max_chunk_tokens", "max_context_tokens"):
+        if getattr(validity, name) is None:
+            yield f"validity.{name} is not stated"
+    if validity.max_kv_tokens is None and validity.max_kv_tokens_per_job is None:
+        yield "validity states no bound of KV tokens"
+    if (validity.max_chunk_tokens or 0) > (validity.max_tokens or np.inf):
+        yield "validity.max_chunk_tokens exceeds max_tokens"
     shapes = sample_shapes(validity, LAW_SAMPLES, LAW_SEED)
     times = [running.step_s(shape) for shape in shapes]
     if not all(np.isfinite(times)) or min(times) <= 0:
@@ -139,16 +136,6 @@ def physics_problems(profile: Profile, kind: str, model: LatencyParameters) -> I
     yield from _floor(profile, kind, shapes, times)
     shift_ms = profile.engine.term("graph_gemm_ms") if profile.engine else 0.0
     yield from _never_falls(kind, model, validity, max(0.0, -shift_ms))
-
-
-def _range(validity: Validity) -> Iterator[str]:
-    for name in ("max_tokens", "max_decode_jobs", "max_chunk_tokens", "max_context_tokens"):
-        if getattr(validity, name) is None:
-            yield f"validity.{name} is not stated"
-    if validity.max_kv_tokens is None and validity.max_kv_tokens_per_job is None:
-        yield "validity states no bound of KV tokens"
-    if (validity.max_chunk_tokens or 0) > (validity.max_tokens or np.inf):
-        yield "validity.max_chunk_tokens exceeds max_tokens"
 
 
 def _floor(

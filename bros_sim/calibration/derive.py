@@ -128,10 +128,7 @@ CALIBRATED = Efficiency(1.32, 1.31, 1.31, 1.43, 1.67, layer_ms=0.0325, allreduce
 
 
 def roofline_of(
-    target: Target,
-    overhead: PerSequence,
-    validity: Validity,
-    efficiency: Efficiency = CALIBRATED,
+    target: Target, overhead: PerSequence, validity: Validity, efficiency: Efficiency = CALIBRATED
 ) -> Roofline:
     """What an iteration costs on a card nobody measured, from its data sheet.
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bros_sim.calibration.kernels_tables import KernelTables
 from bros_sim.calibration.step_rows import Floats
@@ -41,7 +40,9 @@ class Gemm:
         times[*places, np.searchsorted(k, frame["k"])] = frame["latency_ms"]
         rate = n[:, None] * k / times
         near = _neighbours(rate)
-        bad = np.isnan(rate) | ((rate * OUTLIER < near) & _slower_than_larger(times))
+        padded = np.pad(times, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+        slower_than_larger = (times > padded[:, 1:, :-1]) | (times > padded[:, :-1, 1:])
+        bad = np.isnan(rate) | ((rate * OUTLIER < near) & slower_than_larger)
         mended = int((bad & ~np.isnan(rate)).sum())
         return cls(m, np.log(n), np.log(k), np.where(bad, near, rate), mended)
 
@@ -59,11 +60,6 @@ def _neighbours(rate: Floats) -> Floats:
     padded = np.pad(rate, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
     beside = [padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]]
     return np.asarray(np.nanmedian(np.stack(beside), axis=0), dtype=float)
-
-
-def _slower_than_larger(times: Floats) -> NDArray[np.bool_]:
-    padded = np.pad(times, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
-    return np.asarray((times > padded[:, 1:, :-1]) | (times > padded[:, :-1, 1:]))
 
 
 def _between(axis: Floats, value: float) -> tuple[int, Floats]:

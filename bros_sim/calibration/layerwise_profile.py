@@ -1,9 +1,6 @@
-"""From layer tables to the ``models:`` part of a profile; the rest is written by hand.
+"""From layer tables and the ``engine`` block of a profile to its ``models:`` part, made anew.
 
-    python -m bros_sim.calibration.layerwise_profile FOLDER PROFILE.yaml
-
-replaces everything from the line ``models:`` on, deterministically. The facts of the engine come
-from the profile's own ``engine`` block.
+python -m bros_sim.calibration.layerwise_profile FOLDER PROFILE.yaml
 """
 
 import sys

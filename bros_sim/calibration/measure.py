@@ -1,7 +1,7 @@
 """Measure a GPU with PyTorch alone: iterations of a model shape, and copies to and from the CPU."""
 
 import os
-import time
+import timeit
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -140,7 +140,7 @@ def timings_s(action: Action, device: str, warm_up: int, repeats: int) -> list[f
     for _ in range(warm_up):
         action()
     if device != "cuda":
-        return [_seconds(action) for _ in range(repeats)]
+        return timeit.repeat(action, number=1, repeat=repeats)
     pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
     torch.cuda.synchronize()
     for start, end in pairs:
@@ -166,9 +166,3 @@ def replayable(action: Action, device: str) -> Action:
         action()
     replay: Action = graph.replay
     return replay
-
-
-def _seconds(action: Action) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start

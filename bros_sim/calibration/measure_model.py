@@ -1,11 +1,8 @@
 """A decoder with random weights and a paged KV cache, run by PyTorch's own kernels.
 
-Times depend on sizes and not on values. Each layer writes its new keys and values through a slot
-mapping into blocks and attends through a block table: the blocks of a request are gathered, then
-``scaled_dot_product_attention`` runs on them. The gather is a copy that a paged attention kernel
-does not make, so attention over long contexts is slower here than in vLLM.
-
-Of several GPUs it is one rank: its share of heads, inner size and vocabulary, without all-reduce.
+Times depend on sizes and not on values. The blocks of a request are gathered before
+``scaled_dot_product_attention``, a copy that a paged attention kernel does not make: attention over
+long contexts is slower here than in vLLM. Of several GPUs it is one rank, without all-reduce.
 """
 
 from collections.abc import Sequence

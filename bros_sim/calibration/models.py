@@ -13,13 +13,11 @@ from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import BYTES, ModelShape, load_profile, profile_ids
 
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 NOT_COVERED = {
     "text_config": "a model in a model: save that part as a file of its own",
     "quantization_config": "quantized weights are not covered",
-    **dict.fromkeys(
-        ("num_local_experts", "num_experts", "n_routed_experts"),
-        "mixtures of experts are not covered",
-    ),
+    **dict.fromkeys(_EXPERTS, "mixtures of experts are not covered"),
     **dict.fromkeys(("kv_lora_rank", "q_lora_rank"), "latent attention (MLA) is not covered"),
     **dict.fromkeys(("attention_bias", "mlp_bias"), "these biases are not covered"),
 }

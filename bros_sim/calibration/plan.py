@@ -37,7 +37,8 @@ class Room:
     def holds(self, case: Case) -> bool:
         """Whether the engine could run the batch."""
         limits = (self.max_num_batched_tokens, self.max_num_seqs, self.max_model_len, self.blocks)
-        sizes = (case.tokens, case.requests, case.longest, case.blocks)
+        requests = sum(group.count for group in case.groups)
+        sizes = (case.tokens, requests, case.longest, case.blocks)
         return all(size <= limit for size, limit in zip(sizes, limits, strict=True))
 
 

@@ -42,11 +42,6 @@ class Case:
     groups: tuple[Group, ...]
 
     @property
-    def requests(self) -> int:
-        """Requests of the batch."""
-        return sum(group.count for group in self.groups)
-
-    @property
     def tokens(self) -> int:
         """Tokens computed in the iteration."""
         return sum(group.count * group.tokens for group in self.groups)

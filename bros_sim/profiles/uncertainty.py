@@ -77,8 +77,6 @@ def scaled(model: M, factor: float) -> M:
     changes: dict[str, object] = {}
     for item in dataclasses.fields(model):  # type: ignore[arg-type]
         value = getattr(model, item.name)
-        if not item.init:
-            continue
         if "ms" in item.name.split("_"):
             changes[item.name] = _times(value, factor)
         elif dataclasses.is_dataclass(value):

@@ -52,7 +52,11 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
 
 def _engine(arguments: EngineArguments, profile: Profile) -> Engine:
     rules, reserves, lags = _release(arguments.vllm_version)
-    parameters = _scheduler(arguments, rules, reserves)
+    policy = arguments.get("scheduling_policy", "fcfs")
+    if policy not in {"fcfs", "priority"}:
+        raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
+    stated = {"scheduler_reserve_full_isl": reserves, **arguments.scheduler()}
+    parameters = VllmParameters(version=rules, **stated)
     max_model_len = arguments.get("max_model_len", profile.model.max_model_len)
     refusals = parameters.conflicts(World(max_model_len))
     tp = arguments.get("tensor_parallel_size", profile.tp)
@@ -90,14 +94,6 @@ def _release(version: str | None) -> tuple[VllmRelease, bool, bool]:
     except ValueError:
         raise InputError(f"vllm_version: should be like 0.19.0 (got {version!r})") from None
     return rules_of(version), (major, minor) >= (0, 19), (major, minor) >= (0, 14)
-
-
-def _scheduler(arguments: EngineArguments, rules: VllmRelease, reserves: bool) -> VllmParameters:
-    policy = arguments.get("scheduling_policy", "fcfs")
-    if policy not in {"fcfs", "priority"}:
-        raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
-    stated = {"scheduler_reserve_full_isl": reserves, **arguments.scheduler()}
-    return VllmParameters(version=rules, **stated)
 
 
 def _requests(table: pd.DataFrame, ingest_s: float) -> list[Request]:

@@ -31,7 +31,7 @@ def room(request, llama):
 def test_every_batch_fits_the_engine_and_its_cache(room):
     for case in plan(room):
         assert case.tokens <= room.max_num_batched_tokens
-        assert case.requests <= room.max_num_seqs
+        assert sum(group.count for group in case.groups) <= room.max_num_seqs
         assert case.blocks <= room.blocks
 
 

@@ -2,13 +2,9 @@
 
 Three CSV files make a set, in microseconds: ``attention`` by chunk, tokens before the chunk,
 decoding requests and the tokens before each of their new ones; ``dense`` by tokens;
-``per_sequence`` by sequences.
-
-An iteration is their sum: the dense layers of a block once, its ``layernorm`` twice (before
-attention and before the feed-forward part), times the blocks; embedding, final norm, LM head and
-sampler once. Between measured sizes the layers are linear. The rows are CUDA time: neither the
-engine's overhead nor, for several GPUs, the two all-reduces of a block are in them. ``skew`` tables
-(unequal KV lengths) are no iterations.
+``per_sequence`` by sequences. An iteration is the sum of their layers, which are linear between
+measured sizes: those of a block times the blocks; embedding, final norm, LM head and sampler once.
+Neither the engine's overhead nor the two all-reduces of a block are in it; ``skew`` is not used.
 """
 
 from collections import defaultdict

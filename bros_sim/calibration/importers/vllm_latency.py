@@ -85,8 +85,9 @@ def read_latency(contents: Sequence[Content], options: Options) -> Steps:
     """The iterations that whole generations reveal; notes say what was left out and why."""
     full = [g for content in contents if _is_record(content) for g in _recorded(content)]
     known = {generation.latencies for generation in full}
-    plain = [(c.path, _latencies(c)) for c in contents if not _is_record(c)]
-    full += _stated([(path, found) for path, found in plain if found not in known], options)
+    plain = [c for c in contents if not _is_record(c)]
+    read = [(c.path, checked(_Plain, c.first, str(c.path)).latencies) for c in plain]
+    full += _stated([(path, times) for path, times in read if tuple(times) not in known], options)
     found = list(_derive(sorted(full, key=lambda g: g[:3])))
     rows = [row for row in found if isinstance(row, StepRow)]
     notes = [note for note in found if isinstance(note, str)]
@@ -103,18 +104,11 @@ def _recorded(content: Content) -> Iterator[_Generation]:
             what = f"{number}.metric.name: is no latency of one sequence per prompt"
             raise InputError(f"{content.path}: {what}")
         budget = args.max_num_batched_tokens or Options.max_num_batched_tokens
-        latencies, place = tuple(record.metric.benchmark_values), str(content.path)
-        lengths = args.batch_size, args.input_len, args.output_len
-        yield _Generation(*lengths, budget, latencies, place)
+        lengths = args.batch_size, args.input_len, args.output_len, budget
+        yield _Generation(*lengths, tuple(record.metric.benchmark_values), str(content.path))
 
 
-def _latencies(content: Content) -> tuple[float, ...]:
-    return tuple(checked(_Plain, content.first, str(content.path)).latencies)
-
-
-def _stated(
-    plain: Sequence[tuple[Path, tuple[float, ...]]], options: Options
-) -> Iterator[_Generation]:
+def _stated(plain: Sequence[tuple[Path, list[float]]], options: Options) -> Iterator[_Generation]:
     batch, prompt, outputs = options.batch_size, options.input_len, options.output_lens
     for number, (path, latencies) in enumerate(plain):
         if batch is None or prompt is None or len(outputs) != len(plain):
@@ -123,8 +117,8 @@ def _stated(
                 " and for each such file, in order, --output-len; or its .pytorch.json"
                 " (SAVE_TO_PYTORCH_BENCHMARK_FORMAT=1)"
             )
-        budget = options.max_num_batched_tokens
-        yield _Generation(batch, prompt, outputs[number], budget, latencies, str(path))
+        lengths = batch, prompt, outputs[number], options.max_num_batched_tokens
+        yield _Generation(*lengths, tuple(latencies), str(path))
 
 
 def _derive(generations: Iterable[_Generation]) -> Iterator[StepRow | str]:

@@ -1,9 +1,8 @@
 """``vllm bench serve --save-result --save-detailed`` (or ``--append-result``: one object a line).
 
-Lists are in seconds and hold every request, failed ones too. ``itls`` are gaps between streamed
-chunks, not tokens. Without ``--save-detailed`` the lists are not written. Versions differ:
-``start_times`` came in January 2026, ``latencies`` and ``failed`` shortly before; before that the
-flag did not exist and the lists were always written. The clock is the client's own.
+Lists are in seconds of the client's clock and hold every request, failed ones too; ``itls`` are
+gaps between streamed chunks, not tokens. ``start_times`` came in January 2026, ``latencies`` and
+``failed`` shortly before; before that the flag did not exist and lists were always written.
 """
 
 from collections.abc import Sequence
