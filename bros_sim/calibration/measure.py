@@ -14,7 +14,8 @@ from scipy.optimize import nnls
 
 from bros_sim.calibration.measure_model import RandomModel
 from bros_sim.calibration.models import ModelConfig
-from bros_sim.calibration.shapes import BLOCK_SIZE, Case
+from bros_sim.calibration.plan import Case
+from bros_sim.calibration.profiles import BLOCK_SIZE
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
 

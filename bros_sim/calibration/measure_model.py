@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 from bros_sim.calibration.models import ModelConfig
-from bros_sim.calibration.shapes import BLOCK_SIZE, Case, Group
+from bros_sim.calibration.plan import Case, Group
+from bros_sim.calibration.profiles import BLOCK_SIZE
 
 SCALE = 0.02  # standard deviation of the weights: keeps activations finite
 

@@ -11,7 +11,6 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from bros_sim.calibration.fit_design import Fitted
 from bros_sim.calibration.gpus import GpuFacts
 from bros_sim.calibration.models import ModelConfig
-from bros_sim.calibration.shapes import BLOCK_SIZE
 from bros_sim.config.components import plain
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
@@ -19,6 +18,7 @@ from bros_sim.latency.term_parameters import PerSequence
 from bros_sim.profiles.profile import GIB, FitError, KvCache, Models, Profile, Source, kv_room_bytes
 from bros_sim.profiles.uncertainty import Uncertainty
 
+BLOCK_SIZE = 16  # tokens of a KV block, where batches are planned and measured as well
 UTILIZATION, RESERVE_GIB = 0.9, 1.25
 """The rule of docs/latency.md for the size of the KV cache: vLLM's ``gpu_memory_utilization``, and
 what activations and the CUDA context take on each GPU."""

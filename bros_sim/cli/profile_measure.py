@@ -9,7 +9,7 @@ import typer
 
 from bros_sim.calibration.files import require_csv, write_csv
 from bros_sim.calibration.models import read_model_config
-from bros_sim.calibration.shapes import read_shapes
+from bros_sim.calibration.plan import read_shapes
 from bros_sim.calibration.step_rows import write_steps
 from bros_sim.cli.options import ConfigOption
 from bros_sim.cli.output import say, write

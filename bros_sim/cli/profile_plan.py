@@ -8,7 +8,8 @@ import typer
 from bros_sim.calibration import plan as planning
 from bros_sim.calibration.gpus import find_gpu
 from bros_sim.calibration.models import read_model_config
-from bros_sim.calibration.shapes import BLOCK_SIZE, write_shapes
+from bros_sim.calibration.plan import write_shapes
+from bros_sim.calibration.profiles import BLOCK_SIZE
 from bros_sim.cli.options import ConfigOption, GpuOption, TpOption
 from bros_sim.cli.output import write
 from bros_sim.core.atomic import keep_source

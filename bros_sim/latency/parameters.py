@@ -7,9 +7,8 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
-from bros_sim.latency.layers import LayersModel
+from bros_sim.latency.grids import LayersModel, TableModel
 from bros_sim.latency.lines import HybridModel, LinearModel, RooflineModel
-from bros_sim.latency.table import TableModel
 from bros_sim.latency.term_parameters import (
     EVERYWHERE,
     FREE,

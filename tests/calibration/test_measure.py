@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bros_sim.calibration.models import read_model_config
-from bros_sim.calibration.shapes import Case, Group, write_shapes
+from bros_sim.calibration.plan import Case, Group, write_shapes
 from bros_sim.cli import app
 
 DATA = Path(__file__).parents[1] / "data" / "imports"

@@ -7,8 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bros_sim.calibration.models import read_model_config
-from bros_sim.calibration.plan import plan, room_on, spread
-from bros_sim.calibration.shapes import BLOCK_SIZE, read_shapes, write_shapes
+from bros_sim.calibration.plan import BLOCK_SIZE, plan, read_shapes, room_on, spread, write_shapes
 from bros_sim.cli import app
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import Gpu, load_profile

@@ -4,7 +4,7 @@ import pytest
 
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.layers import LayersModel
+from bros_sim.latency.grids import LayersModel
 from bros_sim.latency.parameters import Layers, Linear, Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, PerSequence, PrefillGrid, TokenCurve
 from bros_sim.latency.terms import chunk_ms

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bros_sim.calibration.files import Count, Foreign, checked, refuse
 from bros_sim.calibration.importers.base import Content, Options, Steps
-from bros_sim.calibration.shapes import BatchRequest, Case
+from bros_sim.calibration.plan import BatchRequest, Case
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import Fault, InputError
 
