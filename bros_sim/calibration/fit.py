@@ -64,19 +64,17 @@ def validity_of(steps: pd.DataFrame) -> Validity:
     per_seq = (steps["decode_kv_tokens"] / seqs.where(seqs > 0)).max()
     chunk = (steps["prefill_tokens"] / chunks.where(chunks > 0)).max()
     context = (steps["prefill_context_tokens"] / chunks.where(chunks > 0)).max()
-    return Validity(
-        max_tokens=_bound((steps["prefill_tokens"] + seqs).max()),
-        max_decode_jobs=_bound(seqs.max()),
-        max_kv_tokens=_bound(steps["decode_kv_tokens"].max()),
-        max_kv_tokens_per_job=_bound(per_seq),
-        max_chunk_tokens=_bound(chunk),
-        max_context_tokens=_bound(context),
-    )
-
-
-def _bound(value: float) -> int:
-    """At least 1: what was never measured is outside."""
-    return max(1, int(np.ceil(value))) if np.isfinite(value) else 1
+    found = {
+        "max_tokens": (steps["prefill_tokens"] + seqs).max(),
+        "max_decode_jobs": seqs.max(),
+        "max_kv_tokens": steps["decode_kv_tokens"].max(),
+        "max_kv_tokens_per_job": per_seq,
+        "max_chunk_tokens": chunk,
+        "max_context_tokens": context,
+    }
+    # At least 1: what was never measured is outside.
+    bounds = {name: int(np.ceil(np.nan_to_num(value))) for name, value in found.items()}
+    return Validity(**{name: max(1, bound) for name, bound in bounds.items()})
 
 
 def fitted_profile(fit: Fit, target: Target, file: Path, source: str) -> Profile:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -152,7 +153,7 @@ def read_arguments(path: Path) -> EngineArguments:
         raise InputError(*faults)
     version = data.get("vllm_version")
     stated = None if version is None else str(version)
-    return EngineArguments(path, stated, values, _notes(path, given))
+    return EngineArguments(path, stated, values, tuple(_notes(path, given)))
 
 
 def _is(value: object, kind: type) -> bool:
@@ -163,11 +164,9 @@ def _is(value: object, kind: type) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _notes(path: Path, given: dict[str, object]) -> tuple[str, ...]:
+def _notes(path: Path, given: dict[str, object]) -> Iterator[str]:
     """Ignored arguments that look like a slip of an obeyed one."""
-    notes = []
     for name in given:
         close = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=NOTED)
         if name not in ARGUMENTS and close and close[0] not in given:
-            notes.append(f"{path}: {name}: not used (did you mean '{close[0]}'?)")
-    return tuple(notes)
+            yield f"{path}: {name}: not used (did you mean '{close[0]}'?)"

@@ -17,6 +17,7 @@ from bros_sim.core.errors import Fault, InputError
 PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 NS = 1e-9
 TIMES = ("time_to_first_token", "request_latency")
+LENGTHS = ("input_sequence_length", "output_sequence_length")
 
 
 class _Value(Foreign):
@@ -103,12 +104,7 @@ def _faults(record: Record, metrics: _Metrics) -> list[str]:
 def _row(request: _Request, zero: int) -> RequestRow:
     metrics, metadata = dict(request.metrics), request.metadata
     arrival_s = NS * (metadata.request_start_ns - zero)
-    first_s, last_s = (metrics[key].value / PER_SECOND[metrics[key].unit] for key in TIMES)
-    return RequestRow(
-        request_id=metadata.x_request_id or f"request-{metadata.session_num}",
-        arrival_s=arrival_s,
-        prompt_tokens=int(metrics["input_sequence_length"].value),
-        output_tokens=int(metrics["output_sequence_length"].value),
-        first_token_s=arrival_s + first_s,
-        last_token_s=arrival_s + last_s,
-    )
+    first, last = (metrics[key].value / PER_SECOND[metrics[key].unit] for key in TIMES)
+    prompt, output = (int(metrics[key].value) for key in LENGTHS)
+    name = metadata.x_request_id or f"request-{metadata.session_num}"
+    return RequestRow(name, arrival_s, prompt, output, arrival_s + first, arrival_s + last)

@@ -87,14 +87,8 @@ def _completed(result: _Result, n: int) -> bool:
 def _row(result: _Result, n: int, arrival_s: float) -> RequestRow:
     first = result.ttfts[n]
     last = result.latencies[n] if result.latencies is not None else first + sum(result.itls[n])
-    return RequestRow(
-        request_id=f"request-{n}",
-        arrival_s=arrival_s,
-        prompt_tokens=result.input_lens[n],
-        output_tokens=result.output_lens[n],
-        first_token_s=arrival_s + first,
-        last_token_s=arrival_s + max(first, last),
-    )
+    lengths, last_s = (result.input_lens[n], result.output_lens[n]), arrival_s + max(first, last)
+    return RequestRow(f"request-{n}", arrival_s, *lengths, arrival_s + first, last_s)
 
 
 def _notes(result: _Result, good: int) -> list[str]:
