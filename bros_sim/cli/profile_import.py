@@ -5,9 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bros_sim.calibration.imported import import_table
-from bros_sim.calibration.importers import Options
-from bros_sim.calibration.model_config import read_model_config
+from bros_sim.calibration.importers import Options, import_table
+from bros_sim.calibration.models import read_model_config
 from bros_sim.cli.output import say
 
 Count = Annotated[int | None, typer.Option(min=1, metavar="N")]

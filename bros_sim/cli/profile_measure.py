@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from bros_sim.calibration.csv_files import require_csv, write_csv
-from bros_sim.calibration.model_config import read_model_config
-from bros_sim.calibration.shapes import read_shapes
+from bros_sim.calibration.files import require_csv, write_csv
+from bros_sim.calibration.models import read_model_config
+from bros_sim.calibration.plan import read_shapes
 from bros_sim.calibration.step_rows import write_steps
 from bros_sim.cli.options import ConfigOption
 from bros_sim.cli.output import say, write
@@ -51,15 +51,15 @@ def measure(
         require_csv(path)
     if copies == out:
         raise InputError(f"--copies {copies}: is the file of --out as well; they are two tables")
-    dims = read_model_config(model)
-    dims.require_tp(tp)
+    config = read_model_config(model)
+    config.require_tp(tp)
     cases = read_shapes(shapes)
     measuring = need("bros_sim.calibration.measure", "gpu", "profile measure needs PyTorch")
     chosen = measuring.Device.named(device.value)
-    kept = measuring.fitting(cases, dims, tp, chosen)
-    rows = list(measuring.measure_steps(kept, dims, tp, chosen, repeats, _progress))
+    kept = measuring.fitting(cases, config, tp, chosen)
+    rows = list(measuring.measure_steps(kept, config, tp, chosen, repeats, _progress))
     write_steps(rows, out)
-    say(f"{out} written: {len(rows)} iterations of {dims.name} on {chosen.title}")
+    say(f"{out} written: {len(rows)} iterations of {config.shape.name} on {chosen.title}")
     if len(kept) < len(cases):
         say(f"  left out: {len(cases) - len(kept)} batches beyond memory or length")
     if tp > 1:

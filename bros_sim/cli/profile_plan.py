@@ -7,8 +7,9 @@ import typer
 
 from bros_sim.calibration import plan as planning
 from bros_sim.calibration.gpus import find_gpu
-from bros_sim.calibration.model_config import read_model_config
-from bros_sim.calibration.shapes import write_shapes
+from bros_sim.calibration.models import read_model_config
+from bros_sim.calibration.plan import write_shapes
+from bros_sim.calibration.profiles import BLOCK_SIZE
 from bros_sim.cli.options import ConfigOption, GpuOption, TpOption
 from bros_sim.cli.output import write
 from bros_sim.core.atomic import keep_source
@@ -32,17 +33,17 @@ def plan(
     Example: `bros-sim profile plan --gpu a100-80gb --model config.json --out shapes.json`
     """
     keep_source(model, out)
-    dims = read_model_config(model)
-    dims.require_tp(tp)
+    config = read_model_config(model)
+    config.require_tp(tp)
     card = find_gpu(gpu).gpu()
-    room = planning.room_on(card, dims, tp, max_num_batched_tokens, max_num_seqs)
+    room = planning.room_on(card, config, tp, max_num_batched_tokens, max_num_seqs)
     cases = planning.plan(room)
     write_shapes(cases, out)
     kinds = [bool(case.shape.chunks) + 2 * bool(case.shape.decode_jobs) for case in cases]
-    minutes = planning.estimated_s(cases, card, dims, tp) / 60
+    minutes = planning.estimated_s(cases, card, config, tp) / 60
     write(
         f"{out} written: {len(cases)} batches ({kinds.count(1)} prefill, {kinds.count(2)} decode,"
         f" {kinds.count(3)} mixed), about {minutes:.0f} minutes with vllm bench forward (rough)\n"
-        f"  {dims.name} on {tp} x {card.name}: room for {room.blocks:,} KV blocks of"
-        f" {planning.BLOCK_SIZE} tokens"
+        f"  {config.shape.name} on {tp} x {card.name}: room for {room.blocks:,} KV blocks of"
+        f" {BLOCK_SIZE} tokens"
     )

@@ -6,8 +6,7 @@ from typing import Literal, cast
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bros_sim.calibration.fit import Fit
-from bros_sim.calibration.fit_errors import error_pct
+from bros_sim.calibration.fit import Fit, error_pct
 from bros_sim.calibration.step_rows import KINDS, kinds_of
 from bros_sim.core.atomic import written
 from bros_sim.core.labels import counted

@@ -33,9 +33,6 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
 
     Columns: ``queued_s`` (when the engine takes it in), ``first_token_s``, ``last_token_s``,
     ``num_preemptions``; NaN where that never happened.
-
-    Raises:
-        InputError: The arguments do not go together, or not with the profile.
     """
     ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
     replica = _engine(arguments, profile)
@@ -55,7 +52,11 @@ def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile)
 
 def _engine(arguments: EngineArguments, profile: Profile) -> Engine:
     rules, reserves, lags = _release(arguments.vllm_version)
-    parameters = _scheduler(arguments, rules, reserves)
+    policy = arguments.get("scheduling_policy", "fcfs")
+    if policy not in {"fcfs", "priority"}:
+        raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
+    stated = {"scheduler_reserve_full_isl": reserves, **arguments.scheduler()}
+    parameters = VllmParameters(version=rules, **stated)
     max_model_len = arguments.get("max_model_len", profile.model.max_model_len)
     refusals = parameters.conflicts(World(max_model_len))
     tp = arguments.get("tensor_parallel_size", profile.tp)
@@ -64,18 +65,19 @@ def _engine(arguments: EngineArguments, profile: Profile) -> Engine:
     if refusals:
         raise InputError(f"{arguments.file}: {refusals[0]}")
     latency = profile.models.by_kind()[profile.default_model].make()
+    # The KV blocks as overridden, as the engine's log says, else the profile's.
+    blocks = arguments.get("num_gpu_blocks", profile.kv.num_gpu_blocks)
+    kv = PagedParameters(
+        num_gpu_blocks=arguments.get("num_gpu_blocks_override", blocks),
+        block_size=arguments.get("block_size", profile.kv.block_size),
+        enable_prefix_caching=arguments.get("enable_prefix_caching", True),
+        version=rules,
+    )
     kind = AsyncEngine if arguments.get("async_scheduling", lags) else Engine
     return kind(
         id=0,
         scheduler=VllmScheduler(parameters),
-        kv=PagedKV(
-            PagedParameters(
-                num_gpu_blocks=_blocks(arguments, profile),
-                block_size=arguments.get("block_size", profile.kv.block_size),
-                enable_prefix_caching=arguments.get("enable_prefix_caching", True),
-                version=rules,
-            )
-        ),
+        kv=PagedKV(kv),
         latency=latency,
         log=RunLog(),
         max_model_len=max_model_len,
@@ -94,37 +96,10 @@ def _release(version: str | None) -> tuple[VllmRelease, bool, bool]:
     return rules_of(version), (major, minor) >= (0, 19), (major, minor) >= (0, 14)
 
 
-def _scheduler(arguments: EngineArguments, rules: VllmRelease, reserves: bool) -> VllmParameters:
-    plain = VllmParameters()
-    policy = arguments.get("scheduling_policy", plain.policy)
-    if policy not in {"fcfs", "priority"}:
-        raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
-    names = (
-        "max_num_batched_tokens",
-        "max_num_seqs",
-        "enable_chunked_prefill",
-        "long_prefill_token_threshold",
-        "watermark",
-    )
-    return VllmParameters(
-        policy=policy,
-        scheduler_reserve_full_isl=arguments.get("scheduler_reserve_full_isl", reserves),
-        version=rules,
-        **{name: arguments.get(name, getattr(plain, name)) for name in names},
-    )
-
-
-def _blocks(arguments: EngineArguments, profile: Profile) -> int:
-    """The engine's KV blocks: as overridden, as its log says, else the profile's."""
-    stated = arguments.get("num_gpu_blocks_override", arguments.get("num_gpu_blocks", None))
-    return int(profile.kv.num_gpu_blocks if stated is None else stated)
-
-
 def _requests(table: pd.DataFrame, ingest_s: float) -> list[Request]:
     hashes = table[HASHES].fillna("") if HASHES in table else [""] * len(table)
-    rows = zip(
-        table["arrival_s"], table["prompt_tokens"], table["output_tokens"], hashes, strict=True
-    )
+    columns = ("arrival_s", "prompt_tokens", "output_tokens")
+    rows = zip(*(table[name] for name in columns), hashes, strict=True)
     return [
         Request(
             stream="real",

@@ -4,10 +4,10 @@ import pytest
 
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.grids import chunk_ms
-from bros_sim.latency.layers import LayersModel
+from bros_sim.latency.grids import LayersModel
 from bros_sim.latency.parameters import Layers, Linear, Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, PerSequence, PrefillGrid, TokenCurve
+from bros_sim.latency.terms import chunk_ms
 from bros_sim.profiles.profile import load_profile
 from bros_sim.report.profile_figure import STYLES
 
