@@ -71,10 +71,10 @@ def make_trace(
 def sample_twin(name: str) -> Trace:
     """A trace like the one that a twin describes."""
     arrivals = _twin_arrivals(name, None)
-    if arrivals.twin.rate is None:
-        duration_s = arrivals.twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
+    if arrivals.content.rate is None:
+        duration_s = arrivals.content.lengths.counts.sum() / LENGTHS_ONLY_RPS
         return synthesise(_stream(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
-    return synthesise(_stream(name, None, None, None), 0, arrivals.twin.rate.period_s or 3600.0)
+    return synthesise(_stream(name, None, None, None), 0, arrivals.content.rate.period_s or 3600.0)
 
 
 def _stream(
@@ -90,7 +90,7 @@ def _stream(
         return Stream("synth", ServiceClass.RT, when, size or _twin_lengths(twin))
     assert twin is not None
     own = _twin_arrivals(twin, rate)
-    if own.twin.rate is not None:
+    if own.content.rate is not None:
         return Stream("synth", ServiceClass.RT, own, size)
     if rate is None:
         raise InputError(f"--twin {twin}: has no arrivals of its own; give --rate")

@@ -34,5 +34,9 @@ LENGTHS: dict[str, type] = {
 }
 """How long prompts and outputs are."""
 
-MAX_TOKENS: dict[str, type] = {"headroom": Headroom, "exact": Exact, "fixed": FixedCap}
+MAX_TOKENS: dict[str, type] = {
+    "headroom": Headroom,
+    "exact": Exact,
+    "fixed": FixedCap,
+}
 """The cap that a client states where its trace states none."""

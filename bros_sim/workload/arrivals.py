@@ -1,6 +1,5 @@
 """Arrivals at a steady mean rate. The init fields are the YAML keys.
 
-Every open-loop class answers ``times(duration_s, rng)``: sorted arrival times in [0, duration_s).
 A rate of 0 is a stream without requests, for sweeps that begin without a class.
 """
 
@@ -23,6 +22,7 @@ from bros_sim.workload.renewal import (
 )
 
 Times = NDArray[np.float64]
+Rows = NDArray[np.intp]
 MAX_RATE_RPS = 1e6
 Rate = Annotated[float, Ge(0), Le(MAX_RATE_RPS)]
 Cv = Annotated[float, Ge(0.01), Le(30)]
@@ -52,9 +52,18 @@ class Arrivals:
 class OpenArrivals(Arrivals):
     """Base of those whose requests come by the clock."""
 
+    @property
+    def last_s(self) -> float | None:
+        """When the last row of a trace would arrive in a run without end."""
+        return None
+
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         """Sorted arrival times in [0, duration_s)."""
         raise NotImplementedError
+
+    def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, Rows]:
+        """The same, and the row of the trace behind each if there is a trace."""
+        return self.times(duration_s, rng), np.zeros(0, np.intp)
 
 
 class SteadyRate(OpenArrivals):
@@ -124,9 +133,7 @@ class Weibull(SteadyRate):
             raise ValueError("give either cv or shape")
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        shape = self.shape if self.cv is None else weibull_shape(self.cv)
-        assert shape is not None
-        return weibull_epochs(shape, horizon, rng)
+        return weibull_epochs(self.shape or weibull_shape(self.cv or 1.0), horizon, rng)
 
 
 @dataclass(frozen=True)
@@ -139,7 +146,6 @@ class Bag(OpenArrivals):
 
     @property
     def own_deadline_s(self) -> float | None:
-        """The bag's, from its release on."""
         return self.deadline_s
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:

@@ -1,7 +1,4 @@
-"""LENGTHS: where prompt and output lengths come from. The init fields are the YAML keys.
-
-Each class answers ``sample(n, rng) -> (prompts, outputs)``, int64 arrays of lengths >= 1.
-"""
+"""LENGTHS: where prompt and output lengths come from. The init fields are the YAML keys."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +11,6 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.traces import Trace, read_trace
 from bros_sim.workload.twin_file import is_twin, load_twin
 from bros_sim.workload.twins import NamedFile, Twin
@@ -29,7 +25,7 @@ class LengthModel(Protocol):
     """What every entry of LENGTHS answers."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        """``n`` prompt and ``n`` output lengths."""
+        """``n`` prompt and ``n`` output lengths >= 1."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Empirical(FromFile, NamedFile):
+class Empirical(NamedFile):
     """Joint pairs of a shipped twin (``name``), or of a trace or twin file (``path``).
 
     A twin is sampled from its joint histogram; a trace is sampled with replacement, pair by pair.
@@ -131,13 +127,9 @@ class Empirical(FromFile, NamedFile):
     max_prompt: Annotated[Tokens | None, Doc("longer prompts are cut to this")] = None
     max_output: Annotated[Tokens | None, Doc("longer outputs are cut to this")] = None
 
-    @property
-    def trace(self) -> Trace | None:
-        """The trace that pairs are taken from; ``None`` for a twin."""
-        return None if isinstance(self._pairs, Twin) else self._pairs
-
     @cached_property
-    def _pairs(self) -> Twin | Trace:
+    def content(self) -> Twin | Trace:
+        """What pairs are taken from; an `InputError` if it cannot be read or has no lengths."""
         if is_twin(self.file):
             return load_twin(self.file)
         trace = read_trace(self.file)
@@ -146,14 +138,11 @@ class Empirical(FromFile, NamedFile):
         return trace
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        pairs = self._pairs
+        pairs = self.content
         if isinstance(pairs, Twin):
             prompts, outputs = pairs.lengths.sample(n, rng)
         else:
             rows = rng.integers(0, len(pairs), n)
             prompts, outputs = pairs.prompt_tokens[rows], pairs.output_tokens[rows]
-        return _cut(prompts, self.max_prompt), _cut(outputs, self.max_output)
-
-
-def _cut(lengths: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
-    return lengths if most is None else np.minimum(lengths, most)
+        most = (self.max_prompt or LARGEST, self.max_output or LARGEST)
+        return np.minimum(prompts, most[0]), np.minimum(outputs, most[1])

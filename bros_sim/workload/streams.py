@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +18,14 @@ from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.workload.arrivals import Clients, OpenArrivals
 from bros_sim.workload.caps import Headroom, MaxTokens
-from bros_sim.workload.lengths import Empirical, LengthModel, Pairs
+from bros_sim.workload.lengths import LengthModel, Pairs
+from bros_sim.workload.policy import take
 from bros_sim.workload.prompts import Hashes, Refrag, salted, system_prompt
-from bros_sim.workload.replay import Replay, TwinArrivals
 from bros_sim.workload.traces import Trace
+from bros_sim.workload.twins import Twin
 
 BLOCK = 1024
+NO_LENGTHS = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,13 @@ class Stream:
 
     def files(self) -> tuple[Path, ...]:
         """Files that the requests depend on, for the fingerprint of a result."""
-        parts = (self.arrivals, self.lengths)
-        return tuple(p.file for p in parts if isinstance(p, Replay | TwinArrivals | Empirical))
+        files = (getattr(part, "file", None) for part in (self.arrivals, self.lengths))
+        return tuple(file for file in files if file is not None)
+
+    @property
+    def own(self) -> Trace | Twin | None:
+        """The trace that is replayed or the twin that is played, if its lengths are too."""
+        return None if self.lengths is not None else getattr(self.arrivals, "content", None)
 
 
 @dataclass(frozen=True)
@@ -107,22 +113,24 @@ def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop
         InputError: A trace or twin cannot be read or lacks what the stream needs, no request falls
             in the run, or there are too many.
     """
-    if isinstance(stream.arrivals, Clients):
+    if not isinstance(stream.arrivals, OpenArrivals):
         return _closed(stream, stream.arrivals, seed)
     rng = generator(seed, stream.name, "arrivals")
-    if isinstance(stream.arrivals, Replay):
-        times, rows = stream.arrivals.rows(duration_s, rng)
-        if stream.lengths is None:
-            return _of_trace(stream, stream.arrivals.trace, times, rows)
-    else:
-        times = stream.arrivals.times(duration_s, rng)
-    prompts, outputs = _lengths(stream, seed, len(times))
-    hashes, block_tokens = _twin_prefixes(stream, prompts, seed)
-    columns = _Columns(times, prompts, outputs, stream.max_tokens.caps(outputs))
-    return _requests(stream, columns, hashes, block_tokens)
+    times, rows = stream.arrivals.rows(duration_s, rng)
+    if isinstance(trace := stream.own, Trace):
+        return _of_trace(stream, trace, times, rows)
+    blocks = [_block(stream, seed, n) for n in range(-(-len(times) // BLOCK))] or [NO_LENGTHS]
+    prompts, outputs = (np.concatenate(part)[: len(times)] for part in zip(*blocks, strict=True))
+    made = _Columns(times, prompts, outputs, stream.max_tokens.caps(outputs))
+    model = stream.own.prefixes if isinstance(stream.own, Twin) else None
+    if model is not None:
+        hashes = model.sample(prompts, generator(seed, stream.name, "prefixes"))
+        made = replace(made, hashes=hashes, block_tokens=model.block_tokens)
+    return _requests(stream, made)
 
 
-class _Columns(NamedTuple):
+@dataclass(frozen=True)
+class _Columns:
     """One entry per request; without ``classes`` or ``slos`` all have the stream's."""
 
     times: NDArray[np.float64]
@@ -131,25 +139,24 @@ class _Columns(NamedTuple):
     caps: NDArray[np.int64]
     classes: list[ServiceClass] | None = None
     slos: list[Slo] | None = None
+    hashes: Hashes | None = None
+    block_tokens: int = 16
 
 
-def _requests(
-    stream: Stream, columns: _Columns, hashes: Hashes | None, block_tokens: int
-) -> OpenLoop:
+def _requests(stream: Stream, of: _Columns) -> OpenLoop:
     """The requests, with their outputs cut to the caps and prompts as the engine sees them."""
-    times, lengths, outputs, caps, classes, slos = columns
-    count, shared = len(times), stream.system_prompt_tokens
+    count, shared, block_tokens = len(of.times), stream.system_prompt_tokens, of.block_tokens
     if shared:
         prefixes, block_tokens = system_prompt(shared, stream.name) * count, shared
     else:
-        prefixes = [()] * count if hashes is None else salted(hashes, stream.name)
+        prefixes = [()] * count if of.hashes is None else salted(of.hashes, stream.name)
     rows = zip(
-        classes or [stream.service_class] * count,
-        times.tolist(),
-        stream.prompts(lengths, hashed=hashes is not None).tolist(),
-        np.minimum(outputs, caps).tolist(),
-        caps.tolist(),
-        slos or [_slo(stream)] * count,
+        of.classes or [stream.service_class] * count,
+        of.times.tolist(),
+        stream.prompts(of.prompts, hashed=of.hashes is not None).tolist(),
+        np.minimum(of.outputs, of.caps).tolist(),
+        of.caps.tolist(),
+        of.slos or [_slo(stream)] * count,
         prefixes,
         strict=True,
     )
@@ -157,7 +164,7 @@ def _requests(
         Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens, shared)
         for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(rows)
     ]
-    return OpenLoop(requests, int(np.sum(outputs > caps)))
+    return OpenLoop(requests, int(np.sum(of.outputs > of.caps)))
 
 
 def _slo(stream: Stream) -> Slo:
@@ -167,32 +174,10 @@ def _slo(stream: Stream) -> Slo:
     return stream.slo
 
 
-def _lengths(stream: Stream, seed: int, count: int) -> Pairs:
-    blocks = [_block(stream, seed, n) for n in range(-(-count // BLOCK))]
-    if not blocks:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    prompts, outputs = (np.concatenate(part)[:count] for part in zip(*blocks, strict=True))
-    return prompts, outputs
-
-
 def _block(stream: Stream, seed: int, number: int) -> Pairs:
-    rng = generator(seed, stream.name, "lengths", number)
-    if stream.lengths is not None:
-        return stream.lengths.sample(BLOCK, rng)
-    assert isinstance(stream.arrivals, TwinArrivals)
-    return stream.arrivals.twin.lengths.sample(BLOCK, rng)
-
-
-def _twin_prefixes(
-    stream: Stream, prompts: NDArray[np.int64], seed: int
-) -> tuple[Hashes | None, int]:
-    """Prefix hashes of a twin that plays its own lengths; other streams share nothing."""
-    if not isinstance(stream.arrivals, TwinArrivals) or stream.lengths is not None:
-        return None, 16
-    model = stream.arrivals.twin.prefixes
-    if model is None:
-        return None, 16
-    return model.sample(prompts, generator(seed, stream.name, "prefixes")), model.block_tokens
+    lengths = stream.own.lengths if isinstance(stream.own, Twin) else stream.lengths
+    assert lengths is not None
+    return lengths.sample(BLOCK, generator(seed, stream.name, "lengths", number))
 
 
 def _of_trace(
@@ -200,32 +185,30 @@ def _of_trace(
 ) -> OpenLoop:
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths; give the stream `lengths`")
-    outputs = trace.output_tokens[rows]
-    caps = stream.max_tokens.caps(outputs)
-    if trace.max_tokens is not None:
-        stated = trace.max_tokens[rows]
-        caps = np.where(stated > 0, stated, caps)
-    order = rows.tolist()
-    classes = None
-    if trace.service_class is not None:
-        classes = [trace.service_class[n] or stream.service_class for n in order]
-    hashes = trace.prefix_hashes
-    taken = None if hashes is None else tuple(hashes[n] for n in order)
-    slos = _slos(stream.slo, trace, rows)
-    columns = _Columns(times, trace.prompt_tokens[rows], outputs, caps, classes, slos)
-    return _requests(stream, columns, taken, trace.hash_block_tokens)
+    taken = take(trace, rows)
+    caps = stream.max_tokens.caps(taken.output_tokens)
+    if taken.max_tokens is not None:
+        caps = np.where(taken.max_tokens > 0, taken.max_tokens, caps)
+    classes = taken.service_class and [own or stream.service_class for own in taken.service_class]
+    return _requests(
+        stream,
+        _Columns(
+            times, taken.prompt_tokens, taken.output_tokens, caps, classes or None,
+            _slos(stream.slo, taken), taken.prefix_hashes, taken.hash_block_tokens,
+        ),
+    )  # fmt: skip
 
 
-def _slos(slo: Slo, trace: Trace, rows: NDArray[np.intp]) -> list[Slo]:
+def _slos(slo: Slo, rows: Trace) -> list[Slo] | None:
     """What the rows state, and the stream's where they state nothing."""
-    columns = (trace.ttft_slo_s, trace.tpot_slo_s, trace.e2e_slo_s)
+    columns = (rows.ttft_slo_s, rows.tpot_slo_s, rows.e2e_slo_s)
     if all(column is None for column in columns):
-        return [slo] * len(rows)
+        return None
     defaults = (slo.ttft_s, slo.tpot_s, slo.e2e_s)
     stated = (
         [default] * len(rows)
         if column is None
-        else [default if math.isnan(value) else value for value in column[rows].tolist()]
+        else [default if math.isnan(value) else value for value in column.tolist()]
         for column, default in zip(columns, defaults, strict=True)
     )
     return [Slo(*values) for values in zip(*stated, strict=True)]

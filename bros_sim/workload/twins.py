@@ -7,9 +7,9 @@ measured statistics of what it describes. It holds no row of the trace. `fit_twi
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_doc import Doc
 
@@ -20,8 +20,6 @@ from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.prefixes import PrefixModel
 from bros_sim.workload.statistics import Number, trace_summary
 from bros_sim.workload.traces import Trace
-
-SUFFIX = ".json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,38 +37,27 @@ class Twin:
 
 
 def fit_twin(trace: Trace, *, name: str, describes: str, licence: str, note: str = "") -> Twin:
-    """The twin of a trace.
+    """The twin of a trace with lengths; ``describes`` says what the trace is and where it is from.
 
-    Args:
-        trace: What to describe; needs lengths.
-        name: The twin's name.
-        describes: Provenance: what the trace is and where it comes from.
-        licence: Licence of the trace.
-        note: What was done to the trace before, and anything a user must know.
+    ``licence`` is that of the trace; ``note`` says what was done to it before, and anything that a
+    user must know.
 
     Raises:
         InputError: The trace has no lengths.
     """
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths, so it has no twin")
-    hashes = trace.prefix_hashes
-    timed = trace.arrival_s is not None and len(trace) > 1 and trace.arrival_s[-1] > 0
-    return Twin(
-        name=name,
-        describes=describes,
-        licence=licence,
-        note=note,
-        measured=trace_summary(trace),
-        lengths=JointHistogram.fit(trace.prompt_tokens, trace.output_tokens),
-        rate=StepRate.fit(trace.arrival_s) if timed and trace.arrival_s is not None else None,
-        prefixes=None if hashes is None else PrefixModel.fit(hashes, trace.hash_block_tokens),
-    )
+    hashes, times = trace.prefix_hashes, trace.arrival_s
+    lengths = JointHistogram.fit(trace.prompt_tokens, trace.output_tokens)
+    timed = None if times is None or len(times) < 2 or times[-1] == 0 else times
+    rate = None if timed is None else StepRate.fit(timed)
+    prefixes = None if hashes is None else PrefixModel.fit(hashes, trace.hash_block_tokens)
+    return Twin(name, describes, licence, note, trace_summary(trace), lengths, rate, prefixes)
 
 
 def twin_paths() -> dict[str, Path]:
     """The shipped twins by name."""
-    found = {path.stem: path for path in data_path("traces").glob(f"*{SUFFIX}")}
-    return dict(sorted(found.items()))
+    return dict(sorted((path.stem, path) for path in data_path("traces").glob("*.json")))
 
 
 def why_no_twin(name: str) -> str | None:
@@ -83,8 +70,20 @@ def why_no_twin(name: str) -> str | None:
     return f"there is no twin '{name}' ({hint})"
 
 
+class FromFile:
+    """Base of frozen dataclasses that keep what they have read.
+
+    They are pickled without it: each process reads the file itself.
+    """
+
+    def __getstate__(self) -> dict[str, object]:
+        """The parameters, not the content of the file."""
+        own: Any = self
+        return {field.name: getattr(own, field.name) for field in fields(own)}
+
+
 @dataclass(frozen=True)
-class NamedFile:
+class NamedFile(FromFile):
     """Base of components that take a shipped twin by ``name``, or a file of the user's own."""
 
     name: Annotated[str | None, Doc("a shipped twin: see `bros-sim trace list`")] = None

@@ -10,9 +10,10 @@ from bros_sim.core.errors import InputError
 from bros_sim.workload.histogram import JointHistogram
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.lengths import Empirical
+from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.statistics import fano, prefix_summary
-from bros_sim.workload.traces import ReadCounts, Trace, read_trace, within
+from bros_sim.workload.traces import Trace, read_trace, within
 from bros_sim.workload.twin_file import load_twin, save_twin
 from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
 
@@ -45,7 +46,7 @@ def test_every_twin_has_a_fidelity_test_and_a_licence():
 
 @pytest.mark.parametrize(("name", "file", "read", "limits", "tolerance"), ORIGINALS)
 def test_fidelity(original, name, file, read, limits, tolerance):
-    trace = within(read_trace(original(f"{file}.csv.gz"), **read), **limits)
+    trace = within(read_trace(original(f"{file}.csv.gz"), Policy(**read)), **limits)
     twin = load_twin(twin_paths()[name])
     rng = np.random.default_rng(0)
     pairs = [twin.lengths.sample(len(trace), rng) for _ in range(5)]
@@ -118,12 +119,10 @@ def made(arrivals=True):
     rng = np.random.default_rng(0)
     count = 5000
     return Trace(
-        "canonical",
-        "made up",
+        np.arange(count),
         np.sort(rng.random(count) * 900) if arrivals else None,
         rng.geometric(0.01, count),
         rng.geometric(0.05, count),
-        ReadCounts(rows_read=count, rows_kept=count),
         prefix_hashes=tuple((0, n % 50, 100 + n) for n in range(count)),
     )
 
@@ -143,14 +142,7 @@ def test_saved_and_loaded_twins_are_equal(tmp_path, arrivals):
 
 
 def test_a_constant_trace_has_a_twin():
-    flat = Trace(
-        "canonical",
-        "flat",
-        np.arange(10.0),
-        np.full(10, 7),
-        np.full(10, 9),
-        ReadCounts(),
-    )
+    flat = Trace(np.arange(10), np.arange(10.0), np.full(10, 7), np.full(10, 9))
     twin = fit_twin(flat, name="flat", describes="", licence="")
     prompts, outputs = twin.lengths.sample(5, np.random.default_rng(0))
     assert (prompts.tolist(), outputs.tolist()) == ([7] * 5, [9] * 5)
