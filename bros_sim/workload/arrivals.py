@@ -42,11 +42,7 @@ class Arrivals:
         return None
 
     def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long; draws nothing.
-
-        Raises:
-            InputError: There would be too many requests, or none ever.
-        """
+        """An `InputError` if there would be too many requests for so long, or none; draws none."""
 
 
 class OpenArrivals(Arrivals):

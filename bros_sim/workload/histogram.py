@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 48
+Ints = NDArray[np.int64]
 TAIL_ROWS = 8
 """The last bin is halved until it would hold fewer rows than this."""
 
@@ -20,12 +21,12 @@ TAIL_ROWS = 8
 class Bins:
     """Bins of one axis: first and last length of each (inclusive), and the mean in it."""
 
-    lo: NDArray[np.int64]
-    hi: NDArray[np.int64]
+    lo: Ints
+    hi: Ints
     mean: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, lengths: NDArray[np.int64], bins: int = BINS) -> "Bins":
+    def fit(cls, lengths: Ints, bins: int = BINS) -> "Bins":
         """Cut the lengths into about ``bins`` bins of equal mass."""
         values, counts = np.unique(lengths, return_counts=True)
         upto = np.cumsum(counts)
@@ -37,23 +38,20 @@ class Bins:
         first = np.ones(len(values), bool)
         first[1:] = (np.diff(member) > 0) | alone[1:] | alone[:-1]
         start = np.flatnonzero(first)
-        sums = np.add.reduceat(values * counts, start)
-        mean = sums / np.add.reduceat(counts, start)
+        mean = np.add.reduceat(values * counts, start) / np.add.reduceat(counts, start)
         return cls(values[start], values[np.append(start[1:], len(values)) - 1], mean)
 
-    def index(self, lengths: NDArray[np.int64]) -> NDArray[np.intp]:
+    def index(self, lengths: Ints) -> NDArray[np.intp]:
         """The bin of each length."""
         return np.searchsorted(self.lo, lengths, side="right") - 1
 
-    def sample(self, index: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.int64]:
+    def sample(self, index: NDArray[np.intp], rng: np.random.Generator) -> Ints:
         """One length from each of the given bins."""
         width = (self.hi - self.lo + 1).astype(np.float64)
         power = width / (self.mean - self.lo + 0.5) - 1
         draws = rng.random(len(index)) ** power[index]
-        inside = np.minimum(
-            np.floor(width[index] * draws).astype(np.int64), self.hi[index] - self.lo[index]
-        )
-        return np.asarray(self.lo[index] + inside)
+        inside = np.floor(width[index] * draws).astype(np.int64)
+        return np.asarray(np.minimum(self.lo[index] + inside, self.hi[index]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +60,10 @@ class JointHistogram:
 
     prompt: Bins
     output: Bins
-    counts: NDArray[np.int64]
+    counts: Ints
 
     @classmethod
-    def fit(cls, prompts: NDArray[np.int64], outputs: NDArray[np.int64]) -> "JointHistogram":
+    def fit(cls, prompts: Ints, outputs: Ints) -> "JointHistogram":
         """The table of a set of pairs."""
         prompt, output = Bins.fit(prompts), Bins.fit(outputs)
         shape = (len(prompt.lo), len(output.lo))
@@ -73,9 +71,7 @@ class JointHistogram:
         counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
         return cls(prompt, output, counts.astype(np.int64))
 
-    def sample(
-        self, n: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """``n`` pairs."""
         upto = np.cumsum(self.counts.ravel())
         cell = np.searchsorted(upto, rng.integers(0, upto[-1], n), side="right")

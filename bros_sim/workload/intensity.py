@@ -20,9 +20,9 @@ MAX_FIT_BINS = 4096
 
 @dataclass(frozen=True, eq=False)
 class StepRate:
-    """Rate ``rates[i]`` in requests/s from ``starts_s[i]`` to the next start.
+    """Rate ``rates[i]`` in requests/s from ``starts_s[i]`` to the next start; the first is 0.
 
-    ``starts_s`` begins at 0. With ``period_s`` the steps repeat; without, the last one lasts.
+    With ``period_s`` the steps repeat; without, the last one lasts.
     """
 
     starts_s: NDArray[np.float64]
@@ -50,11 +50,7 @@ class StepRate:
         return edges, expected
 
     def check(self, end_s: float, scale: float) -> None:
-        """Refuse what could not be drawn.
-
-        Raises:
-            InputError: As `until`, or too many arrivals are expected.
-        """
+        """An `InputError` as of `until`, or if too many arrivals are expected."""
         check_count(float(self.until(end_s)[1][-1]) * scale)
 
     def times(self, end_s: float, scale: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -68,8 +64,7 @@ class StepRate:
     def fit(cls, times: NDArray[np.float64]) -> "StepRate":
         """The steps of greatest penalised Poisson likelihood (Scargle's Bayesian blocks, 2013).
 
-        Works on counts in bins of 1 s, wider for traces beyond 4,096 s. The period is the length
-        of the trace.
+        Of counts in bins of 1 s, wider for traces beyond 4,096 s; the period is the trace's length.
         """
         width = max(1.0, np.ceil(times[-1] / MAX_FIT_BINS))
         bins = int(times[-1] // width) + 1

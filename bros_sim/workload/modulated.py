@@ -7,7 +7,6 @@ from typing import Annotated
 import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
@@ -25,7 +24,7 @@ class Profiled(OpenArrivals):
     """Poisson processes whose rate follows a profile."""
 
     def profile(self, duration_s: float) -> tuple[StepRate, float]:
-        """The profile and what to multiply it by, in a run of this length."""
+        """The profile, and what to multiply it by, in a run of this length."""
         raise NotImplementedError
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
@@ -64,12 +63,12 @@ class Mmpp(OpenArrivals):
             raise ValueError(f"transition: needs {states} rows, one for each rate")
 
     @property
-    def _jumps(self) -> NDArray[np.float64]:
+    def _jumps(self) -> Times:
         jumps = np.array(self.transition or ((0.0, 1.0), (1.0, 0.0)))
         return np.asarray(jumps / jumps.sum(axis=1, keepdims=True))
 
     @property
-    def shares(self) -> NDArray[np.float64]:
+    def shares(self) -> Times:
         """Long-run share of time in each state."""
         jumps, states = self._jumps, len(self.rates_rps)
         balance = np.vstack([jumps.T - np.eye(states), np.ones(states)])
@@ -95,9 +94,8 @@ class Mmpp(OpenArrivals):
         upto = np.cumsum(self._jumps, axis=1)
         state = int(np.searchsorted(np.cumsum(self.shares), rng.random()))
         starts, rates, now = [], [], 0.0
-        last = len(self.rates_rps) - 1
         while now < duration_s:
-            state = min(state, last)
+            state = min(state, len(self.rates_rps) - 1)
             starts.append(now)
             rates.append(self.rates_rps[state])
             now += rng.exponential(self.sojourn_s[state])
@@ -180,25 +178,22 @@ class Diurnal(Profiled):
             raise ValueError("hourly: at least one hour must have a weight above 0")
 
     @property
-    def _weights(self) -> NDArray[np.float64]:
+    def _weights(self) -> Times:
         """Relative rate in each step of the day; the mean is 1."""
-        if self.hourly is not None:
+        ratio = self.peak_to_trough
+        if ratio is None:
             weights = np.array(self.hourly)
         else:
-            assert self.peak_to_trough is not None
-            swing = (self.peak_to_trough - 1) / (self.peak_to_trough + 1)
             hours = (np.arange(MINUTES_A_DAY) + 0.5) / 60
-            weights = np.asarray(
-                1 + swing * np.cos((hours - self.peak_hour) * np.pi / 12), np.float64
-            )
+            swing = (ratio - 1) / (ratio + 1)
+            weights = np.array(1 + swing * np.cos((hours - self.peak_hour) * np.pi / 12))
         return np.asarray(weights / weights.mean())
 
     def profile(self, duration_s: float) -> tuple[StepRate, float]:
         weights = self._weights
         step_s = self.day_s / len(weights)
-        turned = (
-            (np.arange(len(weights)) - self.start_hour / 24 * len(weights)) * step_s % self.day_s
-        )
+        steps = np.arange(len(weights)) - self.start_hour / 24 * len(weights)
+        turned = steps * step_s % self.day_s
         order = np.argsort(turned)
         starts, rates = np.asarray(turned[order], np.float64), weights[order] * self.rate_rps
         if starts[0] > 0:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.request import Request
+from bros_sim.workload.prompts import Hashes
 
 QUANTILES = np.linspace(0, 1, 21)
 LENGTH_CLASSES = 8
@@ -26,9 +27,8 @@ SEARCH = 64
 class PrefixModel:
     """``edges`` are the prompt lengths in blocks at which the next length class begins.
 
-    ``share[c]`` is the probability that a request of class c continues another one;
-    ``fraction[c]`` are the 21 quantiles of the shared fraction of its blocks; ``lag`` the 21
-    quantiles of the distance in requests.
+    ``share[c]`` is the probability that a request of class c continues another one, ``fraction[c]``
+    the `QUANTILES` of the shared fraction of its blocks, ``lag`` those of the distance in requests.
     """
 
     block_tokens: int
@@ -39,7 +39,7 @@ class PrefixModel:
     lag: NDArray[np.float64]
 
     @classmethod
-    def fit(cls, hashes: Sequence[tuple[int, ...]], block_tokens: int) -> "PrefixModel":
+    def fit(cls, hashes: Hashes, block_tokens: int) -> "PrefixModel":
         """The model of a trace in order of arrival."""
         hits, lags = infinite_cache(hashes)
         blocks = np.array([len(row) for row in hashes])
@@ -57,9 +57,7 @@ class PrefixModel:
         far = lags[continues] if continues.any() else np.ones(1)
         return cls(block_tokens, root, edges, share, fraction, np.quantile(far, QUANTILES))
 
-    def sample(
-        self, prompts: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[tuple[int, ...], ...]:
+    def sample(self, prompts: NDArray[np.int64], rng: np.random.Generator) -> Hashes:
         """Prefix hashes for prompts in order of arrival."""
         blocks = -(-prompts // self.block_tokens)
         member = np.searchsorted(self.edges, blocks, side="right")
@@ -90,17 +88,14 @@ def _prefix(rows: list[tuple[int, ...]], near: int, size: int) -> tuple[int, ...
     return ()
 
 
-def _root_blocks(hashes: Sequence[tuple[int, ...]]) -> int:
+def _root_blocks(hashes: Hashes) -> int:
     """Leading blocks that at least 90 % of the requests have in common."""
-    depth, rows = 0, list(hashes)
-    while True:
-        column = np.array([row[depth] for row in rows if len(row) > depth], np.int64)
-        if len(column) < 0.9 * len(rows):
-            return depth
-        _, counts = np.unique(column, return_counts=True)
-        if counts.max() < 0.9 * len(rows):
-            return depth
+    depth, most = 0, len(hashes)
+    while most >= 0.9 * len(hashes):
+        uses = Counter(row[depth] for row in hashes if len(row) > depth)
+        most = max(uses.values(), default=-1)
         depth += 1
+    return depth - 1
 
 
 def shareable(requests: Sequence[Request]) -> list[Request]:
@@ -122,9 +117,7 @@ def shareable(requests: Sequence[Request]) -> list[Request]:
     return cut
 
 
-def infinite_cache(
-    hashes: Sequence[tuple[int, ...]],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def infinite_cache(hashes: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Leading blocks of each request that an earlier one had, and how many requests ago.
 
     The distance is that of the deepest shared block's last use; 0 where nothing is shared.

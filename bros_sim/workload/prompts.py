@@ -11,7 +11,7 @@ from annotated_doc import Doc
 from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
-Hashes = tuple[tuple[int, ...], ...]
+Hashes = Sequence[tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def system_prompt(tokens: int, stream: str) -> list[tuple[int, ...]]:
     return salted(((0,),), stream) if tokens else [()]
 
 
-def salted(hashes: Sequence[tuple[int, ...]], stream: str) -> list[tuple[int, ...]]:
+def salted(hashes: Hashes, stream: str) -> list[tuple[int, ...]]:
     """Hashes made the stream's own, so that two streams never share a prefix by accident."""
     salt = zlib.crc32(stream.encode()) << 31 | zlib.crc32(stream[::-1].encode()) >> 1
     sizes = [len(row) for row in hashes]

@@ -14,16 +14,11 @@ from bros_sim.core.errors import InputError
 
 MAX_EPOCHS = 20_000_000
 """Most arrivals of one stream; more would exhaust the memory long before the run ends."""
-
 Gaps = Callable[[int], NDArray[np.float64]]
 
 
 def check_count(expected: float) -> None:
-    """Refuse a process that would not fit in memory.
-
-    Raises:
-        InputError: More than ``MAX_EPOCHS`` arrivals are expected.
-    """
+    """An `InputError` if so many arrivals are expected that they would not fit in memory."""
     if expected > MAX_EPOCHS:
         what = f"would make {expected:.3g} requests; the most is {MAX_EPOCHS:.0e}"
         raise InputError(f"arrivals: {what} (lower the rate or the duration)")
@@ -67,10 +62,7 @@ def weibull_cv(shape: float) -> float:
 
 
 def weibull_shape(cv: float) -> float:
-    """The shape whose coefficient of variation is ``cv``, for cv in 0.01..30.
-
-    Halving is done here because importing ``scipy.optimize`` costs every run 0.4 s.
-    """
+    """The shape of that ``cv``, in 0.01..30. Halved here: ``scipy.optimize`` loads in 0.4 s."""
     low, high = 0.1, 200.0
     for _ in range(80):
         middle = math.sqrt(low * high)

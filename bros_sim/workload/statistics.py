@@ -1,12 +1,12 @@
-"""Statistics of a trace: the numbers by which traces, twins and generators are compared."""
+"""The numbers by which traces, twins and generators are compared."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.workload.prefixes import infinite_cache
+from bros_sim.workload.prompts import Hashes
 from bros_sim.workload.traces import Trace
 
 Number = float | int | None
@@ -47,7 +47,7 @@ def length_summary(lengths: NDArray[np.int64]) -> dict[str, Number]:
     return {"mean": float(lengths.mean()), "p50": p50, "p90": p90, "p99": p99, "max": top}
 
 
-def prefix_summary(hashes: Sequence[tuple[int, ...]], block_tokens: int) -> dict[str, Number]:
+def prefix_summary(hashes: Hashes, block_tokens: int) -> dict[str, Number]:
     """Reuse with an infinite cache: the share of blocks that an earlier request had."""
     hits, _ = infinite_cache(hashes)
     blocks = sum(len(row) for row in hashes)

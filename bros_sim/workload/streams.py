@@ -53,13 +53,11 @@ class Stream:
     def prompts(self, lengths: NDArray[np.int64], *, hashed: bool) -> NDArray[np.int64]:
         """Tokens that the engine sees of prompts of these lengths.
 
-        Raises:
-            InputError: They are ``hashed``, and would be others than those of the hashes.
+        An `InputError` if they are ``hashed``, and would be others than those of the hashes.
         """
         if hashed and (self.refrag or self.system_prompt_tokens):
-            raise InputError(
-                "prompts with prefix hashes take no system_prompt_tokens and no refrag"
-            )
+            what = "prompts with prefix hashes take no system_prompt_tokens and no refrag"
+            raise InputError(what)
         seen = self.refrag.positions(lengths) if self.refrag else lengths
         return seen + self.system_prompt_tokens
 
@@ -109,9 +107,8 @@ def generator(seed: int, stream: str, purpose: str, block: int = 0) -> np.random
 def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop:
     """The requests of a stream in [0, duration_s).
 
-    Raises:
-        InputError: A trace or twin cannot be read or lacks what the stream needs, no request falls
-            in the run, or there are too many.
+    An `InputError` if a trace or twin cannot be read or lacks what the stream needs, no request
+    falls in the run, or there are too many.
     """
     if not isinstance(stream.arrivals, OpenArrivals):
         return _closed(stream, stream.arrivals, seed)

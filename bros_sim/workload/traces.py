@@ -23,31 +23,27 @@ from bros_sim.workload.readers.source import Source
 
 @dataclass(frozen=True)
 class ReadCounts:
-    """What reading did to the rows of a file."""
+    """What reading did to the rows of a file; in words: `changes.WORDS`.
+
+    ``ties`` are rows with the arrival time of the row before them, as read; ``missing_output`` ones
+    are also in ``zero_output``; ``filtered`` were left out by `within`.
+    """
 
     rows_read: int = 0
     rows_kept: int = 0
     out_of_order: int = 0
-    """Rows that stood before an earlier one; they were sorted."""
     ties: int = 0
-    """Rows with the arrival time of the row before them, as read."""
     outside_window: int = 0
     zero_prompt: int = 0
     zero_output: int = 0
     dropped: int = 0
-    """Rows left out because a length is zero (only with ``zero_tokens="drop"``)."""
     filtered: int = 0
-    """Rows left out by `within`."""
     clipped_prompt: int = 0
     clipped_output: int = 0
     missing_output: int = 0
-    """Rows of a source that states no output lengths; also in ``zero_output``."""
     chained: int = 0
-    """Sub-requests of agentic sessions, placed at the earliest time they could be sent."""
     synthesised: int = 0
-    """Rows drawn from published statistics instead of read."""
     long_hash_lists: int = 0
-    """Rows with more hashes than their prompt has blocks; the rest was cut."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +114,7 @@ def _read(source: Source, state: tuple[int, ...], policy: Policy) -> Trace:
 
 
 def find_reader(source: Source) -> Reader:
-    """The format of a file.
-
-    Raises:
-        InputError: It is none of the known ones; the nearest is named.
-    """
+    """The format of a file; an `InputError` that names the nearest if it is no known one."""
     head = source.head
     for reader in TRACES.values():
         if reader.matches(head):
@@ -142,8 +134,7 @@ def within(
 ) -> Trace:  # fmt: skip
     """The rows whose lengths lie within limits; the others are counted as ``filtered``.
 
-    Raises:
-        InputError: No row is left, or the trace has no lengths.
+    An `InputError` if no row is left, or the trace has no lengths.
     """
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths to filter by")

@@ -16,6 +16,7 @@ from bros_sim.workload.readers.source import Source
 from bros_sim.workload.twins import Twin
 
 TWIN_FORMAT = 1
+TEXTS = ("name", "describes", "licence", "note")
 
 
 def is_twin(path: Path) -> bool:
@@ -26,21 +27,26 @@ def is_twin(path: Path) -> bool:
 
 def save_twin(twin: Twin, path: Path) -> None:
     """Write a twin, whole or not at all."""
+    lengths, rate, prefixes = twin.lengths, twin.rate, twin.prefixes
     document = {
         "twin_format": TWIN_FORMAT,
-        "name": twin.name,
-        "describes": twin.describes,
-        "licence": twin.licence,
-        "note": twin.note,
+        **{key: getattr(twin, key) for key in TEXTS},
         "measured": twin.measured,
         "lengths": {
-            "prompt": _bins_out(twin.lengths.prompt),
-            "output": _bins_out(twin.lengths.output),
-            "counts": [Line(row) for row in twin.lengths.counts.tolist()],
+            "prompt": _bins_out(lengths.prompt),
+            "output": _bins_out(lengths.output),
+            "counts": _column(lengths.counts),
         },
-        "rate": None if twin.rate is None else _rate_out(twin.rate),
-        "prefixes": None if twin.prefixes is None else _prefixes_out(twin.prefixes),
-    }
+        "rate": rate and {
+            "period_s": rate.period_s,
+            "starts_s": _column(rate.starts_s),
+            "rates_rps": _column(rate.rates),
+        },
+        "prefixes": prefixes and {
+            name: _column(value) if isinstance(value, np.ndarray) else value
+            for name, value in vars(prefixes).items()
+        },
+    }  # fmt: skip
     with written(path) as draft:
         draft.write_text(_dump(document, 0) + "\n", encoding="utf-8")
 
@@ -61,57 +67,35 @@ def _dump(value: object, depth: int) -> str:
     return json.dumps(round(value, 6) if isinstance(value, float) else value)
 
 
-def _rounded(values: NDArray[np.float64]) -> Line:
+def _column(values: NDArray[Any]) -> list[Any]:
+    if values.ndim > 1:
+        return [_column(row) for row in values]
+    if values.dtype == np.int64:
+        return Line(values.tolist())
     return Line(float(f"{value:.6g}") for value in values.tolist())
 
 
-def _bins_out(bins: Bins) -> dict[str, Line]:
+def _bins_out(bins: Bins) -> dict[str, list[Any]]:
     mean = Line(round(value, 2) for value in bins.mean.tolist())
-    return {"lo": Line(bins.lo.tolist()), "hi": Line(bins.hi.tolist()), "mean": mean}
-
-
-def _rate_out(rate: StepRate) -> dict[str, object]:
-    return {
-        "period_s": rate.period_s,
-        "starts_s": _rounded(rate.starts_s),
-        "rates_rps": _rounded(rate.rates),
-    }
-
-
-def _prefixes_out(model: PrefixModel) -> dict[str, object]:
-    return {
-        "block_tokens": model.block_tokens,
-        "root_blocks": model.root_blocks,
-        "edges": Line(model.edges.tolist()),
-        "share": _rounded(model.share),
-        "fraction": [_rounded(row) for row in model.fraction],
-        "lag": _rounded(model.lag),
-    }
+    return {"lo": _column(bins.lo), "hi": _column(bins.hi), "mean": mean}
 
 
 def load_twin(path: Path) -> Twin:
-    """Read a twin.
-
-    Raises:
-        InputError: The file cannot be read or does not describe a twin.
-    """
+    """Read a twin; an `InputError` if the file cannot be read or does not describe one."""
     source = Source(path)
     try:
-        document = json.loads(source.text())
-        twin = _twin(document)
+        return _twin(json.loads(source.text()))
     except KeyError as error:
         raise InputError(f"{path}: not a twin: the key {error} is missing") from None
     except (ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise InputError(f"{path}: not a twin: {error}") from None
-    return twin
 
 
 def _twin(document: Any) -> Twin:  # noqa: ANN401 - unchecked JSON
     if document["twin_format"] != TWIN_FORMAT:
         raise ValueError(f"twin_format must be {TWIN_FORMAT}, not {document['twin_format']}")
-    texts = {key: str(document[key]) for key in ("name", "describes", "licence", "note")}
     return Twin(
-        **texts,
+        **{key: str(document[key]) for key in TEXTS},
         measured=dict(document["measured"]),
         lengths=_lengths_in(document["lengths"]),
         rate=None if document["rate"] is None else _rate_in(document["rate"]),
@@ -131,11 +115,8 @@ def _bins_in(data: Any) -> Bins:  # noqa: ANN401 - unchecked JSON
     lo, hi = (np.array(data[key], np.int64) for key in ("lo", "hi"))
     mean = np.array(data["mean"], np.float64)
     sane = len(lo) == len(hi) == len(mean) > 0 and lo[0] >= 1 and (lo <= hi).all()
-    if (
-        not sane
-        or (lo[1:] <= hi[:-1]).any()
-        or not ((mean >= lo - 0.01) & (mean <= hi + 0.01)).all()
-    ):
+    sane = sane and (lo[1:] > hi[:-1]).all()
+    if not sane or not ((mean >= lo - 0.01) & (mean <= hi + 0.01)).all():
         raise ValueError("lengths: bins must rise from 1, and each mean must lie in its bin")
     return Bins(lo, hi, np.clip(mean, lo, hi))
 
@@ -144,25 +125,17 @@ def _rate_in(data: Any) -> StepRate:  # noqa: ANN401 - unchecked JSON
     starts, rates = (np.array(data[key], np.float64) for key in ("starts_s", "rates_rps"))
     period = float(data["period_s"])
     sane = len(starts) == len(rates) > 0 and starts[0] == 0 and (np.diff(starts) > 0).all()
-    if (
-        not sane
-        or not starts[-1] < period < np.inf
-        or not np.isfinite(rates).all()
-        or rates.min() < 0
-    ):
+    sane = sane and starts[-1] < period < np.inf
+    if not sane or not np.isfinite(rates).all() or rates.min() < 0:
         raise ValueError("rate: starts must rise from 0 to below period_s, rates must be >= 0")
     return StepRate(starts, rates, period)
 
 
 def _prefixes_in(data: Any) -> PrefixModel:  # noqa: ANN401 - unchecked JSON
-    model = PrefixModel(
-        int(data["block_tokens"]),
-        int(data["root_blocks"]),
-        np.array(data["edges"], np.int64),
-        np.array(data["share"], np.float64),
-        np.array(data["fraction"], np.float64),
-        np.array(data["lag"], np.float64),
-    )
+    numbers = (int(data["block_tokens"]), int(data["root_blocks"]))
+    edges = np.array(data["edges"], np.int64)
+    shares = (np.array(data[key], np.float64) for key in ("share", "fraction", "lag"))
+    model = PrefixModel(*numbers, edges, *shares)
     classes = len(model.edges) + 1
     sane = model.block_tokens > 0 and model.root_blocks >= 0 and model.share.shape == (classes,)
     if not sane or model.fraction.shape != (classes, 21) or model.lag.shape != (21,):

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from bros_sim.core.errors import InputError
 
@@ -41,11 +41,7 @@ class Source:
             return file.read(4)
 
     def open_binary(self) -> BinaryIO:
-        """Open the raw bytes.
-
-        Raises:
-            InputError: The file is missing, a folder, or not readable.
-        """
+        """Open the raw bytes; an `InputError` if the file is missing, a folder, or not readable."""
         try:
             return self.path.open("rb")
         except (OSError, ValueError) as error:
@@ -68,12 +64,12 @@ class Source:
     def lines(self) -> Generator[tuple[int, str], None, None]:
         """Line number and text of every line that is not blank.
 
-        Raises:
-            InputError: The gzip data is damaged or cut short, or a line is not UTF-8.
+        An `InputError` if the gzip data is damaged or cut short, or a line is not UTF-8.
         """
         number = 0
         try:
-            with self._open_plain() as file:
+            zipped = self.magic[:2] == GZIP_MAGIC
+            with gzip.open(self.path) if zipped else self.open_binary() as file:
                 for raw in file:
                     number += 1
                     text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip("\r\n")
@@ -84,18 +80,9 @@ class Source:
         except (EOFError, zlib.error, OSError) as error:
             raise self.fault(number + 1, f"damaged or truncated gzip data: {error}") from None
 
-    def _open_plain(self) -> BinaryIO:
-        if self.magic[:2] != GZIP_MAGIC:
-            return self.open_binary()
-        return cast(BinaryIO, gzip.open(self.path))
-
     @cached_property
     def head(self) -> Head:
-        """Layout and keys of the file.
-
-        Raises:
-            InputError: The file is empty, or starts with something that is no table or JSON.
-        """
+        """Layout and keys; an `InputError` if the file is empty, or no table or JSON."""
         if self.magic == PARQUET_MAGIC:
             return Head("parquet", ())
         with closing(self.lines()) as lines:
@@ -106,7 +93,7 @@ class Source:
         if first.lstrip()[0] in "{[":
             return self._json_head(number, first)
         names = split_csv(first)
-        if _all_numbers(names[:1]):
+        if _is_number(names[0]):
             return Head("headerless", (), tuple(names))
         return Head("csv", tuple(name.strip() for name in names), tuple(split_csv(second)))
 
@@ -115,8 +102,7 @@ class Source:
             record = json.loads(first)
         except (ValueError, RecursionError):
             return Head("json", ())
-        if not isinstance(record, dict):
-            raise self.fault(number, "every line must be a JSON object of keys and values")
+        self._check_object(number, record)
         if record and all(isinstance(value, dict) for value in record.values()):
             return Head("json", ())
         return Head("jsonl", tuple(record))
@@ -126,30 +112,28 @@ class Source:
         return "\n".join(text for _, text in self.lines())
 
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Line number and object of every line of a JSONL file.
-
-        Raises:
-            InputError: A line is not one JSON object.
-        """
+        """Line number and object of every line of a JSONL file; no other line is allowed."""
         for number, text in self.lines():
             try:
                 record = json.loads(text)
             except (ValueError, RecursionError) as error:
                 raise self.fault(number, f"not JSON: {error}") from None
-            if not isinstance(record, dict):
-                raise self.fault(number, "every line must be a JSON object of keys and values")
+            self._check_object(number, record)
             yield number, record
+
+    def _check_object(self, number: int, record: object) -> None:
+        if not isinstance(record, dict):
+            raise self.fault(number, "every line must be a JSON object of keys and values")
 
 
 def split_csv(line: str) -> list[str]:
     """The fields of one CSV line; a field may be quoted but may not hold a line break."""
-    if '"' not in line:
-        return line.split(",")
-    return next(csv.reader([line]))
+    return next(csv.reader([line])) if '"' in line else line.split(",")
 
 
-def _all_numbers(fields: list[str]) -> bool:
+def _is_number(field: str) -> bool:
     try:
-        return all(isinstance(float(field), float) for field in fields)
+        float(field)
     except ValueError:
         return False
+    return True
