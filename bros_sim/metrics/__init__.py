@@ -4,19 +4,7 @@
 and without the 0.7 s and 50 MB of SciPy.
 """
 
-from bros_sim.metrics.catalogue import METRICS, Metric, metric_name
+from bros_sim.metrics.catalogue import summarise
 from bros_sim.metrics.requests import request_metrics
-from bros_sim.metrics.saturation import saturation
-from bros_sim.metrics.summary import summarise
-from bros_sim.metrics.tables import RunTables, run_tables
 
-__all__ = [
-    "METRICS",
-    "Metric",
-    "RunTables",
-    "metric_name",
-    "request_metrics",
-    "run_tables",
-    "saturation",
-    "summarise",
-]
+__all__ = ["request_metrics", "summarise"]

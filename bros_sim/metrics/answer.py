@@ -1,7 +1,6 @@
 """The capacity that a search has found: isotonic curves, and a bootstrap over the seeds."""
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +19,9 @@ class Answer:
     """A capacity with its 95 % interval.
 
     ``value`` is NaN where the search found no value that keeps the targets (it is then beyond
-    ``missed``), or none that misses one (it is then ``kept`` or better). ``kept`` and ``missed``
-    are the values around it that were surely one or the other; ``binds`` is the target that is
-    missed first; ``seeds`` is how many the curve rests on.
+    ``missed``), or none that misses one (it is then ``kept`` or better): the values around it that
+    were surely one or the other. ``binds`` is the target that is missed first; ``seeds`` is how
+    many the curve rests on.
     """
 
     value: float
@@ -47,7 +46,9 @@ def answer(found: Found, goal: Goal) -> Answer:
     states = [status(found[value], goal.targets) for value in inside]
     kept = inside[0] if KEPT in states[:1] else np.nan
     missed = inside[-1] if MISSED in states[-1:] else np.nan
-    seeds = _common(found, inside)
+    # the seeds that have all measures at all of the values
+    known = [{s for s in found[v] if not np.isnan(found[v][s]).any()} for v in inside]
+    seeds = sorted(set.intersection(*known)) if known else []
     nothing = Answer(np.nan, np.nan, np.nan, kept, missed, "", len(seeds))
     if len(inside) < 2 or len(seeds) < 2:
         return nothing
@@ -60,21 +61,10 @@ def answer(found: Found, goal: Goal) -> Answer:
     return Answer(goal.hardness(at), ends[0], ends[1], kept, missed, binds, len(seeds))
 
 
-def _common(found: Found, inside: Sequence[float]) -> list[int]:
-    """The seeds that have all measures at all of the values."""
-    known = [{s for s in found[v] if not np.isnan(found[v][s]).any()} for v in inside]
-    return sorted(set.intersection(*known)) if known else []
-
-
 def _crossing(hardness: Floats, curves: Floats, goal: Goal) -> tuple[float, str]:
-    """Where the first target is missed, and which; infinite beyond the ends of ``hardness``.
-
-    ``curves``: a row for each value, a column for each target.
-    """
-    found = [
-        (_of_target(hardness, column, target, whole=goal.whole), str(target))
-        for column, target in zip(curves.T, goal.targets, strict=True)
-    ]
+    """Where the first target (a column of ``curves``) is missed, and which; infinite beyond."""
+    columns = zip(curves.T, goal.targets, strict=True)
+    found = [(_of_target(hardness, column, t, whole=goal.whole), str(t)) for column, t in columns]
     return min(found, key=lambda one: one[0])
 
 
@@ -83,16 +73,13 @@ def _of_target(hardness: Floats, curve: Floats, target: Target, *, whole: bool) 
     found = crossing(hardness, sign * curve, sign * target.value)
     if np.isnan(found.at_least):
         return -np.inf
-    if whole:
-        return found.at_least if np.isfinite(found.below) else np.inf
-    return found.rate if np.isfinite(found.rate) else np.inf
+    if np.isnan(found.below):
+        return np.inf
+    return found.at_least if whole else found.rate
 
 
 def _interval(hardness: Floats, curves: Floats, goal: Goal) -> tuple[float, float]:
-    """Expanded percentiles of the crossings of resampled seeds.
-
-    One that lies beyond ``hardness`` counts as one step beyond its end.
-    """
+    """Expanded percentiles of resampled crossings; one step beyond the ends at most."""
     size = len(curves)
     rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(zlib.crc32(b"bootstrap"),)))
     shares = rng.multinomial(size, np.full(size, 1 / size), RESAMPLES) / size

@@ -21,6 +21,10 @@ JOINT = f", BE@{BE_KEPT:.0%}".rstrip("%")
 ROUNDING = 1e-9
 """What means of shares may lose: 90 % in each of three seeds is 90 % on average."""
 RETENTION = "be_retention"
+MEASURED = (
+    "capacity", "load", "rate_rps", "half_width_rps", "at_least_rps", "below_rps", "seeds",
+    "saturation",
+)  # fmt: skip
 Floats = NDArray[np.float64]
 
 
@@ -63,18 +67,16 @@ def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFram
     With ``be_retention`` in the table also the joint form: the highest load at which, besides,
     best effort keeps `BE_KEPT` of its throughput alone.
 
-    Args:
-        table: summary.csv as a frame.
-        load: Its column with the load in requests/s, any number of values.
-        by: The columns that name a system or a point of the other axes; every seed is averaged.
+    ``table`` is summary.csv, ``load`` its column with the load in requests/s; ``by`` name a system
+    or a point of the other axes: every seed is averaged. Only loads count at which every seed has
+    an attainment; a group without any has no rows.
 
     Returns:
         ``by``, ``capacity`` (key of TARGETS, with JOINT in the joint form), ``load`` (the column's
         name), ``rate_rps`` of the mean curve, ``half_width_rps`` of the 95 % t interval over the
         seeds' own curves (NaN with one seed or where one does not cross inside the grid),
         ``at_least_rps`` and ``below_rps`` as in `Crossing`, ``seeds``, and ``saturation``: the
-        verdicts of RT at these two loads, empty if all are stable. Only loads count at which every
-        seed has an attainment; a group without any has no rows.
+        verdicts of RT at these two loads, empty if all are stable.
     """
     good = real_time(table)
     if RETENTION in table:
@@ -82,12 +84,11 @@ def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFram
         kept = table.loc[table["class"] == "be", [*cell, RETENTION]]
         good = good.drop(columns=RETENTION).merge(kept, "left", on=cell)
     rows = [
-        {**dict(zip(by, keys, strict=True)), **row}
+        [*keys, *row]
         for keys, group in good.groupby(list(by), sort=False, dropna=False)
         for row in _of_group(group, load)
     ]
-    measured = ["rate_rps", "half_width_rps", "at_least_rps", "below_rps", "seeds", "saturation"]
-    return pd.DataFrame(rows, columns=[*by, "capacity", "load", *measured])
+    return pd.DataFrame(rows, columns=[*by, *MEASURED])
 
 
 def real_time(table: pd.DataFrame) -> pd.DataFrame:
@@ -96,53 +97,36 @@ def real_time(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves_of(group: pd.DataFrame, load: str, share: str = "slo_attainment") -> pd.DataFrame:
-    """A share by seed (rows) and load (columns); loads that not all seeds have are out.
-
-    Empty where no load is left.
-    """
+    """A share by seed (rows) and load (columns); loads that not all seeds have are out."""
     curves = group.pivot_table(
         index="seed", columns=load, values=share, aggfunc="first", dropna=False
     )
     return curves.astype(float).dropna(axis=1)
 
 
-def _of_group(group: pd.DataFrame, load: str) -> Iterator[dict[str, object]]:
+def _of_group(group: pd.DataFrame, load: str) -> Iterator[list[object]]:
     curves = curves_of(group, load)
     if curves.empty:
         return
-    for name, target in TARGETS.items():
-        yield _with_words(_capacity(name, load, [(curves, target)]), group, load)
     kept = curves_of(group, load, RETENTION) if RETENTION in group else pd.DataFrame()
-    if not kept.empty:
+    forms = [("", [])] if kept.empty else [("", []), (JOINT, [(kept, BE_KEPT)])]
+    for form, more in forms:
         for name, target in TARGETS.items():
-            found = _capacity(name + JOINT, load, [(curves, target), (kept, BE_KEPT)])
-            yield _with_words(found, group, load)
-
-
-def _with_words(row: dict[str, object], group: pd.DataFrame, load: str) -> dict[str, object]:
-    """What is no steady state at the loads around the rate."""
-    around = group[load].isin([row["at_least_rps"], row["below_rps"]])
-    words = sorted(set(group.loc[around, "saturation"]) - {"stable"})
-    return {**row, "saturation": ", ".join(words)}
+            yield [name + form, *_capacity(group, load, [(curves, target), *more])]
 
 
 def _capacity(
-    name: str, load: str, limits: Sequence[tuple[pd.DataFrame, float]]
-) -> dict[str, object]:
-    """Where the first of the curves falls below its target."""
+    group: pd.DataFrame, load: str, limits: Sequence[tuple[pd.DataFrame, float]]
+) -> list[object]:
+    """Where the first of the curves falls below its target, and the unsteady verdicts around it."""
     seeds = limits[0][0].index
     found = _first((curves.mean(), target) for curves, target in limits)
     own = np.array([_first((curves.loc[seed], t) for curves, t in limits).rate for seed in seeds])
     known = own.size > 1 and bool(np.isfinite([*own, found.rate]).all())
-    return {
-        "capacity": name,
-        "load": load,
-        "rate_rps": found.rate,
-        "half_width_rps": half_width(own) if known else np.nan,
-        "at_least_rps": found.at_least,
-        "below_rps": found.below,
-        "seeds": len(seeds),
-    }
+    half = half_width(own) if known else np.nan
+    around = group[load].isin([found.at_least, found.below])
+    words = ", ".join(sorted(set(group.loc[around, "saturation"]) - {"stable"}))
+    return [load, found.rate, half, found.at_least, found.below, len(seeds), words]
 
 
 def _first(curves: Iterable[tuple["pd.Series[float]", float]]) -> Crossing:

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from bros_sim.metrics import counts, latencies, rates, shares
-from bros_sim.metrics.counts import total, with_status
+import pandas as pd
+
+from bros_sim.metrics import latencies, measured
 from bros_sim.metrics.latencies import STATISTICS, Distribution, Measured, column
-from bros_sim.metrics.rates import Span, rate
-from bros_sim.metrics.sample import Sample
-from bros_sim.metrics.shares import attainment
+from bros_sim.metrics.measured import Span, attainment, rate, total, with_status
+from bros_sim.metrics.requests import SLO_DIMENSIONS
+from bros_sim.metrics.sample import Sample, prepare
+from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.usage import extrapolated_share, kv_slots
+from bros_sim.metrics.warmup import WarmUp
 
 Better = Literal["higher", "lower"]
 Value = float | str
+Summary = dict[str, Value]
+CLASSES = ("rt", "be", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +40,20 @@ class Metric:
     of: Measured[Value | None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """A latency by its name in conventions; a summary holds its mean and percentiles."""
-
-    unit: str
-    label: str
-    doc: str
-    of: Distribution
-
-
 # fmt: off
-LATENCIES = {
-    "ttft": Latency("ms", "TTFT", "arrival to first token, queueing included", column("ttft_s")),
-    "tpot": Latency(
-        "ms", "TPOT", "(last - first token) / (n - 1); none for n = 1", column("tpot_s")),
-    "itl": Latency("ms", "ITL", "gap between tokens, pooled over all tokens", latencies.itl),
-    "e2e": Latency("ms", "E2E latency", "arrival to last token", column("e2e_s")),
-    "normalized_latency": Latency(
+LATENCIES: dict[str, tuple[str, str, str, Distribution]] = {
+    "ttft": ("ms", "TTFT", "arrival to first token, queueing included", column("ttft_s")),
+    "tpot": ("ms", "TPOT", "(last - first token) / (n - 1); none for n = 1", column("tpot_s")),
+    "itl": ("ms", "ITL", "gap between tokens, pooled over all tokens", latencies.itl),
+    "e2e": ("ms", "E2E latency", "arrival to last token", column("e2e_s")),
+    "normalized_latency": (
         "ms/token", "Normalized latency", "e2e / n", latencies.normalized_latency),
-    "queue_time": Latency("ms", "Queue time", "arrival to first scheduled", latencies.queue_time),
+    "queue_time": ("ms", "Queue time", "arrival to first scheduled", latencies.queue_time),
 }
+"""Each by its name in conventions; a summary holds its mean and percentiles."""
 
-RATES = {
-    "goodput": ("req/s", "Goodput", "good requests per second", rates.goodput),
+RATES: dict[str, tuple[str, str, str, Callable[[Span], int]]] = {
+    "goodput": ("req/s", "Goodput", "good requests per second", measured.goodput),
     "request_throughput": (
         "req/s", "Request throughput", "completed requests per second",
         lambda span: int(span.left.sum())),
@@ -66,24 +61,22 @@ RATES = {
         "tokens/s", "Output throughput", "generated tokens per second", lambda span: span.output),
     "total_token_throughput": (
         "tokens/s", "Total token throughput", "prompt and generated tokens per second",
-        rates.total_tokens),
+        measured.total_tokens),
 }
 # fmt: on
 
 
-def _statistics(name: str, latency: Latency) -> dict[str, Metric]:
+def _statistics(name: str) -> dict[str, Metric]:
     """``mean_ttft_ms`` and so on."""
-    found = latencies.spread(latency.of)
+    unit, label, doc, distribution = LATENCIES[name]
+    found = latencies.spread(distribution)
     return {
         f"{stat}_{name}_ms": Metric(
-            latency.unit,
-            f"{'Mean' if stat == 'mean' else stat} {latency.label}",
-            f"{stat} of: {latency.doc}",
-            "lower",
+            unit, f"{'Mean' if stat == 'mean' else stat} {label}", f"{stat} of: {doc}", "lower",
             latencies.statistic(found, stat),
         )
         for stat in STATISTICS
-    }
+    }  # fmt: skip
 
 
 def _rates(ending: str, label: str, over: str, span: Callable[[Sample], Span]) -> dict[str, Metric]:
@@ -110,31 +103,26 @@ METRICS: dict[str, Metric] = {
         with_status("unfinished")),
     "slo_attainment": Metric(
         "share", "SLO attainment", "completed and met every SLO / arrived with an SLO", "higher",
-        shares.slo_attainment),
-    "ttft_attainment": Metric(
-        "share", "TTFT attainment", "completed and met its TTFT SLO / arrived with an SLO",
-        "higher", attainment("ttft")),
-    "tpot_attainment": Metric(
-        "share", "TPOT attainment", "completed and met its TPOT SLO / arrived with an SLO",
-        "higher", attainment("tpot")),
-    "e2e_attainment": Metric(
-        "share", "E2E attainment", "completed and met its E2E SLO / arrived with an SLO", "higher",
-        attainment("e2e")),
+        measured.slo_attainment),
+    **{f"{name}_attainment": Metric(
+        "share", f"{name.upper()} attainment",
+        f"completed and met its {name.upper()} SLO / arrived with an SLO", "higher",
+        attainment(name)) for name in SLO_DIMENSIONS},
     "token_slo_attainment_deadline": Metric(
         "share", "Token SLO attainment (deadline)",
         "tokens by arrival + ttft_slo + (k - 1) * tpot_slo / tokens owed", "higher",
-        shares.tokens_by_deadline),
+        measured.tokens_by_deadline),
     "token_slo_attainment_gap": Metric(
         "share", "Token SLO attainment (gap)", "gaps <= tpot_slo / gaps owed", "higher",
-        shares.gaps_within),
-    **_rates("", "", ", over the makespan", rates.makespan),
-    **_rates("_steady", " (steady)", ", over [warm-up, duration_s]", rates.steady),
-    **{k: m for name, of in LATENCIES.items() for k, m in _statistics(name, of).items()},
+        measured.gaps_within),
+    **_rates("", "", ", over the makespan", measured.makespan),
+    **_rates("_steady", " (steady)", ", over [warm-up, duration_s]", measured.steady),
+    **{key: metric for name in LATENCIES for key, metric in _statistics(name).items()},
     "max_itl_ms": Metric(
-        "ms", "Worst stall", "longest gap between two tokens", "lower", counts.max_itl_ms),
+        "ms", "Worst stall", "longest gap between two tokens", "lower", measured.max_itl_ms),
     "longest_wait_ms": Metric(
         "ms", "Longest wait", "longest time to first scheduled, or to the end of the run", "lower",
-        counts.longest_wait_ms),
+        measured.longest_wait_ms),
     "num_preemptions": Metric(
         "preemptions", "Preemptions", "times a request lost its KV", "lower",
         total("num_preemptions")),
@@ -190,3 +178,37 @@ METRICS: dict[str, Metric] = {
 def metric_name(name: str) -> str:
     """The summary key for ``name``; vLLM's ``e2el`` is the same as ``e2e``."""
     return name.replace("e2el", "e2e")
+
+
+def summarise(
+    tables: RunTables, requests: pd.DataFrame, *, warmup_s: WarmUp = 0.0
+) -> dict[str, Summary]:
+    """All metrics of a run by class: ``rt``, ``be`` and ``all``.
+
+    Counts, latencies, SLO figures and token counters are over the requests that arrived at or
+    after ``warmup_s``, each judged by its own fate up to the end of the drain. A latency is over
+    the requests that have it (the column of the request table is not missing). Rates over the
+    makespan count the whole run, rates over the steady window what happened in it.
+
+    Args:
+        tables: The run.
+        requests: What ``request_metrics`` made of it.
+        warmup_s: Seconds from the start to leave out; ``mser5``: as many as that rule says
+            (`left_out`); a class of a run that never settled is ``too short``, not ``stable``.
+
+    Returns:
+        For each class the keys of METRICS, ``p999_`` only from 10,000 requests; NaN where there is
+        nothing to measure.
+    """
+    run = prepare(tables, requests, warmup_s)
+    return {name: _of_class(Sample(run, name)) for name in CLASSES}
+
+
+def _of_class(sample: Sample) -> Summary:
+    values = {key: metric.of(sample) for key, metric in METRICS.items() if metric.of}
+    return {key: _plain(value) for key, value in values.items() if value is not None}
+
+
+def _plain(value: Value) -> Value:
+    """Python's own number, whatever numpy made of it."""
+    return value if isinstance(value, str | int) else float(value)

@@ -9,18 +9,11 @@ SLO = {(True, True): "both", (True, False): "only_baseline", (False, True): "onl
 
 
 def same_requests(baseline: pd.DataFrame, system: pd.DataFrame) -> pd.DataFrame:
-    """The requests that both runs have, side by side.
+    """The requests that both runs have, side by side, from `COLUMNS` of their requests.parquet.
 
     Those of closed-loop clients arrive when the system lets them: the same id at another time is
-    another request, and is left out.
-
-    Args:
-        baseline: `COLUMNS` of requests.parquet of one run.
-        system: The same of the run that it is compared with.
-
-    Returns:
-        ``request_id``, ``class``, ``arrival_s``, the other columns with each of `SIDES`, and
-        ``e2e_change_s`` (missing where one of the two did not complete).
+    another request, and is left out. Columns beside id, class and arrival come with each of
+    `SIDES`; ``e2e_change_s`` is missing where one of the two did not complete.
     """
     keys = ["request_id", "class", "arrival_s"]
     both = baseline[list(COLUMNS)].merge(system[list(COLUMNS)], on=keys, suffixes=SIDES)
@@ -48,6 +41,6 @@ def changed_most(both: pd.DataFrame, count: int) -> pd.DataFrame:
     change = both["e2e_change_s"].abs().fillna(0.0)
     ranked = both.assign(_ended=ended, _change=change)
     ranked = ranked[ended | (change > 0)]
-    order = ["_ended", "_change", "request_id"]
-    ranked = ranked.sort_values(order, ascending=[False, False, True], kind="stable")
-    return ranked.head(count).drop(columns=["_ended", "_change"])
+    keys = ["_ended", "_change", "request_id"]
+    ranked = ranked.sort_values(keys, ascending=[False, False, True], kind="stable")
+    return ranked.head(count).drop(columns=keys[:2])

@@ -28,9 +28,9 @@ def half_widths(groups: "DataFrameGroupBy[Any, Any]") -> pd.DataFrame:
 
 
 def band(sample: NDArray[np.float64]) -> tuple[float, float]:
-    """Between which of its values the middle 95 % of a sample lie; infinite values may occur.
+    """Between which of its values the middle 95 % of a sample lie; of up to 40 it is all of them.
 
-    No interpolation: of up to 40 values the band is all of them.
+    No interpolation: infinite values may occur.
     """
     tail = 50 * (1 - CONFIDENCE)
     low = np.percentile(sample, tail, method="lower")
@@ -42,17 +42,9 @@ def shifted(
 ) -> pd.DataFrame:
     """What each draw makes of the nominal mean: mean + (draw - nominal run of the draw's seed).
 
-    The difference at one seed is that of the same arrivals, so chance does not widen the band.
-
-    Args:
-        nominal: Rows with ``keys``, ``seed`` and ``value``.
-        draws: The same with ``draw``.
-        keys: Columns that name a cell; its seeds are averaged.
-        value: The column of the metric.
-
-    Returns:
-        ``keys``, ``draw``, ``value``: a row for each row of ``draws`` that has a value, as has the
-        nominal run of its seed.
+    The difference at one seed is that of the same arrivals, so chance does not widen the band. Both
+    tables have ``keys`` (a cell, whose seeds are averaged), ``seed`` and the metric ``value``;
+    ``draws`` also ``draw``. A row comes for each draw that has a value, as has the nominal run.
     """
     nominal = nominal[[*keys, "seed", value]].astype({value: float}).dropna(subset=[value])
     mean = nominal.groupby(list(keys), dropna=False, sort=False)[value].mean().rename("mean")

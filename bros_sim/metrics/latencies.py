@@ -32,8 +32,7 @@ def spread(distribution: Distribution) -> Measured[dict[str, float]]:
         large = int(sample.in_window.sum()) >= P999_FROM
         given = {k: q for k, q in STATISTICS.items() if k != "p999" or large}
         mean, points = distribution(sample, [q for q in given.values() if q is not None])
-        seconds = zip(given, [mean, *points], strict=True)
-        return {name: 1e3 * value for name, value in seconds}
+        return {name: 1e3 * s for name, s in zip(given, [mean, *points], strict=True)}
 
     return measure
 

@@ -14,18 +14,14 @@ WORD = "saturation"
 
 
 def means(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row for each cell, class and metric.
+    """A row of ``by``, ``class`` and MEASURED for each cell, class and metric.
 
-    Args:
-        table: The nominal rows of summary.csv; failed points do not count.
-        by: The columns that name a cell: system and sweep paths.
-
-    Returns:
-        ``by``, ``class`` and MEASURED. ``of`` says what was averaged: a percentile is the mean of
-        the seeds' percentiles, not a percentile of all requests. ``half_width`` is half of the
-        95 % t interval from ``low`` to ``high``, missing with one seed. ``seeds`` counts those that
-        have the metric; without any there is no row. ``load``: the saturation verdicts of the
-        class, so that no number stands without them.
+    ``table`` holds the nominal rows of summary.csv, of which failed points do not count; ``by`` are
+    the columns that name a cell: system and sweep paths. ``of`` says what was averaged: a
+    percentile is the mean of the seeds' percentiles, not a percentile of all requests.
+    ``half_width`` is half of the 95 % t interval from ``low`` to ``high``, missing with one seed.
+    ``seeds`` counts those that have the metric; without any there is no row. ``load``: the
+    saturation verdicts of the class, so that no number stands without them.
     """
     good = table[table["error"] == ""] if len(table) else table
     names = [name for name in METRICS if name in good and name != WORD]
@@ -42,7 +38,7 @@ def means(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     made = cells.reset_index(drop=True).assign(
         metric=names * len(mean),
         unit=[METRICS[name].unit for name in names] * len(mean),
-        of=[averaged(name) for name in names] * len(mean),
+        of=[f"{_statistic(name)} of each seed" for name in names] * len(mean),
         mean=middle, half_width=half, low=middle - half, high=middle + half,
         seeds=count.to_numpy().ravel(),
         load=np.repeat(loads.to_numpy(), len(names)),
@@ -50,7 +46,6 @@ def means(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return made[made["seeds"] > 0].reset_index(drop=True)
 
 
-def averaged(name: str) -> str:
-    """What the mean of a metric over seeds is the mean of."""
+def _statistic(name: str) -> str:
     statistic = name.partition("_")[0]
-    return f"{statistic} of each seed" if STATISTICS.get(statistic) else "value of each seed"
+    return statistic if STATISTICS.get(statistic) else "value"

@@ -1,6 +1,6 @@
 """Paired differences between systems: the same seeds mean the same arrivals, so chance cancels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -49,16 +49,14 @@ def paired(
     names = list(by)
     good, drawn = (t[t["error"] == ""] if len(t) else t for t in (table, draws))
     systems = [name for name in good["system"].unique() if name != baseline]
-    rows = []
-    for measure in measures:
-        if measure.metric not in good:
-            continue
-        mine = _of_class(good, measure)
-        for system in systems:
-            rows += [
-                [system, *cell, *row]
-                for cell, row in _system(mine, _of_class(drawn, measure), names, baseline, system)
-            ]
+    rows = [
+        [system, *row]
+        for measure in measures
+        if measure.metric in good
+        for tables in [(_of_class(good, measure), _of_class(drawn, measure))]
+        for system in systems
+        for row in _system(*tables, names, baseline, system)
+    ]
     return pd.DataFrame(rows, columns=["system", *names, *MEASURED])
 
 
@@ -72,17 +70,18 @@ def _of_class(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 
 def _system(
     table: pd.DataFrame, draws: pd.DataFrame, by: list[str], baseline: str, system: str
-) -> Iterator[tuple[tuple[object, ...], list[object]]]:
-    pairs = _pairs(table, [*by, "seed"], baseline, system)
-    moved = pd.DataFrame()
+) -> Iterator[list[object]]:
+    cell = [*by, "metric"]  # as `by` may be empty
+    pairs, moved = _pairs(table, [*by, "seed"], baseline, system), pd.DataFrame()
     if not draws.empty:
         drawn = _pairs(draws, [*by, "seed", "draw"], baseline, system)
-        moved = shifted(pairs.assign(every=0), drawn.assign(every=0), [*by, "every"], "difference")
-    for cell, group in pairs.groupby(by, sort=False, dropna=False) if by else [((), pairs)]:
-        keys = cell if isinstance(cell, tuple) else (cell,)
-        if len(group):
-            here = _same(moved, dict(zip(by, keys, strict=True)))
-            yield keys, [*_row(group, here)]
+        moved = shifted(pairs, drawn, cell, "difference")
+    for keys, group in pairs.groupby(cell, sort=False, dropna=False):
+        here = moved
+        for name, value in zip(by, keys, strict=False) if len(moved) else ():
+            here = here[here[name] == value]
+        drawn_here = here["difference"].to_numpy(np.float64) if len(here) else np.empty(0)
+        yield [*keys[:-1], *_row(group, drawn_here)]
 
 
 def _pairs(table: pd.DataFrame, keys: list[str], baseline: str, system: str) -> pd.DataFrame:
@@ -92,14 +91,6 @@ def _pairs(table: pd.DataFrame, keys: list[str], baseline: str, system: str) -> 
     both = first[kept].merge(second[[*keys, "value", "saturation"]], on=keys)
     both = both.dropna(subset=["value_x", "value_y"])
     return both.assign(difference=both["value_y"] - both["value_x"])
-
-
-def _same(moved: pd.DataFrame, cell: Mapping[str, object]) -> NDArray[np.float64]:
-    if moved.empty:
-        return np.empty(0)
-    for name, value in cell.items():
-        moved = moved[moved[name] == value]
-    return moved["difference"].to_numpy(np.float64)
 
 
 def _row(pairs: pd.DataFrame, drawn: NDArray[np.float64]) -> Iterator[object]:

@@ -1,7 +1,7 @@
 """The request table: one row per arrived request, with the client's view of its latency."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ from bros_sim.metrics.gaps import longest_gaps
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import Bools, Floats, token_rows, tokens_on_time
 
-SLO_DIMENSIONS = ("ttft", "tpot", "e2e")
+Dimension = Literal["ttft", "tpot", "e2e"]
+SLO_DIMENSIONS: tuple[Dimension, ...] = ("ttft", "tpot", "e2e")
 """Dimension d of an SLO: ``d_s`` was measured, ``d_slo_s`` is the objective."""
 
 
@@ -44,17 +45,9 @@ def completed(table: Table) -> Bools:
     return np.asarray(table["status"] == "completed", dtype=np.bool_)
 
 
-def _deadlines(log: Table) -> tuple[Floats, Floats]:
-    """First deadline and time between deadlines, as ``Slo.deadline``; infinity where free."""
-    ttft = floats(log, "ttft_slo_s")
-    due = np.where(np.isnan(ttft), np.inf, floats(log, "arrival_s") + ttft)
-    return due, tpot_slo_s(log)
-
-
-def tpot_slo_s(log: Table) -> Floats:
-    """The TPOT SLO; infinity without one."""
-    tpot = floats(log, "tpot_slo_s")
-    return np.where(np.isnan(tpot), np.inf, tpot)
+def binding_slo_s(log: Table, dimension: Dimension) -> Floats:
+    """The SLO of a dimension; infinity without one."""
+    return np.nan_to_num(floats(log, f"{dimension}_slo_s"), nan=np.inf, posinf=np.inf)
 
 
 def request_metrics(tables: RunTables) -> pd.DataFrame:
@@ -69,12 +62,13 @@ def request_metrics(tables: RunTables) -> pd.DataFrame:
     arrival, done = floats(log, "arrival_s"), completed(log)
     first, last = floats(log, "first_token_s"), floats(log, "last_token_s")
     gaps = log["generated_tokens"].to_numpy(np.int64) - 1
+    due = arrival + binding_slo_s(log, "ttft")
     table = log.assign(
         ttft_s=first - arrival,
         tpot_s=np.where(done & (gaps > 0), (last - first) / np.maximum(gaps, 1), np.nan),
         max_itl_s=longest_gaps(rows, len(log)),
         e2e_s=np.where(done, last - arrival, np.nan),
-        tokens_on_time=tokens_on_time(rows, *_deadlines(log)),
+        tokens_on_time=tokens_on_time(rows, due, binding_slo_s(log, "tpot")),
     )
     met = pd.array(slo_met(table), dtype="boolean")
     met[~has_any_slo(table)] = pd.NA
@@ -87,7 +81,7 @@ def has_any_slo(table: Table) -> Bools:
     return found
 
 
-def has_slo(table: Table, dimension: str) -> Bools:
+def has_slo(table: Table, dimension: Dimension) -> Bools:
     """Which requests have an objective in a dimension."""
     return ~np.isnan(floats(table, f"{dimension}_slo_s"))
 
@@ -98,7 +92,7 @@ def slo_met(table: Table) -> Bools:
     return met
 
 
-def slo_met_in(table: Table, dimension: str) -> Bools:
+def slo_met_in(table: Table, dimension: Dimension) -> Bools:
     """Completed within the SLO of a dimension; without SLO, or TPOT for n = 1, it is met."""
     late = floats(table, f"{dimension}_s") > floats(table, f"{dimension}_slo_s")
     return completed(table) & ~late

@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bros_sim.metrics.gaps import GapPool
-from bros_sim.metrics.requests import Columns, completed, floats, has_any_slo, tpot_slo_s
+from bros_sim.metrics.requests import Columns, binding_slo_s, completed, floats, has_any_slo
 from bros_sim.metrics.saturation import Verdict, backlog_verdict
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import Bools, Ints, gaps_on_time, token_rows
@@ -25,7 +26,7 @@ class Run:
 
     tables: RunTables
     requests: Columns
-    classes: Columns
+    classes: NDArray[Any]
     warmup_s: float
     settled: bool
     generated: Ints
@@ -49,12 +50,12 @@ def prepare(tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> Run:
     return Run(
         tables=tables,
         requests=columns,
-        classes=Columns({"class": requests["class"].to_numpy()}),
+        classes=requests["class"].to_numpy(),
         warmup_s=warmup_s,
         settled=settled,
         generated=rows.sum_by_request(rows.tokens, size),
         generated_steady=rows.sum_by_request(np.maximum(steady, 0), size),
-        gaps_on_time=gaps_on_time(rows, tpot_slo_s(columns)),
+        gaps_on_time=gaps_on_time(rows, binding_slo_s(columns, "tpot")),
         gaps=GapPool(rows),
         usage=kv_usage(tables, warmup_s),
         makespan_s=float(last_token - first_arrival),
@@ -72,18 +73,14 @@ def _columns(requests: pd.DataFrame) -> Columns:
 
 
 class Sample:
-    """The requests of one class (``rt``, ``be`` or ``all``).
-
-    ``everyone`` are all of them, ``window`` those that arrived at or after the warm-up, ``judged``
-    those of the window that have an SLO.
-    """
+    """The requests of one class (``rt``, ``be`` or ``all``)."""
 
     def __init__(self, run: Run, name: str) -> None:
         self.run = run
         self.name = name
         self._known: dict[object, Any] = {}
         size = len(run.generated)
-        self.members = np.ones(size, np.bool_) if name == "all" else run.classes["class"] == name
+        self.members = np.ones(size, np.bool_) if name == "all" else run.classes == name
 
     def once(self, compute: Callable[["Sample"], T]) -> T:
         """What this computes of the sample; metrics that share it compute it once."""

@@ -30,9 +30,8 @@ def backlog_verdict(
     """``saturation`` of the members of a class; who arrived in the warm-up is in the backlog."""
     arrival, departure = stays(requests)
     queued = members & np.asarray(requests["status"] != "rejected", dtype=np.bool_)
-    last = floats(requests, "last_token_s")
     served = members & completed(requests) & (arrival >= window[0])
-    service = last - floats(requests, "first_scheduled_s")
+    service = departure - floats(requests, "first_scheduled_s")
     return saturation(arrival[queued], departure[queued], service[served], window)
 
 
@@ -43,8 +42,12 @@ def stays(requests: Table) -> tuple[Floats, Floats]:
 
 
 def backlog(arrival_s: Floats, departure_s: Floats, times: Floats) -> Floats:
-    """Requests in the system at each time: arrived, last token not out."""
-    return _count(arrival_s, times) - _count(departure_s, times)
+    """Requests in the system at each time: arrived, last token not out; NaN lies nowhere."""
+    arrived, left = (
+        np.searchsorted(np.sort(events_s), times, side="right")
+        for events_s in (arrival_s, departure_s)
+    )
+    return (arrived - left).astype(np.float64)
 
 
 def saturation(
@@ -64,13 +67,9 @@ def saturation(
     - ``too short``: else n < 100;
     - ``stable``: else.
 
-    2 sqrt(n) is what a queue at exactly full load drifts by chance in n Poisson arrivals.
-
-    Args:
-        arrival_s: Arrivals of all requests that were not rejected.
-        departure_s: Their last tokens; NaN or infinity for those that never left.
-        service_s: Service times of the completed ones.
-        window: Warm-up and end of the arrivals, in seconds.
+    2 sqrt(n) is what a queue at exactly full load drifts by chance in n Poisson arrivals. The first
+    two columns are of all requests that were not rejected (NaN or infinity: never left), the
+    service times of the completed ones; the window is warm-up and end of the arrivals.
     """
     start, end = window
     if end <= start:
@@ -97,7 +96,7 @@ def _never_queueing(
     """Mean and standard deviation of the weighted sum of the backlog of an M/G/infinity queue.
 
     It is empty at time 0 and has these service times S: with M(t) = E[min(S, t)] the backlog at t
-    is Poisson with mean rate M(t), and for t <= u its covariance with that at u is
+    is Poisson with mean rate M(t); for t <= u its covariance with that at u is
     rate (M(u) - M(u - t)).
     """
     service = np.sort(service_s)
@@ -113,11 +112,6 @@ def _never_queueing(
     covariance -= mean_until(np.abs(np.subtract.outer(times, times)))
     variance = float((weights[:, None] * covariance * weights).sum())  # no BLAS: the same bytes
     return float((weights * reached).sum()) * rate_rps, (max(variance, 0.0) * rate_rps) ** 0.5
-
-
-def _count(events_s: Floats, times: Floats) -> Floats:
-    """How many events lie at or before each time; NaN lies nowhere."""
-    return np.searchsorted(np.sort(events_s), times, side="right").astype(np.float64)
 
 
 def _verdict(rise: float, arrivals: float) -> Verdict:

@@ -1,8 +1,8 @@
 """Which value to run next to find a capacity: bracket, bisect, and more seeds where in doubt.
 
-Stateless: `next_asks` answers from what was measured so far, so that a search which was interrupted
-goes on where it stopped. A capacity lies between a value that surely keeps the targets and the next
-that surely misses one; in between are those that even ``max_seeds`` leave undecided.
+Stateless: `next_asks` answers from what was measured so far, so an interrupted search goes on where
+it stopped. A capacity lies between a value that surely keeps the targets and the next that surely
+misses one; in between are those that even ``max_seeds`` leave undecided.
 """
 
 import math
@@ -24,8 +24,6 @@ FARTHEST = 1024.0
 """The bracket looks so many times above and below the value that it starts from, no farther."""
 DIGITS = 4
 """Of the values between others: nobody reads more."""
-FINEST = 0.005
-"""Precision that these digits allow."""
 Floats = NDArray[np.float64]
 Sample = Mapping[int, Sequence[float]]
 """Seed -> what each target's measure came to."""
@@ -37,13 +35,10 @@ Found = Mapping[float, Sample]
 class Goal:
     """What is looked for: the highest value that keeps every target, or the least.
 
-    Attributes:
-        least: The targets are harder to keep at smaller values (replicas), not at larger ones.
-        whole: Only whole numbers can be run.
-        start: The value that is run first, above 0.
-        precision: Two values no farther apart than this share are not split.
-        seeds: So many decide at first; undecided values get twice as many, up to ``max_seeds``.
-        refused: Values that cannot be run at all; nothing beyond them is tried.
+    ``least``: the targets are harder to keep at smaller values (replicas), not at larger ones;
+    ``whole``: only whole numbers can be run. ``start`` is run first, above 0. Two values no farther
+    apart than the share ``precision`` are not split. ``seeds`` decide at first; undecided values
+    get twice as many, up to ``max_seeds``. Beyond what is ``refused`` to run nothing is tried.
     """
 
     targets: Sequence[Target]
@@ -93,8 +88,7 @@ def status(sample: Sample, targets: Sequence[Target]) -> str:
 def region(found: Found, goal: Goal) -> list[float]:
     """The values from the hardest that is surely kept to the easiest that is surely missed.
 
-    In order of hardness. An end is missing where the search did not find it: then the region goes
-    as far as values were judged.
+    In order of hardness. Without such an end the region goes as far as values were judged.
     """
     states = {value: status(sample, goal.targets) for value, sample in found.items()}
     order = sorted((v for v in states if states[v] != NOTHING), key=goal.hardness)
@@ -113,12 +107,9 @@ def next_asks(found: Found, goal: Goal) -> list[Ask]:
     if doubtful:
         return [Ask(v, min(2 * len(found[v]), goal.max_seeds)) for v in doubtful]
     inside = region(found, goal)
-    ends = _ends(states, inside, goal)
-    if ends:
-        return [Ask(value, goal.seeds) for value in ends]
-    middle = _middle(inside, goal)
-    if middle is not None:
-        return [Ask(middle, goal.seeds)]
+    wanted = _ends(states, inside, goal) or _middle(inside, goal)
+    if wanted:
+        return [Ask(value, goal.seeds) for value in wanted]
     return [Ask(v, goal.max_seeds) for v in inside if len(found[v]) < goal.max_seeds]
 
 
@@ -141,12 +132,12 @@ def _beyond(value: float, states: Mapping[float, str], goal: Goal, *, harder: bo
     after = value * FACTOR if up else value / FACTOR
     if goal.whole:
         after = float(math.ceil(after) if up else math.floor(after))
-    far = max(after / goal.start, goal.start / after) > FARTHEST if after > 0 else True
+    far = after <= 0 or max(after / goal.start, goal.start / after) > FARTHEST
     return None if far or after in goal.refused or after in states else after
 
 
-def _middle(inside: Sequence[float], goal: Goal) -> float | None:
-    """The middle of the widest gap that is wider than the precision."""
+def _middle(inside: Sequence[float], goal: Goal) -> list[float]:
+    """The middle of the widest gap, if one is wider than the precision."""
     gaps = [
         (max(a, b) / min(a, b), min(a, b), max(a, b))
         for a, b in pairwise(inside)
@@ -154,8 +145,8 @@ def _middle(inside: Sequence[float], goal: Goal) -> float | None:
     ]
     ratio, low, high = max(gaps, default=(1.0, 0.0, 0.0))
     if ratio <= 1 + goal.precision:
-        return None
+        return []
     middle = math.sqrt(low * high)
     if goal.whole:
-        return float(min(max(round(middle), low + 1), high - 1))
-    return float(f"{middle:.{DIGITS}g}")
+        return [float(min(max(round(middle), low + 1), high - 1))]
+    return [float(f"{middle:.{DIGITS}g}")]

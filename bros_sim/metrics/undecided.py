@@ -24,14 +24,9 @@ def capacities_by_draw(
 ) -> pd.DataFrame:
     """``rate@90`` and ``rate@99`` under the nominal model (draw 0) and under each draw.
 
-    The curve of a draw is the nominal mean, at each load moved by how the draw differs from the
-    nominal run of its seed.
-
-    Args:
-        table: The nominal rows of summary.csv.
-        draws: Those of the draws.
-        load: The column with the load in requests/s.
-        by: The columns that name a system or a point of the other axes.
+    ``table`` holds the nominal rows of summary.csv, ``draws`` those of the draws; ``load`` and
+    ``by`` are as of `capacities`. The curve of a draw is the nominal mean, at each load moved by
+    how the draw differs from the nominal run of its seed.
 
     Returns:
         ``by``, ``capacity``, ``draw``, ``least_rps`` and ``most_rps``: both the rate, or below the
@@ -55,33 +50,23 @@ def capacities_by_draw(
 
 
 def with_bands(capacity: pd.DataFrame, by_draw: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The table of `capacities` with the middle 95 % of each rate over the draws.
+    """The table of `capacities` with the middle 95 % of each rate over the ``draws``.
 
-    ``low_rps`` is 0 where the band begins below the grid, ``high_rps`` missing where it ends
-    beyond; ``draws`` is how many there are.
+    ``low_rps`` is 0 where that begins below the grid, ``high_rps`` missing where it ends beyond.
     """
-    drawn = by_draw[by_draw["draw"] != NOMINAL]
-    bands = [
-        [
-            *keys,
-            band(group["least_rps"].to_numpy(float))[0],
-            band(group["most_rps"].to_numpy(float))[1],
-            len(group),
-        ]
-        for keys, group in drawn.groupby([*by, "capacity"], sort=False, dropna=False)
-    ]
-    columns = [*by, "capacity", "low_rps", "high_rps", "draws"]
-    found = pd.DataFrame(bands, columns=columns).replace({"high_rps": {np.inf: np.nan}})
-    return capacity.merge(found, "left", on=[*by, "capacity"])
+    drawn, keys = by_draw[by_draw["draw"] != NOMINAL], [*by, "capacity"]
+    bands = []
+    for cell, group in drawn.groupby(keys, sort=False, dropna=False):
+        (low, _), (_, high) = (band(group[name].to_numpy(float)) for name in BOUNDS)
+        bands.append([*cell, low, high, len(group)])
+    found = pd.DataFrame(bands, columns=[*keys, "low_rps", "high_rps", "draws"])
+    return capacity.merge(found.replace({"high_rps": {np.inf: np.nan}}), "left", on=keys)
 
 
 def orders(by_draw: pd.DataFrame, by: Sequence[str], between: str = "system") -> pd.DataFrame:
     """Which of two has the higher capacity, or `UNDECIDED` where the draws do not agree on it.
 
-    Args:
-        by_draw: What `capacities_by_draw` gives.
-        by: Its columns that name a cell.
-        between: That of them whose values are compared, in pairs and paired by draw.
+    The values of the column ``between`` of the cells ``by`` are compared, in pairs and by draw.
 
     Returns:
         The other columns of ``by``, ``capacity``, ``first``, ``second``, ``higher``, ``agreeing``

@@ -1,8 +1,7 @@
 """How much of a run to leave out: MSER-5 on the number of requests in the system.
 
-White, "An effective truncation heuristic for bias reduction in simulation output" (Simulation
-1997) and White, Cobb and Spratt (WSC 2000): of all truncations the one after which the mean of the
-rest has the least standard error, taken over means of five observations.
+White (Simulation 1997), and White, Cobb and Spratt (WSC 2000): of all truncations the one after
+which the mean of the rest has the least standard error, taken over means of five observations.
 """
 
 from typing import Literal
@@ -31,7 +30,7 @@ def left_out(wanted: WarmUp, requests: pd.DataFrame, duration_s: float) -> tuple
     kept = requests[(requests["status"] != "rejected").to_numpy(np.bool_)]
     times = (np.arange(OBSERVATIONS) + 0.5) * duration_s / OBSERVATIONS
     share = mser5(backlog(*stays(kept), times))
-    return (share * duration_s, True) if share <= 0.5 else (0.5 * duration_s, False)
+    return min(share, 0.5) * duration_s, share <= 0.5
 
 
 def mser5(series: Floats) -> float:

@@ -1,0 +1,132 @@
+"""Counts, shares and rates of a `Sample`: what METRICS names.
+
+Rates over the makespan are those of ``vllm bench serve``, of the tokens of completed requests; over
+[warm-up, duration_s] every token counts at its own time, and a prompt at that of the first token.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from bros_sim.metrics.latencies import Measured, known
+from bros_sim.metrics.requests import (
+    Columns,
+    Dimension,
+    completed,
+    floats,
+    has_slo,
+    slo_met,
+    slo_met_in,
+)
+from bros_sim.metrics.sample import Sample
+from bros_sim.metrics.tokens import Bools, Floats
+
+
+def with_status(status: str) -> Measured[int]:
+    """Requests of the window that came to this."""
+    return lambda sample: int((sample.window["status"] == status).sum())
+
+
+def total(column: str) -> Measured[int]:
+    """The sum of a column over the requests of the window."""
+    return lambda sample: int(sample.window[column].sum())
+
+
+def max_itl_ms(sample: Sample) -> float:
+    """The longest gap between two tokens of any request."""
+    return _max_ms(floats(sample.window, "max_itl_s"))
+
+
+def longest_wait_ms(sample: Sample) -> float:
+    """Longest time to first scheduled; up to the end of the run for those that still wait."""
+    table = sample.window
+    scheduled = floats(table, "first_scheduled_s")
+    waiting = np.isnan(scheduled) & (table["status"] == "unfinished")
+    return _max_ms(np.where(waiting, sample.run.end_s, scheduled) - floats(table, "arrival_s"))
+
+
+def _max_ms(seconds: Floats) -> float:
+    found = known(seconds)
+    return 1e3 * float(found.max()) if found.size else np.nan
+
+
+def slo_attainment(sample: Sample) -> float:
+    """Requests that met every SLO / those that have one; NaN as every share of nothing."""
+    return _share(slo_met(sample.judged).sum(), int(sample.in_judged.sum()))
+
+
+def attainment(dimension: Dimension) -> Measured[float]:
+    """Requests that met the SLO of a dimension / those that have any."""
+
+    def measure(sample: Sample) -> float:
+        table = sample.judged
+        owing = int(sample.in_judged.sum()) if has_slo(table, dimension).any() else 0
+        return _share(slo_met_in(table, dimension).sum(), owing)
+
+    return measure
+
+
+def tokens_by_deadline(sample: Sample) -> float:
+    """Tokens on time / tokens owed, of requests with a TTFT SLO."""
+    has_ttft = has_slo(sample.judged, "ttft")
+    on_time = sample.judged["tokens_on_time"]
+    return _share(on_time[has_ttft].sum(), sample.owed[has_ttft].sum())
+
+
+def gaps_within(sample: Sample) -> float:
+    """Gaps within the SLO / gaps owed, of requests with a TPOT SLO."""
+    has_tpot = has_slo(sample.judged, "tpot")
+    on_time, owed = sample.run.gaps_on_time[sample.in_judged], np.maximum(sample.owed - 1, 0)
+    return _share(on_time[has_tpot].sum(), owed[has_tpot].sum())
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part / whole) if whole else np.nan
+
+
+class Span(NamedTuple):
+    """What happened in a time: which requests began and completed in it, and tokens generated."""
+
+    requests: Columns
+    begun: Bools
+    left: Bools
+    output: int
+    seconds: float
+
+
+def rate(count: Callable[[Span], int], over: Callable[[Sample], Span]) -> Measured[float]:
+    """What is counted per second; of no time nothing can be said."""
+
+    def measure(sample: Sample) -> float:
+        span = sample.once(over)
+        return count(span) / (span.seconds if span.seconds > 0 else np.nan)
+
+    return measure
+
+
+def makespan(sample: Sample) -> Span:
+    """The whole run."""
+    table = sample.everyone
+    done = completed(table)
+    output = int(sample.run.generated[sample.members][done].sum())
+    return Span(table, done, done, output, sample.run.makespan_s)
+
+
+def steady(sample: Sample) -> Span:
+    """The window of arrivals without the warm-up."""
+    table, start, end = sample.everyone, sample.run.warmup_s, sample.run.tables.duration_s
+    first, last = (floats(table, name) for name in ("first_token_s", "last_token_s"))
+    begun, left = ((t >= start) & (t <= end) for t in (first, last))
+    output = int(sample.run.generated_steady[sample.members].sum())
+    return Span(table, begun, completed(table) & left, output, end - start)
+
+
+def goodput(span: Span) -> int:
+    """Requests that completed and met their SLOs."""
+    return int((span.requests["slo_met"] & span.left).sum())
+
+
+def total_tokens(span: Span) -> int:
+    """Generated tokens and those of prompts."""
+    return span.output + int(span.requests["prompt_tokens"][span.begun].sum())
