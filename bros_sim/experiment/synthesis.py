@@ -15,8 +15,7 @@ from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.streams import Stream
 from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import save_twin
-from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
+from bros_sim.workload.twins import fit_twin, save_twin, twin_paths, why_no_twin
 
 T = TypeVar("T")
 LENGTHS_ONLY_RPS = 1.0

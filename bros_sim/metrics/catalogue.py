@@ -9,14 +9,13 @@ from typing import Literal
 
 import pandas as pd
 
-from bros_sim.metrics import latencies, measured
-from bros_sim.metrics.latencies import STATISTICS, Distribution, Measured, column
-from bros_sim.metrics.measured import Span, attainment, rate, total, with_status
+from bros_sim.metrics import measured
+from bros_sim.metrics.measured import attainment, column, rate, total, with_status
 from bros_sim.metrics.requests import SLO_DIMENSIONS
 from bros_sim.metrics.sample import Sample, prepare
+from bros_sim.metrics.saturation import WarmUp
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.usage import extrapolated_share, kv_slots
-from bros_sim.metrics.warmup import WarmUp
 
 Better = Literal["higher", "lower"]
 Value = float | str
@@ -37,22 +36,22 @@ class Metric:
     label: str
     doc: str
     better: Better | None
-    of: Measured[Value | None] | None = None
+    of: measured.Measured[Value | None] | None = None
 
 
 # fmt: off
-LATENCIES: dict[str, tuple[str, str, str, Distribution]] = {
+LATENCIES: dict[str, tuple[str, str, str, measured.Distribution]] = {
     "ttft": ("ms", "TTFT", "arrival to first token, queueing included", column("ttft_s")),
     "tpot": ("ms", "TPOT", "(last - first token) / (n - 1); none for n = 1", column("tpot_s")),
-    "itl": ("ms", "ITL", "gap between tokens, pooled over all tokens", latencies.itl),
+    "itl": ("ms", "ITL", "gap between tokens, pooled over all tokens", measured.itl),
     "e2e": ("ms", "E2E latency", "arrival to last token", column("e2e_s")),
     "normalized_latency": (
-        "ms/token", "Normalized latency", "e2e / n", latencies.normalized_latency),
-    "queue_time": ("ms", "Queue time", "arrival to first scheduled", latencies.queue_time),
+        "ms/token", "Normalized latency", "e2e / n", measured.normalized_latency),
+    "queue_time": ("ms", "Queue time", "arrival to first scheduled", measured.queue_time),
 }
 """Each by its name in conventions; a summary holds its mean and percentiles."""
 
-RATES: dict[str, tuple[str, str, str, Callable[[Span], int]]] = {
+RATES: dict[str, tuple[str, str, str, Callable[[measured.Span], int]]] = {
     "goodput": ("req/s", "Goodput", "good requests per second", measured.goodput),
     "request_throughput": (
         "req/s", "Request throughput", "completed requests per second",
@@ -69,17 +68,19 @@ RATES: dict[str, tuple[str, str, str, Callable[[Span], int]]] = {
 def _statistics(name: str) -> dict[str, Metric]:
     """``mean_ttft_ms`` and so on."""
     unit, label, doc, distribution = LATENCIES[name]
-    found = latencies.spread(distribution)
+    found = measured.spread(distribution)
     return {
         f"{stat}_{name}_ms": Metric(
             unit, f"{'Mean' if stat == 'mean' else stat} {label}", f"{stat} of: {doc}", "lower",
-            latencies.statistic(found, stat),
+            measured.statistic(found, stat),
         )
-        for stat in STATISTICS
+        for stat in measured.STATISTICS
     }  # fmt: skip
 
 
-def _rates(ending: str, label: str, over: str, span: Callable[[Sample], Span]) -> dict[str, Metric]:
+def _rates(
+    ending: str, label: str, over: str, span: Callable[[Sample], measured.Span]
+) -> dict[str, Metric]:
     """Each rate over one time."""
     return {
         name + ending: Metric(unit, words + label, doc + over, "higher", rate(count, span))

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from bros_sim.metrics.gaps import GapPool
 from bros_sim.metrics.requests import Columns, binding_slo_s, completed, floats, has_any_slo
-from bros_sim.metrics.saturation import Verdict, backlog_verdict
+from bros_sim.metrics.saturation import Verdict, WarmUp, backlog_verdict, left_out
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import Bools, Ints, gaps_on_time, token_rows
 from bros_sim.metrics.usage import kv_usage
-from bros_sim.metrics.warmup import WarmUp, left_out
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.renewal import (
+from bros_sim.workload.intensity import (
     check_count,
     gamma_epochs,
     poisson_epochs,

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import is_twin, load_twin
-from bros_sim.workload.twins import NamedFile, Twin
+from bros_sim.workload.twins import NamedFile, Twin, is_twin, load_twin
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 Tokens = Annotated[int, Ge(1), Le(10**9)]

@@ -10,8 +10,7 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
-from bros_sim.workload.intensity import MAX_SEGMENTS, StepRate
-from bros_sim.workload.renewal import check_count
+from bros_sim.workload.intensity import MAX_SEGMENTS, StepRate, check_count
 
 Duration = Annotated[float, Ge(1e-3), Le(1e9)]
 Probability = Annotated[float, Ge(0), Le(1)]

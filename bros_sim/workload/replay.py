@@ -11,13 +11,11 @@ from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import OpenArrivals, Rate, Rows, Times
-from bros_sim.workload.intensity import StepRate
+from bros_sim.workload.intensity import StepRate, check_count
 from bros_sim.workload.modulated import Profiled
 from bros_sim.workload.readers.base import Dequantise, Policy, ZeroTokens
-from bros_sim.workload.renewal import check_count
 from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import load_twin
-from bros_sim.workload.twins import FromFile, NamedFile, Twin
+from bros_sim.workload.twins import FromFile, NamedFile, Twin, load_twin
 
 Tokens = Annotated[int, Ge(1), Le(10**9)]
 

@@ -12,8 +12,8 @@ from metric_runs import build, step
 
 from bros_sim import metrics
 from bros_sim.core.request import Slo
-from bros_sim.metrics.catalogue import LATENCIES, METRICS, STATISTICS, metric_name
-from bros_sim.metrics.latencies import P999_FROM
+from bros_sim.metrics.catalogue import LATENCIES, METRICS, metric_name
+from bros_sim.metrics.measured import P999_FROM, STATISTICS
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.usage import extrapolated_share, kv_usage
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.workload.policy import dequantised
 from bros_sim.workload.readers import TRACES
 from bros_sim.workload.readers.base import Policy
-from bros_sim.workload.traces import read_trace, within
+from bros_sim.workload.traces import dequantised, read_trace, within
 
 H = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 PDF = {"0": {"input_tokens": "{}", "output_tokens": "{}"},

@@ -14,8 +14,7 @@ from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.statistics import fano, prefix_summary
 from bros_sim.workload.traces import Trace, read_trace, within
-from bros_sim.workload.twin_file import load_twin, save_twin
-from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
+from bros_sim.workload.twins import fit_twin, load_twin, save_twin, twin_paths, why_no_twin
 
 ORIGINALS = [  # twin, original, how it was read, what was left out, tolerance of the Fano factors
     ("azure-conv", "azure2023_conv", {}, {}, 0.2),

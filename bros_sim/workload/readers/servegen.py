@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bros_sim.workload.intensity import gamma_epochs, weibull_epochs
 from bros_sim.workload.readers.base import Policy, Rows
 from bros_sim.workload.readers.cells import (
     Convert,
@@ -27,7 +28,6 @@ from bros_sim.workload.readers.cells import (
 )
 from bros_sim.workload.readers.columns import build_table, read_records
 from bros_sim.workload.readers.source import Head, Source, split_csv
-from bros_sim.workload.renewal import gamma_epochs, weibull_epochs
 
 PATTERNS = ("Gamma", "Weibull", "")
 MAX_ROWS = 5_000_000
