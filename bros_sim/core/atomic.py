@@ -9,11 +9,7 @@ from bros_sim.core.errors import InputError
 
 
 def keep_source(source: Path, out: Path) -> None:
-    """Refuse to write over the file that is read.
-
-    Raises:
-        InputError: Both are the same file, by whatever names.
-    """
+    """An `InputError` if the file that is read would be written over, by whatever name."""
     if source.exists() and out.exists() and source.samefile(out):
         raise InputError(f"{out}: is the file that is read; write to another")
 
@@ -22,8 +18,7 @@ def keep_source(source: Path, out: Path) -> None:
 def written(path: Path) -> Iterator[Path]:
     """Yield a draft beside ``path`` to write to; rename it into place if nothing was raised.
 
-    Raises:
-        InputError: The folder does not exist or cannot be written.
+    An `InputError` if the folder does not exist or cannot be written.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

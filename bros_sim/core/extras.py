@@ -7,15 +7,9 @@ from bros_sim.core.errors import InputError
 
 
 def need(module: str, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
-    """Import a module that needs an extra.
+    """Import a module by its full name; an `InputError` if the ``extra`` is not installed.
 
-    Args:
-        module: Its full name.
-        extra: The extra that brings what it imports.
-        what: What needs it, as the message begins: ``tune needs the extra``.
-
-    Raises:
-        InputError: The extra is not installed, with the command that installs it.
+    ``what`` needs it, as the message begins: ``tune needs the extra``.
     """
     try:
         return importlib.import_module(module)

@@ -67,11 +67,10 @@ class Slo:
 class Request:
     """One request as the client sends it.
 
-    ``output_tokens`` is the true output length, known to the simulator alone; ``max_tokens`` is
-    the cap that the client states, which a policy may see. ``prefix_hashes`` holds one chained
-    content key for each block of ``hash_block_tokens`` prompt tokens (equal key = equal prefix up
-    to and including that block), the last block possibly partial; empty = nothing is shared.
-    ``system_prompt_tokens`` of the prompt are the system prompt of the stream.
+    ``output_tokens`` is the true length, known to the simulator alone; ``max_tokens`` the cap that
+    the client states, which a policy may see. ``prefix_hashes`` holds one chained content key for
+    each block of ``hash_block_tokens`` prompt tokens (equal key = equal prefix up to and including
+    that block), the last one possibly partial. ``system_prompt_tokens`` come first in the prompt.
     """
 
     stream: str

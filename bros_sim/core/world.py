@@ -50,28 +50,25 @@ class Given(NamedTuple):
     written: Mapping[str, object]
     defaults: Mapping[str, object]
 
-    def number(self, name: str) -> int | None:
+    def number(self, name: str, default: object = None) -> int | None:
         """A number from 1 on, if that is what is written; other values are reported elsewhere."""
-        return _count(self.written.get(name))
+        value = self.written.get(name, default)
+        return value if isinstance(value, int) and value >= 1 else None
 
     def number_or_default(self, name: str) -> int | None:
         """The same, or else the default."""
-        return _count(self.written.get(name, self.defaults.get(name)))
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 1 else None
+        return self.number(name, self.defaults.get(name))
 
 
 @dataclass(frozen=True)
 class Supplied:
     """Marks a parameter that follows from the rest of the experiment where YAML does not say it.
 
-    ``rule`` answers None where the class's own default is to hold.
+    ``source`` says from what, for `bros-sim list` and the schema. ``rule`` answers None where the
+    class's own default is to hold.
     """
 
     source: str
-    """From what, in words: for `bros-sim list` and the schema."""
     rule: Callable[[World, Given], int | None]
 
 

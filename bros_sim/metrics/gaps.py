@@ -1,8 +1,7 @@
 """Gaps between tokens (ITL), exact and without expanding them.
 
 The gap before an iteration is shared by all requests that got a token in it and in the one before;
-only the gaps over a preemption stand alone. Iterations are taken in chunks: ten million of them
-need little more memory than their times.
+only gaps over a preemption stand alone. Chunks of iterations keep the memory small.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,10 +43,7 @@ class GapPool:
         self._break_request, self._breaks = rows.break_gaps()
 
     def statistics(self, chosen: Bools, percentiles: list[float]) -> tuple[float, list[float]]:
-        """Mean and percentiles (``np.percentile``'s linear method) over the chosen requests.
-
-        NaN when they have no gap.
-        """
+        """Mean and percentiles (``np.percentile``'s linear method) of the chosen requests' gaps."""
         rows, mine = self._rows, chosen[self._rows.request]
         first, tokens = rows.first[mine], rows.tokens[mine]
         breaks = self._breaks[chosen[self._break_request]]

@@ -9,15 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from bros_sim.metrics.requests import (
-    Columns,
-    Dimension,
-    completed,
-    floats,
-    has_slo,
-    slo_met,
-    slo_met_in,
-)
+from bros_sim.metrics.requests import Columns, Dimension, completed, floats, has_slo, slo_met
 from bros_sim.metrics.sample import Sample
 from bros_sim.metrics.tokens import Bools, Floats
 
@@ -129,7 +121,7 @@ def attainment(dimension: Dimension) -> Measured[float]:
     def measure(sample: Sample) -> float:
         table = sample.judged
         owing = int(sample.in_judged.sum()) if has_slo(table, dimension).any() else 0
-        return _share(slo_met_in(table, dimension).sum(), owing)
+        return _share(slo_met(table, dimension).sum(), owing)
 
     return measure
 

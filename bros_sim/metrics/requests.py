@@ -53,10 +53,9 @@ def binding_slo_s(log: Table, dimension: Dimension) -> Floats:
 def request_metrics(tables: RunTables) -> pd.DataFrame:
     """One row per arrived request: the columns of requests.parquet, in their order.
 
-    Seconds throughout, NaN where there is nothing to measure. ``ttft_s`` is given once there is a
-    first token and ``max_itl_s`` once there are two, whatever became of the request; ``tpot_s`` and
-    ``e2e_s`` need the last token, so only completed requests have them. ``slo_met`` is missing for
-    a request without SLO.
+    Seconds throughout, NaN where there is nothing to measure. ``ttft_s`` needs a first token and
+    ``max_itl_s`` two, whatever became of the request; ``tpot_s`` and ``e2e_s`` need the last one,
+    so only completed requests have them. ``slo_met`` is missing for a request without SLO.
     """
     log, rows = tables.requests, token_rows(tables)
     arrival, done = floats(log, "arrival_s"), completed(log)
@@ -71,28 +70,20 @@ def request_metrics(tables: RunTables) -> pd.DataFrame:
         tokens_on_time=tokens_on_time(rows, due, binding_slo_s(log, "tpot")),
     )
     met = pd.array(slo_met(table), dtype="boolean")
-    met[~has_any_slo(table)] = pd.NA
+    met[~has_slo(table)] = pd.NA
     return table.assign(slo_met=met)[list(stored(REQUESTS))]
 
 
-def has_any_slo(table: Table) -> Bools:
-    """Which requests have an objective in any dimension."""
-    found: Bools = np.any([has_slo(table, name) for name in SLO_DIMENSIONS], axis=0)
+def has_slo(table: Table, *dimensions: Dimension) -> Bools:
+    """Which requests have an objective in any of the dimensions; default: in any at all."""
+    slos = [floats(table, f"{name}_slo_s") for name in dimensions or SLO_DIMENSIONS]
+    found: Bools = ~np.all(np.isnan(slos), axis=0)
     return found
 
 
-def has_slo(table: Table, dimension: Dimension) -> Bools:
-    """Which requests have an objective in a dimension."""
-    return ~np.isnan(floats(table, f"{dimension}_slo_s"))
-
-
-def slo_met(table: Table) -> Bools:
-    """Which requests completed and met every SLO that they have."""
-    met: Bools = np.all([slo_met_in(table, name) for name in SLO_DIMENSIONS], axis=0)
+def slo_met(table: Table, *dimensions: Dimension) -> Bools:
+    """Completed within all of these SLOs; without SLO, or TPOT for n = 1, it is met."""
+    met = completed(table)
+    for name in dimensions or SLO_DIMENSIONS:
+        met = met & ~(floats(table, f"{name}_s") > floats(table, f"{name}_slo_s"))
     return met
-
-
-def slo_met_in(table: Table, dimension: Dimension) -> Bools:
-    """Completed within the SLO of a dimension; without SLO, or TPOT for n = 1, it is met."""
-    late = floats(table, f"{dimension}_s") > floats(table, f"{dimension}_slo_s")
-    return completed(table) & ~late

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.metrics.gaps import GapPool
-from bros_sim.metrics.requests import Columns, binding_slo_s, completed, floats, has_any_slo
+from bros_sim.metrics.requests import Columns, binding_slo_s, completed, floats, has_slo
 from bros_sim.metrics.saturation import Verdict, WarmUp, backlog_verdict, left_out
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import Bools, Ints, gaps_on_time, token_rows
@@ -106,7 +106,7 @@ class Sample:
     @cached_property
     def in_judged(self) -> Bools:
         """Which requests of the run are judged."""
-        return self.in_window & has_any_slo(self.run.requests)
+        return self.in_window & has_slo(self.run.requests)
 
     @cached_property
     def judged(self) -> Columns:
