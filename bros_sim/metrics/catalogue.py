@@ -12,7 +12,7 @@ import pandas as pd
 from bros_sim.metrics import measured
 from bros_sim.metrics.measured import attainment, column, rate, total, with_status
 from bros_sim.metrics.requests import SLO_DIMENSIONS
-from bros_sim.metrics.sample import Sample, prepare
+from bros_sim.metrics.sample import Run, Sample
 from bros_sim.metrics.saturation import WarmUp
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.usage import extrapolated_share, kv_slots
@@ -52,7 +52,9 @@ LATENCIES: dict[str, tuple[str, str, str, measured.Distribution]] = {
 """Each by its name in conventions; a summary holds its mean and percentiles."""
 
 RATES: dict[str, tuple[str, str, str, Callable[[measured.Span], int]]] = {
-    "goodput": ("req/s", "Goodput", "good requests per second", measured.goodput),
+    "goodput": (
+        "req/s", "Goodput", "good requests per second",
+        lambda span: int((span.requests["slo_met"] & span.left).sum())),
     "request_throughput": (
         "req/s", "Request throughput", "completed requests per second",
         lambda span: int(span.left.sum())),
@@ -60,13 +62,12 @@ RATES: dict[str, tuple[str, str, str, Callable[[measured.Span], int]]] = {
         "tokens/s", "Output throughput", "generated tokens per second", lambda span: span.output),
     "total_token_throughput": (
         "tokens/s", "Total token throughput", "prompt and generated tokens per second",
-        measured.total_tokens),
+        lambda span: span.output + int(span.requests["prompt_tokens"][span.begun].sum())),
 }
 # fmt: on
 
 
 def _statistics(name: str) -> dict[str, Metric]:
-    """``mean_ttft_ms`` and so on."""
     unit, label, doc, distribution = LATENCIES[name]
     found = measured.spread(distribution)
     return {
@@ -81,7 +82,6 @@ def _statistics(name: str) -> dict[str, Metric]:
 def _rates(
     ending: str, label: str, over: str, span: Callable[[Sample], measured.Span]
 ) -> dict[str, Metric]:
-    """Each rate over one time."""
     return {
         name + ending: Metric(unit, words + label, doc + over, "higher", rate(count, span))
         for name, (unit, words, doc, count) in RATES.items()
@@ -104,7 +104,7 @@ METRICS: dict[str, Metric] = {
         with_status("unfinished")),
     "slo_attainment": Metric(
         "share", "SLO attainment", "completed and met every SLO / arrived with an SLO", "higher",
-        measured.slo_attainment),
+        attainment()),
     **{f"{name}_attainment": Metric(
         "share", f"{name.upper()} attainment",
         f"completed and met its {name.upper()} SLO / arrived with an SLO", "higher",
@@ -186,30 +186,23 @@ def summarise(
 ) -> dict[str, Summary]:
     """All metrics of a run by class: ``rt``, ``be`` and ``all``.
 
-    Counts, latencies, SLO figures and token counters are over the requests that arrived at or
-    after ``warmup_s``, each judged by its own fate up to the end of the drain. A latency is over
-    the requests that have it (the column of the request table is not missing). Rates over the
-    makespan count the whole run, rates over the steady window what happened in it.
+    Counts, latencies, SLO figures and token counters are over the ``requests`` (`request_metrics`)
+    that arrived at or after ``warmup_s``, each judged by its own fate up to the end of the drain;
+    a latency over those that have it. Rates over the makespan count the whole run, rates over the
+    steady window what happened in it. With ``mser5`` that rule says how much to leave out
+    (`left_out`); a class of a run that never settled is ``too short``, not ``stable``.
 
-    Args:
-        tables: The run.
-        requests: What ``request_metrics`` made of it.
-        warmup_s: Seconds from the start to leave out; ``mser5``: as many as that rule says
-            (`left_out`); a class of a run that never settled is ``too short``, not ``stable``.
-
-    Returns:
-        For each class the keys of METRICS, ``p999_`` only from 10,000 requests; NaN where there is
-        nothing to measure.
+    Each class has the keys of METRICS, ``p999_`` only from 10,000 requests; NaN where there is
+    nothing to measure.
     """
-    run = prepare(tables, requests, warmup_s)
+    run = Run(tables, requests, warmup_s)
     return {name: _of_class(Sample(run, name)) for name in CLASSES}
 
 
 def _of_class(sample: Sample) -> Summary:
     values = {key: metric.of(sample) for key, metric in METRICS.items() if metric.of}
-    return {key: _plain(value) for key, value in values.items() if value is not None}
-
-
-def _plain(value: Value) -> Value:
-    """Python's own number, whatever numpy made of it."""
-    return value if isinstance(value, str | int) else float(value)
+    return {
+        key: value if isinstance(value, str | int) else float(value)  # Python's own number
+        for key, value in values.items()
+        if value is not None
+    }

@@ -112,6 +112,5 @@ def _bin(values: Floats) -> Ints:
 
 
 def _distinct(values: Floats, counts: Ints) -> tuple[Floats, Ints]:
-    """Equal values as one, in order."""
     found, which = np.unique(values, return_inverse=True)
     return found, np.bincount(which, weights=counts, minlength=found.size).astype(np.int64)

@@ -16,8 +16,7 @@ from bros_sim.metrics.tokens import Bools, Floats
 V = TypeVar("V")
 Measured = Callable[[Sample], V]
 """Computes a metric; None leaves it out of the summary."""
-Percentiles = list[float]
-Distribution = Callable[[Sample, Percentiles], tuple[float, list[float]]]
+Distribution = Callable[[Sample, list[float]], tuple[float, list[float]]]
 """Mean and percentiles of a latency, in seconds."""
 
 STATISTICS: dict[str, float | None] = {
@@ -46,35 +45,38 @@ def statistic(of_latency: Measured[dict[str, float]], name: str) -> Measured[flo
     return lambda sample: sample.once(of_latency).get(name)
 
 
+def each(values: Measured[Floats]) -> Distribution:
+    """Of one value for each request, where it is not missing."""
+
+    def measure(sample: Sample, percentiles: list[float]) -> tuple[float, list[float]]:
+        found = known(values(sample))
+        if not found.size:
+            return np.nan, [np.nan] * len(percentiles)
+        return float(found.mean()), [float(v) for v in np.percentile(found, percentiles)]
+
+    return measure
+
+
 def column(name: str) -> Distribution:
     """Of a column of the request table."""
-    return lambda sample, percentiles: _distribution(floats(sample.window, name), percentiles)
+    return each(lambda sample: floats(sample.window, name))
 
 
-def itl(sample: Sample, percentiles: Percentiles) -> tuple[float, list[float]]:
+def itl(sample: Sample, percentiles: list[float]) -> tuple[float, list[float]]:
     """Of all gaps between tokens, pooled."""
     return sample.run.gaps.statistics(sample.in_window, percentiles)
 
 
-def normalized_latency(sample: Sample, percentiles: Percentiles) -> tuple[float, list[float]]:
-    """Of E2E latency per token."""
-    tokens = np.maximum(sample.run.generated[sample.in_window], 1)
-    return _distribution(floats(sample.window, "e2e_s") / tokens, percentiles)
+@each
+def normalized_latency(sample: Sample) -> Floats:
+    """E2E latency per token."""
+    return floats(sample.window, "e2e_s") / np.maximum(sample.run.generated[sample.in_window], 1)
 
 
-def queue_time(sample: Sample, percentiles: Percentiles) -> tuple[float, list[float]]:
-    """Of the time from arrival to first scheduled."""
-    table = sample.window
-    waits = floats(table, "first_scheduled_s") - floats(table, "arrival_s")
-    return _distribution(waits, percentiles)
-
-
-def _distribution(values: Floats, percentiles: Percentiles) -> tuple[float, list[float]]:
-    """Mean and percentiles of what is not missing."""
-    found = known(values)
-    if not found.size:
-        return np.nan, [np.nan] * len(percentiles)
-    return float(found.mean()), [float(v) for v in np.percentile(found, percentiles)]
+@each
+def queue_time(sample: Sample) -> Floats:
+    """Time from arrival to first scheduled."""
+    return floats(sample.window, "first_scheduled_s") - floats(sample.window, "arrival_s")
 
 
 def known(values: Floats) -> Floats:
@@ -110,18 +112,13 @@ def _max_ms(seconds: Floats) -> float:
     return 1e3 * float(found.max()) if found.size else np.nan
 
 
-def slo_attainment(sample: Sample) -> float:
-    """Requests that met every SLO / those that have one; NaN as every share of nothing."""
-    return _share(slo_met(sample.judged).sum(), int(sample.in_judged.sum()))
-
-
-def attainment(dimension: Dimension) -> Measured[float]:
-    """Requests that met the SLO of a dimension / those that have any."""
+def attainment(*dimensions: Dimension) -> Measured[float]:
+    """Requests that met the SLOs of the dimensions (default: all) / those that have any."""
 
     def measure(sample: Sample) -> float:
         table = sample.judged
-        owing = int(sample.in_judged.sum()) if has_slo(table, dimension).any() else 0
-        return _share(slo_met(table, dimension).sum(), owing)
+        owing = int(sample.in_judged.sum()) if has_slo(table, *dimensions).any() else 0
+        return _share(slo_met(table, *dimensions).sum(), owing)
 
     return measure
 
@@ -179,13 +176,3 @@ def steady(sample: Sample) -> Span:
     begun, left = ((t >= start) & (t <= end) for t in (first, last))
     output = int(sample.run.generated_steady[sample.members].sum())
     return Span(table, begun, completed(table) & left, output, end - start)
-
-
-def goodput(span: Span) -> int:
-    """Requests that completed and met their SLOs."""
-    return int((span.requests["slo_met"] & span.left).sum())
-
-
-def total_tokens(span: Span) -> int:
-    """Generated tokens and those of prompts."""
-    return span.output + int(span.requests["prompt_tokens"][span.begun].sum())

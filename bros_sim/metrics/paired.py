@@ -61,7 +61,6 @@ def paired(
 
 
 def _of_class(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """The rows of the class, with the metric as ``value``."""
     if table.empty:
         return table
     mine = table[table["class"] == measure.service_class]
@@ -94,7 +93,6 @@ def _pairs(table: pd.DataFrame, keys: list[str], baseline: str, system: str) -> 
 
 
 def _row(pairs: pd.DataFrame, drawn: NDArray[np.float64]) -> Iterator[object]:
-    """The cells of MEASURED."""
     change = pairs["difference"].to_numpy(np.float64)
     mean, half = float(change.mean()), half_width(change) if change.size > 1 else np.nan
     p_t, p_wilcoxon = _chances(change)
@@ -120,7 +118,6 @@ def _chances(change: NDArray[np.float64]) -> tuple[float, float]:
 def _verdict(
     change: NDArray[np.float64], half: float, p_wilcoxon: float, agreeing: int, draws: int
 ) -> tuple[str, str]:
-    """What may be said, and why no more."""
     mean = float(change.mean())
     if change.size < 2:
         return ONE_SEED, ""

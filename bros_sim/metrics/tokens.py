@@ -144,7 +144,6 @@ def _marks(tables: RunTables, spans: tuple[Ints, Ints, Ints, Ints]) -> tuple[Int
 
 
 def _before(stalls: Sequence[Ints], engine: Ints, iteration: Ints) -> Ints:
-    """How many iterations before each one stalled."""
     found = np.zeros(iteration.size, np.int64)
     for number, at in enumerate(stalls):
         mine = engine == number
@@ -225,5 +224,4 @@ def _expand(end_s: Floats, request: Ints, first: Ints, tokens: Ints) -> _Tokens:
 
 
 def _starts(values: Ints) -> Ints:
-    """Positions where a new value begins."""
     return np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))

@@ -103,7 +103,6 @@ def _time(event: Event) -> float:
 def _cut(
     requests_table: pd.DataFrame, steps: pd.DataFrame, each: pd.DataFrame, span: Span, most: int
 ) -> float | None:
-    """When the events become too many, if they do."""
     stamps = ["arrival_s", "first_scheduled_s", "first_token_s", "last_token_s"]
     times = np.concatenate([
         each["start_s"].to_numpy(np.float64),
@@ -115,7 +114,6 @@ def _cut(
 
 
 def _lines(events: list[Event], about: Mapping[str, object]) -> Iterator[str]:
-    """One event a line."""
     head = json.dumps(dict(about), ensure_ascii=False)
     yield f'{{"displayTimeUnit": "ms", "otherData": {head}, "traceEvents": [\n'
     for number, event in enumerate(events):
@@ -124,7 +122,6 @@ def _lines(events: list[Event], about: Mapping[str, object]) -> Iterator[str]:
 
 
 def _names(replicas: Iterable[int]) -> Iterator[Event]:
-    """What the processes and their lanes are called."""
     for replica in replicas:
         yield _meta(replica, 0, "process_name", name=f"replica {replica}")
         yield _meta(replica, 0, "process_sort_index", sort_index=replica)

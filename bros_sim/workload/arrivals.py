@@ -54,7 +54,6 @@ class OpenArrivals(Arrivals):
         return None
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
         raise NotImplementedError
 
     def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, Rows]:

@@ -43,7 +43,6 @@ class Changes:
     silent_from_s: float | None = None
 
     def lines(self) -> Iterator[str]:
-        """Each change in words."""
         if self.silent_from_s is not None:
             end = f"the trace ends at {self.silent_from_s:.6g} s"
             yield f"{end}, duration_s is {self.duration_s:g}: *_steady rates count the silence"

@@ -20,12 +20,10 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
 def write_trace(trace: Trace, path: Path) -> None:
-    """Write a trace as canonical CSV, gzipped CSV or Parquet, whole or not at all.
+    """Write a trace as canonical CSV, gzipped CSV or Parquet: same trace, same bytes.
 
-    Same trace, same bytes. Columns that the trace does not state are left out.
-
-    Raises:
-        InputError: The name has another ending, or the file cannot be written.
+    Columns that the trace does not state are left out. An `InputError` if the name has another
+    ending, or the file cannot be written.
     """
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: the name must end in {', '.join(SUFFIXES)}")
@@ -33,12 +31,11 @@ def write_trace(trace: Trace, path: Path) -> None:
         raise InputError(f"{trace.source}: has arrivals but no lengths; nothing to write")
     columns = _columns(trace)
     with written(path) as draft:
-        if path.name.endswith(".parquet"):
+        if path.suffix == ".parquet":
             pq.write_table(pa.table(columns), draft)
         else:
             text = _csv(columns)
-            zipped = path.name.endswith(".gz")
-            draft.write_bytes(gzip.compress(text, mtime=0) if zipped else text)
+            draft.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
 
 
 def _columns(trace: Trace) -> dict[str, list[Any]]:
@@ -48,7 +45,7 @@ def _columns(trace: Trace) -> dict[str, list[Any]]:
     columns["prompt_tokens"] = trace.prompt_tokens.tolist()
     columns["output_tokens"] = trace.output_tokens.tolist()
     if trace.service_class is not None:
-        columns["class"] = [None if c is None else c.value for c in trace.service_class]
+        columns["class"] = [each and each.value for each in trace.service_class]
     for name in ("ttft", "tpot", "e2e"):
         if (values := getattr(trace, f"{name}_slo_s")) is not None:
             columns[f"slo_{name}_s"] = [
@@ -66,9 +63,8 @@ def _csv(columns: dict[str, list[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    if "prefix_hashes" in columns:
-        hashes = [" ".join(map(str, row)) for row in columns["prefix_hashes"]]
-        columns = columns | {"prefix_hashes": hashes}
+    if hashes := columns.get("prefix_hashes"):
+        columns = columns | {"prefix_hashes": [" ".join(map(str, row)) for row in hashes]}
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
 
@@ -76,10 +72,8 @@ def _csv(columns: dict[str, list[Any]]) -> bytes:
 def synthesise(stream: Stream, seed: int, duration_s: float) -> Trace:
     """The requests of an open-loop stream as a trace: arrivals, lengths and prefixes.
 
-    Class, SLO and cap are left to the stream that replays it.
-
-    Raises:
-        InputError: The stream is a closed loop, or no request falls in the duration.
+    Class, SLO and cap are left to the stream that replays it. An `InputError` if no request falls
+    in the duration, or the stream is a closed loop.
     """
     made = build(stream, seed, duration_s)
     if not isinstance(made, OpenLoop):

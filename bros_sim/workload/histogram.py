@@ -1,9 +1,9 @@
 """The joint distribution of prompt and output lengths as a compact table.
 
-Each axis is cut into bins of about equal mass; a length that alone holds half a bin's mass is a bin
-of its own (so mass points and clips stay exact), and the last bin is halved again and again so that
-the tail is resolved. Inside a bin lengths follow ``lo + width * u**a`` with ``a`` chosen so that
-the bin's mean is kept: so total tokens are preserved. Prompt and output are independent in a cell.
+Each axis is cut into bins of about equal mass; a length with half a bin's mass is a bin of its own
+(so mass points and clips stay exact), and the last bin is halved again and again to resolve the
+tail. Inside a bin lengths follow ``lo + width * u**a`` with ``a`` such that the bin's mean, so the
+total of tokens, is kept. Prompt and output are independent in a cell.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,6 @@ class Bins:
 
     @classmethod
     def fit(cls, lengths: Ints, bins: int = BINS) -> "Bins":
-        """Cut the lengths into about ``bins`` bins of equal mass."""
         values, counts = np.unique(lengths, return_counts=True)
         upto = np.cumsum(counts)
         mass = len(lengths) / bins
@@ -42,11 +41,9 @@ class Bins:
         return cls(values[start], values[np.append(start[1:], len(values)) - 1], mean)
 
     def index(self, lengths: Ints) -> NDArray[np.intp]:
-        """The bin of each length."""
         return np.searchsorted(self.lo, lengths, side="right") - 1
 
     def sample(self, index: NDArray[np.intp], rng: np.random.Generator) -> Ints:
-        """One length from each of the given bins."""
         width = (self.hi - self.lo + 1).astype(np.float64)
         power = width / (self.mean - self.lo + 0.5) - 1
         draws = rng.random(len(index)) ** power[index]
@@ -64,7 +61,6 @@ class JointHistogram:
 
     @classmethod
     def fit(cls, prompts: Ints, outputs: Ints) -> "JointHistogram":
-        """The table of a set of pairs."""
         prompt, output = Bins.fit(prompts), Bins.fit(outputs)
         shape = (len(prompt.lo), len(output.lo))
         cell = prompt.index(prompts) * shape[1] + output.index(outputs)
@@ -72,7 +68,6 @@ class JointHistogram:
         return cls(prompt, output, counts.astype(np.int64))
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-        """``n`` pairs."""
         upto = np.cumsum(self.counts.ravel())
         cell = np.searchsorted(upto, rng.integers(0, upto[-1], n), side="right")
         rows, columns = np.divmod(cell, self.counts.shape[1])

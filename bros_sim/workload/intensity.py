@@ -85,15 +85,16 @@ def weibull_shape(cv: float) -> float:
 class StepRate:
     """Rate ``rates[i]`` in requests/s from ``starts_s[i]`` to the next start; the first is 0.
 
-    With ``period_s`` the steps repeat; without, the last one lasts.
+    With ``period_s`` the steps repeat; without, the last one lasts. ``scale`` multiplies all rates.
     """
 
     starts_s: Floats
     rates: Floats
     period_s: float | None = None
+    scale: float = 1.0
 
     def until(self, end_s: float) -> tuple[Floats, Floats]:
-        """Edges in [0, end_s] and the expected number of arrivals up to each.
+        """Edges in [0, end_s] and the expected number of arrivals up to each, but for the scale.
 
         An `InputError` if the period is so short that the steps would fill the memory.
         """
@@ -111,15 +112,15 @@ class StepRate:
         expected = np.concatenate([[0.0], np.cumsum(rates[inside] * np.diff(edges))])
         return edges, expected
 
-    def check(self, end_s: float, scale: float) -> None:
+    def check(self, end_s: float) -> None:
         """An `InputError` as of `until`, or if too many arrivals are expected."""
-        check_count(float(self.until(end_s)[1][-1]) * scale)
+        check_count(float(self.until(end_s)[1][-1]) * self.scale)
 
-    def times(self, end_s: float, scale: float, rng: np.random.Generator) -> Floats:
-        """Arrivals in [0, end_s) of the Poisson process with ``scale`` times this rate."""
+    def times(self, end_s: float, rng: np.random.Generator) -> Floats:
+        """Arrivals in [0, end_s) of the Poisson process with this rate."""
         edges, expected = self.until(end_s)
-        epochs = poisson_epochs(float(expected[-1]) * scale, rng)
-        times = np.interp(epochs, expected * scale, edges)
+        epochs = poisson_epochs(float(expected[-1]) * self.scale, rng)
+        times = np.interp(epochs, expected * self.scale, edges)
         return np.asarray(times[times < end_s])
 
     @classmethod

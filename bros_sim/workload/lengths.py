@@ -67,7 +67,6 @@ class LogNormalLength:
     most: Annotated[Tokens, Doc("longer draws are cut to this")] = LARGEST
 
     def of(self, normal: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Lengths from standard normal draws."""
         lengths = self.median * np.exp(np.minimum(self.sigma * normal, 50.0))
         return np.clip(np.rint(lengths), 1, self.most).astype(np.int64)
 

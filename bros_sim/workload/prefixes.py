@@ -1,9 +1,9 @@
 """A simple model of who shares a prefix with whom, for twins of traces with block hashes.
 
-All requests share the first ``root_blocks`` blocks (a system prompt). Beyond it a request continues
-an earlier one with a probability that depends on its prompt length, shares a drawn fraction of its
-own blocks, and the earlier one lies a drawn number of requests back. That gives the reuse of an
-infinite cache and its distance in requests; it does not model sessions as such.
+All share the first ``root_blocks`` blocks (a system prompt). Beyond it a request continues an
+earlier one with a probability that depends on its prompt length, shares a drawn fraction of its own
+blocks, and the earlier one lies a drawn number of requests back. That gives the reuse of an
+infinite cache and its distance in requests; sessions as such are not modelled.
 """
 
 from collections import Counter
@@ -40,10 +40,8 @@ class PrefixModel:
 
     @classmethod
     def fit(cls, hashes: Hashes, block_tokens: int) -> "PrefixModel":
-        """The model of a trace in order of arrival."""
         hits, lags = infinite_cache(hashes)
-        blocks = np.array([len(row) for row in hashes])
-        root = _root_blocks(hashes)
+        blocks, root = np.array([len(row) for row in hashes]), _root_blocks(hashes)
         inner = np.quantile(blocks, np.linspace(0, 1, LENGTH_CLASSES + 1)[1:-1])
         edges = np.unique(np.ceil(inner).astype(np.int64))
         member = np.searchsorted(edges, blocks, side="right")
@@ -101,9 +99,8 @@ def _root_blocks(hashes: Hashes) -> int:
 def shareable(requests: Sequence[Request]) -> list[Request]:
     """The requests of one stream without the hashes that no KV cache can find elsewhere.
 
-    A request's hashes are cut after the last one that occurs again in the stream. What lies beyond
-    it is private, as the content of a request without hashes: nobody else can hit it, and the
-    request itself finds it after a preemption all the same.
+    They are cut after the last one that occurs again in the stream: nobody else can hit what lies
+    beyond, and the request itself finds it after a preemption all the same.
     """
     uses = Counter(chain.from_iterable(request.prefix_hashes for request in requests))
     cut = []

@@ -1,6 +1,6 @@
 """Arrivals that come from a trace (`Replay`) or from a twin of one (`TwinArrivals`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -17,6 +17,7 @@ from bros_sim.workload.readers.base import Dequantise, Policy, ZeroTokens
 from bros_sim.workload.traces import Trace, read_trace
 from bros_sim.workload.twins import FromFile, NamedFile, Twin, load_twin
 
+Scaling = Literal["warp", "thin"]
 Tokens = Annotated[int, Ge(1), Le(10**9)]
 
 
@@ -35,9 +36,7 @@ class Replay(FromFile, OpenArrivals):
 
     path: Annotated[Path, Doc("a trace of any known format")]
     rate_scale: Annotated[float, Gt(0), Le(1e4), Doc("load relative to the trace")] = 1.0
-    scaling: Annotated[Literal["warp", "thin"], Doc("warp the time axis, or thin/superpose")] = (
-        "warp"
-    )
+    scaling: Annotated[Scaling, Doc("warp the time axis, or thin/superpose")] = "warp"
     start_s: Annotated[float, Ge(0), Doc("begin at this time of the trace")] = 0.0
     end_s: Annotated[float | None, Gt(0), Doc("stop at this time of the trace")] = None
     dequantise: Annotated[Dequantise, Doc("spread coarse time stamps over their tick")] = "none"
@@ -137,16 +136,16 @@ class TwinArrivals(NamedFile, Profiled):
         """The twin; an `InputError` if the file cannot be read or is none."""
         return load_twin(self.file)
 
-    def profile(self, duration_s: float) -> tuple[StepRate, float]:
+    def profile(self, duration_s: float) -> StepRate:
         """An `InputError` if the twin has lengths alone, or is silent over the whole run."""
         rate = self.content.rate
         if rate is None:
             what = f"the twin {self.content.name} has lengths but no arrivals"
             raise InputError(f"{self.file}: {what}; use it as lengths: {{kind: empirical}}")
         if self.rate_rps is None:
-            return rate, 1.0
+            return rate
         expected = float(rate.until(duration_s)[1][-1])
         if expected <= 0:
             what = f"the twin {self.content.name} is silent for the first {duration_s:g} s"
             raise InputError(f"{self.file}: {what}: make the run longer, or leave rate_rps out")
-        return rate, self.rate_rps * duration_s / expected
+        return replace(rate, scale=self.rate_rps * duration_s / expected)

@@ -1,8 +1,7 @@
 """A named stream of an experiment -> its requests, the same under every system.
 
-Draws come from generators named by the stream and the purpose (arrivals, lengths, prefixes).
-Lengths are drawn in blocks of fixed size, each from a generator of its own, so the i-th request of
-a stream has the same lengths whatever the load, the duration or the system.
+Draws come from generators named by the stream and the purpose. Lengths are drawn in blocks of fixed
+size, each from its own, so the i-th request has the same whatever the load, duration or system.
 """
 
 import math
@@ -84,9 +83,8 @@ class OpenLoop:
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """Requests that come when earlier ones are done.
+    """Requests that come when earlier ones are done: ``request(index, arrival_s)`` makes one.
 
-    ``request(index, arrival_s)`` makes the index-th request of the stream.
     ``truncated`` counts outputs that were cut to a smaller cap among the first ``BLOCK``.
     """
 

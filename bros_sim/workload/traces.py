@@ -133,12 +133,10 @@ class Trace(Rows):
 
     @property
     def has_lengths(self) -> bool:
-        """Whether the rows have prompt and output lengths."""
         return len(self.prompt_tokens) == len(self)
 
     @property
     def counts(self) -> ReadCounts:
-        """What was changed or left out."""
         return ReadCounts(rows_kept=len(self), **self.notes)
 
 

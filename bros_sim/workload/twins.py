@@ -1,8 +1,8 @@
 """Twins: compact statistical descriptions of traces, to be shipped where the trace cannot be.
 
-A twin is a JSON file of our own: a joint length histogram (`histogram`), and, if the trace had
-them, a rate profile (`intensity`) and a prefix model (`prefixes`), with provenance, licence and the
-measured statistics of what it describes. It holds no row of the trace. `fit_twin` makes one of any.
+A twin is a JSON file that people can read, checked when it is loaded: a joint length histogram
+and, if the trace had them, a rate profile and a prefix model, with provenance, licence and the
+measured statistics of what it describes. It holds no row of the trace.
 """
 
 import difflib
@@ -42,13 +42,10 @@ class Twin:
 
 
 def fit_twin(trace: Trace, *, name: str, describes: str, licence: str, note: str = "") -> Twin:
-    """The twin of a trace with lengths; ``describes`` says what the trace is and where it is from.
+    """The twin of a trace; ``describes`` says what the trace is and where it is from.
 
     ``licence`` is that of the trace; ``note`` says what was done to it before, and anything that a
-    user must know.
-
-    Raises:
-        InputError: The trace has no lengths.
+    user must know. An `InputError` if the trace has no lengths.
     """
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths, so it has no twin")
@@ -82,7 +79,6 @@ class FromFile:
     """
 
     def __getstate__(self) -> dict[str, object]:
-        """The parameters, not the content of the file."""
         own: Any = self
         return {field.name: getattr(own, field.name) for field in fields(own)}
 
@@ -102,7 +98,6 @@ class NamedFile(FromFile):
 
     @property
     def file(self) -> Path:
-        """The file behind the two keys."""
         if self.path is not None:
             return self.path
         assert self.name is not None
@@ -127,13 +122,11 @@ def save_twin(twin: Twin, path: Path) -> None:
         **{key: getattr(twin, key) for key in TEXTS},
         "measured": twin.measured,
         "lengths": {
-            "prompt": _bins_out(lengths.prompt),
-            "output": _bins_out(lengths.output),
+            "prompt": _bins_out(lengths.prompt), "output": _bins_out(lengths.output),
             "counts": _column(lengths.counts),
         },
         "rate": rate and {
-            "period_s": rate.period_s,
-            "starts_s": _column(rate.starts_s),
+            "period_s": rate.period_s, "starts_s": _column(rate.starts_s),
             "rates_rps": _column(rate.rates),
         },
         "prefixes": prefixes and {

@@ -105,7 +105,7 @@ def test_means_and_tails_are_kept():
 def test_rate_profile_finds_steps_and_invents_few():
     rng = np.random.default_rng(0)
     steps = StepRate(np.array([0.0, 300.0, 500.0]), np.array([2.0, 9.0, 0.5]), 1000.0)
-    found = StepRate.fit(steps.times(1000.0, 1.0, rng))
+    found = StepRate.fit(steps.times(1000.0, rng))
     assert len(found.rates) <= 10
     for step in (300.0, 500.0):
         assert np.abs(found.starts_s - step).min() <= 3

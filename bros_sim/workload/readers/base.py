@@ -71,5 +71,4 @@ class Reader:
     fits: Callable[[Head], bool] = lambda _: True
 
     def matches(self, head: Head) -> bool:
-        """Whether a file with this head has this format."""
         return self.layout == head.layout and self.needs <= set(head.keys) and self.fits(head)

@@ -32,13 +32,11 @@ class Faults:
     total: int = 0
 
     def add(self, line: int, column: str, what: str) -> None:
-        """Note one fault."""
         self.total += 1
         if self.total <= MAX_FAULTS:
             self.found.append(Fault(Code.OTHER, (column,), what, f"{self.source.path}:{line}"))
 
     def check(self) -> None:
-        """Raise what was found, if anything."""
         more = self.total - len(self.found)
         extra = [f"{self.source.path}: and {more} more faults of this kind"] if more else []
         if self.found:
@@ -55,7 +53,6 @@ class Cells:
     faults: Faults
 
     def bad(self, index: int, what: str) -> None:
-        """Note that one cell is wrong."""
         self.faults.add(self.lines[index], self.column, what)
 
     def bad_where(self, mask: NDArray[np.bool_], what: str) -> None:

@@ -34,7 +34,6 @@ class Named:
     block_tokens: int | None = None
 
     def __call__(self, source: Source, _: Policy) -> Rows:
-        """The rows of a file."""
         return self.rows(source, source.records())
 
     def rows(self, source: Source, records: Records) -> Rows:

@@ -72,10 +72,9 @@ def read_jobs(source: Source, _: Policy) -> Rows:
 
 
 def read_windows(source: Source, policy: Policy) -> Rows:
-    """Requests of one client, drawn window by window; lengths from the dataset beside it.
+    """Requests of one client, drawn window by window; without a dataset they are arrivals alone.
 
-    The dataset is the file whose name has ``dataset`` for ``trace`` and ``.json`` for ``.csv``.
-    Without it the rows have arrivals alone.
+    That is the file beside it whose name has ``dataset`` for ``trace`` and ``.json`` for ``.csv``.
     """
     starts, rates, shapes, patterns = _windows(source)
     width = float(np.median(np.diff(starts))) if len(starts) > 1 else 600.0

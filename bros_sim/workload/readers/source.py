@@ -36,7 +36,6 @@ class Source:
 
     @cached_property
     def magic(self) -> bytes:
-        """The first four bytes."""
         with self.open_binary() as file:
             return file.read(4)
 
@@ -58,7 +57,6 @@ class Source:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def fault(self, line: int, what: str) -> InputError:
-        """The error for one line."""
         return InputError(f"{self.path}:{line}: {what}")
 
     def lines(self) -> Generator[tuple[int, str], None, None]:
@@ -108,7 +106,6 @@ class Source:
         return Head("jsonl", tuple(record))
 
     def text(self) -> str:
-        """The whole file."""
         return "\n".join(text for _, text in self.lines())
 
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
