@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from bros_sim.experiment import Loaded
-from bros_sim.metrics.capacity import capacities
+from bros_sim.metrics.capacity import capacities, capacities_by_draw, orders, with_bands
 from bros_sim.metrics.intervals import means
-from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 from bros_sim.study.results import ResultSet
 from bros_sim.study.store import Store
 from bros_sim.study.sweep import Swept

@@ -1,8 +1,16 @@
 """Workloads: where requests come from. Four tables, each ``kind -> class`` (docs/workloads.md)."""
 
 from bros_sim.workload.arrivals import Bag, Clients, Constant, Gamma, Poisson, Weibull
-from bros_sim.workload.caps import Exact, FixedCap, Headroom
-from bros_sim.workload.lengths import Empirical, Fixed, LogNormal, Mixture, Uniform
+from bros_sim.workload.lengths import (
+    Empirical,
+    Exact,
+    Fixed,
+    FixedCap,
+    Headroom,
+    LogNormal,
+    Mixture,
+    Uniform,
+)
 from bros_sim.workload.modulated import Diurnal, Mmpp, OnOff, Piecewise
 from bros_sim.workload.readers import TRACES
 from bros_sim.workload.replay import Replay, TwinArrivals

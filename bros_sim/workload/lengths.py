@@ -1,4 +1,7 @@
-"""LENGTHS: where prompt and output lengths come from. The init fields are the YAML keys."""
+"""LENGTHS, and MAX_TOKENS: the caps that clients state. The init fields are the YAML keys.
+
+A policy may see a cap and TGI reserves it; one in the trace takes precedence over these rules.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,3 +147,38 @@ class Empirical(NamedFile):
             prompts, outputs = pairs.prompt_tokens[rows], pairs.output_tokens[rows]
         most = (self.max_prompt or LARGEST, self.max_output or LARGEST)
         return np.minimum(prompts, most[0]), np.minimum(outputs, most[1])
+
+
+class MaxTokens(Protocol):
+    """What every entry of MAX_TOKENS answers."""
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The stated cap of each request, >= 1, from its true output length."""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Clients know their output length: the cap equals it."""
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return outputs
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """Clients ask for ``factor`` times what they need, rounded up."""
+
+    factor: Annotated[float, Ge(1), Le(1e6), Doc("cap over true output length")] = 2.0
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.asarray(np.ceil(outputs * self.factor), np.int64)
+
+
+@dataclass(frozen=True)
+class FixedCap:
+    """One cap for all; a longer output is cut to it, as an engine would, and counted."""
+
+    tokens: Annotated[int, Ge(1), Le(10**9), Doc("the cap")]
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.full(len(outputs), self.tokens, np.int64)

@@ -5,8 +5,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.workload.prefixes import infinite_cache
-from bros_sim.workload.prompts import Hashes
+from bros_sim.workload.prompts import Hashes, infinite_cache
 from bros_sim.workload.traces import Trace
 
 Number = float | int | None

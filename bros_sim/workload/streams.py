@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.workload.arrivals import Clients, OpenArrivals
-from bros_sim.workload.caps import Headroom, MaxTokens
-from bros_sim.workload.lengths import LengthModel, Pairs
+from bros_sim.workload.lengths import Headroom, LengthModel, MaxTokens, Pairs
 from bros_sim.workload.prompts import Hashes, Refrag, salted, system_prompt
 from bros_sim.workload.traces import Trace, take
 from bros_sim.workload.twins import Twin

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from bros_sim.core.clock import HORIZON_S
 from bros_sim.core.errors import InputError
 from bros_sim.workload.readers import TRACES
-from bros_sim.workload.readers.base import Policy, Reader, Rows
-from bros_sim.workload.readers.source import Source
+from bros_sim.workload.readers.base import Policy, Reader, Rows, Source
 
 AnyRows = TypeVar("AnyRows", bound=Rows)
 

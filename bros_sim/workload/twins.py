@@ -21,8 +21,8 @@ from bros_sim.core.data_files import data_path
 from bros_sim.core.errors import InputError
 from bros_sim.workload.histogram import Bins, JointHistogram
 from bros_sim.workload.intensity import StepRate
-from bros_sim.workload.prefixes import PrefixModel
-from bros_sim.workload.readers.source import Source
+from bros_sim.workload.prompts import PrefixModel
+from bros_sim.workload.readers.base import Source
 from bros_sim.workload.statistics import Number, trace_summary
 from bros_sim.workload.traces import Trace
 

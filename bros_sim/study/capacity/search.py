@@ -1,6 +1,6 @@
 """Capacity by search: those of all systems side by side, so that their runs share workers.
 
-What to run next is decided in ``metrics/search.py``, what is the answer in ``metrics/answer.py``.
+What to run next, and what is the answer, is decided in ``metrics/search.py``.
 """
 
 import json
@@ -12,8 +12,7 @@ import numpy as np
 from bros_sim.config import Data
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import Point
-from bros_sim.metrics.answer import Answer, answer
-from bros_sim.metrics.search import NOTHING, Ask, Goal, next_asks, region, status
+from bros_sim.metrics.search import NOTHING, Answer, Ask, Goal, answer, next_asks, region, status
 from bros_sim.study.capacity.variants import Variants
 from bros_sim.study.results import PointResult, saturation
 from bros_sim.study.study import Candidate, Search, Trial

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import ServiceClass
-from bros_sim.workload.readers.base import Policy, Rows
+from bros_sim.workload.readers.base import Policy, Rows, Source
 from bros_sim.workload.readers.cells import (
     Cells,
     Convert,
@@ -27,7 +27,6 @@ from bros_sim.workload.readers.cells import (
     tokens,
 )
 from bros_sim.workload.readers.columns import Table, build_table, read_csv
-from bros_sim.workload.readers.source import Source
 
 BLOCK_SIZES = tuple(2**n for n in range(12, 2, -1))
 """Block sizes tried, largest first, when a trace has hashes but no ``hash_block_tokens``."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import Code, Fault, InputError
-from bros_sim.workload.readers.source import MAX_FAULTS, Source
+from bros_sim.workload.readers.base import MAX_FAULTS, Source
 
 MAX_TOKENS = 10**9
 """More tokens than this in one request is a broken file."""

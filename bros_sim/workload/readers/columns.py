@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bros_sim.workload.readers.base import Source, split_csv
 from bros_sim.workload.readers.cells import Cells, Convert, Faults, show
-from bros_sim.workload.readers.source import Source, split_csv
 
 BLOCK_ROWS = 1 << 16
 Converts = Mapping[str, Convert]

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bros_sim.workload.readers.base import Policy, Rows
+from bros_sim.workload.readers.base import Head, Policy, Rows, Source
 from bros_sim.workload.readers.cells import Convert, hash_lists, seconds, stamps, tokens
 from bros_sim.workload.readers.columns import read_csv, read_records
-from bros_sim.workload.readers.source import Head, Source
 
 SECONDS = seconds(1)
 Records = Iterator[tuple[int, dict[str, Any]]]

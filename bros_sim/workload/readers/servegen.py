@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.workload.intensity import gamma_epochs, weibull_epochs
-from bros_sim.workload.readers.base import Policy, Rows
+from bros_sim.workload.readers.base import Head, Policy, Rows, Source, split_csv
 from bros_sim.workload.readers.cells import (
     Convert,
     Faults,
@@ -27,7 +27,6 @@ from bros_sim.workload.readers.cells import (
     tokens,
 )
 from bros_sim.workload.readers.columns import build_table, read_records
-from bros_sim.workload.readers.source import Head, Source, split_csv
 
 PATTERNS = ("Gamma", "Weibull", "")
 MAX_ROWS = 5_000_000
