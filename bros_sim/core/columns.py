@@ -125,18 +125,14 @@ ENGINES = (
 )
 
 TABLES = {
-    "requests": REQUESTS,
-    "steps": STEPS,
-    "decisions": DECISIONS,
-    "engines": ENGINES,
-    "spans": SPANS,
-    "exceptions": EXCEPTIONS,
-}
+    "requests": REQUESTS, "steps": STEPS, "decisions": DECISIONS, "engines": ENGINES,
+    "spans": SPANS, "exceptions": EXCEPTIONS,
+}  # fmt: skip
 """Name of a table -> its columns, in order."""
 
 
 def names(columns: tuple[Column, ...]) -> tuple[str, ...]:
-    """The names of some columns."""
+    """Their names."""
     return tuple(column.name for column in columns)
 
 

@@ -29,10 +29,7 @@ class ServiceClass(StrEnum):
 
 
 def token_deadline(first_due_s: Number, tpot_s: Number, later: Number) -> Number:
-    """When a token is due that comes ``later`` tokens after the first: of one, or of arrays.
-
-    The only definition of a token's deadline: ``arrival + ttft + (k - 1) * tpot`` for token k.
-    """
+    """``arrival + ttft + (k - 1) * tpot`` for token k, ``later`` than the first; also of arrays."""
     return first_due_s + later * tpot_s
 
 
@@ -93,8 +90,8 @@ class Request:
     def block_keys(self, block_size: int) -> tuple[tuple[int, int], ...]:
         """Content keys of the prompt's leading full blocks of ``block_size`` tokens.
 
-        Equal keys mean equal prefixes up to and including that block. A block is identified by
-        the hash of the trace block that its last token lies in, and by its place in there.
+        A block is identified by the hash of the trace block that its last token lies in, and by its
+        place in there, so equal keys mean equal prefixes up to and including it.
         """
         size, hashes = self.hash_block_tokens, self.prefix_hashes
         covered = min(self.prompt_tokens, size * len(hashes)) // block_size

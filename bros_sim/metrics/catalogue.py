@@ -45,23 +45,21 @@ LATENCIES: dict[str, tuple[str, str, str, measured.Distribution]] = {
     "tpot": ("ms", "TPOT", "(last - first token) / (n - 1); none for n = 1", column("tpot_s")),
     "itl": ("ms", "ITL", "gap between tokens, pooled over all tokens", measured.itl),
     "e2e": ("ms", "E2E latency", "arrival to last token", column("e2e_s")),
-    "normalized_latency": (
-        "ms/token", "Normalized latency", "e2e / n", measured.normalized_latency),
+    "normalized_latency": ("ms/token", "Normalized latency", "e2e / n",
+        measured.normalized_latency),
     "queue_time": ("ms", "Queue time", "arrival to first scheduled", measured.queue_time),
 }
 """Each by its name in conventions; a summary holds its mean and percentiles."""
 
 RATES: dict[str, tuple[str, str, str, Callable[[measured.Span], int]]] = {
-    "goodput": (
-        "req/s", "Goodput", "good requests per second",
+    "goodput": ("req/s", "Goodput", "good requests per second",
         lambda span: int((span.requests["slo_met"] & span.left).sum())),
-    "request_throughput": (
-        "req/s", "Request throughput", "completed requests per second",
+    "request_throughput": ("req/s", "Request throughput", "completed requests per second",
         lambda span: int(span.left.sum())),
-    "output_throughput": (
-        "tokens/s", "Output throughput", "generated tokens per second", lambda span: span.output),
-    "total_token_throughput": (
-        "tokens/s", "Total token throughput", "prompt and generated tokens per second",
+    "output_throughput": ("tokens/s", "Output throughput", "generated tokens per second",
+        lambda span: span.output),
+    "total_token_throughput": ("tokens/s", "Total token throughput",
+        "prompt and generated tokens per second",
         lambda span: span.output + int(span.requests["prompt_tokens"][span.begun].sum())),
 }
 # fmt: on
@@ -90,86 +88,66 @@ def _rates(
 
 # fmt: off
 METRICS: dict[str, Metric] = {
-    "arrived": Metric(
-        "requests", "Arrived", "requests that arrived in the window", None,
+    "arrived": Metric("requests", "Arrived", "requests that arrived in the window", None,
         lambda s: int(s.in_window.sum())),
-    "completed": Metric(
-        "requests", "Completed", "requests that got all their tokens", "higher",
+    "completed": Metric("requests", "Completed", "requests that got all their tokens", "higher",
         with_status("completed")),
-    "rejected": Metric(
-        "requests", "Rejected", "requests that could never fit or were turned away", "lower",
-        with_status("rejected")),
-    "unfinished": Metric(
-        "requests", "Unfinished", "requests still in the system", "lower",
+    "rejected": Metric("requests", "Rejected", "requests that could never fit or were turned away",
+        "lower", with_status("rejected")),
+    "unfinished": Metric("requests", "Unfinished", "requests still in the system", "lower",
         with_status("unfinished")),
-    "slo_attainment": Metric(
-        "share", "SLO attainment", "completed and met every SLO / arrived with an SLO", "higher",
-        attainment()),
+    "slo_attainment": Metric("share", "SLO attainment",
+        "completed and met every SLO / arrived with an SLO", "higher", attainment()),
     **{f"{name}_attainment": Metric(
         "share", f"{name.upper()} attainment",
         f"completed and met its {name.upper()} SLO / arrived with an SLO", "higher",
         attainment(name)) for name in SLO_DIMENSIONS},
-    "token_slo_attainment_deadline": Metric(
-        "share", "Token SLO attainment (deadline)",
+    "token_slo_attainment_deadline": Metric("share", "Token SLO attainment (deadline)",
         "tokens by arrival + ttft_slo + (k - 1) * tpot_slo / tokens owed", "higher",
         measured.tokens_by_deadline),
-    "token_slo_attainment_gap": Metric(
-        "share", "Token SLO attainment (gap)", "gaps <= tpot_slo / gaps owed", "higher",
-        measured.gaps_within),
+    "token_slo_attainment_gap": Metric("share", "Token SLO attainment (gap)",
+        "gaps <= tpot_slo / gaps owed", "higher", measured.gaps_within),
     **_rates("", "", ", over the makespan", measured.makespan),
     **_rates("_steady", " (steady)", ", over [warm-up, duration_s]", measured.steady),
     **{key: metric for name in LATENCIES for key, metric in _statistics(name).items()},
-    "max_itl_ms": Metric(
-        "ms", "Worst stall", "longest gap between two tokens", "lower", measured.max_itl_ms),
-    "longest_wait_ms": Metric(
-        "ms", "Longest wait", "longest time to first scheduled, or to the end of the run", "lower",
+    "max_itl_ms": Metric("ms", "Worst stall", "longest gap between two tokens", "lower",
+        measured.max_itl_ms),
+    "longest_wait_ms": Metric("ms", "Longest wait",
+        "longest time to first scheduled, or to the end of the run", "lower",
         measured.longest_wait_ms),
-    "num_preemptions": Metric(
-        "preemptions", "Preemptions", "times a request lost its KV", "lower",
+    "num_preemptions": Metric("preemptions", "Preemptions", "times a request lost its KV", "lower",
         total("num_preemptions")),
-    "recomputed_tokens": Metric(
-        "tokens", "Recomputed tokens", "KV computed again", "lower", total("recomputed_tokens")),
-    "swapped_blocks": Metric(
-        "blocks", "Swapped blocks", "blocks moved to the CPU", "lower", total("swapped_blocks")),
-    "checkpointed_slots": Metric(
-        "tokens", "Checkpointed slots", "best-effort tokens saved before they were lost", "lower",
-        total("checkpointed_slots")),
-    "cached_tokens": Metric(
-        "tokens", "Cached tokens", "prompt tokens from the prefix cache", None,
+    "recomputed_tokens": Metric("tokens", "Recomputed tokens", "KV computed again", "lower",
+        total("recomputed_tokens")),
+    "swapped_blocks": Metric("blocks", "Swapped blocks", "blocks moved to the CPU", "lower",
+        total("swapped_blocks")),
+    "checkpointed_slots": Metric("tokens", "Checkpointed slots",
+        "best-effort tokens saved before they were lost", "lower", total("checkpointed_slots")),
+    "cached_tokens": Metric("tokens", "Cached tokens", "prompt tokens from the prefix cache", None,
         total("cached_tokens")),
-    "mean_kv_usage": Metric(
-        "share", "Mean KV usage", "KV tokens resident / KV slots, mean over busy time", None,
+    "mean_kv_usage": Metric("share", "Mean KV usage",
+        "KV tokens resident / KV slots, mean over busy time", None,
         lambda s: s.run.usage[s.name][0]),
-    "max_kv_usage": Metric(
-        "share", "Peak KV usage", "most KV tokens resident / KV slots", None,
+    "max_kv_usage": Metric("share", "Peak KV usage", "most KV tokens resident / KV slots", None,
         lambda s: s.run.usage[s.name][1]),
-    "replicas": Metric(
-        "replicas", "Replicas", "replicas of the cluster (run)", None,
+    "replicas": Metric("replicas", "Replicas", "replicas of the cluster (run)", None,
         lambda s: len(s.run.tables.engines)),
-    "kv_blocks": Metric(
-        "blocks", "KV blocks", "KV blocks of a replica (run)", None,
+    "kv_blocks": Metric("blocks", "KV blocks", "KV blocks of a replica (run)", None,
         lambda s: int(s.run.tables.engines["kv_blocks"][0])),
-    "kv_slots": Metric(
-        "tokens", "KV slots", "tokens that these blocks hold (run)", None,
+    "kv_slots": Metric("tokens", "KV slots", "tokens that these blocks hold (run)", None,
         lambda s: int(kv_slots(s.run.tables)[0])),
-    "saturation": Metric(
-        "", "Saturation", "stable | backlogged | overloaded | too short to tell", None,
-        lambda s: s.backlog[0]),
-    "backlog_slope": Metric(
-        "req/s", "Backlog slope", "growth of the backlog in the second half of the window", "lower",
-        lambda s: s.backlog[1]),
-    "extrapolated_share": Metric(
-        "share", "Extrapolated", "iterations outside the profile's validity range (run)", "lower",
+    "saturation": Metric("", "Saturation", "stable | backlogged | overloaded | too short to tell",
+        None, lambda s: s.backlog[0]),
+    "backlog_slope": Metric("req/s", "Backlog slope",
+        "growth of the backlog in the second half of the window", "lower", lambda s: s.backlog[1]),
+    "extrapolated_share": Metric("share", "Extrapolated",
+        "iterations outside the profile's validity range (run)", "lower",
         lambda s: extrapolated_share(s.run.tables.steps)),
-    "be_retention": Metric(
-        "share", "BE retention",
-        "BE output_throughput_steady / that of the BE-only baseline, if asked for",
-        "higher"),
-    "makespan_s": Metric(
-        "s", "Makespan", "first arrival to last token of the run", "lower",
+    "be_retention": Metric("share", "BE retention",
+        "BE output_throughput_steady / that of the BE-only baseline, if asked for", "higher"),
+    "makespan_s": Metric("s", "Makespan", "first arrival to last token of the run", "lower",
         lambda s: s.run.makespan_s),
-    "warmup_s": Metric(
-        "s", "Warm-up", "start of the window that metrics look at (run)", None,
+    "warmup_s": Metric("s", "Warm-up", "start of the window that metrics look at (run)", None,
         lambda s: s.run.warmup_s),
 }
 # fmt: on

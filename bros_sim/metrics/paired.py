@@ -22,20 +22,13 @@ MEASURED = (
 
 
 def paired(
-    table: pd.DataFrame,
-    draws: pd.DataFrame,
-    by: Sequence[str],
-    baseline: str,
+    table: pd.DataFrame, draws: pd.DataFrame, by: Sequence[str], baseline: str,
     measures: Sequence[Measure],
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """How every other system differs from ``baseline``, point by point of the grid.
 
-    Args:
-        table: The nominal rows of summary.csv.
-        draws: Those of the draws; may be empty.
-        by: The sweep paths.
-        baseline: A value of the column ``system``.
-        measures: What is compared; those that no point has are left out.
+    ``table`` holds the nominal rows of summary.csv, ``draws`` those of the draws, if any; ``by``
+    are the sweep paths, ``baseline`` is a system. Measures that no point has are left out.
 
     Returns:
         ``system``, ``by`` and MEASURED, a row for each measure that some seed has under both.
@@ -49,14 +42,12 @@ def paired(
     names = list(by)
     good, drawn = (t[t["error"] == ""] if len(t) else t for t in (table, draws))
     systems = [name for name in good["system"].unique() if name != baseline]
-    rows = [
-        [system, *row]
-        for measure in measures
-        if measure.metric in good
-        for tables in [(_of_class(good, measure), _of_class(drawn, measure))]
-        for system in systems
-        for row in _system(*tables, names, baseline, system)
-    ]
+    rows = []
+    for measure in measures:
+        if measure.metric in good:
+            tables = (_of_class(good, measure), _of_class(drawn, measure))
+            for system in systems:
+                rows += [[system, *row] for row in _system(*tables, names, baseline, system)]
     return pd.DataFrame(rows, columns=["system", *names, *MEASURED])
 
 
@@ -101,7 +92,8 @@ def _row(pairs: pd.DataFrame, drawn: NDArray[np.float64]) -> Iterator[object]:
     yield from (float(pairs["value_x"].mean()), float(pairs["value_y"].mean()))
     yield from (mean, mean - half, mean + half, p_t, p_wilcoxon, change.size, agreeing, drawn.size)
     yield from _verdict(change, half, p_wilcoxon, agreeing, drawn.size)
-    yield _load(pairs)
+    sides = [", ".join(dict.fromkeys(pairs[name])) for name in ("saturation_x", "saturation_y")]
+    yield "" if sides == ["stable", "stable"] else " / ".join(sides)
 
 
 def _chances(change: NDArray[np.float64]) -> tuple[float, float]:
@@ -132,11 +124,6 @@ def _verdict(
     return (HIGHER if mean > 0 else LOWER), ""
 
 
-def _load(pairs: pd.DataFrame) -> str:
-    sides = [", ".join(dict.fromkeys(pairs[name])) for name in ("saturation_x", "saturation_y")]
-    return "" if sides == ["stable", "stable"] else " / ".join(sides)
-
-
 COLUMNS = ("request_id", "class", "arrival_s", "status", "ttft_s", "e2e_s", "slo_met")
 """The columns of requests.parquet that this needs."""
 SIDES = ("_baseline", "_system")
@@ -160,8 +147,7 @@ def slo_turns(both: pd.DataFrame) -> dict[str, int]:
     judged = both[both["slo_met_baseline"].notna() & both["slo_met_system"].notna()]
     met = [judged[f"slo_met{side}"].astype(bool).to_numpy() for side in SIDES]
     counts = {
-        name: int(((met[0] == first) & (met[1] == second)).sum())
-        for (first, second), name in SLO.items()
+        name: int(((met[0] == one) & (met[1] == other)).sum()) for (one, other), name in SLO.items()
     }
     return {**counts, "neither": len(judged) - sum(counts.values())}
 

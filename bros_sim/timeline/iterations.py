@@ -1,8 +1,7 @@
 """From stretches back to iterations: the stored steps join what was alike, a reader wants each one.
 
-A stretch of decodes is timed again by the latency model of its point. What comes out is shown only
-if it ends at the very instant that was stored, so a slice is either exact or says what it stands
-for.
+A stretch of decodes is timed again by the latency model of its point, and shown so only if it ends
+at the very instant that was stored: a slice is either exact or says what it stands for.
 """
 
 from collections.abc import Sequence
@@ -32,10 +31,7 @@ class Timing:
     token_bytes: int
 
     def copy_s(self, column: str, tokens: int) -> float | None:
-        """Seconds that one iteration's copies take; None without a link.
-
-        ``column`` is tokens_to_cpu or tokens_to_gpu.
-        """
+        """Seconds that one iteration's tokens_to_cpu or tokens_to_gpu take; None without a link."""
         if self.link is None:
             return None
         cost = self.link.to_cpu_s if column == "tokens_to_cpu" else self.link.to_gpu_s
@@ -45,9 +41,7 @@ class Timing:
 def timing_of(spec: PointSpec) -> Timing:
     """The timing of a resolved point.
 
-    Raises:
-        InputError: Its profile or a user's own component is not here.
-        OSError: The profile cannot be read.
+    An `InputError` or `OSError` if its profile, or a user's own component, is not here.
     """
     profile, truth = profile_of(spec), truth_of(spec.latency)
     model = latency_parameters(truth.model, profile).make()
@@ -60,11 +54,9 @@ def timing_of(spec: PointSpec) -> Timing:
 
 
 def iterations(steps: pd.DataFrame, timing: Timing | None) -> pd.DataFrame:
-    """Every iteration of the steps table, in its order.
+    """Every iteration of the steps table: ``step`` (its row), ``nth`` in it, start, end, ``count``.
 
-    Returns:
-        A row each: ``step`` (row of ``steps``), ``nth`` in it, ``start_s``, ``end_s``, ``count``.
-        ``count`` is 1, or more where a stretch cannot be timed again: one row is then all of it.
+    ``count`` is 1, or more where a stretch cannot be timed again: one row is then all of it.
     """
     repeat = steps["repeat"].to_numpy(np.int64)
     first = steps.groupby("replica")["repeat"].cumsum().to_numpy(np.int64) - repeat

@@ -7,7 +7,7 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pandas as pd
@@ -52,26 +52,18 @@ class Timeline:
 
 
 def chrome_trace(
-    requests_table: pd.DataFrame,
-    steps: pd.DataFrame,
-    timing: Timing | None,
-    *,
-    span: Span | None = None,
-    about: Mapping[str, object] | None = None,
+    requests_table: pd.DataFrame, steps: pd.DataFrame, timing: Timing | None, *,
+    span: Span | None = None, about: Mapping[str, object] | None = None,
     max_events: int | None = None,
-) -> Timeline:
+) -> Timeline:  # fmt: skip
     """A run as a Chrome trace: the same tables give the same bytes.
 
     A process for each replica with the lanes iterations, KV copies to the CPU and to the GPU,
     counters by class, and an asynchronous span for each request (queue, prefill, decode).
 
-    Args:
-        requests_table: requests.parquet.
-        steps: steps.parquet.
-        timing: What times joined iterations and copies again; None: they are shown joined.
-        span: What is shown; default: all.
-        about: Goes to the file's ``otherData``.
-        max_events: The file ends where there would be more; default: MAX_EVENTS.
+    The tables are those of a point. ``timing`` times joined iterations and copies again; without,
+    they are shown joined. ``about`` goes to the file's ``otherData``. The file ends where there
+    would be more than ``max_events``; default: MAX_EVENTS.
     """
     span = span or Span()
     each = iterations(steps, timing)
@@ -83,13 +75,9 @@ def chrome_trace(
         for table in (steps, each)
     )
     end_s = np.nanmax([0.0, steps["end_s"].max(), requests_table["arrival_s"].max()])
-    parts = [
-        _slices(steps, seen),
-        _copies(shown, timing),
-        _counters(shown),
-        _requests(requests_table, (span.start_s, min(span.end_s, float(end_s)))),
-    ]
-    events = sorted((e for part in parts for e in part), key=_time)  # stable: b and e keep order
+    spans = _requests(requests_table, (span.start_s, min(span.end_s, float(end_s))))
+    parts = chain(_slices(steps, seen), _copies(shown, timing), _counters(shown), spans)
+    events = sorted(parts, key=_time)  # stable: b and e keep their order
     replicas = sorted({*steps["replica"].tolist(), *requests_table["replica"].tolist()})
     text = "".join(_lines([*_names(replicas), *events], about or {}))
     content = gzip.compress(text.encode(), 6, mtime=0)
@@ -142,12 +130,10 @@ def _slices(steps: pd.DataFrame, each: pd.DataFrame) -> Iterator[Event]:
     for step, nth, start_s, end_s, count in each.itertuples(index=False, name=None):
         replica, prefill, decodes, decodes_rt, kv_tokens = rows[step]
         args = {
-            "iteration": int(first[step]) + nth,
-            "prefill_tokens": prefill,
-            "decodes_rt": decodes_rt,
-            "decodes_be": decodes - decodes_rt,
+            "iteration": int(first[step]) + nth, "prefill_tokens": prefill,
+            "decodes_rt": decodes_rt, "decodes_be": decodes - decodes_rt,
             "kv_tokens": kv_tokens + nth * decodes,
-        }
+        }  # fmt: skip
         name = _kind(prefill, decodes)
         if count > 1:
             name, args["iterations"] = f"{name}, {count} iterations", count

@@ -48,16 +48,11 @@ class Arrivals:
 class OpenArrivals(Arrivals):
     """Base of those whose requests come by the clock."""
 
-    @property
-    def last_s(self) -> float | None:
-        """When the last row of a trace would arrive in a run without end."""
-        return None
-
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         raise NotImplementedError
 
     def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, Rows]:
-        """The same, and the row of the trace behind each if there is a trace."""
+        """Sorted `times` in [0, duration_s), and the row behind each if there is a trace."""
         return self.times(duration_s, rng), np.zeros(0, np.intp)
 
 

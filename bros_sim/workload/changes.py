@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from bros_sim.workload.arrivals import OpenArrivals
 from bros_sim.workload.streams import BLOCK, ClosedLoop, OpenLoop, Stream
 from bros_sim.workload.traces import ReadCounts, Trace
 
@@ -66,7 +65,7 @@ def changes(stream: Stream, made: OpenLoop | ClosedLoop, duration_s: float) -> C
 
 def _silent_from(stream: Stream, count: int, duration_s: float) -> float | None:
     """The end of a trace after which the run is silent for long: for more than chance explains."""
-    last = stream.arrivals.last_s if isinstance(stream.arrivals, OpenArrivals) else None
+    last: float | None = getattr(stream.arrivals, "last_s", None)
     if last is None:
         return None
     chance = max(LONG_GAPS * last / count, LONG_SHARE * duration_s)

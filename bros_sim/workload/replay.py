@@ -94,10 +94,10 @@ class Replay(FromFile, OpenArrivals):
 
     @property
     def last_s(self) -> float:
+        """When the last row would arrive in a run without end."""
         assert self.content.arrival_s is not None
-        return float(self.content.arrival_s[-1]) / (
-            self.rate_scale if self.scaling == "warp" else 1
-        )
+        last = float(self.content.arrival_s[-1])
+        return last / self.rate_scale if self.scaling == "warp" else last
 
 
 def _superposed(source: Times, scale: float, rng: np.random.Generator) -> tuple[Times, Rows]:

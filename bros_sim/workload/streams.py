@@ -29,9 +29,8 @@ NO_LENGTHS = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 class Stream:
     """One stream of the YAML's ``workload``.
 
-    ``lengths`` may be left out where the arrivals bring their own: a replayed trace has its rows,
-    a twin its histogram (and prefix model). A class, SLO or cap in a trace's row takes
-    precedence. All prompts begin with the same ``system_prompt_tokens``, on top of their lengths.
+    ``lengths`` may be left out where the arrivals bring their own. A class, SLO or cap in a trace's
+    row takes precedence. All prompts begin with ``system_prompt_tokens``, on top of their lengths.
     """
 
     name: str
@@ -71,10 +70,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests that come by the clock, sorted by arrival; the index is the position.
-
-    ``truncated`` counts outputs that were cut to a smaller cap.
-    """
+    """Requests that come by the clock, sorted by arrival; ``truncated`` outputs were cut."""
 
     requests: list[Request]
     truncated: int = 0
@@ -82,15 +78,13 @@ class OpenLoop:
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """Requests that come when earlier ones are done: ``request(index, arrival_s)`` makes one.
-
-    ``truncated`` counts outputs that were cut to a smaller cap among the first ``BLOCK``.
-    """
+    """Requests that come when earlier ones are done; ``truncated`` counts the first ``BLOCK``."""
 
     clients: int
     think_time_s: float
     whole_batch: bool
     request: Callable[[int, float], Request]
+    """Makes one, from its index in the stream and its arrival."""
     truncated: int = 0
 
 
@@ -144,15 +138,11 @@ def _requests(stream: Stream, of: _Columns) -> OpenLoop:
     else:
         prefixes = [()] * count if of.hashes is None else salted(of.hashes, stream.name)
     rows = zip(
-        of.classes or [stream.service_class] * count,
-        of.times.tolist(),
+        of.classes or [stream.service_class] * count, of.times.tolist(),
         stream.prompts(of.prompts, hashed=of.hashes is not None).tolist(),
-        np.minimum(of.outputs, of.caps).tolist(),
-        of.caps.tolist(),
-        of.slos or [_slo(stream)] * count,
-        prefixes,
-        strict=True,
-    )
+        np.minimum(of.outputs, of.caps).tolist(), of.caps.tolist(),
+        of.slos or [_slo(stream)] * count, prefixes, strict=True,
+    )  # fmt: skip
     requests = [
         Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens, shared)
         for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(rows)
@@ -182,14 +172,10 @@ def _of_trace(
     caps = stream.max_tokens.caps(taken.output_tokens)
     if taken.max_tokens is not None:
         caps = np.where(taken.max_tokens > 0, taken.max_tokens, caps)
-    classes = taken.service_class and [own or stream.service_class for own in taken.service_class]
-    return _requests(
-        stream,
-        _Columns(
-            times, taken.prompt_tokens, taken.output_tokens, caps, classes or None,
-            _slos(stream.slo, taken), taken.prefix_hashes, taken.hash_block_tokens,
-        ),
-    )  # fmt: skip
+    classes = [own or stream.service_class for own in taken.service_class or ()]
+    lengths, slos = (taken.prompt_tokens, taken.output_tokens), _slos(stream.slo, taken)
+    prefixes = (taken.prefix_hashes, taken.hash_block_tokens)
+    return _requests(stream, _Columns(times, *lengths, caps, classes, slos, *prefixes))
 
 
 def _slos(slo: Slo, rows: Trace) -> list[Slo] | None:
@@ -197,13 +183,10 @@ def _slos(slo: Slo, rows: Trace) -> list[Slo] | None:
     columns = (rows.ttft_slo_s, rows.tpot_slo_s, rows.e2e_slo_s)
     if all(column is None for column in columns):
         return None
-    defaults = (slo.ttft_s, slo.tpot_s, slo.e2e_s)
-    stated = (
-        [default] * len(rows)
-        if column is None
-        else [default if math.isnan(value) else value for value in column.tolist()]
-        for column, default in zip(columns, defaults, strict=True)
-    )
+    stated = []
+    for column, default in zip(columns, (slo.ttft_s, slo.tpot_s, slo.e2e_s), strict=True):
+        values = [math.nan] * len(rows) if column is None else column.tolist()
+        stated.append([default if math.isnan(value) else value for value in values])
     return [Slo(*values) for values in zip(*stated, strict=True)]
 
 

@@ -50,17 +50,11 @@ def caps(cells: Cells) -> NDArray[np.int64]:
 
 SECONDS = optional(seconds(1), np.nan)
 COLUMNS: dict[str, Convert] = {
-    "prompt_tokens": tokens,
-    "output_tokens": tokens,
-    "arrival_s": SECONDS,
+    **dict.fromkeys(("prompt_tokens", "output_tokens", "hash_block_tokens"), tokens),
+    **dict.fromkeys(("arrival_s", "slo_ttft_s", "slo_tpot_s", "slo_e2e_s"), SECONDS),
+    **dict.fromkeys(("prefix_hashes", "hash_ids"), hash_lists),
     "class": classes,
-    "slo_ttft_s": SECONDS,
-    "slo_tpot_s": SECONDS,
-    "slo_e2e_s": SECONDS,
     "max_tokens": optional(caps, 0),
-    "prefix_hashes": hash_lists,
-    "hash_ids": hash_lists,
-    "hash_block_tokens": tokens,
 }
 
 
@@ -107,18 +101,13 @@ def _rows(source: Source, table: Table) -> Rows:
         what = "arrival_s: is blank, while other rows have an arrival time"
         raise source.fault(int(table.lines[np.argmax(blank)]), what)
     return Rows(
-        table.lines,
-        times,
-        table["prompt_tokens"],
-        table["output_tokens"],
+        table.lines, times, table["prompt_tokens"], table["output_tokens"],
         tuple(stated["class"]) if any(stated.get("class", ())) else None,
-        _seconds(table, "slo_ttft_s"),
-        _seconds(table, "slo_tpot_s"),
-        _seconds(table, "slo_e2e_s"),
+        _seconds(table, "slo_ttft_s"), _seconds(table, "slo_tpot_s"), _seconds(table, "slo_e2e_s"),
         max_tokens=stated["max_tokens"] if np.any(stated.get("max_tokens", 0)) else None,
         prefix_hashes=hashes,
         hash_block_tokens=_block_tokens(source, table, hashes) if hashes else 16,
-    )
+    )  # fmt: skip
 
 
 def _seconds(table: Table, name: str) -> NDArray[np.float64] | None:

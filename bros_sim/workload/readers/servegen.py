@@ -60,14 +60,12 @@ def read_jobs(source: Source, _: Policy) -> Rows:
     table = read_records(source, source.records(), stated)
     known = "output_length" in keys
     return Rows(
-        table.lines,
-        None,
-        table["input_length"],
+        table.lines, None, table["input_length"],
         table["output_length"] if known else np.zeros(len(table), np.int64),
         prefix_hashes=tuple(table["hash_ids"]) if "hash_ids" in keys else None,
         hash_block_tokens=JOB_BLOCK,
         notes={} if known else {"missing_output": len(table)},
-    )
+    )  # fmt: skip
 
 
 def read_windows(source: Source, policy: Policy) -> Rows:
@@ -82,12 +80,13 @@ def read_windows(source: Source, policy: Policy) -> Rows:
         what = f"holds {total:.3g} requests, more than {MAX_ROWS:.0g}; set start_s and end_s"
         raise source.fault(1, what)
     rng = np.random.default_rng(policy.seed)
-    draws = [
-        starts[n] + _epochs(patterns[n], shapes[n], rates[n] * width, rng) / rates[n]
-        for n in np.flatnonzero(inside)
-    ]
-    times = np.concatenate(draws) if draws else np.zeros(0)
-    lines = np.repeat(np.flatnonzero(inside) + 1, [len(draw) for draw in draws]).astype(np.int64)
+    draws = [np.zeros(0)]
+    for n in np.flatnonzero(inside):
+        epochs = weibull_epochs if patterns[n] == "Weibull" else gamma_epochs
+        shape = shapes[n] if patterns[n] else 1.0
+        draws.append(starts[n] + epochs(shape, rates[n] * width, rng) / rates[n])
+    times, sizes = np.concatenate(draws), [len(draw) for draw in draws[1:]]
+    lines = np.repeat(np.flatnonzero(inside) + 1, sizes).astype(np.int64)
     prompts, outputs = _beside(source.path, times, rng)
     return Rows(lines, times, prompts, outputs, notes={"synthesised": len(times)})
 
@@ -113,12 +112,6 @@ def _windows(source: Source) -> tuple[Floats, Floats, Floats, list[str]]:
     return starts, rates, shapes, patterns
 
 
-def _epochs(pattern: str, shape: float, horizon: float, rng: np.random.Generator) -> Floats:
-    if pattern == "Weibull":
-        return weibull_epochs(shape, horizon, rng)
-    return gamma_epochs(shape if pattern else 1.0, horizon, rng)
-
-
 def _beside(path: Path, times: Floats, rng: np.random.Generator) -> tuple[Ints, Ints]:
     name = path.name.replace("trace", "dataset").replace(".csv", ".json")
     dataset = path.with_name(name)
@@ -137,9 +130,10 @@ def _beside(path: Path, times: Floats, rng: np.random.Generator) -> tuple[Ints, 
 def read_lengths(source: Source, policy: Policy) -> Rows:
     """Pairs drawn from a dataset alone: 1,000 for each window that states lengths."""
     rng = np.random.default_rng(policy.seed)
-    pdfs = _pdfs(source).values()
-    prompts = np.concatenate([_draw(pdf[0], ROWS_PER_WINDOW, rng) for pdf in pdfs])
-    outputs = np.concatenate([_draw(pdf[1], ROWS_PER_WINDOW, rng) for pdf in pdfs])
+    prompts, outputs = (
+        np.concatenate([_draw(pdf, ROWS_PER_WINDOW, rng) for pdf in pdfs])
+        for pdfs in zip(*_pdfs(source).values(), strict=True)
+    )
     lines = np.ones(len(prompts), np.int64)
     return Rows(lines, None, prompts, outputs, notes={"synthesised": len(prompts)})
 
