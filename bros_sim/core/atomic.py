@@ -16,10 +16,7 @@ def keep_source(source: Path, out: Path) -> None:
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Yield a draft beside ``path`` to write to; rename it into place if nothing was raised.
-
-    An `InputError` if the folder does not exist or cannot be written.
-    """
+    """Yield a draft, renamed to ``path`` if nothing was raised; `InputError` if it cannot be."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield draft

@@ -7,10 +7,7 @@ from bros_sim.core.errors import InputError
 
 
 def need(module: str, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
-    """Import a module by its full name; an `InputError` if the ``extra`` is not installed.
-
-    ``what`` needs it, as the message begins: ``tune needs the extra``.
-    """
+    """A module by its full name; `InputError` that ``what`` needs the ``extra``, where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

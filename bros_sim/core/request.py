@@ -47,10 +47,7 @@ class Slo:
         return math.inf if self.tpot_s is None else self.tpot_s
 
     def deadline(self, arrival_s: float, k: int) -> float:
-        """When token ``k`` (1-based) is due; infinity when nothing binds it.
-
-        A missing TTFT leaves every token free, a missing TPOT leaves all but the first free.
-        """
+        """When token ``k`` (1-based) is due; infinity without TTFT, or without TPOT for k > 1."""
         if self.ttft_s is None or (k > 1 and self.tpot_s is None):
             return math.inf
         return token_deadline(arrival_s + self.ttft_s, self.tpot_s or 0.0, k - 1)

@@ -1,7 +1,7 @@
 """What the parameters of a component know of the experiment around it.
 
-What YAML sets of a component is a frozen dataclass, its parameters; what runs is made from them
-by ``make(world)``. So parameters are hashable and shared, and only what runs has a memory.
+What YAML sets of a component is a frozen dataclass, hashable and shared: its parameters. What runs,
+and alone has a memory, is made from them by ``make(world)``.
 """
 
 import zlib
@@ -29,7 +29,6 @@ class World:
     profile: str = ""
     gpu: str = ""
     gpu_memory_gib: float = 0.0
-    """Total memory of one card."""
     weight_bytes: int = 0
     kv_bytes_per_token: int = 1
     profile_blocks: int = 2
@@ -62,10 +61,9 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Supplied:
-    """Marks a parameter that follows from the rest of the experiment where YAML does not say it.
+    """A parameter that follows from the experiment where YAML does not say it, as ``source`` tells.
 
-    ``source`` says from what, for `bros-sim list` and the schema. ``rule`` answers None where the
-    class's own default is to hold.
+    ``rule`` answers None where the class's own default is to hold.
     """
 
     source: str

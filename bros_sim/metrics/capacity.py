@@ -31,10 +31,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Crossing:
-    """Where an attainment curve falls below a target.
+    """Where an attainment curve falls below a target; ``rate`` is NaN if not inside the grid.
 
-    ``rate`` is NaN where that is not inside the grid: ``at_least``, the highest load that keeps the
-    target, is then NaN (none does) or ``below``, the lowest beyond it, is (all do).
+    ``at_least``, the highest load that keeps the target, is NaN if none does; ``below``, the next
+    one, if all do.
     """
 
     rate: float

@@ -1,7 +1,4 @@
-"""METRICS: every number of a summary, what it means and what computes it.
-
-A new metric is one line here and the function that it names: of `Sample`, in a file of this room.
-"""
+"""METRICS: every number of a summary. A new one is a line here and its function of a `Sample`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +22,9 @@ CLASSES = ("rt", "be", "all")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One summary key.
+    """One summary key; unit "share" runs from 0 to 1, figures and tables print it in per cent.
 
-    ``unit`` "share" is a number from 0 to 1 that figures and tables print in per cent. ``better``
-    says which direction is good; ``None`` where neither is. ``of`` computes it; without, it
+    ``better`` is the good direction, None where neither is. ``of`` computes it; one without
     compares points and is added to their summaries (`study.results`).
     """
 

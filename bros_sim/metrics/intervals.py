@@ -31,10 +31,7 @@ def half_widths(groups: "DataFrameGroupBy[Any, Any]") -> pd.DataFrame:
 
 
 def band(sample: NDArray[np.float64]) -> tuple[float, float]:
-    """Between which of its values the middle 95 % of a sample lie; of up to 40 it is all of them.
-
-    No interpolation: infinite values may occur.
-    """
+    """Values between which the middle 95 % of a sample lie, infinite ones too; of 40 it is all."""
     tail = 50 * (1 - CONFIDENCE)
     low = np.percentile(sample, tail, method="lower")
     return float(low), float(np.percentile(sample, 100 - tail, method="higher"))

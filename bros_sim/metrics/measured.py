@@ -19,9 +19,7 @@ Measured = Callable[[Sample], V]
 Distribution = Callable[[Sample, list[float]], tuple[float, list[float]]]
 """Mean and percentiles of a latency, in seconds."""
 
-STATISTICS: dict[str, float | None] = {
-    "mean": None, "p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9,
-}  # fmt: skip
+STATISTICS = {"mean": None, "p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 """Prefix of the summary key -> percentile, linear interpolation; ``None`` is the mean."""
 
 P999_FROM = 10_000

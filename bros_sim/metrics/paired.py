@@ -133,9 +133,8 @@ SLO = {(True, True): "both", (True, False): "only_baseline", (False, True): "onl
 def same_requests(baseline: pd.DataFrame, system: pd.DataFrame) -> pd.DataFrame:
     """The requests that both runs have, side by side, from `COLUMNS` of their requests.parquet.
 
-    Those of closed-loop clients arrive when the system lets them: the same id at another time is
-    another request, and is left out. Columns beside id, class and arrival come with each of
-    `SIDES`; ``e2e_change_s`` is missing where one of the two did not complete.
+    Of closed-loop clients the same id at another time is another request, and is left out. Columns
+    beside id, class and arrival come with each of `SIDES`; ``e2e_change_s`` needs both completed.
     """
     keys = ["request_id", "class", "arrival_s"]
     both = baseline[list(COLUMNS)].merge(system[list(COLUMNS)], on=keys, suffixes=SIDES)
@@ -153,10 +152,9 @@ def slo_turns(both: pd.DataFrame) -> dict[str, int]:
 
 
 def changed_most(both: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The ``count`` rows of `same_requests` that changed most.
+    """The ``count`` rows of `same_requests` that changed most; those that did not at all are out.
 
-    First those that completed under one system only, then by the change of arrival to last token;
-    ties by id. Requests that did not change at all are none of them.
+    First those that completed under one system only, then by change of the last token; ties by id.
     """
     ended = (both["status_baseline"] == "completed") != (both["status_system"] == "completed")
     change = both["e2e_change_s"].abs().fillna(0.0)

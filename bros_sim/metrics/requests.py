@@ -1,6 +1,5 @@
 """The request table: one row per arrived request, with the client's view of its latency."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -17,19 +16,12 @@ SLO_DIMENSIONS: tuple[Dimension, ...] = ("ttft", "tpot", "e2e")
 """Dimension d of an SLO: ``d_s`` was measured, ``d_slo_s`` is the objective."""
 
 
-class Columns:
+class Columns(dict[str, NDArray[Any]]):
     """Columns of a table as arrays: selecting rows of them costs a tenth of what pandas takes."""
-
-    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._arrays = arrays
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        """One column."""
-        return self._arrays[name]
 
     def where(self, rows: Bools) -> "Columns":
         """The same columns for some of the rows."""
-        return Columns({name: array[rows] for name, array in self._arrays.items()})
+        return Columns({name: array[rows] for name, array in self.items()})
 
 
 Table = pd.DataFrame | Columns

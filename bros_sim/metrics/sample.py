@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,7 @@ class Run:
 def _columns(requests: pd.DataFrame) -> Columns:
     """What the metrics look at; whether an SLO was met is False where there is none."""
     skipped = {"request_id", "stream", "class", "status", "slo_met"}
-    arrays = {name: requests[name].to_numpy() for name in requests if name not in skipped}
+    arrays = {str(n): requests[n].to_numpy() for n in requests if n not in skipped}
     met = requests["slo_met"].to_numpy(np.bool_, na_value=False)
     return Columns(arrays | {"status": requests["status"].to_numpy(np.str_), "slo_met": met})
 
@@ -59,8 +59,7 @@ class Sample:
         """What this computes of the sample; metrics that share it compute it once."""
         if compute not in self._known:
             self._known[compute] = compute(self)
-        found: T = self._known[compute]
-        return found
+        return cast(T, self._known[compute])
 
     @cached_property
     def everyone(self) -> Columns:
@@ -90,9 +89,8 @@ class Sample:
     @cached_property
     def owed(self) -> Ints:
         """Tokens that each of ``judged`` is to get."""
-        generated = self.run.generated[self.in_judged]
-        owed: Ints = np.where(completed(self.judged), generated, self.judged["output_tokens"])
-        return owed
+        generated, done = self.run.generated[self.in_judged], completed(self.judged)
+        return np.where(done, generated, self.judged["output_tokens"])
 
     @cached_property
     def backlog(self) -> tuple[Verdict, float]:

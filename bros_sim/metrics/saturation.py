@@ -1,8 +1,7 @@
 """Is the run a steady state? A verdict by the slope of the backlog, and how much to leave out.
 
-The latter is MSER-5 on the number of requests in the system. White (Simulation 1997), and White,
-Cobb and Spratt (WSC 2000): of all truncations the one after which the mean of the rest has the
-least standard error, taken over means of five observations.
+The latter is MSER-5 on the requests in the system (White, Simulation 1997; White, Cobb and Spratt,
+WSC 2000): of all truncations that after which the mean of the rest has the least standard error.
 """
 
 from typing import Literal
@@ -49,10 +48,8 @@ def stays(requests: Table) -> tuple[Floats, Floats]:
 
 def backlog(arrival_s: Floats, departure_s: Floats, times: Floats) -> Floats:
     """Requests in the system at each time: arrived, last token not out; NaN lies nowhere."""
-    arrived, left = (
-        np.searchsorted(np.sort(events_s), times, side="right")
-        for events_s in (arrival_s, departure_s)
-    )
+    events_s = (np.sort(arrival_s), np.sort(departure_s))
+    arrived, left = (np.searchsorted(at_s, times, side="right") for at_s in events_s)
     return (arrived - left).astype(np.float64)
 
 
@@ -110,8 +107,7 @@ def _never_queueing(
 
     def mean_until(t: Floats) -> Floats:
         done = np.searchsorted(service, t, side="right")
-        mean: Floats = (total[done] + (service.size - done) * t) / service.size
-        return mean
+        return np.asarray((total[done] + (service.size - done) * t) / service.size)
 
     reached = mean_until(times)
     covariance = np.maximum.outer(reached, reached)
@@ -138,10 +134,7 @@ LEAST_LEFT = 5
 
 
 def left_out(wanted: WarmUp, requests: pd.DataFrame, duration_s: float) -> tuple[float, bool]:
-    """Seconds to leave out, and whether the run settled at all, as far as the rule is asked.
-
-    A truncation in the second half of the window means that it did not: then half is left out.
-    """
+    """Seconds to leave out, and whether the run settled: a truncation behind the middle says no."""
     if not isinstance(wanted, str):
         return wanted, True
     kept = requests[(requests["status"] != "rejected").to_numpy(np.bool_)]

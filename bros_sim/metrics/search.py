@@ -1,8 +1,7 @@
-"""Which value to run next to find a capacity: bracket, bisect, and more seeds where in doubt.
+"""Which value to run next to find a capacity (bracket, bisect, more seeds where in doubt), and it.
 
-Stateless: `next_asks` answers from what was measured so far, so an interrupted search goes on where
-it stopped. A capacity lies between a value that surely keeps the targets and the next that surely
-misses one; in between are those that even ``max_seeds`` leave undecided.
+Stateless: `next_asks` answers from what was measured so far, so an interrupted search goes on. A
+capacity lies between a value that surely keeps the targets and the next that surely misses one.
 """
 
 import math
@@ -88,9 +87,9 @@ def status(sample: Sample, targets: Sequence[Target]) -> str:
 
 
 def region(found: Found, goal: Goal) -> list[float]:
-    """The values from the hardest that is surely kept to the easiest that is surely missed.
+    """From the hardest value that is surely kept to the easiest that is surely missed, by hardness.
 
-    In order of hardness. Without such an end the region goes as far as values were judged.
+    Without such an end it goes as far as values were judged.
     """
     states = {value: status(sample, goal.targets) for value, sample in found.items()}
     order = sorted((v for v in states if states[v] != NOTHING), key=goal.hardness)

@@ -1,7 +1,7 @@
 """Token times: what every request's tokens say, without a row per token.
 
-The times of all tokens are slices of ``iteration_end_s``. What depends on a deadline expands them
-in blocks of whole requests, so memory stays bounded; the rest (gaps.py) is counted per iteration.
+They are slices of ``iteration_end_s``. What depends on a deadline expands them in blocks of whole
+requests, so memory stays bounded; the rest (gaps.py) is counted per iteration.
 """
 
 import itertools
@@ -29,13 +29,10 @@ NEVER_S = 1e300
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Pieces of spans in order of request; the tokens of a row are ``end_s`` from ``first`` on.
-
-    ``end_s`` holds, engine by engine, the iterations in which requests decoded and then those in
-    which they stalled.
-    """
+    """Pieces of spans in order of request; the tokens of a row are ``end_s`` from ``first`` on."""
 
     end_s: Floats
+    """Engine by engine, the iterations in which requests decoded, then those in which not."""
     clock_starts: Ints
     request: Ints
     first: Ints
@@ -161,10 +158,9 @@ def _merged(span: Ints, clock: Ints, position: Ints, tokens: Ints) -> tuple[Ints
 
 
 def tokens_on_time(rows: TokenRows, due_s: Floats, tpot_slo_s: Floats) -> Ints:
-    """Per request: tokens that came by their deadline.
+    """Per request: tokens by their deadlines, from ``due_s`` on; infinity where nothing binds.
 
-    ``due_s`` is when its first token is due, infinity when nothing binds it; ``tpot_slo_s`` the
-    time between the deadlines: infinity leaves all but the first free.
+    ``tpot_slo_s`` is the time between deadlines; infinity leaves all but the first free.
     """
     counts = rows.sum_by_request(rows.tokens, due_s.size)
     for tokens in _blocks(rows, np.isfinite(due_s)):

@@ -27,11 +27,10 @@ def kv_slots(tables: RunTables) -> Ints:
 
 
 def kv_usage(tables: RunTables, warmup_s: float) -> dict[str, tuple[float, float]]:
-    """Mean over the busy time and peak of KV tokens / KV slots of an engine, by class.
+    """Mean over the busy time and peak of KV tokens / KV slots of an engine, by class; or NaN.
 
-    Every iteration of a stretch counts with the tokens it has by then. A prefix that several
-    requests share counts once: tokens are capped by the slots of the blocks in use and split
-    between the classes in proportion. NaN without busy time.
+    A prefix that several requests share counts once: tokens are capped by the slots of the blocks
+    in use and split between the classes in proportion.
     """
     busy, area, peak = 0.0, np.zeros(len(CLASSES)), np.full(len(CLASSES), -np.inf)
     slots = kv_slots(tables)

@@ -1,7 +1,7 @@
 """From stretches back to iterations: the stored steps join what was alike, a reader wants each one.
 
-A stretch of decodes is timed again by the latency model of its point, and shown so only if it ends
-at the very instant that was stored: a slice is either exact or says what it stands for.
+The latency model times a stretch of decodes again. It is shown so only if it ends at the very
+instant that was stored: a slice is either exact or says what it stands for.
 """
 
 from collections.abc import Sequence
@@ -39,10 +39,7 @@ class Timing:
 
 
 def timing_of(spec: PointSpec) -> Timing:
-    """The timing of a resolved point.
-
-    An `InputError` or `OSError` if its profile, or a user's own component, is not here.
-    """
+    """Of a resolved point; `InputError` or `OSError` if its profile or component is missing."""
     profile, truth = profile_of(spec), truth_of(spec.latency)
     model = latency_parameters(truth.model, profile).make()
     share = spec.system.scheduler.overhead_share

@@ -1,7 +1,4 @@
-"""Tables of a run -> a file in the trace-event format (JSON, gzipped): slices, counters, spans.
-
-A replica is a process (``pid``); its lanes are threads (``tid``). Times are microseconds.
-"""
+"""Tables of a run -> trace-event JSON, gzipped: ``pid`` is a replica, ``tid`` a lane, ``ts`` in us."""
 
 import gzip
 import json
@@ -39,10 +36,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A trace file of ``shown`` events.
+    """A trace file of ``shown`` events that ends early, at ``cut_s``, if it would be too large.
 
-    ``cut_s`` is where it ends early because it would be too large, None if it does not. ``whole``
-    counts the stretches shown as one slice because they cannot be timed again.
+    ``whole`` counts the stretches shown as one slice because they cannot be timed again.
     """
 
     content: bytes = field(repr=False)
@@ -164,7 +160,7 @@ def _us(seconds: float) -> int:
 def _copies(steps: pd.DataFrame, timing: Timing | None) -> Iterator[Event]:
     """The copies of each step: from its start, as long as its link takes them.
 
-    Of joined iterations, and where nothing is known of the link, the slice is the whole step.
+    Of joined iterations, or with no link known, the slice is the whole step.
     """
     for column, (lane, name) in COPIES.items():
         moved = steps.loc[steps[column] > 0, ["replica", "start_s", "end_s", "repeat", column]]

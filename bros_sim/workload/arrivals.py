@@ -1,7 +1,4 @@
-"""Arrivals at a steady mean rate. The init fields are the YAML keys.
-
-A rate of 0 is a stream without requests, for sweeps that begin without a class.
-"""
+"""Arrivals at a steady mean rate; 0 is a stream without requests. Init fields are the YAML keys."""
 
 import math
 from dataclasses import dataclass

@@ -29,10 +29,9 @@ LONG_GAPS, LONG_SHARE = 5, 0.01
 
 @dataclass(frozen=True)
 class Changes:
-    """``outputs_cut`` of ``outputs`` were longer than their cap; ``traces`` by file.
+    """``outputs_cut`` of ``outputs`` (the first ``BLOCK`` of a closed loop) were over their cap.
 
-    Of a closed loop the first ``BLOCK`` outputs are counted. ``silent_from_s`` is the end of a
-    replayed trace that is shorter than the run's ``duration_s``.
+    ``silent_from_s`` is the end of a replayed trace that is shorter than the run's ``duration_s``.
     """
 
     outputs: int

@@ -22,8 +22,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 def write_trace(trace: Trace, path: Path) -> None:
     """Write a trace as canonical CSV, gzipped CSV or Parquet: same trace, same bytes.
 
-    Columns that the trace does not state are left out. An `InputError` if the name has another
-    ending, or the file cannot be written.
+    An `InputError` if the name has another ending, or the file cannot be written.
     """
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: the name must end in {', '.join(SUFFIXES)}")
@@ -70,10 +69,9 @@ def _csv(columns: dict[str, list[Any]]) -> bytes:
 
 
 def synthesise(stream: Stream, seed: int, duration_s: float) -> Trace:
-    """The requests of an open-loop stream as a trace: arrivals, lengths and prefixes.
+    """The requests of an open-loop stream as a trace without class, SLO and cap.
 
-    Class, SLO and cap are left to the stream that replays it. An `InputError` if no request falls
-    in the duration, or the stream is a closed loop.
+    An `InputError` if no request falls in the duration, or the stream is a closed loop.
     """
     made = build(stream, seed, duration_s)
     if not isinstance(made, OpenLoop):

@@ -1,9 +1,8 @@
 """The joint distribution of prompt and output lengths as a compact table.
 
-Each axis is cut into bins of about equal mass; a length with half a bin's mass is a bin of its own
-(so mass points and clips stay exact), and the last bin is halved again and again to resolve the
-tail. Inside a bin lengths follow ``lo + width * u**a`` with ``a`` such that the bin's mean, so the
-total of tokens, is kept. Prompt and output are independent in a cell.
+Axes are cut into bins of about equal mass; a length with half a bin's mass is a bin of its own (so
+mass points and clips stay exact), and the last bin is halved again and again. Inside a bin lengths
+follow ``lo + width * u**a`` with the ``a`` that keeps its mean; the axes are independent there.
 """
 
 from dataclasses import dataclass

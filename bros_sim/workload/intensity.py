@@ -83,9 +83,9 @@ def weibull_shape(cv: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class StepRate:
-    """Rate ``rates[i]`` in requests/s from ``starts_s[i]`` to the next start; the first is 0.
+    """``scale`` times ``rates[i]`` in requests/s from ``starts_s[i]`` to the next; the first is 0.
 
-    With ``period_s`` the steps repeat; without, the last one lasts. ``scale`` multiplies all rates.
+    With ``period_s`` the steps repeat; without, the last one lasts.
     """
 
     starts_s: Floats
@@ -94,10 +94,7 @@ class StepRate:
     scale: float = 1.0
 
     def until(self, end_s: float) -> tuple[Floats, Floats]:
-        """Edges in [0, end_s] and the expected number of arrivals up to each, but for the scale.
-
-        An `InputError` if the period is so short that the steps would fill the memory.
-        """
+        """Edges in [0, end_s], expected arrivals up to each, unscaled; `InputError` if too many."""
         starts, rates = self.starts_s, self.rates
         if self.period_s is not None:
             periods = float(np.ceil(end_s / self.period_s))
@@ -127,7 +124,7 @@ class StepRate:
     def fit(cls, times: Floats) -> "StepRate":
         """The steps of greatest penalised Poisson likelihood (Scargle's Bayesian blocks, 2013).
 
-        Of counts in bins of 1 s, wider for traces beyond 4,096 s; the period is the trace's length.
+        In bins of 1 s, wider for traces beyond 4,096 s; the period is the trace's length.
         """
         width = max(1.0, np.ceil(times[-1] / MAX_FIT_BINS))
         bins = int(times[-1] // width) + 1

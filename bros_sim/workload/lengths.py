@@ -1,7 +1,4 @@
-"""LENGTHS, and MAX_TOKENS: the caps that clients state. The init fields are the YAML keys.
-
-A policy may see a cap and TGI reserves it; one in the trace takes precedence over these rules.
-"""
+"""LENGTHS, and MAX_TOKENS: caps where a trace states none. The init fields are the YAML keys."""
 
 from dataclasses import dataclass
 from functools import cached_property

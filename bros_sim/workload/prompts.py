@@ -1,9 +1,8 @@
 """What prompts share and how they reach the engine; a model of sharing for twins.
 
-All requests of a twin share the first ``root_blocks`` blocks (a system prompt). Beyond it a request
-continues an earlier one with a probability that depends on its prompt length, shares a drawn
-fraction of its own blocks, and the earlier one lies a drawn number of requests back. That gives the
-reuse of an infinite cache and its distance in requests; sessions as such are not modelled.
+All requests of a twin share ``root_blocks`` blocks (a system prompt). Beyond, a request continues
+one from a drawn number of requests back with a probability by its length, for a drawn part of its
+blocks: the reuse of an infinite cache and its distance, without sessions as such.
 """
 
 import zlib
@@ -75,10 +74,10 @@ SEARCH = 64
 
 @dataclass(frozen=True, eq=False)
 class PrefixModel:
-    """``edges`` are the prompt lengths in blocks at which the next length class begins.
+    """``edges`` are the prompt lengths in blocks at which the next length class c begins.
 
-    ``share[c]`` is the probability that a request of class c continues another one, ``fraction[c]``
-    the `QUANTILES` of the shared fraction of its blocks, ``lag`` those of the distance in requests.
+    ``share[c]``: how probably one continues another; ``fraction[c]``: `QUANTILES` of the shared
+    part of its blocks; ``lag``: those of the distance in requests.
     """
 
     block_tokens: int
@@ -165,10 +164,7 @@ def shareable(requests: Sequence[Request]) -> list[Request]:
 
 
 def infinite_cache(hashes: Hashes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Leading blocks of each request that an earlier one had, and how many requests ago.
-
-    The distance is that of the deepest shared block's last use; 0 where nothing is shared.
-    """
+    """Leading blocks that earlier requests had, and how many requests ago the deepest was used."""
     last_use: dict[int, int] = {}
     hits, lags = np.zeros(len(hashes), np.int64), np.zeros(len(hashes), np.int64)
     for index, row in enumerate(hashes):

@@ -1,7 +1,7 @@
 """A named stream of an experiment -> its requests, the same under every system.
 
-Draws come from generators named by the stream and the purpose. Lengths are drawn in blocks of fixed
-size, each from its own, so the i-th request has the same whatever the load, duration or system.
+Lengths are drawn in blocks, each from its own generator, so the i-th request has the same whatever
+the load, duration or system.
 """
 
 import math
@@ -47,10 +47,7 @@ class Stream:
             raise InputError(f"workload.{self.name}: lengths: this key is missing")
 
     def prompts(self, lengths: NDArray[np.int64], *, hashed: bool) -> NDArray[np.int64]:
-        """Tokens that the engine sees of prompts of these lengths.
-
-        An `InputError` if they are ``hashed``, and would be others than those of the hashes.
-        """
+        """Tokens that the engine sees of prompts; `InputError` if hashes would stand for others."""
         if hashed and (self.refrag or self.system_prompt_tokens):
             what = "prompts with prefix hashes take no system_prompt_tokens and no refrag"
             raise InputError(what)
@@ -95,11 +92,7 @@ def generator(seed: int, stream: str, purpose: str, block: int = 0) -> np.random
 
 
 def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop:
-    """The requests of a stream in [0, duration_s).
-
-    An `InputError` if a trace or twin cannot be read or lacks what the stream needs, no request
-    falls in the run, or there are too many.
-    """
+    """The requests of a stream in [0, duration_s); `InputError` for bad files or none or too many."""
     if not isinstance(stream.arrivals, OpenArrivals):
         return _closed(stream, stream.arrivals, seed)
     rng = generator(seed, stream.name, "arrivals")

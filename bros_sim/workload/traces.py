@@ -51,8 +51,8 @@ def windowed(rows: Rows, start_s: float, end_s: float) -> Rows:
 def dequantised(times: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """Sorted times, each moved by a uniform share of its tick; the order of rows is kept.
 
-    The tick is the 1st percentile of the gaps between distinct stamps (a plain minimum would
-    follow the millisecond jitter of a clock), and never reaches past the next stamp.
+    The tick is the 1st percentile of gaps between distinct stamps (the minimum would follow a
+    clock's jitter), and never reaches past the next stamp.
     """
     stamps, member = np.unique(times, return_inverse=True)
     gaps = np.diff(stamps)
@@ -95,8 +95,7 @@ def cut_hashes(rows: Rows) -> Rows:
 class ReadCounts:
     """What reading did to the rows of a file; in words: `changes.WORDS`.
 
-    ``ties`` are rows with the arrival time of the row before them, as read; ``missing_output`` ones
-    are also in ``zero_output``; ``filtered`` were left out by `within`.
+    ``ties`` arrive with the row before them; ``missing_output`` rows are also in ``zero_output``.
     """
 
     rows_read: int = 0
@@ -118,11 +117,7 @@ class ReadCounts:
 
 @dataclass(frozen=True, eq=False)
 class Trace(Rows):
-    """Requests as columns, sorted by arrival.
-
-    Arrival-only sets (ServeGen windows without their dataset) have empty length columns: ask
-    ``has_lengths``.
-    """
+    """Requests as columns, sorted by arrival; arrival-only sets lack lengths (``has_lengths``)."""
 
     format: str = "canonical"
     source: str = "synthetic"
@@ -200,10 +195,7 @@ def within(
     trace: Trace, *, least: int = 1, most_prompt: int | None = None, most_output: int | None = None,
     most_total: int | None = None,
 ) -> Trace:  # fmt: skip
-    """The rows whose lengths lie within limits; the others are counted as ``filtered``.
-
-    An `InputError` if no row is left, or the trace has no lengths.
-    """
+    """Rows within limits, the others counted as ``filtered``; `InputError` if none or no lengths."""
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths to filter by")
     prompts, outputs = trace.prompt_tokens, trace.output_tokens

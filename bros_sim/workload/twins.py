@@ -1,8 +1,7 @@
-"""Twins: compact statistical descriptions of traces, to be shipped where the trace cannot be.
+"""Twins: statistics of traces as JSON, to be shipped where the trace cannot be.
 
-A twin is a JSON file that people can read, checked when it is loaded: a joint length histogram
-and, if the trace had them, a rate profile and a prefix model, with provenance, licence and the
-measured statistics of what it describes. It holds no row of the trace.
+A joint length histogram and, if the trace had them, a rate profile and a prefix model, with
+provenance, licence and what was measured; no row of the trace.
 """
 
 import difflib
@@ -42,10 +41,9 @@ class Twin:
 
 
 def fit_twin(trace: Trace, *, name: str, describes: str, licence: str, note: str = "") -> Twin:
-    """The twin of a trace; ``describes`` says what the trace is and where it is from.
+    """The twin of a trace with lengths; ``describes`` says what the trace is and where it is from.
 
-    ``licence`` is that of the trace; ``note`` says what was done to it before, and anything that a
-    user must know. An `InputError` if the trace has no lengths.
+    ``note``: what was done to the trace before, and anything that a user must know.
     """
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths, so it has no twin")
@@ -73,10 +71,7 @@ def why_no_twin(name: str) -> str | None:
 
 
 class FromFile:
-    """Base of frozen dataclasses that keep what they have read.
-
-    They are pickled without it: each process reads the file itself.
-    """
+    """Base of frozen dataclasses that keep what they have read, but are pickled without it."""
 
     def __getstate__(self) -> dict[str, object]:
         own: Any = self
@@ -98,10 +93,7 @@ class NamedFile(FromFile):
 
     @property
     def file(self) -> Path:
-        if self.path is not None:
-            return self.path
-        assert self.name is not None
-        return twin_paths()[self.name]
+        return self.path or twin_paths()[self.name or ""]
 
 
 TWIN_FORMAT = 1

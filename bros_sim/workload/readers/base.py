@@ -64,10 +64,7 @@ class Source:
         return InputError(f"{self.path}:{line}: {what}")
 
     def lines(self) -> Generator[tuple[int, str], None, None]:
-        """Line number and text of every line that is not blank.
-
-        An `InputError` if the gzip data is damaged or cut short, or a line is not UTF-8.
-        """
+        """Number and text of lines that are not blank; `InputError` if gzip or UTF-8 is damaged."""
         number = 0
         try:
             zipped = self.magic[:2] == GZIP_MAGIC
@@ -149,8 +146,8 @@ NO_TOKENS = np.zeros(0, np.int64)
 class Policy:
     """What is done to the rows of a file, in the order of `read_trace`.
 
-    Rows outside ``[start_s, end_s)`` are left out; a file of statistics need not make them, and
-    ``seed`` draws what it leaves open, and the dequantised times.
+    A file of statistics need not make rows outside ``[start_s, end_s)``; ``seed`` draws what it
+    leaves open, and the dequantised times.
     """
 
     start_s: float = 0.0
@@ -188,10 +185,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Reader:
-    """One trace format: ``needs`` are the columns or keys without which it is not this format.
-
-    ``fits`` settles the cases in which two formats share those names.
-    """
+    """A trace format: the columns or keys that it ``needs``, and what else it must fit."""
 
     name: str
     title: str

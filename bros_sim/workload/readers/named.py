@@ -20,9 +20,8 @@ NO_TIME = "XXX"
 class Named:
     """Reads a format by the names of its columns or keys; one without ``time`` has no arrivals.
 
-    With ``ticks_per_s`` the clock starts at its earliest row. With ``block_tokens`` each row has
-    ``hash_ids``: a hash stands for a block of that many tokens and everything before it, so equal
-    hashes mean equal prefixes.
+    With ``ticks_per_s`` the clock starts at its earliest row. With ``block_tokens`` rows have
+    ``hash_ids``: each stands for a block and all before it, so equal hashes mean equal prefixes.
     """
 
     prompt: str
@@ -92,9 +91,9 @@ def read_aibrix(source: Source, _: Policy) -> Rows:
 def read_llmservingsim(source: Source, _: Policy) -> Rows:
     """LLMServingSim: plain requests, agentic sessions, or both; token ids are not used.
 
-    The sub-requests of a session are a chain whose service times no trace knows. Each arrives
-    at the session's time plus the tool times before it: the earliest moment at which it could be
-    sent. Those after the first are counted as ``chained``.
+    The sub-requests of a session are a chain whose service times no trace knows. Each arrives at
+    the session's time plus the tool times before it, the earliest moment at which it could be sent.
+    Those after the first are counted as ``chained``.
     """
     flat = list(_unchained(source))
     chained = sum("chained" in record for _, record in flat)

@@ -49,8 +49,7 @@ def is_windows(head: Head) -> bool:
 def read_jobs(source: Source, _: Policy) -> Rows:
     """ServeGen's batch jobs: no arrivals, for all work is there at once.
 
-    A job whose file states no output lengths is read with outputs of zero tokens, which the
-    zero-token policy of ``read_trace`` raises to one (prefill only) and counts.
+    Without output lengths they are zero tokens, which `read_trace` raises to one (prefill only).
     """
     converts: dict[str, Convert] = {
         "input_length": tokens, "output_length": tokens, "hash_ids": hash_lists
@@ -69,10 +68,7 @@ def read_jobs(source: Source, _: Policy) -> Rows:
 
 
 def read_windows(source: Source, policy: Policy) -> Rows:
-    """Requests of one client, drawn window by window; without a dataset they are arrivals alone.
-
-    That is the file beside it whose name has ``dataset`` for ``trace`` and ``.json`` for ``.csv``.
-    """
+    """Requests drawn by window; lengths from the dataset beside it (``-dataset.json``), if any."""
     starts, rates, shapes, patterns = _windows(source)
     width = float(np.median(np.diff(starts))) if len(starts) > 1 else 600.0
     inside = (starts + width > policy.start_s) & (starts < policy.end_s) & (rates > 0)
