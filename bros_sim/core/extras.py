@@ -7,7 +7,7 @@ from bros_sim.core.errors import InputError
 
 
 def need(module: str, extra: str, what: str) -> Any:  # noqa: ANN401 - a module
-    """A module by its full name; `InputError` that ``what`` needs the ``extra``, where it is missing."""
+    """A module by its full name; `InputError` if ``what`` needs the ``extra`` and it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

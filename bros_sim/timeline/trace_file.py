@@ -1,4 +1,4 @@
-"""Tables of a run -> trace-event JSON, gzipped: ``pid`` is a replica, ``tid`` a lane, ``ts`` in us."""
+"""Tables of a run -> trace-event JSON, gzipped: ``pid`` a replica, ``tid`` a lane, times in us."""
 
 import gzip
 import json

@@ -92,7 +92,7 @@ def generator(seed: int, stream: str, purpose: str, block: int = 0) -> np.random
 
 
 def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop:
-    """The requests of a stream in [0, duration_s); `InputError` for bad files or none or too many."""
+    """Requests of a stream in [0, duration_s); `InputError` for bad files, none, or too many."""
     if not isinstance(stream.arrivals, OpenArrivals):
         return _closed(stream, stream.arrivals, seed)
     rng = generator(seed, stream.name, "arrivals")

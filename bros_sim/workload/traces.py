@@ -195,7 +195,7 @@ def within(
     trace: Trace, *, least: int = 1, most_prompt: int | None = None, most_output: int | None = None,
     most_total: int | None = None,
 ) -> Trace:  # fmt: skip
-    """Rows within limits, the others counted as ``filtered``; `InputError` if none or no lengths."""
+    """Rows within limits, the others counted as ``filtered``; `InputError` if none are left."""
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths to filter by")
     prompts, outputs = trace.prompt_tokens, trace.output_tokens
