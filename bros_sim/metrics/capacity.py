@@ -65,19 +65,17 @@ def crossing(loads: Floats, attainment: Floats, target: float) -> Crossing:
 def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFrame:
     """``rate@90`` and ``rate@99`` of real-time requests for each value of the columns ``by``.
 
-    With ``be_retention`` in the table also the joint form: the highest load at which, besides,
-    best effort keeps `BE_KEPT` of its throughput alone.
-
-    ``table`` is summary.csv, ``load`` its column with the load in requests/s; ``by`` name a system
-    or a point of the other axes: every seed is averaged. Only loads count at which every seed has
-    an attainment; a group without any has no rows.
+    With ``be_retention`` in the table also the joint form: the highest load at which, besides, best
+    effort keeps `BE_KEPT` of its throughput alone. ``table`` is summary.csv, ``load`` its column
+    with the load in requests/s; every seed is averaged. Only loads count at which every seed has an
+    attainment; a group without any has no rows.
 
     Returns:
-        ``by``, ``capacity`` (key of TARGETS, with JOINT in the joint form), ``load`` (the column's
-        name), ``rate_rps`` of the mean curve, ``half_width_rps`` of the 95 % t interval over the
-        seeds' own curves (NaN with one seed or where one does not cross inside the grid),
-        ``at_least_rps`` and ``below_rps`` as in `Crossing`, ``seeds``, and ``saturation``: the
-        verdicts of RT at these two loads, empty if all are stable.
+        ``by`` and MEASURED: ``capacity`` (key of TARGETS, with JOINT in the joint form), ``load``
+        (the column's name), ``rate_rps`` of the mean curve, ``half_width_rps`` of the 95 % t
+        interval over the seeds' own curves (NaN with one seed or where one does not cross inside
+        the grid), the bounds of `Crossing`, ``seeds``, and ``saturation``: the verdicts of RT
+        there, if not stable.
     """
     good = real_time(table)
     if RETENTION in table:
@@ -154,14 +152,14 @@ def capacities_by_draw(
 ) -> pd.DataFrame:
     """``rate@90`` and ``rate@99`` under the nominal model (draw 0) and under each draw.
 
-    ``table`` holds the nominal rows of summary.csv, ``draws`` those of the draws; ``load`` and
-    ``by`` are as of `capacities`. The curve of a draw is the nominal mean, at each load moved by
-    how the draw differs from the nominal run of its seed.
+    ``table`` holds the nominal rows of summary.csv, ``draws`` those of the draws; the rest is as of
+    `capacities`. The curve of a draw is the nominal mean, at each load moved by how the draw
+    differs from the nominal run of its seed. Loads count that every seed has; draws that have all
+    of these.
 
     Returns:
         ``by``, ``capacity``, ``draw``, ``least_rps`` and ``most_rps``: both the rate, or below the
-        grid 0 and its lowest load, or beyond it the highest and infinity. Loads count that every
-        seed has; draws count that have all of these loads.
+        grid 0 and its lowest load, or beyond it the highest and infinity.
     """
     good, drawn, names = real_time(table), real_time(draws), list(by)
     rows = []
@@ -194,14 +192,12 @@ def with_bands(capacity: pd.DataFrame, by_draw: pd.DataFrame, by: Sequence[str])
 
 
 def orders(by_draw: pd.DataFrame, by: Sequence[str], between: str = "system") -> pd.DataFrame:
-    """Which of two has the higher capacity, or `UNDECIDED` where the draws do not agree on it.
-
-    The values of the column ``between`` of the cells ``by`` are compared, in pairs and by draw.
+    """Which of two values of ``between`` has the higher capacity, in pairs and by draw.
 
     Returns:
         The other columns of ``by``, ``capacity``, ``first``, ``second``, ``higher``, ``agreeing``
         (draws in the nominal order) and ``draws``. `NEITHER` is higher if they are equal, or both
-        below the grid, or both beyond it.
+        below the grid, or both beyond it; it is `UNDECIDED` where the draws do not agree.
     """
     rest = [*(name for name in by if name != between), "capacity"]
     rows = [

@@ -12,12 +12,11 @@ from bros_sim.metrics.requests import SLO_DIMENSIONS
 from bros_sim.metrics.sample import Run, Sample
 from bros_sim.metrics.saturation import WarmUp
 from bros_sim.metrics.tables import RunTables
-from bros_sim.metrics.usage import extrapolated_share, kv_slots
+from bros_sim.metrics.usage import CLASSES, extrapolated_share, kv_slots
 
 Better = Literal["higher", "lower"]
 Value = float | str
 Summary = dict[str, Value]
-CLASSES = ("rt", "be", "all")
 
 
 @dataclass(frozen=True, slots=True)

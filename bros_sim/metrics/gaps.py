@@ -101,14 +101,12 @@ def _order_statistics(values: Counted, ranks: Ints) -> Floats:
     found, counts = _distinct(*(np.concatenate(both) for both in zip(*parts, strict=True)))
     left_out = np.cumsum(np.where(wanted, 0.0, per_bin))[bins]
     at = np.searchsorted(np.cumsum(counts), ranks - left_out, side="right")
-    statistics: Floats = found[at]
-    return statistics
+    return np.asarray(found[at])
 
 
 def _bin(values: Floats) -> Ints:
     """Monotone in the value: the bits of floats that are not negative have their order."""
-    bins: Ints = np.clip((values.view(np.int64) >> SHIFT) - LOWEST, 0, BINS - 1)
-    return bins
+    return np.asarray(np.clip((values.view(np.int64) >> SHIFT) - LOWEST, 0, BINS - 1))
 
 
 def _distinct(values: Floats, counts: Ints) -> tuple[Floats, Ints]:

@@ -43,8 +43,8 @@ def shifted(
     """What each draw makes of the nominal mean: mean + (draw - nominal run of the draw's seed).
 
     The difference at one seed is that of the same arrivals, so chance does not widen the band. Both
-    tables have ``keys`` (a cell, whose seeds are averaged), ``seed`` and the metric ``value``;
-    ``draws`` also ``draw``. A row comes for each draw that has a value, as has the nominal run.
+    tables have ``keys`` (a cell, whose seeds are averaged), ``seed`` and ``value``; ``draws`` also
+    ``draw``. A row comes for each draw that has a value, as has the nominal run.
     """
     nominal = nominal[[*keys, "seed", value]].astype({value: float}).dropna(subset=[value])
     mean = nominal.groupby(list(keys), dropna=False, sort=False)[value].mean().rename("mean")
@@ -63,12 +63,11 @@ WORD = "saturation"
 def means(table: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """A row of ``by``, ``class`` and MEASURED for each cell, class and metric.
 
-    ``table`` holds the nominal rows of summary.csv, of which failed points do not count; ``by`` are
-    the columns that name a cell: system and sweep paths. ``of`` says what was averaged: a
-    percentile is the mean of the seeds' percentiles, not a percentile of all requests.
-    ``half_width`` is half of the 95 % t interval from ``low`` to ``high``, missing with one seed.
-    ``seeds`` counts those that have the metric; without any there is no row. ``load``: the
-    saturation verdicts of the class, so that no number stands without them.
+    ``table`` holds the nominal rows of summary.csv, of which failed points do not count; ``by``
+    name a cell: system and sweep paths. ``of`` says what was averaged: a percentile is the mean of
+    the seeds' percentiles, not one of all requests. ``half_width`` is half of the 95 % t interval,
+    missing with one seed. ``seeds`` counts those that have the metric; without any there is no row.
+    ``load``: the saturation verdicts of the class, so that no number stands without them.
     """
     good = table[table["error"] == ""] if len(table) else table
     names = [name for name in METRICS if name in good and name != WORD]

@@ -10,8 +10,8 @@ from typing import Self
 from bros_sim.config.messages import closest, nearest
 from bros_sim.core.errors import InputError
 from bros_sim.metrics.catalogue import METRICS, Metric, metric_name
+from bros_sim.metrics.usage import CLASSES
 
-CLASSES = ("rt", "be", "all")
 WORDS = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
 DEFAULT_CLASS = {"be_retention": "be"}
 """Metrics that only one class has; of the others `Measure.parse` takes the default."""
@@ -49,11 +49,7 @@ class Measure:
 
     @classmethod
     def parse(cls, text: str, option: str = "") -> Self:
-        """Read ``METRIC[CLASS]``; without a class it is that of real-time requests.
-
-        An `InputError` if there is no such metric or class, or it is not a number; ``option`` is
-        where it stands, for error lines: ``--metric``; none if that is known.
-        """
+        """Read ``METRIC[CLASS]``, default rt; ``option`` is where it stands, for `InputError`."""
         found, place = NAME.fullmatch(text), f"{option} {text}: " if option else ""
         if not found:
             raise InputError(f"{place}write METRIC[CLASS], as in mean_ttft_ms[rt]")

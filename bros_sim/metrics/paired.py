@@ -28,7 +28,7 @@ def paired(
     """How every other system differs from ``baseline``, point by point of the grid.
 
     ``table`` holds the nominal rows of summary.csv, ``draws`` those of the draws, if any; ``by``
-    are the sweep paths, ``baseline`` is a system. Measures that no point has are left out.
+    are the sweep paths. Measures that no point has are left out.
 
     Returns:
         ``system``, ``by`` and MEASURED, a row for each measure that some seed has under both.

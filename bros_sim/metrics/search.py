@@ -158,12 +158,11 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Answer:
-    """A capacity with its 95 % interval.
+    """A capacity with its 95 % interval; ``binds`` is the target that is missed first.
 
     ``value`` is NaN where the search found no value that keeps the targets (it is then beyond
     ``missed``), or none that misses one (it is then ``kept`` or better): the values around it that
-    were surely one or the other. ``binds`` is the target that is missed first; ``seeds`` is how
-    many the curve rests on.
+    were surely one or the other. ``seeds`` is how many the curve rests on.
     """
 
     value: float

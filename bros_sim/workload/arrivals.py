@@ -10,13 +10,7 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.intensity import (
-    check_count,
-    gamma_epochs,
-    poisson_epochs,
-    weibull_epochs,
-    weibull_shape,
-)
+from bros_sim.workload import intensity
 
 Times = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -69,7 +63,7 @@ class SteadyRate(OpenArrivals):
         raise NotImplementedError
 
     def check(self, duration_s: float) -> None:
-        check_count(self.rate_rps * duration_s)
+        intensity.check_count(self.rate_rps * duration_s)
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ class Poisson(SteadyRate):
     rate_rps: Annotated[Rate, Doc("mean requests per second")]
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        return poisson_epochs(horizon, rng)
+        return intensity.poisson_epochs(horizon, rng)
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ class Constant(SteadyRate):
     rate_rps: Annotated[Rate, Doc("requests per second")]
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        check_count(horizon)
+        intensity.check_count(horizon)
         return np.arange(math.ceil(horizon), dtype=np.float64)
 
 
@@ -104,7 +98,7 @@ class Gamma(SteadyRate):
     cv: Annotated[Cv, Doc("coefficient of variation of the gaps; 1 is Poisson")]
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        return gamma_epochs(self.cv**-2, horizon, rng)
+        return intensity.gamma_epochs(self.cv**-2, horizon, rng)
 
 
 @dataclass(frozen=True)
@@ -120,7 +114,9 @@ class Weibull(SteadyRate):
             raise ValueError("give either cv or shape")
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        return weibull_epochs(self.shape or weibull_shape(self.cv or 1.0), horizon, rng)
+        return intensity.weibull_epochs(
+            self.shape or intensity.weibull_shape(self.cv or 1.0), horizon, rng
+        )
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,7 @@ class Refrag:
         chunks = -(-context // self.compression)
         kept = np.rint(self.expanded * chunks).astype(np.int64)
         tokens = np.minimum(kept * self.compression, context)
-        seen: NDArray[np.int64] = question + chunks - kept + tokens
-        return seen
+        return np.asarray(question + chunks - kept + tokens)
 
 
 def system_prompt(tokens: int, stream: str) -> list[tuple[int, ...]]:

@@ -130,24 +130,20 @@ def _requests(stream: Stream, of: _Columns) -> OpenLoop:
         prefixes, block_tokens = system_prompt(shared, stream.name) * count, shared
     else:
         prefixes = [()] * count if of.hashes is None else salted(of.hashes, stream.name)
+    slo, deadline_s = stream.slo, stream.arrivals.own_deadline_s
+    if deadline_s is not None:  # all of a bag's requests arrive at once
+        slo = replace(slo, e2e_s=deadline_s)
     rows = zip(
         of.classes or [stream.service_class] * count, of.times.tolist(),
         stream.prompts(of.prompts, hashed=of.hashes is not None).tolist(),
         np.minimum(of.outputs, of.caps).tolist(), of.caps.tolist(),
-        of.slos or [_slo(stream)] * count, prefixes, strict=True,
+        of.slos or [slo] * count, prefixes, strict=True,
     )  # fmt: skip
     requests = [
-        Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens, shared)
-        for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(rows)
+        Request(stream.name, index, cls, at, prompt, output, cap, own, prefix, block_tokens, shared)
+        for index, (cls, at, prompt, output, cap, own, prefix) in enumerate(rows)
     ]
     return OpenLoop(requests, int(np.sum(of.outputs > of.caps)))
-
-
-def _slo(stream: Stream) -> Slo:
-    """The stream's SLO; all of a bag's requests arrive at once, so its deadline is their E2E."""
-    if stream.arrivals.own_deadline_s is not None:
-        return replace(stream.slo, e2e_s=stream.arrivals.own_deadline_s)
-    return stream.slo
 
 
 def _block(stream: Stream, seed: int, number: int) -> Pairs:

@@ -17,16 +17,8 @@ from numpy.typing import NDArray
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import ServiceClass
 from bros_sim.workload.readers.base import Policy, Rows, Source
-from bros_sim.workload.readers.cells import (
-    Cells,
-    Convert,
-    Faults,
-    hash_lists,
-    optional,
-    seconds,
-    tokens,
-)
-from bros_sim.workload.readers.columns import Table, build_table, read_csv
+from bros_sim.workload.readers.cells import Cells, Faults, hash_lists, optional, seconds, tokens
+from bros_sim.workload.readers.columns import Converts, Table, build_table, read_csv
 
 BLOCK_SIZES = tuple(2**n for n in range(12, 2, -1))
 """Block sizes tried, largest first, when a trace has hashes but no ``hash_block_tokens``."""
@@ -49,7 +41,7 @@ def caps(cells: Cells) -> NDArray[np.int64]:
 
 
 SECONDS = optional(seconds(1), np.nan)
-COLUMNS: dict[str, Convert] = {
+COLUMNS: Converts = {
     **dict.fromkeys(("prompt_tokens", "output_tokens", "hash_block_tokens"), tokens),
     **dict.fromkeys(("arrival_s", "slo_ttft_s", "slo_tpot_s", "slo_e2e_s"), SECONDS),
     **dict.fromkeys(("prefix_hashes", "hash_ids"), hash_lists),

@@ -27,9 +27,6 @@ class Table:
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - arrays or lists, by converter
         return self.columns[name]
 
-    def __len__(self) -> int:
-        return len(self.lines)
-
 
 def read_csv(source: Source, converts: Converts) -> Table:
     """Columns of a CSV file with a header; a row of another width is a fault."""

@@ -17,16 +17,8 @@ from numpy.typing import NDArray
 
 from bros_sim.workload.intensity import gamma_epochs, weibull_epochs
 from bros_sim.workload.readers.base import Head, Policy, Rows, Source, split_csv
-from bros_sim.workload.readers.cells import (
-    Convert,
-    Faults,
-    hash_lists,
-    number,
-    optional,
-    seconds,
-    tokens,
-)
-from bros_sim.workload.readers.columns import build_table, read_records
+from bros_sim.workload.readers.cells import Faults, hash_lists, number, optional, seconds, tokens
+from bros_sim.workload.readers.columns import Converts, build_table, read_records
 
 PATTERNS = ("Gamma", "Weibull", "")
 MAX_ROWS = 5_000_000
@@ -51,7 +43,7 @@ def read_jobs(source: Source, _: Policy) -> Rows:
 
     Without output lengths they are zero tokens, which `read_trace` raises to one (prefill only).
     """
-    converts: dict[str, Convert] = {
+    converts: Converts = {
         "input_length": tokens, "output_length": tokens, "hash_ids": hash_lists
     }  # fmt: skip
     keys = {"input_length", *source.head.keys}
@@ -60,10 +52,10 @@ def read_jobs(source: Source, _: Policy) -> Rows:
     known = "output_length" in keys
     return Rows(
         table.lines, None, table["input_length"],
-        table["output_length"] if known else np.zeros(len(table), np.int64),
+        table["output_length"] if known else np.zeros(len(table.lines), np.int64),
         prefix_hashes=tuple(table["hash_ids"]) if "hash_ids" in keys else None,
         hash_block_tokens=JOB_BLOCK,
-        notes={} if known else {"missing_output": len(table)},
+        notes={} if known else {"missing_output": len(table.lines)},
     )  # fmt: skip
 
 
