@@ -61,10 +61,7 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True)
 class Supplied:
-    """A parameter that follows from the experiment where YAML does not say it, as ``source`` tells.
-
-    ``rule`` answers None where the class's own default is to hold.
-    """
+    """A parameter from the experiment, as ``source`` says, or if None the default, without YAML."""
 
     source: str
     rule: Callable[[World, Given], int | None]

@@ -1,7 +1,6 @@
 """Pure functions: the tables of a run -> numbers. METRICS says what each number means.
 
-`capacity` and `undecided` compare whole runs and are imported by name: workers do without them,
-and without the 0.7 s and 50 MB of SciPy.
+What compares whole runs is imported by name: workers do without the 0.7 s and 50 MB of SciPy.
 """
 
 from bros_sim.metrics.catalogue import summarise

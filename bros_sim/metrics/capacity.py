@@ -178,10 +178,7 @@ def capacities_by_draw(
 
 
 def with_bands(capacity: pd.DataFrame, by_draw: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The table of `capacities` with the middle 95 % of each rate over the ``draws``.
-
-    ``low_rps`` is 0 where that begins below the grid, ``high_rps`` missing where it ends beyond.
-    """
+    """`capacities` with the middle 95 % over the ``draws``: 0 below the grid, missing beyond it."""
     drawn, keys = by_draw[by_draw["draw"] != NOMINAL], [*by, "capacity"]
     bands = []
     for cell, group in drawn.groupby(keys, sort=False, dropna=False):

@@ -35,29 +35,23 @@ def longest_gaps(rows: TokenRows, size: int) -> Floats:
     return np.where(np.isneginf(longest), np.nan, longest)
 
 
-class GapPool:
-    """All gaps of a run, as values with counts: mean and percentiles pooled over tokens."""
+def pooled(rows: TokenRows, chosen: Bools, percentiles: list[float]) -> tuple[float, list[float]]:
+    """Mean and percentiles (``np.percentile``'s linear method) of all gaps of some requests."""
+    mine = chosen[rows.request]
+    first, tokens = rows.first[mine], rows.tokens[mine]
+    whose, breaks = rows.break_gaps()
+    breaks = breaks[chosen[whose]]
+    total = int((tokens - 1).sum()) + breaks.size
+    if total == 0:
+        return np.nan, [np.nan] * len(percentiles)
+    inside = rows.end_s[first + tokens - 1] - rows.end_s[first]  # the gaps of a row, summed
+    mean = (float(inside.sum()) + float(breaks.sum())) / total
 
-    def __init__(self, rows: TokenRows) -> None:
-        self._rows = rows
-        self._break_request, self._breaks = rows.break_gaps()
+    def gaps() -> Iterator[tuple[Floats, Ints]]:
+        yield from _shared_gaps(rows.end_s, first, tokens)
+        yield breaks, np.ones(breaks.size, np.int64)
 
-    def statistics(self, chosen: Bools, percentiles: list[float]) -> tuple[float, list[float]]:
-        """Mean and percentiles (``np.percentile``'s linear method) of the chosen requests' gaps."""
-        rows, mine = self._rows, chosen[self._rows.request]
-        first, tokens = rows.first[mine], rows.tokens[mine]
-        breaks = self._breaks[chosen[self._break_request]]
-        total = int((tokens - 1).sum()) + breaks.size
-        if total == 0:
-            return np.nan, [np.nan] * len(percentiles)
-        inside = rows.end_s[first + tokens - 1] - rows.end_s[first]  # the gaps of a row, summed
-        mean = (float(inside.sum()) + float(breaks.sum())) / total
-
-        def gaps() -> Iterator[tuple[Floats, Ints]]:
-            yield from _shared_gaps(rows.end_s, first, tokens)
-            yield breaks, np.ones(breaks.size, np.int64)
-
-        return mean, _percentiles(gaps, total, percentiles)
+    return mean, _percentiles(gaps, total, percentiles)
 
 
 def _shared_gaps(end_s: Floats, first: Ints, tokens: Ints) -> Iterator[tuple[Floats, Ints]]:

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from bros_sim.metrics.gaps import pooled
 from bros_sim.metrics.requests import Columns, Dimension, completed, floats, has_slo, slo_met
 from bros_sim.metrics.sample import Sample
 from bros_sim.metrics.tokens import Bools, Floats
@@ -62,7 +63,7 @@ def column(name: str) -> Distribution:
 
 def itl(sample: Sample, percentiles: list[float]) -> tuple[float, list[float]]:
     """Of all gaps between tokens, pooled."""
-    return sample.run.gaps.statistics(sample.in_window, percentiles)
+    return pooled(sample.run.rows, sample.in_window, percentiles)
 
 
 @each

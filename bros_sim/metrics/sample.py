@@ -7,7 +7,6 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import pandas as pd
 
-from bros_sim.metrics.gaps import GapPool
 from bros_sim.metrics.requests import Columns, binding_slo_s, completed, floats, has_slo
 from bros_sim.metrics.saturation import Verdict, WarmUp, backlog_verdict, left_out
 from bros_sim.metrics.tables import RunTables
@@ -22,7 +21,7 @@ class Run:
 
     def __init__(self, tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> None:
         rows, size = token_rows(tables), len(requests)
-        self.tables, self.requests = tables, _columns(requests)
+        self.tables, self.requests, self.rows = tables, _columns(requests), rows
         self.classes = requests["class"].to_numpy()
         self.warmup_s, self.settled = left_out(wanted, requests, tables.duration_s)
         steady = rows.count_until(tables.duration_s)
@@ -30,7 +29,6 @@ class Run:
         self.generated = rows.sum_by_request(rows.tokens, size)
         self.generated_steady = rows.sum_by_request(np.maximum(steady, 0), size)
         self.gaps_on_time = gaps_on_time(rows, binding_slo_s(self.requests, "tpot"))
-        self.gaps = GapPool(rows)
         self.usage = kv_usage(tables, self.warmup_s)
         first_arrival = floats(self.requests, "arrival_s").min() if size else np.nan
         last_token = rows.end_s[rows.first + rows.tokens - 1].max() if rows.first.size else np.nan

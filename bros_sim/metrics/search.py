@@ -1,4 +1,4 @@
-"""Which value to run next to find a capacity (bracket, bisect, more seeds where in doubt), and it.
+"""Which value to run next to find a capacity: bracket, bisect, more seeds where in doubt.
 
 Stateless: `next_asks` answers from what was measured so far, so an interrupted search goes on. A
 capacity lies between a value that surely keeps the targets and the next that surely misses one.
@@ -87,10 +87,7 @@ def status(sample: Sample, targets: Sequence[Target]) -> str:
 
 
 def region(found: Found, goal: Goal) -> list[float]:
-    """From the hardest value that is surely kept to the easiest that is surely missed, by hardness.
-
-    Without such an end it goes as far as values were judged.
-    """
+    """From the hardest value that is surely kept to the easiest surely missed, as far as judged."""
     states = {value: status(sample, goal.targets) for value, sample in found.items()}
     order = sorted((v for v in states if states[v] != NOTHING), key=goal.hardness)
     missed = [n for n, value in enumerate(order) if states[value] == MISSED]

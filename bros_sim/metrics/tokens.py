@@ -158,10 +158,7 @@ def _merged(span: Ints, clock: Ints, position: Ints, tokens: Ints) -> tuple[Ints
 
 
 def tokens_on_time(rows: TokenRows, due_s: Floats, tpot_slo_s: Floats) -> Ints:
-    """Per request: tokens by their deadlines, from ``due_s`` on; infinity where nothing binds.
-
-    ``tpot_slo_s`` is the time between deadlines; infinity leaves all but the first free.
-    """
+    """Per request: tokens by their deadlines, from ``due_s`` on and ``tpot_slo_s`` apart."""
     counts = rows.sum_by_request(rows.tokens, due_s.size)
     for tokens in _blocks(rows, np.isfinite(due_s)):
         tpot = np.repeat(np.minimum(tpot_slo_s[tokens.request], NEVER_S), tokens.length)

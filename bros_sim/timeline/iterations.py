@@ -51,10 +51,7 @@ def timing_of(spec: PointSpec) -> Timing:
 
 
 def iterations(steps: pd.DataFrame, timing: Timing | None) -> pd.DataFrame:
-    """Every iteration of the steps table: ``step`` (its row), ``nth`` in it, start, end, ``count``.
-
-    ``count`` is 1, or more where a stretch cannot be timed again: one row is then all of it.
-    """
+    """Every iteration: step (row), nth, start, end; a ``count`` > 1 cannot be timed again."""
     repeat = steps["repeat"].to_numpy(np.int64)
     first = steps.groupby("replica")["repeat"].cumsum().to_numpy(np.int64) - repeat
     ends = [np.array([end]) for end in steps["end_s"].to_numpy(np.float64)]

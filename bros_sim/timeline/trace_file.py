@@ -155,10 +155,7 @@ def _us(seconds: float) -> int:
 
 
 def _copies(steps: pd.DataFrame, timing: Timing | None) -> Iterator[Event]:
-    """The copies of each step: from its start, as long as its link takes them.
-
-    Of joined iterations, or with no link known, the slice is the whole step.
-    """
+    """The copies of each step, as long as its link takes; joined or not known, the whole step."""
     for column, (lane, name) in COPIES.items():
         moved = steps.loc[steps[column] > 0, ["replica", "start_s", "end_s", "repeat", column]]
         for replica, start_s, end_s, repeat, tokens in moved.itertuples(index=False, name=None):

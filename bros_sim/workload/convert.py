@@ -20,10 +20,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
 def write_trace(trace: Trace, path: Path) -> None:
-    """Write a trace as canonical CSV, gzipped CSV or Parquet: same trace, same bytes.
-
-    An `InputError` if the name has another ending, or the file cannot be written.
-    """
+    """Write canonical CSV, gzipped CSV or Parquet, else `InputError`: same trace, same bytes."""
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: the name must end in {', '.join(SUFFIXES)}")
     if not trace.has_lengths:
@@ -69,10 +66,7 @@ def _csv(columns: dict[str, list[Any]]) -> bytes:
 
 
 def synthesise(stream: Stream, seed: int, duration_s: float) -> Trace:
-    """The requests of an open-loop stream as a trace without class, SLO and cap.
-
-    An `InputError` if no request falls in the duration, or the stream is a closed loop.
-    """
+    """Requests of an open-loop stream, else `InputError`, as a trace without class, SLO and cap."""
     made = build(stream, seed, duration_s)
     if not isinstance(made, OpenLoop):
         raise InputError("arrivals: a closed loop has no arrival times of its own")

@@ -122,10 +122,7 @@ class StepRate:
 
     @classmethod
     def fit(cls, times: Floats) -> "StepRate":
-        """The steps of greatest penalised Poisson likelihood (Scargle's Bayesian blocks, 2013).
-
-        In bins of 1 s, wider for traces beyond 4,096 s; the period is the trace's length.
-        """
+        """The steps of greatest penalised Poisson likelihood (Scargle's Bayesian blocks, 2013)."""
         width = max(1.0, np.ceil(times[-1] / MAX_FIT_BINS))
         bins = int(times[-1] // width) + 1
         counts = np.bincount((times // width).astype(np.int64), minlength=bins)

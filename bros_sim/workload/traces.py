@@ -138,7 +138,8 @@ def read_trace(path: str | Path, policy: Policy | None = None) -> Trace:
     """Read a trace of any format in ``TRACES``, plain, gzip or Parquet.
 
     The format is recognised by header or keys, never by the file's name. A process reads a file
-    once, as long as it stays as it is: the points of a sweep share it. In this order:
+    once, as long as it stays as it is: the points of a sweep share it. An `InputError` if the file
+    or a row of it is wrong, or no row is left. In this order:
 
     1. Rows are sorted by arrival, stably: rows with one time keep the order of the file.
     2. Calendar clocks start at their earliest request; all other clocks are kept as they are.
@@ -146,9 +147,6 @@ def read_trace(path: str | Path, policy: Policy | None = None) -> Trace:
     4. ``dequantise="uniform"`` spreads each row over the tick of its time stamp (`dequantised`).
     5. A length of zero is raised to one token (``zero_tokens="one"``), or the row is left out
        (``"drop"``); a length over a cap is cut to it.
-
-    Raises:
-        InputError: The file or a row of it is wrong, or no row is left.
     """
     source = Source(Path(path))
     return _read(source, source.state, policy or Policy())

@@ -41,10 +41,7 @@ class Twin:
 
 
 def fit_twin(trace: Trace, *, name: str, describes: str, licence: str, note: str = "") -> Twin:
-    """The twin of a trace with lengths; ``describes`` says what the trace is and where it is from.
-
-    ``note``: what was done to the trace before, and anything that a user must know.
-    """
+    """The twin of a trace with lengths; ``describes`` it, and ``note`` says what was done to it."""
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths, so it has no twin")
     hashes, times = trace.prefix_hashes, trace.arrival_s

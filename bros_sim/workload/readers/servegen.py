@@ -39,10 +39,7 @@ def is_windows(head: Head) -> bool:
 
 
 def read_jobs(source: Source, _: Policy) -> Rows:
-    """ServeGen's batch jobs: no arrivals, for all work is there at once.
-
-    Without output lengths they are zero tokens, which `read_trace` raises to one (prefill only).
-    """
+    """Batch jobs: no arrivals; outputs that are not stated are zero tokens, which are raised."""
     converts: Converts = {
         "input_length": tokens, "output_length": tokens, "hash_ids": hash_lists
     }  # fmt: skip
