@@ -21,9 +21,8 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with an input, with a suggestion where there is one.
+    """One thing that is wrong with an input; ``path`` is where in its document, () for all of it.
 
-    ``path`` is where in its document it is; () for the whole document, or where there is none.
     ``place`` is that of the document, or of the value in it: ``file:line:column`` or an option.
     """
 

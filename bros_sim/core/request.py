@@ -11,7 +11,6 @@ from annotated_types import Gt
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
 Positive = Annotated[float, Gt(0)]
 Number = TypeVar("Number", float, "NDArray[np.float64]")
 

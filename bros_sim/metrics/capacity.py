@@ -82,11 +82,8 @@ def capacities(table: pd.DataFrame, load: str, by: Sequence[str]) -> pd.DataFram
         cell = [*by, load, "seed"]
         kept = table.loc[table["class"] == "be", [*cell, RETENTION]]
         good = good.drop(columns=RETENTION).merge(kept, "left", on=cell)
-    rows = [
-        [*keys, *row]
-        for keys, group in good.groupby(list(by), sort=False, dropna=False)
-        for row in _of_group(group, load)
-    ]
+    groups = good.groupby(list(by), sort=False, dropna=False)
+    rows = [[*keys, *row] for keys, group in groups for row in _of_group(group, load)]
     return pd.DataFrame(rows, columns=[*by, *MEASURED])
 
 
@@ -197,11 +194,8 @@ def orders(by_draw: pd.DataFrame, by: Sequence[str], between: str = "system") ->
         below the grid, or both beyond it; it is `UNDECIDED` where the draws do not agree.
     """
     rest = [*(name for name in by if name != between), "capacity"]
-    rows = [
-        [*keys, *pair]
-        for keys, group in by_draw.groupby(rest, sort=False, dropna=False)
-        for pair in _pairs(group, between)
-    ]
+    groups = by_draw.groupby(rest, sort=False, dropna=False)
+    rows = [[*keys, *pair] for keys, group in groups for pair in _pairs(group, between)]
     return pd.DataFrame(rows, columns=[*rest, "first", "second", "higher", "agreeing", "draws"])
 
 

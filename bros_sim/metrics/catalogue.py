@@ -160,22 +160,19 @@ def summarise(
     """All metrics of a run by class: ``rt``, ``be`` and ``all``.
 
     Counts, latencies, SLO figures and token counters are over the ``requests`` (`request_metrics`)
-    that arrived at or after ``warmup_s``, each judged by its own fate up to the end of the drain;
-    a latency over those that have it. Rates over the makespan count the whole run, rates over the
-    steady window what happened in it. With ``mser5`` that rule says how much to leave out
-    (`left_out`); a class of a run that never settled is ``too short``, not ``stable``.
-
-    Each class has the keys of METRICS, ``p999_`` only from 10,000 requests; NaN where there is
-    nothing to measure.
+    that arrived at or after ``warmup_s``, each judged by its own fate up to the end of the drain; a
+    latency over those that have it. Rates over the makespan count the whole run, steady ones what
+    happened in the window. With ``mser5`` that rule says how much to leave out (`left_out`); a
+    class of a run that never settled is ``too short``, not ``stable``. ``p999_`` keys need 10,000
+    requests; NaN where there is nothing to measure.
     """
     run = Run(tables, requests, warmup_s)
     return {name: _of_class(Sample(run, name)) for name in CLASSES}
 
 
 def _of_class(sample: Sample) -> Summary:
-    values = {key: metric.of(sample) for key, metric in METRICS.items() if metric.of}
-    return {
-        key: value if isinstance(value, str | int) else float(value)  # Python's own number
-        for key, value in values.items()
-        if value is not None
-    }
+    summary: Summary = {}
+    for key, metric in METRICS.items():
+        if metric.of and (value := metric.of(sample)) is not None:
+            summary[key] = value if isinstance(value, str | int) else float(value)
+    return summary

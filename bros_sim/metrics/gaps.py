@@ -12,12 +12,10 @@ from bros_sim.metrics.tokens import Bools, Floats, Ints, TokenRows
 
 CHUNK = 1 << 18
 """Iterations at once: small enough for the cache, large enough to hide numpy's overhead."""
-
 SHIFT = 41
 BINS = 1 << 17
 LOWEST = (1023 - 32) << (52 - SHIFT)
 """Bins of the pooled gaps: 2,048 per octave from 2**-32 to 2**32 s, by the bits of the float."""
-
 Counted = Callable[[], Iterator[tuple[Floats, Ints]]]
 """Values and how often each occurs, part by part, from the start at every call."""
 

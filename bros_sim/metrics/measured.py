@@ -19,10 +19,8 @@ Measured = Callable[[Sample], V]
 """Computes a metric; None leaves it out of the summary."""
 Distribution = Callable[[Sample, list[float]], tuple[float, list[float]]]
 """Mean and percentiles of a latency, in seconds."""
-
 STATISTICS = {"mean": None, "p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 """Prefix of the summary key -> percentile, linear interpolation; ``None`` is the mean."""
-
 P999_FROM = 10_000
 """Arrived requests of a class from which ``p999_`` keys are given."""
 

@@ -13,7 +13,6 @@ from bros_sim.metrics.requests import Table, completed, floats
 from bros_sim.metrics.tokens import Bools, Floats
 
 Verdict = Literal["stable", "backlogged", "overloaded", "too short"]
-
 SAMPLES = 201
 CHANCE = 2.0
 """A rise within this many square roots of the arrivals is chance."""

@@ -136,11 +136,8 @@ def _beyond(value: float, states: Mapping[float, str], goal: Goal, *, harder: bo
 
 def _middle(inside: Sequence[float], goal: Goal) -> list[float]:
     """The middle of the widest gap, if one is wider than the precision."""
-    gaps = [
-        (max(a, b) / min(a, b), min(a, b), max(a, b))
-        for a, b in pairwise(inside)
-        if not goal.whole or abs(a - b) > 1
-    ]
+    pairs = [sorted(pair) for pair in pairwise(inside)]
+    gaps = [(b / a, a, b) for a, b in pairs if not goal.whole or b - a > 1]
     ratio, low, high = max(gaps, default=(1.0, 0.0, 0.0))
     if ratio <= 1 + goal.precision:
         return []

@@ -19,10 +19,8 @@ from bros_sim.metrics.tables import RunTables
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
 BLOCK_TOKENS = 1 << 18
 """Tokens expanded at once: small enough for the cache, large enough to hide numpy's overhead."""
-
 NEVER_S = 1e300
 """Stands for infinity where 0 times it must be 0."""
 

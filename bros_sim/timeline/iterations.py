@@ -55,14 +55,13 @@ def iterations(steps: pd.DataFrame, timing: Timing | None) -> pd.DataFrame:
     repeat = steps["repeat"].to_numpy(np.int64)
     first = steps.groupby("replica")["repeat"].cumsum().to_numpy(np.int64) - repeat
     ends = [np.array([end]) for end in steps["end_s"].to_numpy(np.float64)]
-    columns = ("replica", "start_s", "prefill_tokens", "decode_jobs", "kv_tokens")
-    rows = list(steps[list(columns)].itertuples(index=False, name=None))
+    columns = ["replica", "start_s", "decode_jobs", "kv_tokens"]
+    rows = list(steps[columns].itertuples(index=False, name=None))
     for row in np.flatnonzero((repeat > 1) & (steps["prefill_tokens"] == 0).to_numpy(np.bool_)):
-        replica, start_s, _, decodes, kv_tokens = rows[row]
+        replica, start_s, decodes, kv_tokens = rows[row]
         if timing is None:
             break
-        shape = StepShape((), int(decodes), int(kv_tokens))
-        clock = timing.clocks[int(replica)]
+        shape, clock = StepShape((), int(decodes), int(kv_tokens)), timing.clocks[int(replica)]
         again = start_s + clock.ends_s(shape, int(first[row]), int(repeat[row]))
         if again[-1] == ends[row][-1]:
             ends[row] = again

@@ -21,8 +21,6 @@ WORDS = {
     "long_hash_lists": "lists of prefix hashes cut to the length of the prompt",
 }
 """Field of ``ReadCounts`` -> what was done; the fields not named here change nothing."""
-
-
 LONG_GAPS, LONG_SHARE = 5, 0.01
 """A silence longer than this many mean gaps and this share of the run is not chance."""
 

@@ -127,7 +127,6 @@ class TwinArrivals(NamedFile, Profiled):
 
     brings_lengths: ClassVar[bool] = True
 
-    name: Annotated[str | None, Doc("a shipped twin: see `bros-sim trace list`")] = None
     path: Annotated[Path | None, Doc("a twin file of your own, instead of a name")] = None
     rate_rps: Annotated[Rate | None, Doc("mean rate over the run; else that of the trace")] = None
 
