@@ -18,7 +18,7 @@ from bros_sim.experiment import Point
 from bros_sim.experiment import load as _load
 from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
-from bros_sim.metrics.means import means as _means
+from bros_sim.metrics.intervals import means as _means
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.report import capacity_tables, tune_tables
 from bros_sim.report.capacity_tables import Capacity

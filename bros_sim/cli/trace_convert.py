@@ -9,6 +9,7 @@ from bros_sim.cli.output import say
 from bros_sim.core.atomic import keep_source
 from bros_sim.report.traces import trace_written
 from bros_sim.workload.convert import write_trace
+from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.traces import read_trace, within
 
 InFile = Annotated[Path, typer.Argument(metavar="IN", help="A trace of any known format.")]
@@ -43,14 +44,14 @@ def convert(
     Example: `bros-sim trace convert AzureLLMInferenceTrace_conv.csv conv.parquet`
     """
     keep_source(source, out)
-    trace = read_trace(
-        source,
+    policy = Policy(
         start_s=start,
         end_s=float("inf") if end is None else end,
         dequantise="uniform" if dequantise else "none",
         zero_tokens="drop" if drop_zero else "one",
         seed=seed,
     )
+    trace = read_trace(source, policy)
     if trace.has_lengths:
         trace = within(
             trace,

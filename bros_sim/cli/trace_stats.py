@@ -11,6 +11,7 @@ from bros_sim.cli.printing import show
 from bros_sim.experiment.synthesis import sample_twin
 from bros_sim.report.trace_figure import draw
 from bros_sim.report.traces import find_twin, statistics
+from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.traces import Trace, read_trace
 
 TraceName = Annotated[
@@ -37,7 +38,7 @@ def stats(
     """
     check_picture(plot)
     twin = find_twin(name)
-    source = twin or read_trace(Path(name), dequantise="uniform" if dequantise else "none")
+    source = twin or read_trace(Path(name), Policy(dequantise="uniform" if dequantise else "none"))
     show(statistics(name, source), form)
     if plot is not None:
         draw(source if isinstance(source, Trace) else sample_twin(name), plot)

@@ -23,7 +23,7 @@ from bros_sim.experiment.truth import Model, Truth, truth_of
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile, load_profile, profile_path
-from bros_sim.workload.prefixes import shareable
+from bros_sim.workload.prompts import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
 
 

@@ -15,8 +15,7 @@ from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.streams import Stream
 from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import save_twin
-from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
+from bros_sim.workload.twins import fit_twin, save_twin, twin_paths, why_no_twin
 
 LENGTHS_ONLY_RPS = 1.0
 """Rate at which a figure plays a twin that has no arrivals of its own."""
@@ -42,7 +41,7 @@ def make_twin(
 
 def sample_twin(name: str) -> Trace:
     """A trace like the one that a twin describes."""
-    twin = _twin_arrivals(name, None).twin
+    twin = _twin_arrivals(name, None).content
     if twin.rate is None:
         duration_s = twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
         return synthesise(synthetic(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
@@ -63,7 +62,7 @@ def synthetic(
     else:
         assert twin is not None
         when = _twin_arrivals(twin, rate)
-        if when.twin.rate is not None:
+        if when.content.rate is not None:
             return Stream("synth", ServiceClass.RT, when, size)
         if rate is None:
             raise InputError(f"--twin {twin}: has no arrivals of its own; give --rate")

@@ -21,7 +21,7 @@ from bros_sim.config.messages import nearest
 from bros_sim.core.labels import counted, short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_width, shifted
-from bros_sim.metrics.latencies import STATISTICS
+from bros_sim.metrics.measured import STATISTICS
 from bros_sim.plots.spec import (
     Axes,
     ClassName,

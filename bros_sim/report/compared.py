@@ -12,9 +12,8 @@ import pandas as pd
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
-from bros_sim.metrics.changed import COLUMNS, SLO, changed_most, same_requests, slo_turns
 from bros_sim.metrics.measures import WORDS, Measure
-from bros_sim.metrics.paired import paired
+from bros_sim.metrics.paired import COLUMNS, SLO, changed_most, paired, same_requests, slo_turns
 from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
 from bros_sim.report.verdict import amount, signed, unit, verdict
 from bros_sim.study.results import PointResult, ResultSet, show_label, undamaged

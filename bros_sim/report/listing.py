@@ -13,8 +13,7 @@ from bros_sim.plots import PLOTS
 from bros_sim.profiles.profile import profile_ids
 from bros_sim.report.tables import Printed
 from bros_sim.workload import TRACES
-from bros_sim.workload.twin_file import load_twin
-from bros_sim.workload.twins import twin_paths
+from bros_sim.workload.twins import load_twin, twin_paths
 
 TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
 FORMATS = "trace formats that are read, recognised by their header (path: FILE)"

@@ -9,8 +9,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.report.tables import Part, Printed, Table, number
 from bros_sim.workload.statistics import trace_summary
 from bros_sim.workload.traces import Trace
-from bros_sim.workload.twin_file import is_twin, load_twin
-from bros_sim.workload.twins import Twin, twin_paths, why_no_twin
+from bros_sim.workload.twins import Twin, is_twin, load_twin, twin_paths, why_no_twin
 
 ABOUT = ("describes", "licence", "note")
 """What a twin says of itself."""

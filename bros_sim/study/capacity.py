@@ -13,10 +13,19 @@ import pandas as pd
 from bros_sim.config import Data, Document
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import Loaded
-from bros_sim.metrics.answer import Answer, answer
 from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Target
-from bros_sim.metrics.search import NOTHING, Ask, Goal, next_asks, region, rows, status
+from bros_sim.metrics.search import (
+    NOTHING,
+    Answer,
+    Ask,
+    Goal,
+    answer,
+    next_asks,
+    region,
+    rows,
+    status,
+)
 from bros_sim.study.results import Labels, PointResult, saturation, seedless, show_label
 from bros_sim.study.study import Candidate, Search, Trial
 from bros_sim.study.variation import Variation

@@ -11,11 +11,9 @@ import pandas as pd
 from bros_sim.core.labels import counted
 from bros_sim.experiment import Loaded, Point
 from bros_sim.experiment.sweep import Until
-from bros_sim.metrics.capacity import capacities
-from bros_sim.metrics.intervals import half_width
-from bros_sim.metrics.means import means
+from bros_sim.metrics.capacity import capacities, capacities_by_draw, orders, with_bands
+from bros_sim.metrics.intervals import half_width, means
 from bros_sim.metrics.measures import Width
-from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 from bros_sim.study.results import Labels, PointResult, ResultSet, label_words, seedless
 from bros_sim.study.store import Store, write_tables_as_csv
 from bros_sim.study.study import Search, Study, Trial, Watch

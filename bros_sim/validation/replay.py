@@ -22,7 +22,7 @@ from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.validation.conformance import rules_of
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments
-from bros_sim.workload.prefixes import shareable
+from bros_sim.workload.prompts import shareable
 from bros_sim.workload.streams import OpenLoop
 
 DRAIN_S = 86_400.0
