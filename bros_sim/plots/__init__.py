@@ -6,9 +6,8 @@ from bros_sim.config import Document, PathKey, decode
 from bros_sim.config.messages import MISSING, nearest
 from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.core.labels import short_names
-from bros_sim.plots.attainment import Attainment
 from bros_sim.plots.cdf import LatencyCdf
-from bros_sim.plots.line import Line
+from bros_sim.plots.line import Attainment, Line
 from bros_sim.plots.spec import (
     Axes,
     FigureSpec,

@@ -1,6 +1,6 @@
-"""What a capacity search ran and found: a panel for each target, a colour for each system."""
+"""What searches ran and found: for capacity a panel per target, for tuning one per parameter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,22 +8,14 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from bros_sim.metrics.measures import Target
-from bros_sim.plots.lines import HEIGHT_IN, WIDE_X
-from bros_sim.plots.style import (
-    CLASS_NAMES,
-    MARKERS,
-    PALETTE,
-    finish,
-    label_axes,
-    panels,
-    paper_style,
-    path_label,
-    spread,
-    thousands,
-)
+from bros_sim.core.labels import short_names
+from bros_sim.metrics.measures import WORDS, Measure, Target
+from bros_sim.plots import style
+from bros_sim.plots.style import HEIGHT_IN, MARKERS, PALETTE
 
 NOTE = "bars: 95 % t interval over seeds; open: undecided; shaded: 95 % interval of the capacity"
+KINDS = (("misses", "misses a target", "white"), ("keeps", "keeps the targets", PALETTE[0]))
+"""Verdict, its words, what fills its marks; trials without a value are not drawn."""
 
 
 def draw_capacity(
@@ -37,33 +29,73 @@ def draw_capacity(
         targets: One for each panel.
         by: The columns that name a cell: a colour each.
     """
-    with paper_style():
-        figure, drawn = panels(["" for _ in targets], HEIGHT_IN, sharey=False)
+    with style.paper_style():
+        figure, drawn = style.panels(["" for _ in targets], HEIGHT_IN, sharey=False)
         for panel, target in zip(drawn, targets, strict=True):
             mine = evaluations[evaluations["target"] == str(target)]
-            _panel(panel, mine, answers, target, by)
+            _capacity_panel(panel, mine, answers, target, by)
         for panel in drawn:
-            _x_axis(panel, evaluations["value"].to_numpy(float))
-        label_axes(drawn, path_label(str(answers["vary"].iloc[0])), _y_label(targets[0]))
+            if style.spread(evaluations["value"].to_numpy(float), style.WIDE_X):
+                _powers_of_two(panel)
+            panel.xaxis.set_major_formatter(FuncFormatter(style.thousands))
+        x = style.path_label(str(answers["vary"].iloc[0]))
+        style.label_axes(drawn, x, _y_label(targets[0].measure))
         for panel, target in zip(drawn[1:], targets[1:], strict=True):
-            panel.set_ylabel(_y_label(target))
-        return finish(figure, None, NOTE)
+            panel.set_ylabel(_y_label(target.measure))
+        return style.finish(figure, None, NOTE)
 
 
-def _y_label(target: Target) -> str:
-    meaning = target.measure.meaning
-    unit = "%" if target.measure.is_share else meaning.unit
-    return f"{meaning.label}\n{CLASS_NAMES[target.measure.service_class]} ({unit})"
+def draw_tuning(
+    trials: pd.DataFrame,
+    paths: Mapping[str, Sequence[object] | None],
+    log: Sequence[str],
+    objective: Measure,
+    targets: Sequence[Target],
+) -> Figure:
+    """The objective of every trial against each parameter.
+
+    Args:
+        trials: What ``tuning.trials_table`` gives.
+        paths: The parameters; the values of one that is a choice, None for a range.
+        log: Those with a logarithmic axis.
+        objective: The measure on the y axis.
+        targets: What the small print names.
+    """
+    y = trials[str(objective)].to_numpy(float) * objective.scale
+    names = short_names(paths)
+    with style.paper_style():
+        figure, drawn = style.panels(["" for _ in paths], HEIGHT_IN, sharex=False)
+        for panel, (path, choices) in zip(drawn, paths.items(), strict=True):
+            places = trials[path] if choices is None else _places(trials[path], choices)
+            _tuning_panel(panel, trials.assign(x=places, y=y))
+            panel.set_xlabel(names[path])
+            if choices is not None:
+                panel.set_xticks(range(len(choices)), [str(choice) for choice in choices])
+                panel.set_xlim(-0.5, len(choices) - 0.5)
+            elif path in log:
+                _powers_of_two(panel)
+                panel.xaxis.set_major_formatter("{x:g}")
+        for panel in drawn[:: style.columns_of(drawn[0])]:
+            panel.set_ylabel(_y_label(objective))
+        limits = " and ".join(map(str, targets)) or "none"
+        note = f"means over the seeds that the trials were chosen on; targets: {limits}"
+        return style.finish(figure, None, note)
 
 
-def _panel(
-    panel: Panel,
-    evaluations: pd.DataFrame,
-    answers: pd.DataFrame,
-    target: Target,
+def _y_label(measure: Measure) -> str:
+    return f"{measure.meaning.label}\n{WORDS[measure.service_class]} ({measure.unit})"
+
+
+def _powers_of_two(panel: Panel) -> None:
+    panel.set_xscale("log", base=2)
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _capacity_panel(
+    panel: Panel, evaluations: pd.DataFrame, answers: pd.DataFrame, target: Target,
     by: Sequence[str],
-) -> None:
-    scale = 100.0 if target.measure.is_share else 1.0
+) -> None:  # fmt: skip
+    scale = target.measure.scale
     for n, (_, cell) in enumerate(answers.iterrows()):
         mine = evaluations
         for name in by:
@@ -83,11 +115,30 @@ def _panel(
         if np.isfinite(cell["value"]):
             panel.axvline(cell["value"], color=colour, linewidth=0.7, zorder=1)
             panel.axvspan(cell["low"], cell["high"], color=colour, alpha=0.14, linewidth=0)
-    panel.axhline(scale * target.value, color="#555555", linewidth=0.7, linestyle=(0, (4, 3)))
+    panel.axhline(scale * target.value, linestyle=(0, (4, 3)), **style.HAIRLINE)
 
 
-def _x_axis(panel: Panel, values: np.ndarray) -> None:
-    if spread(values, WIDE_X):
-        panel.set_xscale("log", base=2)
-        panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.xaxis.set_major_formatter(FuncFormatter(thousands))
+def _places(values: pd.Series, choices: Sequence[object]) -> list[float]:
+    """Where each value stands among the choices; NaN for a given one that is none of them."""
+    known = [str(choice) for choice in choices]
+    return [known.index(str(v)) if str(v) in known else float("nan") for v in values]
+
+
+def _tuning_panel(panel: Panel, trials: pd.DataFrame) -> None:
+    for verdict, words, face in KINDS:
+        mine = trials[trials["verdict"] == verdict]
+        if len(mine):
+            panel.plot(
+                mine["x"], mine["y"], linestyle="", marker="o", markeredgecolor=PALETTE[0],
+                markerfacecolor=face, label=words,
+            )  # fmt: skip
+    marked = (
+        ("as given", trials["trial"] == 0, "D", 4, PALETTE[6]),
+        ("best", trials["best"], "*", 8, PALETTE[1]),
+    )
+    for words, rows, marker, size, colour in marked:
+        mine = trials[rows]
+        panel.plot(
+            mine["x"], mine["y"], linestyle="", marker=marker, color=colour, label=words,
+            markersize=size, zorder=4,
+        )  # fmt: skip

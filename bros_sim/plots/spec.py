@@ -8,15 +8,19 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from math import prod
 from typing import Annotated, ClassVar, Literal, Protocol
 
 import pandas as pd
 from annotated_doc import Doc
+from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import Code, Fault
+from bros_sim.core.labels import short_names
+from bros_sim.plots.style import HEIGHT_IN, panel_title, panels
 
 Label = None | bool | int | float | str
 Axes = Mapping[str, Sequence[object]]
@@ -67,6 +71,14 @@ class FigureSpec(ABC):
         closed = {"seed", *self.taken(), *self.where}
         return [name for name, values in axes.items() if name not in closed and len(values) > 1]
 
+    def open_panels(self, axes: Axes) -> tuple[Figure, dict[Panel, dict[str, object]]]:
+        """A panel for each combination of the labels left open, with those labels."""
+        left, names = self.open_axes(axes), short_names(axes)
+        values = product(*(axes[name] for name in left))
+        choices = [dict(zip(left, chosen, strict=True)) for chosen in values]
+        figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
+        return figure, dict(zip(drawn, choices, strict=True))
+
     def fixed(self, names: Mapping[str, str]) -> dict[str, object]:
         """The values that it fixes, by the short names of their paths."""
         return {names[path]: value for path, value in self.where.items() if path != "seed"}
@@ -116,17 +128,13 @@ def matches(point: PointView, values: Mapping[str, object]) -> bool:
 
 def of_class(requests: pd.DataFrame, service_class: str) -> pd.DataFrame:
     """The requests of rt, be or all."""
-    if service_class == "all":
-        return requests
-    return requests[requests["class"] == service_class]
+    return requests if service_class == "all" else requests[requests["class"] == service_class]
 
 
 def axes_of(points: Sequence[PointView]) -> Axes:
     """The labels of the points and their values, in order of appearance."""
     names = points[0].labels if points else ()
-    return {
-        name: list(dict.fromkeys(label(point.labels[name]) for point in points)) for name in names
-    }
+    return {n: list(dict.fromkeys(label(point.labels[n]) for point in points)) for n in names}
 
 
 def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
@@ -157,9 +165,9 @@ def _where(spec: FigureSpec, axes: Axes) -> Faults:
 
 def _too_many(spec: FigureSpec, axes: Axes) -> Faults:
     left = spec.open_axes(axes)
-    panels = prod(len(axes[name]) for name in left)
-    if panels > spec.most_panels:
-        what = f"{panels} panels for {', '.join(left)} (at most {spec.most_panels})"
+    count = prod(len(axes[name]) for name in left)
+    if count > spec.most_panels:
+        what = f"{count} panels for {', '.join(left)} (at most {spec.most_panels})"
         yield "where", f"{what}: fix values here"
 
 

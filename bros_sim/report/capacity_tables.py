@@ -10,7 +10,7 @@ import pandas as pd
 from bros_sim.core.labels import short_names
 from bros_sim.experiment.build import profile_of
 from bros_sim.metrics.search import rows
-from bros_sim.plots.capacity import draw_capacity
+from bros_sim.plots.searches import draw_capacity
 from bros_sim.report.searches import (
     estimate,
     search_folder,

@@ -7,8 +7,9 @@ system of the timeline), and the ends of the x axis ``x0`` and ``x1``.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bros_sim.metrics.measures import WORDS
 from bros_sim.plots.cdf import CDF_METRICS
-from bros_sim.plots.style import CLASS_COLOURS, CLASS_NAMES
+from bros_sim.plots.style import CLASS_COLOURS
 from bros_sim.report.grammar import (
     FULL,
     GREY,
@@ -73,7 +74,7 @@ def attainment(layout: Layout, service_class: str, home: tuple[float, float], lo
              system="system", x=layout.x_title or "setting", y="SLO attainment %",
              low="95 % interval from", high="to", seeds="seeds", load="load")}},
     ]  # fmt: skip
-    who = CLASS_NAMES[service_class]
+    who = WORDS[service_class]
     return Chart(
         "attainment", f"SLO attainment of {who} requests",
         "Mean over the seeds; shaded: its 95 % t interval; dashed, where there are draws: the"
@@ -165,7 +166,7 @@ def timelines(end_s: float) -> list[Chart]:
 
 def _timeline(name: str, home: tuple[float, float]) -> Chart:
     (title, ends), keys = PANELS[name], [f"{name}_rt", f"{name}_be"]
-    names = [CLASS_NAMES[service_class] for service_class in ("rt", "be")]
+    names = [WORDS[service_class] for service_class in ("rt", "be")]
     who = f"datum.key === '{keys[0]}' ? '{names[0]}' : '{names[1]}'"
     split = [
         {"flatten": ["t", *keys]},

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.search import KEPT
-from bros_sim.plots.tuning import draw_tuning
+from bros_sim.plots.searches import draw_tuning
 from bros_sim.report.compared import difference
 from bros_sim.report.searches import (
     estimate,
