@@ -1,5 +1,6 @@
 """``run``: from an experiment file to tables, result files and figures."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +9,11 @@ from typer import Exit, Option
 from bros_sim.cli import options
 from bros_sim.cli.experiments import Terminal, load_experiment
 from bros_sim.cli.output import say, write_json
-from bros_sim.cli.printing import show, show_parts
+from bros_sim.cli.printing import show
 from bros_sim.cli.verbs import FAILED
 from bros_sim.experiment import Loaded
 from bros_sim.report.figure_files import draw_figures
+from bros_sim.report.tables import show_parts
 from bros_sim.report.text_tables import RunResults, rows_table
 from bros_sim.study.collect import collect
 from bros_sim.study.store import Store
@@ -74,15 +76,8 @@ def _list_points(loaded: Loaded, out: Path, form: options.Format) -> None:
     points, rows = [*loaded.points, *loaded.drawn], []
     nominal = {"draw": 0} if loaded.drawn else {}
     for point in points:
-        rows.append(
-            {
-                **point.labels,
-                **nominal,
-                **point.labels,
-                "key": point.key,
-                "state": store.state(point.key),
-            }
-        )
+        labels = {**point.labels, **nominal, **point.labels}
+        rows.append({**labels, "key": point.key, "state": store.state(point.key)})
         if loaded.baselines:
             known = point.baseline
             rows[-1]["be_alone"] = store.state(known.key) if known else "no BE"
@@ -90,4 +85,5 @@ def _list_points(loaded: Loaded, out: Path, form: options.Format) -> None:
         full = [{**row, "resolved": one.plain} for row, one in zip(rows, points, strict=True)]
         write_json({"folder": str(store.folder), "points": full})
     else:
-        show_parts([rows_table([{**row, "key": str(row["key"])[:12]} for row in rows])])
+        shortened = rows_table([{**row, "key": str(row["key"])[:12]} for row in rows])
+        show_parts([shortened], sys.stdout)

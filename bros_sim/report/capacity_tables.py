@@ -45,11 +45,26 @@ class Capacity(Printed):
     evaluations: pd.DataFrame
 
     def parts(self) -> Iterator[Part]:
-        """The answers, then what to keep in mind."""
-        return answer_parts(self.answers, self.question)
+        found, question = self.answers, self.question
+        by = list(found.columns[: found.columns.get_loc("vary")])
+        which = "Least" if question.least else "Highest"
+        limits = " and ".join(map(str, question.targets))
+        yield f"{which} {question.vary} that keeps {limits}:"
+        value = short_names([*by, question.vary])[question.vary]
+        gpus = ["GPUs"] if "gpus" in found else []
+        headings = [*short_names(by).values(), value, "95 % interval", *gpus]
+        headings += ["kept", "missed", "binds", "seeds", "load"]
+        rows = records(found)
+        yield Table(
+            headings, [[*(str(row[n]) for n in by), *_cells(row, question)] for row in rows]
+        )
+        for row in rows:
+            if not row["error"] and row["load"] not in {"", "stable"}:
+                who = ", ".join(str(row[name]) for name in by)
+                what = f"the runs at {row['kept']:g} that keep it are {row['load']}"
+                yield f"warning: {who}: {what}: the answer depends on duration_s"
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         targets = [*map(str, self.question.targets)]
         head = {"name": self.name, "folder": str(self.folder), "targets": targets}
         return {**head, "answers": plain_rows(self.answers)}
@@ -97,25 +112,6 @@ def write(cells: Sequence[Cell], variants: Variants, store: Store) -> Capacity:
         figure = draw_capacity(found, run, question.targets, list(cells[0].labels))
         write_figure(folder, "capacity", figure)
     return Capacity(experiment.spec.name, folder, question, found, run)
-
-
-def answer_parts(found: pd.DataFrame, question: Question) -> Iterator[Part]:
-    """A row for each system and point of the other axes, then what to keep in mind."""
-    by = list(found.columns[: found.columns.get_loc("vary")])
-    which = "Least" if question.least else "Highest"
-    limits = " and ".join(map(str, question.targets))
-    yield f"{which} {question.vary} that keeps {limits}:"
-    value = short_names([*by, question.vary])[question.vary]
-    gpus = ["GPUs"] if "gpus" in found else []
-    headings = [*short_names(by).values(), value, "95 % interval", *gpus]
-    headings += ["kept", "missed", "binds", "seeds", "load"]
-    rows = records(found)
-    yield Table(headings, [[*(str(row[n]) for n in by), *_cells(row, question)] for row in rows])
-    for row in rows:
-        if not row["error"] and row["load"] not in {"", "stable"}:
-            who = ", ".join(str(row[name]) for name in by)
-            what = f"the runs at {row['kept']:g} that keep it are {row['load']}"
-            yield f"warning: {who}: {what}: the answer depends on duration_s"
 
 
 def _cells(row: Row, question: Question) -> list[str]:

@@ -48,7 +48,6 @@ class Chart:
     log: bool = False
 
     def plain(self) -> Mapping[str, object]:
-        """What page.js needs of it."""
         return {"name": self.name, "spec": self.spec, "home": self.home, "log": self.log}
 
 

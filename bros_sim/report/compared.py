@@ -58,7 +58,6 @@ class Comparison(Printed):
     by: Sequence[str]
 
     def parts(self) -> Iterator[Part]:
-        """A table for each measure, those of single requests, the verdict."""
         names = list(short_names(self.by).values())
         for _, group in self.differences.groupby(["metric", "class"], sort=False):
             yield from _measure_parts(group, self.by, names, self.baseline)
@@ -78,7 +77,6 @@ class Comparison(Printed):
         yield f"\n{textwrap.fill(self.verdict, WIDTH)}"
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         tables = {
             "comparisons": self.differences,
             "slo_by_request": self.slo_by_request,
@@ -135,11 +133,10 @@ def _measure_parts(
 ) -> Iterator[Part]:
     measure = Measure(rows["metric"].iloc[0], rows["class"].iloc[0])
     meaning = measure.meaning
-    unit_of = "%" if measure.is_share else meaning.unit
     good = f", {meaning.better} is better" if meaning.better else ""
     percentile = meaning.label.split()[0] if meaning.label.startswith("p") else ""
     mean = f"; means of the seeds' {percentile}" if percentile else ""
-    title = f"{meaning.label}, {WORDS[measure.service_class]} ({unit_of}{good}{mean})"
+    title = f"{meaning.label}, {WORDS[measure.service_class]} ({measure.unit}{good}{mean})"
     yield f"\n{title}:"
     draws = bool(rows["draws"].any())
     body = [[*_cell(row, by), *_numbers(row, measure, draws=draws)] for row in records(rows)]

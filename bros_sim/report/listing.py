@@ -47,7 +47,6 @@ class Listing(Printed):
     titled: bool
 
     def parts(self) -> Iterator[str]:
-        """Every entry with its parameters."""
         for title, entries in self.entries.items():
             if self.titled:
                 yield f"{title.upper()}\n"
@@ -60,7 +59,6 @@ class Listing(Printed):
                     yield ""
 
     def plain(self) -> Mapping[str, Sequence[Entry]]:
-        """The same for JSON."""
         return self.entries
 
 

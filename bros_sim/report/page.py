@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bros_sim.plots.spec import axes_of
-from bros_sim.plots.style import CLASS_COLOURS
+from bros_sim.plots.style import CLASS_COLOURS, shown
 from bros_sim.report import grammar, texts
 from bros_sim.report.figures import Figures, figures_of
 from bros_sim.report.settings import Layout, layout_of
@@ -77,7 +77,7 @@ def _controls(layout: Layout) -> dict[str, object]:
         "choices": layout.choices,
         "class_colours": CLASS_COLOURS,
         "at_title": layout.x_title,
-        "at_values": [(n, texts.value(layout.x_values[n])) for n in numbers],
+        "at_values": [(n, shown(layout.x_values[n])) for n in numbers],
         "left_out": texts.left_out(layout),
     }
 

@@ -29,7 +29,6 @@ class ProfileList(Printed):
     profiles: Sequence[Profile]
 
     def parts(self) -> Iterator[Part]:
-        """A row for each."""
         rows = []
         for profile in self.profiles:
             error = profile.errors[profile.default_model]
@@ -40,7 +39,6 @@ class ProfileList(Printed):
         yield "- not published; `profile show` says what an error is measured against"
 
     def plain(self) -> list[dict[str, object]]:
-        """The same for JSON."""
         return [
             {
                 "id": profile.id,
@@ -61,13 +59,11 @@ class ProfileFacts(Printed):
     profile: Profile
 
     def parts(self) -> Iterator[Part]:
-        """A line for each fact."""
         facts = _flat(self.plain(), "")
         width = max(len(key) for key, _ in facts)
         yield from (f"{key:{width}} {value}" for key, value in facts)
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         model = self.profile.models.by_kind()[self.profile.default_model].make()
         times = {what: round(1e3 * model.step_s(it), 3) for what, it in SHAPES.items()}
         return {
@@ -90,7 +86,6 @@ class NewProfile(Printed):
         return self.profile.errors[self.profile.default_model]
 
     def parts(self) -> Iterator[Part]:
-        """What it is, then its error."""
         profile, error = self.profile, self.error
         blocks = f"{profile.kv.num_gpu_blocks:,} KV blocks"
         yield f"{profile.id}: {profile.label}, {profile.default_model}, {blocks}"
@@ -107,7 +102,6 @@ class NewProfile(Printed):
             yield f"stated relative error of all iterations together: {band:g} %"
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         about = {"id": self.profile.id, "label": self.profile.label, "file": str(self.file)}
         return {**about, "errors": plain(self.error)}
 
@@ -124,7 +118,6 @@ class Checks(Printed):
         return not any(one.problems for one in self.checked)
 
     def parts(self) -> Iterator[Part]:
-        """A line for each, and its faults."""
         for one in self.checked:
             errors = [
                 f"{kind} MAPE {e.mape_pct:.2f} p95 {e.p95_pct:.2f} bias {e.bias_pct:.2f} %"
@@ -137,7 +130,6 @@ class Checks(Printed):
         yield f"{passed}/{len(self.checked)} profiles pass"
 
     def plain(self) -> list[dict[str, object]]:
-        """The same for JSON."""
         return [
             {
                 "id": one.id,

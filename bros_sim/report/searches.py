@@ -23,11 +23,10 @@ LONGEST_NAME = 150
 
 def estimate(measure: Measure, sample: NDArray[np.float64]) -> str:
     """Mean over seeds and 95 % t interval: ``93.1 ± 1.2 %``; ``-`` without any value."""
-    unit = "%" if measure.is_share else measure.meaning.unit
     if not sample.size:
-        return f"- {unit}"
+        return f"- {measure.unit}"
     half = f" ± {amount(measure, half_width(sample))}" if sample.size > 1 else ""
-    return f"{amount(measure, float(sample.mean()))}{half} {unit}"
+    return f"{amount(measure, float(sample.mean()))}{half} {measure.unit}"
 
 
 def search_folder(store: Store, kind: str, words: str) -> Path:

@@ -60,22 +60,51 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Story:
-    """What happened to one request, in order of time."""
+class Explanation(Printed):
+    """What happened to one request of a point, and why; ``number`` is its row in ``requests``."""
 
+    point: PointResult
     requests: pd.DataFrame
     decisions: pd.DataFrame
     number: int
-    """The request's row in ``requests``."""
+
+    def parts(self) -> Iterator[Part]:
+        row = self._request
+        shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
+        yield f"{row['request_id']} ({row['class']}), {shape}\n{self.point.words}\n"
+        rows = [
+            [
+                "" if event.at is None else f"{event.at:.3f}",
+                "" if event.iteration is None else str(event.iteration),
+                event.text,
+            ]
+            for event in self._events()
+        ]
+        yield Table(["time s", "iteration", "what happened"], rows)
+        yield from [*_verdict(row)] or ["no SLO"]
+
+    def plain(self) -> dict[str, object]:
+        met = self._request["slo_met"]
+        return {
+            "request": self._request["request_id"],
+            "point": dict(self.point.labels),
+            "events": [asdict(event) for event in self._events()],
+            "slo": [*_verdict(self._request)],
+            "slo_met": bool(met) if met in {True, False} else None,
+        }
 
     @property
-    def request(self) -> Row:
-        """Its row."""
+    def events(self) -> pd.DataFrame:
+        """A row for each event: ``at`` (s), ``iteration``, ``what``, ``text``, ..."""
+        return pd.DataFrame([asdict(event) for event in self._events()])
+
+    @property
+    def _request(self) -> Row:
         return records(self.requests.iloc[[self.number]])[0]
 
-    def events(self) -> list[Event]:
-        """From its arrival to its end; at one instant decisions come after tokens."""
-        row = self.request
+    def _events(self) -> list[Event]:
+        """From its arrival to its end, in order of time; decisions come after tokens."""
+        row = self._request
         found = [_event(row["arrival_s"], "arrived", f"arrives at replica {row['replica']}")]
         if pd.notna(row["first_token_s"]):
             found.append(_event(row["first_token_s"], "first_token", "first token"))
@@ -88,19 +117,12 @@ class Story:
     def _decided(self) -> Iterator[Event]:
         for row in records(self.decisions[self.decisions["request"] == self.number]):
             other = self._name(row["other"])
-            yield Event(
-                row["time_s"],
-                row["iteration"],
-                row["decision"],
-                _words(row, other),
-                row["reason"],
-                other,
-                row["count"],
-            )
+            words = (row["decision"], _words(row, other), row["reason"])
+            yield Event(row["time_s"], row["iteration"], *words, other, row["count"])
 
     def _in_line(self) -> Iterator[Event]:
         """Before the policy first looked at it: who was passed over in the meantime."""
-        log, request = self.decisions, self.request
+        log, request = self.decisions, self._request
         mine = log.loc[log["request"] == self.number, "time_s"]
         until = mine.iloc[0] if len(mine) else float("inf")
         log = log[
@@ -123,50 +145,6 @@ class Story:
         """The id of a request by its row number; None for none."""
         return None if pd.isna(number) else str(self.requests["request_id"].iloc[int(number)])
 
-    def verdict(self) -> list[str]:
-        """Each SLO with its result; empty without SLO."""
-        return list(_verdict(self.request))
-
-
-@dataclass(frozen=True)
-class Explanation(Printed):
-    """What happened to one request of a point, and why."""
-
-    point: PointResult
-    story: Story
-
-    def parts(self) -> Iterator[Part]:
-        """The request, its events, its SLOs."""
-        row = self.story.request
-        shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
-        yield f"{row['request_id']} ({row['class']}), {shape}\n{self.point.words}\n"
-        rows = [
-            [
-                "" if event.at is None else f"{event.at:.3f}",
-                "" if event.iteration is None else str(event.iteration),
-                event.text,
-            ]
-            for event in self.story.events()
-        ]
-        yield Table(["time s", "iteration", "what happened"], rows)
-        yield from self.story.verdict() or ["no SLO"]
-
-    def plain(self) -> dict[str, object]:
-        """The same for JSON."""
-        met = self.story.request["slo_met"]
-        return {
-            "request": self.story.request["request_id"],
-            "point": dict(self.point.labels),
-            "events": [asdict(event) for event in self.story.events()],
-            "slo": self.story.verdict(),
-            "slo_met": bool(met) if met in {True, False} else None,
-        }
-
-    @property
-    def events(self) -> pd.DataFrame:
-        """A row for each event: ``at`` (s), ``iteration``, ``what``, ``text``, ..."""
-        return pd.DataFrame([asdict(event) for event in self.story.events()])
-
 
 def explain(
     results: ResultSet | str | Path,
@@ -188,15 +166,11 @@ def explain(
         raise InputError(f"{chosen.words}: {what}: `outputs: {{decisions: true}}`")
     with undamaged(chosen.folder):
         requests, decisions = chosen.requests(), chosen.decisions()
-    return Explanation(chosen, Story(requests, decisions, _number(chosen, requests, request)))
+    return Explanation(chosen, requests, decisions, _number(chosen, requests, request))
 
 
 def _number(point: PointResult, requests: pd.DataFrame, request: str) -> int:
-    """The row of a request.
-
-    Raises:
-        InputError: There is none.
-    """
+    """The row of a request, or an `InputError`."""
     ids: list[str] = requests["request_id"].tolist()
     if request in ids:
         return ids.index(request)

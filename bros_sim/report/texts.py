@@ -3,6 +3,7 @@
 import io
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from bros_sim.plots.style import shown
 from bros_sim.report import data
 from bros_sim.report.settings import MAX_RUNS, Layout
 from bros_sim.report.tables import Table
-from bros_sim.report.text_tables import capacity_table, notes, results_table
+from bros_sim.report.text_tables import capacity_table, mirrors, results_table, warnings
 from bros_sim.study.results import ResultSet, label_words
 from bros_sim.study.store import RESOLVED
 
@@ -23,7 +24,6 @@ MAX_DOCUMENTS = 12
 MAX_LETTERS = 40_000
 """Letters of a YAML document that are shown."""
 MAX_WORD = 400
-WARNING = "warning: "
 VERDICTS = ("stable", "backlogged", "overloaded", "too short")
 
 
@@ -32,13 +32,12 @@ def of_results(
 ) -> dict[str, object]:
     """Head, warnings and tables."""
     good = any(not point.error for point in results.points)
-    said = notes(results)
     failed = [f"{label_words(p.labels)}: {p.error}" for p in results.points if p.error]
     return {
         "name": results.name,
         "lead": _lead(results, table),
-        "warnings": _first([line.removeprefix(WARNING) for line in said if WARNING in line[:9]]),
-        "mirrors": _first([line for line in said if not line.startswith(WARNING)]),
+        "warnings": _first(warnings(results)),
+        "mirrors": _first(mirrors(results)),
         "failed": _first(failed),
         "summary": _cut(results_table(results)),
         "capacity": None if capacity.empty else _cut(capacity_table(capacity)),
@@ -68,11 +67,6 @@ def left_out(layout: Layout) -> str:
     return " ".join([*lines, "`bros-sim plot` draws any."] if lines else [])
 
 
-def value(label: object) -> str:
-    """A value of a sweep path."""
-    return shown(label)
-
-
 def _lead(results: ResultSet, table: pd.DataFrame) -> str:
     """How much there is."""
     seeds = table["seed"].nunique()
@@ -99,8 +93,7 @@ def _cut(table: Table) -> Table:
     if len(table.rows) <= MAX_TABLE_ROWS:
         return table
     note = f"The first {MAX_TABLE_ROWS} of {len(table.rows):,} rows; summary.csv has them all."
-    rows, lines = table.rows[:MAX_TABLE_ROWS], [table.note] * bool(table.note)
-    return Table(table.headings, rows, "\n".join([*lines, note]))
+    return replace(table, rows=table.rows[:MAX_TABLE_ROWS], notes=[*table.notes, note])
 
 
 def _facts(results: ResultSet, provenance: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -23,12 +23,10 @@ class TwinList(Printed):
     twins: Sequence[Twin]
 
     def parts(self) -> Iterator[Part]:
-        """A row for each."""
         headings = ["twin", "rows", "rps", "prompt mean", "p99", "output mean", "p99 ", "licence"]
         yield Table(headings, [_twin_row(twin) for twin in self.twins])
 
     def plain(self) -> list[dict[str, object]]:
-        """The same for JSON."""
         keys = ("name", *ABOUT, "measured")
         return [{key: getattr(twin, key) for key in keys} for twin in self.twins]
 
@@ -41,7 +39,6 @@ class Statistics(Printed):
     numbers: Mapping[str, Mapping[str, Any]]
 
     def parts(self) -> Iterator[Part]:
-        """A section for each sort of numbers."""
         yield from (f"{key}: {text}" for key, text in self.about.items())
         for section, numbers in self.numbers.items():
             yield f"\n{section}"
@@ -50,7 +47,6 @@ class Statistics(Printed):
                     yield f"  {key:<28}{_number(value):>14}"
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         return {**self.about, **self.numbers}
 
 

@@ -64,11 +64,27 @@ class Tuned(Printed):
         return dict(self.answer.best.values)
 
     def parts(self) -> Iterator[Part]:
-        """The best values, their results on held-out seeds, and what these support."""
-        return answer_parts(self.answer, self.setting, self.answers)
+        answer, setting, found = self.answer, self.setting, self.answers
+        question, best = answer.best.question, answer.best
+        yield f"{_wanted(question)}, {setting.system}, {_among(answer)}:"
+        names = short_names(setting.given)
+        rows = [
+            [
+                names[path],
+                *(str(show_label(values[path])) for values in (setting.given, best.values)),
+            ]
+            for path in setting.given
+        ]
+        yield Table(["parameter", GIVEN, BEST], rows)
+        if best.verdict != KEEPS:
+            yield "None keeps the targets; this one misses them by least."
+        elif answer.trials[0].verdict != KEEPS:
+            yield "The values given do not keep the targets."
+        fresh = found[found["on"] == HELD_OUT] if len(found) else found
+        if len(fresh):
+            yield from _held_out(answer, fresh)
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         best = {"trial": self.answer.best.number, "values": self.best}
         head = {"name": self.setting.loaded.spec.name, "folder": str(self.folder), "best": best}
         return {**head, "answers": plain_rows(self.answers)}
@@ -131,25 +147,6 @@ def _figure(trials: pd.DataFrame, setting: Setting, question: Question) -> Figur
     return draw_tuning(trials, choices, log, question.objective, question.targets)
 
 
-def answer_parts(answer: Answer, setting: Setting, found: pd.DataFrame) -> Iterator[Part]:
-    """The best values, their results on held-out seeds, and what these support."""
-    question, best = answer.best.question, answer.best
-    yield f"{_wanted(question)}, {setting.system}, {_among(answer)}:"
-    names = short_names(setting.given)
-    rows = [
-        [names[path], *(str(show_label(values[path])) for values in (setting.given, best.values))]
-        for path in setting.given
-    ]
-    yield Table(["parameter", GIVEN, BEST], rows)
-    if best.verdict != KEEPS:
-        yield "None keeps the targets; this one misses them by least."
-    elif answer.trials[0].verdict != KEEPS:
-        yield "The values given do not keep the targets."
-    fresh = found[found["on"] == HELD_OUT] if len(found) else found
-    if len(fresh):
-        yield from _held_out(answer, fresh)
-
-
 def _among(answer: Answer) -> str:
     verdicts = [trial.verdict for trial in answer.trials]
     kept = f", {verdicts.count(KEEPS)} of which keep them" if answer.best.question.targets else ""
@@ -177,8 +174,7 @@ def _held_out(answer: Answer, fresh: pd.DataFrame) -> Iterator[Part]:
 
 def _cells(row: Row, *, compared: bool) -> list[str]:
     measure = Measure(row["metric"], row["class"])
-    unit = "%" if measure.is_share else measure.meaning.unit
-    cells = [f"{measure.meaning.label}, {WORDS[measure.service_class]} ({unit})"]
+    cells = [f"{measure.meaning.label}, {WORDS[measure.service_class]} ({measure.unit})"]
     for side in (GIVEN, BEST) if compared else (GIVEN,):
         numbers = (row[side], row[f"{side} half_width"])
         cells.append(" ± ".join(amount(measure, number) for number in numbers))

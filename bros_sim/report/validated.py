@@ -52,7 +52,6 @@ class Validation(Printed):
         return self.comparison.throughput
 
     def parts(self) -> Iterator[Part]:
-        """Metrics, throughput over time, errors of single requests."""
         found = self.comparison
         rows = [
             [f"{NAMES[name]} {statistic}", f"{n['real']:,.1f}", f"{n['simulated']:,.1f}",
@@ -73,7 +72,6 @@ class Validation(Printed):
         )
 
     def plain(self) -> dict[str, object]:
-        """The metrics, then what else was compared; a number that does not exist is null."""
         found = self.comparison
         return {
             "metrics": _known(dict(found.metrics)),

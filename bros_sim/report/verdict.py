@@ -77,7 +77,7 @@ def unit(measure: Measure) -> str:
 
 def amount(measure: Measure, value: float) -> str:
     """A number of this measure, shares in per cent."""
-    return number(100 * value if measure.is_share else value)
+    return number(measure.scale * value)
 
 
 def _where(rows: Sequence[Row], points: int, by: Sequence[str]) -> str:
