@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,11 +61,7 @@ class Run:
 
 
 def load(path: str | Path, changes: Mapping[str, object] | None = None) -> Experiment:
-    """Check an experiment file and lay out its points.
-
-    Args:
-        path: The YAML file.
-        changes: Path -> value, as ``--set`` of the command line takes them.
+    """Check an experiment file and lay out its points; ``changes``: path -> value, as ``--set``.
 
     Raises:
         InputError: With every fault, each with its line and path.
@@ -92,10 +88,8 @@ def run(point: Point | Experiment) -> Run:
     """
     if isinstance(point, Experiment):
         if len(point.points) != 1:
-            what = (
-                f"{point.spec.name}: has {len(point.points)} points: run one of .points, or sweep"
-            )
-            raise InputError(what)
+            what = f"has {len(point.points)} points: run one of .points, or sweep"
+            raise InputError(f"{point.spec.name}: {what}")
         point = point.points[0]
     tables = run_point(point.spec)
     requests = request_metrics(tables)
@@ -123,9 +117,6 @@ def sweep(
     Raises:
         InputError: Results cannot be written there.
         RunStopped: The disk is full.
-
-    Returns:
-        All of them.
     """
     watch = Watch(progress) if progress else None
     place = Place(out, workers, retry_failed=retry_failed, watch=watch)
@@ -162,8 +153,7 @@ def capacity(
         InputError: A target, the path or the experiment is at fault.
     """
     limits = [targets] if isinstance(targets, str) else targets
-    parsed = tuple(Target.parse(text, "--target") for text in limits)
-    question = _capacity.Question(vary, parsed, seeds, precision)
+    question = _capacity.Question(vary, _parsed(limits), seeds, precision)
     variants = _capacity.Variants(experiment.document, question)
     study = _searched(variants.variation, variants.at(variants.start), place)
 
@@ -197,8 +187,8 @@ def tune(
         raise InputError("tune: say one of --maximize MEASURE and --minimize MEASURE")
     option = "--minimize" if maximize is None else "--maximize"
     objective = Measure.parse(minimize or maximize or "", option)
-    limits = tuple(Target.parse(text, "--target") for text in targets)
-    question = tuning.Question(objective, maximize is not None, limits, trials, seeds, held_out)
+    most = maximize is not None
+    question = tuning.Question(objective, most, _parsed(targets), trials, seeds, held_out)
     space = [tuning.read_parameter(text) for text in vary]
     setting = tuning.Setting(experiment.document, space, question.measures, system)
     study = _searched(setting.variation, setting.loaded, place)
@@ -206,9 +196,12 @@ def tune(
     def judged(one: tuning.Judged) -> None:
         study.watch.say(tune_tables.judged(one))
 
-    return tune_tables.write(
-        study.answer(tuning.find(setting, question, judged)), setting, study.store
-    )
+    answer = study.answer(tuning.find(setting, question, judged))
+    return tune_tables.write(answer, setting, study.store)
+
+
+def _parsed(targets: Iterable[str]) -> tuple[Target, ...]:
+    return tuple(Target.parse(text, "--target") for text in targets)
 
 
 def _searched(variation: Variation, experiment: Experiment, place: Place | None) -> Study:

@@ -12,7 +12,7 @@ def doctor() -> None:
 
     Example: `bros-sim doctor`
     """
-    found = installation()
-    write("\n".join(found.lines))
-    if not found.complete:
+    lines, complete = installation()
+    write("\n".join(lines))
+    if not complete:
         raise typer.Exit(FAILED)

@@ -27,11 +27,7 @@ QUIET_S = 5.0
 
 
 def read_experiment(path: Path, overrides: list[str] | None) -> Document:
-    """The file with what ``--set`` changes.
-
-    Raises:
-        InputError: It cannot be read, or an assignment names nothing.
-    """
+    """The file with what ``--set`` changes."""
     document = read_yaml(path)
     for assignment in overrides or []:
         document = override(document, assignment)
@@ -52,9 +48,7 @@ class Progress:
     """Counts points; use as a context manager and call `advance` after each."""
 
     def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self.failed = 0
+        self.total, self.done, self.failed = total, 0, 0
         self._last_line = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         console = Console(file=sys.stderr)
@@ -77,18 +71,15 @@ class Progress:
         self.failed += bool(outcome.error)
         failed = f", {self.failed} failed" if self.failed else ""
         if self._live:
-            text = f"{point.labels['system']}{failed}"
-            self._bar.update(self._task, advance=1, description=text)
+            what = f"{point.labels['system']}{failed}"
+            self._bar.update(self._task, advance=1, description=what)
         elif self.done == self.total or time.monotonic() - self._last_line > QUIET_S:
             self._last_line = time.monotonic()
             say(f"{self.done}/{self.total} points{failed}")
 
 
 class Terminal(Watch):
-    """Shows on stderr how a study goes on.
-
-    ``again`` is the command that resumes it after an interruption.
-    """
+    """Shows on stderr how a study goes on; ``again`` is the command that resumes it."""
 
     def __init__(self, again: str) -> None:
         super().__init__()

@@ -11,13 +11,8 @@ from bros_sim.core.errors import InputError
 PICTURES = {".png", ".svg", ".pdf"}
 
 
-class Format(StrEnum):
-    """How a result is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
+Format = StrEnum("Format", ["TABLE", "JSON"])
+"""How a result is printed."""
 Form = Annotated[Format, Option("--format", help="How to print the results.")]
 
 Experiment = Annotated[Path, Argument(help="The experiment: a YAML file.")]
@@ -56,10 +51,6 @@ Tables = Annotated[
 
 
 def check_picture(path: Path | None) -> None:
-    """Refuse a figure of another format.
-
-    Raises:
-        InputError: The name does not end in one of PICTURES.
-    """
+    """Refuse a figure of another format, with an `InputError`."""
     if path is not None and path.suffix.lower() not in PICTURES:
         raise InputError(f"--plot {path}: the name must end in .png, .svg or .pdf")

@@ -85,13 +85,10 @@ def capacity(
     `bros-sim capacity exp.yaml --vary cluster.replicas --target "p99_ttft_ms[rt] <= 800"`
     """
     found = api.capacity(
-        load(read_experiment(experiment, overrides)),
-        vary,
-        [target, *(also or [])],
-        seeds=seeds,
-        precision=precision,
+        load(read_experiment(experiment, overrides)), vary, [target, *(also or [])],
+        seeds=seeds, precision=precision,
         place=Place(out, workers, dask, retry_failed, watch=Terminal("the same command")),
-    )
+    )  # fmt: skip
     end_search(found, found.folder, found.failures, form)
 
 
@@ -135,15 +132,8 @@ def tune(
     --minimize "p99_ttft_ms[rt]" --trials 20`
     """
     found = api.tune(
-        load(read_experiment(experiment, overrides)),
-        vary,
-        maximize=maximize,
-        minimize=minimize,
-        targets=target or [],
-        system=system,
-        trials=trials,
-        seeds=seeds,
-        held_out=held_out,
+        load(read_experiment(experiment, overrides)), vary, maximize=maximize, minimize=minimize,
+        targets=target or [], system=system, trials=trials, seeds=seeds, held_out=held_out,
         place=Place(out, workers, dask, retry_failed, watch=Terminal("the same command")),
-    )
+    )  # fmt: skip
     end_search(found, found.folder, found.failures, form)

@@ -25,14 +25,8 @@ ConfigOption = Annotated[
     Path, Option("--model", metavar="CONFIG.json", help="The model's config, as on Hugging Face.")
 ]
 CountOption = Annotated[int | None, Option(min=1, metavar="N")]
-
-
-class Where(StrEnum):
-    """Devices to measure."""
-
-    AUTO = "auto"
-    CUDA = "cuda"
-    CPU = "cpu"
+Where = StrEnum("Where", ["AUTO", "CUDA", "CPU"])
+"""Devices to measure."""
 
 
 def plan(
@@ -164,13 +158,10 @@ def import_results(
 
     Example: `bros-sim profile import forward.json --out steps.csv`
     """
-    options = Options(
-        model=None if model is None else read_model_config(model),
-        tp=tp,
-        batch_size=batch_size,
-        input_len=input_len,
-        output_lens=tuple(output_len or ()),
+    given = Options(
+        model=None if model is None else read_model_config(model), tp=tp, batch_size=batch_size,
+        input_len=input_len, output_lens=tuple(output_len or ()),
         max_num_batched_tokens=max_num_batched_tokens,
-    )
-    for line in import_table(files, out, options, run):
+    )  # fmt: skip
+    for line in import_table(files, out, given, run):
         say(line)

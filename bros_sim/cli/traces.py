@@ -79,21 +79,14 @@ def convert(
     """
     keep_source(source, out)
     trace = read_trace(
-        source,
-        start_s=start,
-        end_s=float("inf") if end is None else end,
-        dequantise="uniform" if dequantise else "none",
-        zero_tokens="drop" if drop_zero else "one",
-        seed=seed,
-    )
+        source, start_s=start, end_s=float("inf") if end is None else end, seed=seed,
+        dequantise="uniform" if dequantise else "none", zero_tokens="drop" if drop_zero else "one",
+    )  # fmt: skip
     if trace.has_lengths:
         trace = within(
-            trace,
-            least=least,
-            most_prompt=most_prompt,
-            most_output=most_output,
+            trace, least=least, most_prompt=most_prompt, most_output=most_output,
             most_total=most_total,
-        )
+        )  # fmt: skip
     write_trace(trace, out)
     say(trace_written(trace, out))
 

@@ -43,21 +43,17 @@ class Verbs:
 
     def command(self, name: str) -> Any:  # noqa: ANN401 - a click group, from typer
         """A group of them."""
-        listed = {verb: _listed(verb, entry.help) for verb, entry in self.verbs.items()}
         group = LazyGroup(
-            name=name,
-            help=self.help,
-            commands=listed,
-            no_args_is_help=True,
+            name=name, help=self.help, commands=_listed(self.verbs), no_args_is_help=True,
             rich_markup_mode=MARKUP,
-        )
+        )  # fmt: skip
         group.verbs = self.verbs
         return group
 
 
-def _listed(name: str, text: str) -> Any:  # noqa: ANN401 - a click command, from typer
-    """What the list of verbs shows of one."""
-    return TyperCommand(name, help=text, rich_markup_mode=MARKUP)
+def _listed(verbs: Mapping[str, "Verb | Verbs"]) -> dict[str, Any]:
+    """What the list of verbs shows of each."""
+    return {n: TyperCommand(n, help=v.help, rich_markup_mode=MARKUP) for n, v in verbs.items()}
 
 
 class LazyGroup(TyperGroup):
@@ -75,8 +71,7 @@ class RootGroup(LazyGroup):
     """Turns what users can cause into a message; a traceback is always a bug of ours."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - typer's own
-        listed = {name: _listed(name, entry.help) for name, entry in self.verbs.items()}
-        super().__init__(*args, **(options | {"commands": listed}))
+        super().__init__(*args, **(options | {"commands": _listed(self.verbs)}))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own signature
         """Run a verb; bad input ends with code 2, Ctrl-C with 130."""

@@ -12,27 +12,7 @@ GREY = "#767676"
 HEIGHT = 260
 FULL = (0, 103)
 """Ends of an axis of shares: room for the marks at 100 %."""
-
-
-def spec_of(description: str, layers: Sequence[Spec], shown: str, data: str) -> Spec:
-    """A chart: its layers over the rows of ``data`` that ``shown`` lets through."""
-    values: dict[str, object] = {
-        "shown": [], "cell": "", "at": 0, "one": "", "x0": 0, "x1": 1,
-    }  # fmt: skip
-    return {
-        "description": description,
-        "width": "container",
-        "height": HEIGHT,
-        "background": None,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "params": [{"name": name, "value": value} for name, value in values.items()],
-        "data": {"name": data},
-        "transform": [{"filter": shown}],
-        "layer": list(layers),
-        "config": CONFIG,
-    }
-
-
+PARAMETERS = {"shown": [], "cell": "", "at": 0, "one": "", "x0": 0, "x1": 1}
 CONFIG: Spec = {
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
@@ -42,6 +22,22 @@ CONFIG: Spec = {
     "line": {"strokeWidth": 2},
 }  # fmt: skip
 """Colours of text and grid are those of page.css, which knows light, dark and paper."""
+
+
+def spec_of(description: str, layers: Sequence[Spec], shown: str, data: str) -> Spec:
+    """A chart: its layers over the rows of ``data`` that ``shown`` lets through."""
+    return {
+        "description": description, "width": "container", "height": HEIGHT, "background": None,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "params": [{"name": name, "value": value} for name, value in PARAMETERS.items()],
+        "data": {"name": data}, "transform": [{"filter": shown}], "layer": list(layers),
+        "config": CONFIG,
+    }  # fmt: skip
+
+
+def layer(kind: str, encoding: Spec, **mark: object) -> Spec:
+    """Marks of one kind, cut off at the frame."""
+    return {"mark": {"type": kind, "clip": True, **mark}, "encoding": encoding}
 
 
 def x_axis(title: str, log: bool, field: str = "x") -> Spec:
@@ -64,18 +60,14 @@ def x_names(layout: Layout) -> Spec:
 
 def y_axis(field: str, title: str, ends: Sequence[float]) -> Spec:
     """A scale of numbers with fixed ends."""
-    return {
-        "field": field, "type": "quantitative", "title": title,
-        "scale": {"domain": list(ends), "nice": False},
-    }  # fmt: skip
+    scale = {"domain": list(ends), "nice": False}
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale}
 
 
-def colour_of(layout: Layout) -> Spec:
-    """The colour of a system."""
-    return {
-        "field": "system", "type": "nominal", "legend": None,
-        "scale": {"domain": layout.systems, "range": colours(layout)},
-    }  # fmt: skip
+def named(field: str, names: Sequence[str], values: Sequence[object]) -> Spec:
+    """A value for each name; the page has the legend."""
+    scale = {"domain": names, "range": values}
+    return {"field": field, "type": "nominal", "legend": None, "scale": scale}
 
 
 def colours(layout: Layout) -> list[str]:
@@ -83,39 +75,24 @@ def colours(layout: Layout) -> list[str]:
     return [PALETTE[n % len(PALETTE)] for n in range(len(layout.systems))]
 
 
-def shape_of(layout: Layout) -> Spec:
+def shapes(layout: Layout) -> list[str]:
     """Beyond the palette colours come again, with another shape."""
     count = len(PALETTE)
-    shapes = [SHAPES[(n + n // count) % len(SHAPES)] for n in range(len(layout.systems))]
-    return {
-        "field": "system", "type": "nominal", "legend": None,
-        "scale": {"domain": layout.systems, "range": shapes},
+    return [SHAPES[(n + n // count) % len(SHAPES)] for n in range(len(layout.systems))]
+
+
+def points(layout: Layout, place: Spec, filled: str, size: int, **titles: str) -> Spec:
+    """A mark for each row, ``filled`` where that test holds; the mouse shows ``titles``."""
+    colour = named("system", layout.systems, colours(layout))
+    encoding = {
+        **place, "color": colour, "stroke": colour,
+        "shape": named("system", layout.systems, shapes(layout)),
+        "fillOpacity": {"condition": {"test": filled, "value": 1}, "value": 0},
+        "tooltip": tooltip_of(**titles),
     }  # fmt: skip
-
-
-def filled_where(test: str) -> Spec:
-    """Marks are filled where the test on their row holds, else open."""
-    return {"condition": {"test": test, "value": 1}, "value": 0}
+    return layer("point", encoding, filled=True, size=size, opacity=1)
 
 
 def tooltip_of(**titles: str) -> list[Spec]:
     """What the mouse shows: field -> title."""
     return [{"field": field, "title": title} for field, title in titles.items()]
-
-
-def ninety() -> Spec:
-    """The line that an attainment is held against."""
-    return {
-        "data": {"values": [{}]}, "transform": [], "mark": {
-            "type": "rule", "color": GREY, "strokeDash": [4, 3]
-        }, "encoding": {"y": {"datum": 90}},
-    }  # fmt: skip
-
-
-def ninety_word() -> Spec:
-    """Its name."""
-    return {
-        "data": {"values": [{}]}, "mark": {
-            "type": "text", "text": "90 %", "align": "left", "baseline": "top", "dy": 2,
-        }, "encoding": {"y": {"datum": 90}, "x": {"value": 4}},
-    }  # fmt: skip

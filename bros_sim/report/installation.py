@@ -3,8 +3,6 @@
 import importlib
 import re
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 
 from bros_sim.core.data_files import data_path
@@ -22,30 +20,17 @@ PURPOSE = {
 REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)[^;]*(;.*extra == ['\"](?P<extra>\w+)['\"])?")
 
 
-@dataclass(frozen=True)
-class Installation:
+def installation() -> tuple[list[str], bool]:
     """What is installed, in lines; whether all that is always needed is there."""
-
-    lines: list[str]
-    complete: bool
-
-
-def installation() -> Installation:
-    """Look at this machine."""
     wanted = _wanted()
     core = {name: _version(name) for name in wanted.pop("")}
     facts = [("bros-sim", f"{VERSION}, Python {sys.version.split()[0]}")]
     facts += [(name, found or "MISSING: pip install bros-sim") for name, found in core.items()]
     facts += [(f"[{extra}]", _extra(extra, wanted[extra])) for extra in sorted(wanted)]
-    facts += [("GPU", _gpu()), *_data()]
+    facts += [("GPU", _gpu()), ("profiles", f"{len(profile_ids())} in {data_path('profiles')}")]
+    facts += [(what, str(data_path(what))) for what in ("traces", "experiments")]
     width = max(len(name) for name, _ in facts)
-    return Installation([f"{name:{width}}  {what}" for name, what in facts], all(core.values()))
-
-
-def _data() -> Iterator[tuple[str, str]]:
-    yield "profiles", f"{len(profile_ids())} in {data_path('profiles')}"
-    for what in ("traces", "experiments"):
-        yield what, str(data_path(what))
+    return [f"{name:{width}}  {what}" for name, what in facts], all(core.values())
 
 
 def _wanted() -> dict[str, list[str]]:
