@@ -77,7 +77,7 @@ def attainment(layout: Layout, service_class: str, home: tuple[float, float], lo
         layer("area", line("low") | band),
         *(layer("line", line(e), strokeDash=[3, 2], strokeWidth=1) for e in ("least", "most")),
         layer("line", line("y")),
-        points(layout, {"x": x, **line("y")}, "datum.load === 'stable'", 60,
+        points(layout, line("y"), "datum.load === 'stable'", 60,
                system="system", x=layout.x_title or "setting", y="SLO attainment %",
                low="95 % interval from", high="to", seeds="seeds", load="load"),
     ]  # fmt: skip
@@ -133,11 +133,9 @@ def latency_cdf(layout: Layout, metric: str, home: tuple[float, float], log: boo
         layer("line", {**curve, **dash, "detail": {"field": "class"}}, interpolate="step-after"),
         layer("point", {**curve, "tooltip": tips}, size=90, opacity=0, filled=True),
     ]
+    limit = layer("rule", slo, color=GREY, strokeDash=[2, 2], strokeWidth=1.5)
     layers: list[Spec] = [
-        {
-            "transform": one_slo,
-            **layer("rule", slo, color=GREY, strokeDash=[2, 2], strokeWidth=1.5),
-        },
+        {"transform": one_slo, **limit},
         {"transform": [{"flatten": ["v", "p"]}], "layer": curves},
     ]
     shown = f"{HERE} && datum.metric === '{metric}'"

@@ -14,6 +14,7 @@ from bros_sim.plots.spec import PointView, Results, label, matches, of_class, se
 from bros_sim.plots.style import shown
 from bros_sim.plots.timeline import binned_means, run_states
 from bros_sim.report.settings import MAX_RUNS, Layout, Setting
+from bros_sim.report.tables import Table
 
 Row = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -24,6 +25,7 @@ STEPS = 100
 BINS = 150
 """Points of a timeline."""
 SERIES = ("batch", "queue", "kv")
+VERDICTS = ("stable", "backlogged", "overloaded", "too short")
 
 
 def attainment_rows(
@@ -38,16 +40,12 @@ def attainment_rows(
         values = _known(group, ATTAINMENT) * 100
         if not values.size:
             continue
-        mean, half = float(values.mean()), half_width(values)
-        row = {
-            **_place(setting, system, layout), "y": _short(mean), "seeds": len(values),
-            "low": _short(max(0.0, mean - half)), "high": _short(min(100.0, mean + half)),
-            "load": _verdicts(group),
-        }  # fmt: skip
+        y, low, high = _per_cent(values)
+        place = _place(setting, system, layout) | {"seeds": len(values), "load": _verdicts(group)}
+        row = place | {"y": y, "low": low, "high": high}
         if key in moved:
             drawn = moved[key][ATTAINMENT].to_numpy(float) * 100
-            ends = (_short(min(max(end, 0.0), 100.0)) for end in band(drawn))
-            row |= dict(zip(("least", "most"), ends, strict=True))
+            row["least"], row["most"] = (_short(min(max(end, 0.0), 100.0)) for end in band(drawn))
         rows.append(row)
     return rows
 
@@ -55,11 +53,10 @@ def attainment_rows(
 def _moved(
     table: pd.DataFrame, draws: pd.DataFrame, layout: Layout, service_class: str
 ) -> pd.DataFrame:
-    keys = ["system", *layout.others, *([layout.x] if layout.x else [])]
     if draws.empty:
-        return pd.DataFrame(columns=[*keys, ATTAINMENT], dtype=object)
+        return pd.DataFrame(columns=[*layout.keys, ATTAINMENT], dtype=object)
     nominal, drawn = (_class_rows(rows, service_class) for rows in (table, draws))
-    return shifted(nominal, drawn, keys, ATTAINMENT)
+    return shifted(nominal, drawn, layout.keys, ATTAINMENT)
 
 
 def pareto_rows(table: pd.DataFrame, layout: Layout) -> list[Row]:
@@ -73,13 +70,12 @@ def pareto_rows(table: pd.DataFrame, layout: Layout) -> list[Row]:
         good, served = _known(rt[key], ATTAINMENT) * 100, _known(be[key], SERVED)
         if good.size and served.size and served.any():
             place = _place(setting, system, layout)
-            y_half, x_half = half_width(served), half_width(good)
-            x_mean, y_mean = float(good.mean()), float(served.mean())
+            (x, x_low, x_high), y_half = _per_cent(good), half_width(served)
+            y = float(served.mean())
             rows.append({
-                **place, "rt": _short(x_mean), "be": _short(y_mean), "at": place["x"],
-                "rt_low": _short(max(0.0, x_mean - x_half)), "be_low": _short(y_mean - y_half),
-                "rt_high": _short(min(100.0, x_mean + x_half)), "be_high": _short(y_mean + y_half),
-                "load": _verdicts(rt[key]),
+                **place, "at": place["x"], "load": _verdicts(rt[key]),
+                "rt": x, "rt_low": x_low, "rt_high": x_high,
+                "be": _short(y), "be_low": _short(y - y_half), "be_high": _short(y + y_half),
             })  # fmt: skip
     rivals: dict[tuple[object, object], list[Row]] = {}
     for row in rows:
@@ -110,8 +106,7 @@ def cdf_rows(results: Results, layout: Layout) -> list[Row]:
                 slos = mine[f"{metric}_slo_s"].unique()
                 rows.append({
                     **_run_place(setting, system), "class": service_class, "metric": metric,
-                    "v": [_short(v) for v in values[at]],
-                    "p": [_short(p) for p in 100 * (at + 1) / arrived],
+                    "v": _all_short(values[at]), "p": _all_short(100 * (at + 1) / arrived),
                     "slo": _short(slos[0]) if len(slos) == 1 else None,
                 })  # fmt: skip
     return rows
@@ -132,28 +127,26 @@ def timeline_rows(results: Results, table: pd.DataFrame, layout: Layout) -> list
         run = select(table, labels | {"class": "all"}).iloc[0]
         edges = np.linspace(0.0, float(steps["end_s"].max()), BINS + 1)
         row = {
-            **_run_place(setting, system), "seed": label(point.labels["seed"]),
-            "t": [_short(t) for t in edges[:-1]], "arrived": _short(arrived.max()),
-            "end": _short(edges[-1]),
+            **_run_place(setting, system), "seed": labels["seed"], "t": _all_short(edges[:-1]),
+            "arrived": _short(arrived.max()), "end": _short(edges[-1]),
         }  # fmt: skip
         for name, state in zip(SERIES, run_states(steps, run), strict=True):
             for service_class in ("rt", "be"):
                 means = binned_means(steps, state[service_class], edges)
-                row[f"{name}_{service_class}"] = [_short(v) for v in means]
+                row[f"{name}_{service_class}"] = _all_short(means)
         rows.append(row)
     return rows
 
 
-def verdict_rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows: how many points of each system and class are a steady state."""
+def verdict_table(table: pd.DataFrame) -> Table:
+    """How many points of each system and class are a steady state."""
     table = table[(table["error"] == "") & (table["class"] != "all")]
     table = table[table["arrived"].astype(float) > 0]
-    kinds = ["stable", "backlogged", "overloaded", "too short"]
     rows = []
     for (system, service_class), group in table.groupby(["system", "class"], sort=False):
-        counts = [str((group[VERDICT] == kind).sum()) for kind in kinds]
+        counts = [str((group[VERDICT] == kind).sum()) for kind in VERDICTS]
         rows.append([str(system), str(service_class), *counts])
-    return ["system", "class", *kinds], rows
+    return Table(["system", "class", *VERDICTS], rows)
 
 
 # -- common ---------------------------------------------------------------------------------------
@@ -169,14 +162,19 @@ def _known(rows: pd.DataFrame, metric: str) -> Floats:
     return np.asarray(rows[metric].astype(float).dropna(), np.float64)
 
 
+def _per_cent(values: Floats) -> tuple[float | None, float | None, float | None]:
+    """Mean of shares and the ends of its 95 % t interval."""
+    mean, half = float(values.mean()), half_width(values)
+    return _short(mean), _short(max(0.0, mean - half)), _short(min(100.0, mean + half))
+
+
 def _verdicts(group: pd.DataFrame) -> str:
     return ", ".join(dict.fromkeys(str(verdict) for verdict in group[VERDICT]))
 
 
 def _groups(table: pd.DataFrame, layout: Layout) -> dict[tuple[str, ...], pd.DataFrame]:
     """System and texts of the setting's labels -> the seeds (or draws) there."""
-    paths = [*layout.others, *([layout.x] if layout.x else [])]
-    keys = [table[name].map(shown) for name in ("system", *paths)]
+    keys = [table[name].map(shown) for name in layout.keys]
     return dict(iter(table.groupby(keys, sort=False)))  # type: ignore[arg-type]
 
 
@@ -214,6 +212,10 @@ def _run_place(setting: Setting, system: str) -> Row:
 def _short(value: float) -> float | None:
     """Four digits: a third of the bytes, and no eye sees the rest."""
     return float(f"{value:.4g}") if np.isfinite(value) else None
+
+
+def _all_short(values: Floats) -> list[float | None]:
+    return [_short(value) for value in values]
 
 
 def has_attainment(table: pd.DataFrame, service_class: str) -> bool:

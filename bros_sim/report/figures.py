@@ -1,42 +1,30 @@
 """The figures of the page: which of them these results allow, with their data and their scales."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from bros_sim.plots.cdf import CDF_METRICS
 from bros_sim.plots.spec import Results
-from bros_sim.plots.style import spread
+from bros_sim.plots.style import WIDE_X, spread
 from bros_sim.report import charts, data
 from bros_sim.report.charts import Chart
 from bros_sim.report.data import Row
 from bros_sim.report.settings import Layout
 
-WIDE_X = 8.0
-"""Largest / smallest value from which the axis of a sweep path is logarithmic."""
+Groups = dict[str, list[Chart]]
 
 
-@dataclass(frozen=True)
-class Figures:
-    """Charts in three groups, and the rows that they show by the name of their data."""
+def figures_of(
+    results: Results, table: pd.DataFrame, layout: Layout
+) -> tuple[Groups, dict[str, list[Row]]]:
+    """Charts in groups, and the rows that they show by the name of their data.
 
-    curves: Sequence[Chart]
-    cdfs: Sequence[Chart]
-    timelines: Sequence[Chart]
-    data: Mapping[str, list[Row]]
-
-    @property
-    def all(self) -> list[Chart]:
-        """Every chart."""
-        return [*self.curves, *self.cdfs, *self.timelines]
-
-
-def figures_of(results: Results, table: pd.DataFrame, layout: Layout) -> Figures:
-    """What there is to draw (``table``: of the results); nothing of what no point has."""
+    ``table`` is of the results. There is nothing of what no point has.
+    """
     if all(point.error for point in results.points):
-        return Figures([], [], [], {})
+        return {"curves": [], "cdfs": [], "timelines": []}, {}
     judged = "rt" if data.has_attainment(table, "rt") else "be"
     rows = {
         "attainment": data.attainment_rows(table, results.draws(), layout, judged),
@@ -53,7 +41,8 @@ def figures_of(results: Results, table: pd.DataFrame, layout: Layout) -> Figures
         curves.append(charts.pareto(layout, (max(0.0, least - 3.0), 102.0), top))
     end_s = max((row["end"] for row in rows["timeline"]), default=0.0)
     timelines = charts.timelines(end_s) if rows["timeline"] else []
-    return Figures(curves, list(_cdfs(rows["cdf"], layout)), timelines, rows)
+    cdfs = list(_cdfs(rows["cdf"], layout))
+    return {"curves": curves, "cdfs": cdfs, "timelines": timelines}, rows
 
 
 def _sweep_axis(layout: Layout) -> tuple[tuple[float, float], bool]:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from bros_sim.plots.spec import axes_of
 from bros_sim.plots.style import CLASS_COLOURS, shown
 from bros_sim.report import grammar, texts
-from bros_sim.report.figures import Figures, figures_of
+from bros_sim.report.figures import figures_of
 from bros_sim.report.settings import Layout, layout_of
 from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet, undamaged
@@ -49,22 +49,23 @@ def render_page(results: ResultSet, provenance: Mapping[str, Any], capacity: pd.
         capacity: capacity.csv; empty if there is none.
     """
     environment = Environment(
-        loader=PackageLoader("bros_sim.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
+        loader=PackageLoader("bros_sim.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True,
-    )
-    layout = layout_of(axes_of(results.points))
-    table = results.table()
-    figures = figures_of(results, table, layout)
+    )  # fmt: skip
+    layout, table = layout_of(axes_of(results.points)), results.table()
+    groups, rows = figures_of(results, table, layout)
+    charts = [chart for group in groups.values() for chart in group]
+    plain = [chart.plain() for chart in charts]
     text = environment.get_template("page.html.j2").render(
         **_controls(layout),
-        **_figures(figures, layout),
         **texts.of_results(results, table, capacity),
         **texts.of_provenance(results, provenance),
+        **groups,
+        charts=charts,
+        data={"data": rows, "charts": plain, "systems": layout.systems, "at": 0},
         css=Markup(_resource("page.css")),
         script=Markup(_resource("page.js")),
-        library=Markup(_library()) if figures.all else "",
+        library=Markup(_library()) if charts else "",
     )
     return text.encode()
 
@@ -79,22 +80,6 @@ def _controls(layout: Layout) -> dict[str, object]:
         "at_title": layout.x_title,
         "at_values": [(n, shown(layout.x_values[n])) for n in numbers],
         "left_out": texts.left_out(layout),
-    }
-
-
-def _figures(figures: Figures, layout: Layout) -> dict[str, object]:
-    """The charts, in groups and all together, and what page.js needs of them."""
-    return {
-        "charts": figures.all,
-        "curves": figures.curves,
-        "cdfs": figures.cdfs,
-        "timelines": figures.timelines,
-        "data": {
-            "data": figures.data,
-            "charts": [chart.plain() for chart in figures.all],
-            "systems": layout.systems,
-            "at": 0,
-        },
     }
 
 

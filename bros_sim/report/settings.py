@@ -17,10 +17,7 @@ LOAD = ".arrivals.rate_rps"
 
 @dataclass(frozen=True)
 class Setting:
-    """One value of each sweep path; ``x`` and ``cell`` are positions among their values.
-
-    ``cell`` names the values of the paths that have a choice of their own: ``0,2``.
-    """
+    """One value of each sweep path; ``x`` is a position among values, ``cell`` several: ``0,2``."""
 
     labels: Mapping[str, object]
     x: int
@@ -29,10 +26,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Layout:
-    """The sweep paths with more than one value: ``x`` (if any) and the others.
-
-    ``numeric`` says whether x is a scale of numbers.
-    """
+    """The sweep paths with more than one value: ``x`` (``numeric``: of numbers), and others."""
 
     axes: Axes
     x: str | None
@@ -43,6 +37,11 @@ class Layout:
     def systems(self) -> list[str]:
         """Their names, in order."""
         return [str(name) for name in self.axes["system"]]
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns that tell the curves' points apart."""
+        return ["system", *self.others, *([self.x] if self.x else [])]
 
     @property
     def x_values(self) -> Sequence[object]:

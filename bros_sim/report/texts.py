@@ -15,7 +15,7 @@ from bros_sim.report import data
 from bros_sim.report.settings import MAX_RUNS, Layout
 from bros_sim.report.tables import Table
 from bros_sim.report.text_tables import capacity_table, mirrors, results_table, warnings
-from bros_sim.study.results import ResultSet, label_words
+from bros_sim.study.results import PointResult, ResultSet
 from bros_sim.study.store import RESOLVED
 
 MAX_TABLE_ROWS = 400
@@ -24,7 +24,6 @@ MAX_DOCUMENTS = 12
 MAX_LETTERS = 40_000
 """Letters of a YAML document that are shown."""
 MAX_WORD = 400
-VERDICTS = ("stable", "backlogged", "overloaded", "too short")
 
 
 def of_results(
@@ -32,7 +31,7 @@ def of_results(
 ) -> dict[str, object]:
     """Head, warnings and tables."""
     good = any(not point.error for point in results.points)
-    failed = [f"{label_words(p.labels)}: {p.error}" for p in results.points if p.error]
+    failed = [f"{p.words}: {p.error}" for p in results.points if p.error]
     return {
         "name": results.name,
         "lead": _lead(results, table),
@@ -41,8 +40,8 @@ def of_results(
         "failed": _first(failed),
         "summary": _cut(results_table(results)),
         "capacity": None if capacity.empty else _cut(capacity_table(capacity)),
-        "verdicts": _cut(Table(*data.verdict_rows(table))) if good else Table([], []),
-        "marked": VERDICTS,
+        "verdicts": _cut(data.verdict_table(table)) if good else Table([], []),
+        "marked": data.VERDICTS,
     }
 
 
@@ -70,12 +69,11 @@ def left_out(layout: Layout) -> str:
 def _lead(results: ResultSet, table: pd.DataFrame) -> str:
     """How much there is."""
     seeds = table["seed"].nunique()
+    listed = [*map(shown, table["seed"].unique()[:8]), *(["..."] if seeds > 8 else [])]
     parts = [
-        counted(table["system"].nunique(), "system"),
-        counted(len(results.points), "point"),
-        f"{counted(seeds, 'seed')} ({', '.join(map(shown, table['seed'].unique()[:8]))}"
-        f"{', ...' if seeds > 8 else ''})",
-    ]
+        counted(table["system"].nunique(), "system"), counted(len(results.points), "point"),
+        f"{counted(seeds, 'seed')} ({', '.join(listed)})",
+    ]  # fmt: skip
     if "arrived" in table:
         arrived = table.loc[table["class"] == "all", "arrived"].astype(float).sum()
         parts.append(f"{counted(int(arrived), 'request')} after the warm-up")
@@ -119,15 +117,13 @@ def _documents(results: ResultSet, provenance: Mapping[str, Any]) -> Iterator[tu
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(provenance["experiment"], text)
     yield "as it was given", _whole(text.getvalue())
-    shown_systems: dict[object, str] = {}
+    first: dict[object, PointResult] = {}
     for point in results.points:
-        system = point.labels["system"]
-        path = point.folder / RESOLVED
-        if system not in shown_systems and not point.error and path.is_file():
-            shown_systems[system] = label_words(point.labels)
-            if len(shown_systems) <= MAX_DOCUMENTS:
-                title = f"resolved, with every default: {shown_systems[system]}"
-                yield title, _whole(path.read_text(encoding="utf-8"))
+        if not point.error and (point.folder / RESOLVED).is_file():
+            first.setdefault(point.labels["system"], point)
+    for point in [*first.values()][:MAX_DOCUMENTS]:
+        resolved = (point.folder / RESOLVED).read_text(encoding="utf-8")
+        yield f"resolved, with every default: {point.words}", _whole(resolved)
 
 
 def _whole(text: str) -> str:
