@@ -17,7 +17,7 @@ from bros_sim.cli import options, printing
 from bros_sim.cli.output import say
 from bros_sim.cli.verbs import FAILED
 from bros_sim.profiles.profile import load_profile, profile_ids
-from bros_sim.report import fit_figure, profile_figure
+from bros_sim.report.profile_figures import draw_fit, draw_profile
 from bros_sim.report.profiles import Checks, NewProfile, ProfileFacts, ProfileList
 
 ModelOption = Annotated[
@@ -59,7 +59,7 @@ def show(
     options.check_picture(plot)
     printing.show(ProfileFacts(profile), form)
     if plot is not None:
-        profile_figure.draw(profile, plot)
+        draw_profile(profile, plot)
         say(f"{plot} written")
 
 
@@ -130,7 +130,7 @@ def fit(
     profile = fitted_profile(fitted, target, steps, source or steps.name)
     write_profile(out, profile)
     if plot is not None:
-        fit_figure.draw(fitted, f"{profile.id}: {profile.label}", plot)
+        draw_fit(fitted, f"{profile.id}: {profile.label}", plot)
         say(f"{plot} written")
     printing.show(NewProfile(profile, out), output)
     say(f"{out} written")

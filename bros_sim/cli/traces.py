@@ -10,8 +10,7 @@ from bros_sim.cli.output import say
 from bros_sim.cli.printing import show
 from bros_sim.core.atomic import keep_source
 from bros_sim.experiment.synthesis import make_trace, make_twin, sample_twin
-from bros_sim.report.trace_figure import draw
-from bros_sim.report.traces import find_twin, shipped_twins, statistics, trace_written
+from bros_sim.report.traces import draw_trace, find_twin, shipped_twins, statistics, trace_written
 from bros_sim.workload.convert import write_trace
 from bros_sim.workload.traces import Trace, read_trace, within
 
@@ -52,7 +51,7 @@ def stats(
     source = twin or read_trace(Path(name), dequantise="uniform" if dequantise else "none")
     show(statistics(name, source), form)
     if plot is not None:
-        draw(source if isinstance(source, Trace) else sample_twin(name), plot)
+        draw_trace(source if isinstance(source, Trace) else sample_twin(name), plot)
         say(f"{plot} written")
 
 

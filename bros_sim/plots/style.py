@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib import style
@@ -52,8 +52,8 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def render(figure: Figure, kind: Literal["png", "svg", "pdf"]) -> bytes:
-    """The figure as a file; the same figure gives the same bytes."""
+def render(figure: Figure, kind: str) -> bytes:
+    """The figure as a png, svg or pdf file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with paper_style():
         figure.savefig(buffer, format=kind, metadata=_METADATA[kind])

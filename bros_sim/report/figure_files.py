@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from bros_sim.config import Document, parse
 from bros_sim.core.errors import Fault, InputError
@@ -27,7 +27,7 @@ from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet, show_label
 from bros_sim.study.store import open_results
 
-KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
+KINDS = ("png", "svg")
 
 
 class HasLabels(Protocol):

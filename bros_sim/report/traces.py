@@ -1,10 +1,16 @@
-"""Traces in tables: the shipped twins, and the statistics of one trace or twin."""
+"""Traces in tables and a figure: the shipped twins, and the statistics of one trace or twin."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
 from bros_sim.report.tables import Part, Printed, Table, number
 from bros_sim.workload.statistics import trace_summary
@@ -99,3 +105,34 @@ def _number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if value == int(value) else number(value)
+
+
+def draw_trace(trace: Trace, path: Path) -> None:
+    """Draw the CDFs of both lengths, and the rate over time where there are arrivals.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    panels = int(trace.has_lengths) + int(trace.arrival_s is not None)
+    figure = Figure(figsize=(4.2 * panels, 3.0), layout="constrained")
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    if trace.has_lengths:
+        for name, lengths in (("prompt", trace.prompt_tokens), ("output", trace.output_tokens)):
+            axes[0].plot(np.sort(lengths), np.linspace(0, 1, len(lengths)), label=name)
+        axes[0].set(xscale="log", xlabel="tokens", ylabel="share of requests", ylim=(0, 1))
+        axes[0].legend(frameon=False)
+    if trace.arrival_s is not None:
+        _rate(axes[-1], trace.arrival_s)
+    for panel in axes:
+        panel.grid(alpha=0.3)
+    with written(path) as draft:
+        figure.savefig(draft, format=path.suffix[1:].lower(), dpi=200)
+
+
+def _rate(axes: Axes, times: NDArray[np.float64]) -> None:
+    width = max(1.0, float(np.ceil(times[-1] / 240)))
+    edges = np.arange(0, times[-1] + width, width)
+    edges = edges if len(edges) > 1 else np.array([0.0, width])
+    counts, _ = np.histogram(times, edges)
+    axes.stairs(counts / width, edges, fill=True, alpha=0.7)
+    axes.set(xlabel="time (s)", ylabel=f"requests/s in {width:g} s", ylim=(0, None))
