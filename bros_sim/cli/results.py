@@ -116,7 +116,7 @@ def timeline(
 
     Example: `bros-sim timeline results/quickstart --point 1 --window 60:70`
     """
-    made = write_timeline(open_results(results)[0], point, window)
-    for note in made.notes:
+    path, notes = write_timeline(open_results(results)[0], point, window)
+    for note in notes:
         say(note)
-    write(str(made.file))
+    write(str(path))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import pandas as pd
 from annotated_doc import Doc
@@ -84,12 +84,16 @@ class FigureSpec(ABC):
         return {names[path]: value for path, value in self.where.items() if path != "seed"}
 
 
-class PointView(Protocol):
-    """One point of an experiment; ``error`` says why it has no tables."""
+class HasLabels(Protocol):
+    """A point, run or not."""
 
     @property
-    def labels(self) -> Mapping[str, Label]:
+    def labels(self) -> Mapping[str, Any]:
         """``system``, each sweep path, and ``seed``."""
+
+
+class PointView(HasLabels, Protocol):
+    """One point of an experiment; ``error`` says why it has no tables."""
 
     @property
     def error(self) -> str:
@@ -131,7 +135,7 @@ def of_class(requests: pd.DataFrame, service_class: str) -> pd.DataFrame:
     return requests if service_class == "all" else requests[requests["class"] == service_class]
 
 
-def axes_of(points: Sequence[PointView]) -> Axes:
+def axes_of(points: Sequence[HasLabels]) -> Axes:
     """The labels of the points and their values, in order of appearance."""
     names = points[0].labels if points else ()
     return {n: list(dict.fromkeys(label(point.labels[n]) for point in points)) for n in names}

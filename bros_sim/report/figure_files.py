@@ -3,40 +3,23 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TypeVar
 
 from bros_sim.config import Document, parse
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.labels import short_names
-from bros_sim.plots import (
-    PLOTS,
-    Axes,
-    FigureSpec,
-    axes_of,
-    draw,
-    find_faults,
-    nothing_to_draw,
-    read,
-    render,
-    stem,
-)
+from bros_sim.plots import PLOTS, FigureSpec, draw, read, stem
+from bros_sim.plots.spec import Axes, HasLabels, axes_of, find_faults, nothing_to_draw
+from bros_sim.plots.style import render
 from bros_sim.study.files import replace_file
-from bros_sim.study.results import ResultSet, show_label
+from bros_sim.study.results import ResultSet
 from bros_sim.study.store import open_results
 
 KINDS = ("png", "svg")
-
-
-class HasLabels(Protocol):
-    """A point, run or not."""
-
-    @property
-    def labels(self) -> Mapping[str, object]:
-        """``system``, every sweep path, ``seed``."""
-        ...
+T = TypeVar("T")
 
 
 def read_figures(document: Document, points: Sequence[HasLabels]) -> list[FigureSpec]:
@@ -45,39 +28,26 @@ def read_figures(document: Document, points: Sequence[HasLabels]) -> list[Figure
     Raises:
         InputError: With every fault of every entry.
     """
-    axes = {
-        name: list(dict.fromkeys(show_label(point.labels[name]) for point in points))
-        for name in points[0].labels
-    }
+    axes, entries = axes_of(points), document.get(("figures",))
+
+    def checked(n: int) -> list[FigureSpec]:
+        spec = read(document, ("figures", n))
+        if found := find_faults(spec, axes):
+            raise InputError(*(document.fault(("figures", n, *f.path), f.text) for f in found))
+        return [spec]
+
+    return _all(checked, range(len(entries) if isinstance(entries, list) else 0))
+
+
+def _all(read_some: Callable[[T], list[FigureSpec]], items: Iterable[T]) -> list[FigureSpec]:
+    """The figures of all items, or an `InputError` with every fault of every one."""
     specs: list[FigureSpec] = []
     faults: list[Fault] = []
-    entries = document.get(("figures",))
-    for n in range(len(entries) if isinstance(entries, list) else 0):
+    for item in items:
         try:
-            spec = read(document, ("figures", n))
+            specs += read_some(item)
         except InputError as error:
             faults += error.faults
-            continue
-        specs.append(spec)
-        found = find_faults(spec, axes)
-        faults += [document.fault(("figures", n, *fault.path), fault.text) for fault in found]
-    if faults:
-        raise InputError(*faults)
-    return specs
-
-
-def given_figures(figures: Sequence[str], points: Sequence[HasLabels]) -> list[FigureSpec]:
-    """Figures written one by one, each as an entry of ``figures``.
-
-    Raises:
-        InputError: With every fault of every one.
-    """
-    specs, faults = [], []
-    for text in figures:
-        try:
-            specs += read_figures(parse(f"figures: [{text}]", "--figure"), points)
-        except InputError as error:
-            faults += list(error.faults)
     if faults:
         raise InputError(*faults)
     return specs
@@ -96,10 +66,9 @@ def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool 
 
     Figures of an earlier drawing that are not drawn now are removed, unless ``keep`` is set.
     """
-    folder = results.folder / "figures"
+    folder, axes = results.folder / "figures", axes_of(results.points)
     files, warnings = [], []
     used: Counter[str] = Counter()
-    axes = axes_of(results.points)
     for spec in specs:
         name = stem(spec, axes) + (_fixed(spec, axes) if keep else "")
         used[name] += 1
@@ -127,7 +96,11 @@ def plot(results: ResultSet | str | Path, *figures: str | Mapping[str, object]) 
     found, experiment = open_results(folder)
     if figures:
         texts = [one if isinstance(one, str) else json.dumps(one) for one in figures]
-        return draw_figures(given_figures(texts, found.points), found, keep=True)
+
+        def given(text: str) -> list[FigureSpec]:
+            return read_figures(parse(f"figures: [{text}]", "--figure"), found.points)
+
+        return draw_figures(_all(given, texts), found, keep=True)
     document = parse(json.dumps(experiment), str(found.folder / "provenance.json"))
     return draw_figures(read_figures(document, found.points), found)
 
