@@ -20,12 +20,12 @@ from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
 from bros_sim.metrics.means import means as _means
 from bros_sim.metrics.measures import Measure, Target
-from bros_sim.report import capacity_tables, tune_tables
-from bros_sim.report.capacity_tables import Capacity
+from bros_sim.report import searches, tuned
 from bros_sim.report.compared import Comparison, compare
 from bros_sim.report.figure_files import Drawn, plot
+from bros_sim.report.searches import Capacity
 from bros_sim.report.story import Explanation, explain
-from bros_sim.report.tune_tables import Tuned
+from bros_sim.report.tuned import Tuned
 from bros_sim.report.validated import Validation, validate
 from bros_sim.study import capacity as _capacity
 from bros_sim.study import tuning
@@ -158,10 +158,10 @@ def capacity(
     study = _searched(variants.variation, variants.at(variants.start), place)
 
     def judged(cell: _capacity.Cell, value: float) -> None:
-        study.watch.say(capacity_tables.evaluated(cell, value, vary))
+        study.watch.say(searches.evaluated(cell, value, vary))
 
     cells = study.answer(_capacity.find(variants, judged))
-    return capacity_tables.write(cells, variants, study.store)
+    return searches.write_capacity(cells, variants, study.store)
 
 
 def tune(
@@ -194,10 +194,10 @@ def tune(
     study = _searched(setting.variation, setting.loaded, place)
 
     def judged(one: tuning.Judged) -> None:
-        study.watch.say(tune_tables.judged(one))
+        study.watch.say(tuned.judged(one))
 
     answer = study.answer(tuning.find(setting, question, judged))
-    return tune_tables.write(answer, setting, study.store)
+    return tuned.write_tuning(answer, setting, study.store)
 
 
 def _parsed(targets: Iterable[str]) -> tuple[Target, ...]:

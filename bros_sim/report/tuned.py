@@ -12,49 +12,27 @@ from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.search import KEPT
 from bros_sim.plots.searches import draw_tuning
 from bros_sim.report.compared import difference
-from bros_sim.report.searches import (
-    estimate,
-    search_folder,
-    write_figure,
-    write_provenance,
-    write_table,
-)
+from bros_sim.report.searches import estimate, write_search
 from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
 from bros_sim.report.verdict import amount, signed, verdict
+from bros_sim.study import tuning
 from bros_sim.study.results import show_label
 from bros_sim.study.store import Store
-from bros_sim.study.tuning import (
-    Answer,
-    Choice,
-    Judged,
-    Question,
-    Range,
-    Setting,
-    answers,
-    trials_table,
-)
 from bros_sim.study.tuning.search import KEEPS
 from bros_sim.study.tuning.tables import BEST, GIVEN, HELD_OUT
-
-SEARCHES = "tuning"
-"""Folder of the searches beside ``points``."""
 
 
 @dataclass(frozen=True)
 class Tuned(Printed):
     """What a search for parameters found.
 
-    Attributes:
-        folder: The files of the search.
-        setting: What was varied, and from where.
-        answer: Everything that was tried, and the best.
-        answers: The best beside the experiment as given, a row for each set of seeds and measure.
-        trials: A row for each combination that was tried.
+    ``answers`` has the best beside the experiment as given, a row for each set of seeds and
+    measure; ``trials`` a row for each combination that was tried.
     """
 
     folder: Path
-    setting: Setting
-    answer: Answer
+    setting: tuning.Setting
+    answer: tuning.Answer
     answers: pd.DataFrame
     trials: pd.DataFrame
 
@@ -96,7 +74,7 @@ class Tuned(Printed):
         return [f"failed: trial {one.number}: {one.error}" for one in failed]
 
 
-def judged(trial: Judged) -> str:
+def judged(trial: tuning.Judged) -> str:
     """One line about a trial that was just run."""
     names = short_names(trial.values)
     values = ", ".join(f"{names[p]}={show_label(value)}" for p, value in trial.values.items())
@@ -108,24 +86,19 @@ def judged(trial: Judged) -> str:
     return f"{who}: {', '.join(said)}{judgement}"
 
 
-def _wanted(question: Question) -> str:
+def _wanted(question: tuning.Question) -> str:
     """``Most output_throughput[be] that keeps ...``."""
     limits = " and ".join(map(str, question.targets))
     most = f"{'Most' if question.maximize else 'Least'} {question.objective}"
     return f"{most} that keeps {limits}" if limits else most
 
 
-def write(answer: Answer, setting: Setting, store: Store) -> Tuned:
+def write_tuning(answer: tuning.Answer, setting: tuning.Setting, store: Store) -> Tuned:
     """Write what was found beside the points."""
-    question = answer.best.question
-    names = short_names(setting.given)
+    question, names = answer.best.question, short_names(setting.given)
     vary = [*map(str, setting.space)]
     short = [names[text.partition("=")[0]] + text[text.index("=") :] for text in vary]
-    words = [f"{setting.system} {_wanted(question)} by", *short]
-    folder = search_folder(store, SEARCHES, " ".join(words))
-    trials, found = trials_table(answer), answers(answer)
-    write_table(folder / "trials.csv", trials)
-    write_table(folder / "answer.csv", found)
+    trials, found = tuning.trials_table(answer), tuning.answers(answer)
     points = [
         {"trial": one.number, "seed": seed, "key": point.key, "be_alone": point.baseline}
         for one in answer.judged
@@ -133,27 +106,31 @@ def write(answer: Answer, setting: Setting, store: Store) -> Tuned:
     ]
     asked = {**vars(question), "objective": str(question.objective)}
     asked |= {"targets": [*map(str, question.targets)], "system": setting.system, "vary": vary}
-    write_provenance(folder, asked, setting.loaded.document.data, points)
-    write_figure(folder, "tuning", _figure(trials, setting, question))
+    folder = write_search(
+        store, "tuning", " ".join([f"{setting.system} {_wanted(question)} by", *short]),
+        {"trials": trials, "answer": found},
+        {"asked": asked, "experiment": setting.loaded.document.data, "points": points},
+        _figure(trials, setting, question),
+    )  # fmt: skip
     return Tuned(folder, setting, answer, found, trials)
 
 
-def _figure(trials: pd.DataFrame, setting: Setting, question: Question) -> Figure:
+def _figure(trials: pd.DataFrame, setting: tuning.Setting, question: tuning.Question) -> Figure:
     choices = {
-        p.path: [*map(show_label, p.values)] if isinstance(p, Choice) else None
+        p.path: [*map(show_label, p.values)] if isinstance(p, tuning.Choice) else None
         for p in setting.space
     }
-    log = [p.path for p in setting.space if isinstance(p, Range) and p.log]
+    log = [p.path for p in setting.space if isinstance(p, tuning.Range) and p.log]
     return draw_tuning(trials, choices, log, question.objective, question.targets)
 
 
-def _among(answer: Answer) -> str:
+def _among(answer: tuning.Answer) -> str:
     verdicts = [trial.verdict for trial in answer.trials]
     kept = f", {verdicts.count(KEEPS)} of which keep them" if answer.best.question.targets else ""
     return f"among {len(verdicts)} combinations{kept}"
 
 
-def _held_out(answer: Answer, fresh: pd.DataFrame) -> Iterator[Part]:
+def _held_out(answer: tuning.Answer, fresh: pd.DataFrame) -> Iterator[Part]:
     question, first = answer.best.question, int(fresh["first_seed"].iloc[0])
     chosen = f"seeds {first - question.seeds} to {first - 1}"
     yield f"\nOn seeds {first} to {first + question.held_out - 1}, which played no part:"
