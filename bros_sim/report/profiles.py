@@ -1,9 +1,8 @@
 """Profiles in tables: the shipped ones, the facts of one, what a fit or a check found."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bros_sim.calibration.check import Checked
@@ -31,25 +30,22 @@ class ProfileList(Printed):
     def parts(self) -> Iterator[Part]:
         rows = []
         for profile in self.profiles:
-            error = profile.errors[profile.default_model]
-            blocks = f"{profile.kv.num_gpu_blocks:,}"
-            percents = _percent(error.mape_pct), _percent(error.p95_pct)
-            rows.append([profile.id, profile.label, profile.default_model, blocks, *percents])
+            error, blocks = profile.errors[profile.default_model], profile.kv.num_gpu_blocks
+            shown = ("-" if e is None else f"{e:.1f}" for e in (error.mape_pct, error.p95_pct))
+            rows.append([profile.id, profile.label, profile.default_model, f"{blocks:,}", *shown])
         yield Table(["profile", "label", "model", "KV blocks", "MAPE %", "p95 %"], rows)
         yield "- not published; `profile show` says what an error is measured against"
 
     def plain(self) -> list[dict[str, object]]:
         return [
             {
-                "id": profile.id,
-                "label": profile.label,
-                "default_model": profile.default_model,
+                "id": profile.id, "label": profile.label, "default_model": profile.default_model,
                 "num_gpu_blocks": profile.kv.num_gpu_blocks,
                 "kv_bytes_per_token": profile.kv_bytes_per_token,
-                "errors": {k: dataclasses.asdict(error) for k, error in profile.errors.items()},
+                "errors": {kind: asdict(error) for kind, error in profile.errors.items()},
             }
             for profile in self.profiles
-        ]
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,11 +62,8 @@ class ProfileFacts(Printed):
     def plain(self) -> dict[str, object]:
         model = self.profile.models.by_kind()[self.profile.default_model].make()
         times = {what: round(1e3 * model.step_s(it), 3) for what, it in SHAPES.items()}
-        return {
-            **plain(self.profile),
-            "kv_bytes_per_token": self.profile.kv_bytes_per_token,
-            "iteration_ms": times,
-        }
+        more = {"kv_bytes_per_token": self.profile.kv_bytes_per_token, "iteration_ms": times}
+        return {**plain(self.profile), **more}
 
 
 @dataclass(frozen=True)
@@ -80,13 +73,8 @@ class NewProfile(Printed):
     profile: Profile
     file: Path
 
-    @property
-    def error(self) -> FitError:
-        """That of the model it is used with."""
-        return self.profile.errors[self.profile.default_model]
-
     def parts(self) -> Iterator[Part]:
-        profile, error = self.profile, self.error
+        profile, error = self.profile, self.profile.errors[self.profile.default_model]
         blocks = f"{profile.kv.num_gpu_blocks:,} KV blocks"
         yield f"{profile.id}: {profile.label}, {profile.default_model}, {blocks}"
         yield f"error against {error.against}"
@@ -103,7 +91,7 @@ class NewProfile(Printed):
 
     def plain(self) -> dict[str, object]:
         about = {"id": self.profile.id, "label": self.profile.label, "file": str(self.file)}
-        return {**about, "errors": plain(self.error)}
+        return {**about, "errors": plain(self.profile.errors[self.profile.default_model])}
 
 
 @dataclass(frozen=True)
@@ -132,19 +120,13 @@ class Checks(Printed):
     def plain(self) -> list[dict[str, object]]:
         return [
             {
-                "id": one.id,
-                "label": one.label,
-                "ok": not one.problems,
+                "id": one.id, "label": one.label, "ok": not one.problems,
                 "faults": list(one.problems),
                 "errors": {kind: plain(error) for kind, error in one.errors.items()},
                 "not_computed": list(one.not_computed),
             }
             for one in self.checked
-        ]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+        ]  # fmt: skip
 
 
 def _flat(value: object, key: str) -> list[tuple[str, str]]:

@@ -73,25 +73,18 @@ class Explanation(Printed):
         shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
         yield f"{row['request_id']} ({row['class']}), {shape}\n{self.point.words}\n"
         rows = [
-            [
-                "" if event.at is None else f"{event.at:.3f}",
-                "" if event.iteration is None else str(event.iteration),
-                event.text,
-            ]
+            ["" if event.at is None else f"{event.at:.3f}",
+             "" if event.iteration is None else str(event.iteration), event.text]
             for event in self._events()
-        ]
+        ]  # fmt: skip
         yield Table(["time s", "iteration", "what happened"], rows)
         yield from [*_verdict(row)] or ["no SLO"]
 
     def plain(self) -> dict[str, object]:
-        met = self._request["slo_met"]
-        return {
-            "request": self._request["request_id"],
-            "point": dict(self.point.labels),
-            "events": [asdict(event) for event in self._events()],
-            "slo": [*_verdict(self._request)],
-            "slo_met": bool(met) if met in {True, False} else None,
-        }
+        row, events = self._request, [asdict(event) for event in self._events()]
+        met = bool(row["slo_met"]) if row["slo_met"] in {True, False} else None
+        about = {"request": row["request_id"], "point": dict(self.point.labels)}
+        return {**about, "events": events, "slo": [*_verdict(row)], "slo_met": met}
 
     @property
     def events(self) -> pd.DataFrame:
@@ -125,11 +118,8 @@ class Explanation(Printed):
         log, request = self.decisions, self._request
         mine = log.loc[log["request"] == self.number, "time_s"]
         until = mine.iloc[0] if len(mine) else float("inf")
-        log = log[
-            (log["replica"] == request["replica"])
-            & (log["last_s"] >= request["arrival_s"])
-            & (log["time_s"] < until)
-        ]
+        there = (log["replica"] == request["replica"]) & (log["last_s"] >= request["arrival_s"])
+        log = log[there & (log["time_s"] < until)]
         planned = (log["last_s"] < until) | (log["time_s"] >= request["arrival_s"])
         meanwhile = log[(log["decision"] == "passed_over") & (log["tokens"] == 0)]
         if not planned.any() or meanwhile.empty or request["status"] == "rejected":
@@ -147,13 +137,9 @@ class Explanation(Printed):
 
 
 def explain(
-    results: ResultSet | str | Path,
-    request: str,
-    *,
-    point: int | None = None,
-    system: str | None = None,
-    seed: int | None = None,
-) -> Explanation:
+    results: ResultSet | str | Path, request: str, *,
+    point: int | None = None, system: str | None = None, seed: int | None = None,
+) -> Explanation:  # fmt: skip
     """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
 
     Raises:
@@ -204,13 +190,9 @@ def _reason(row: Row, other: str | None) -> str:
         return f"{other or 'others'} needed the memory"
     value, limit = row["value"], row["limit"]
     return REASONS.get(row["reason"], str(row["reason"])).format(
-        value=value,
-        limit=limit,
-        value_ms=1000 * value,
-        limit_ms=1000 * limit,
-        other=other,
+        value=value, limit=limit, value_ms=1000 * value, limit_ms=1000 * limit, other=other,
         whose="its own" if own else f"{other}'s" if other else "somebody's",
-    )
+    )  # fmt: skip
 
 
 def _verdict(row: Row) -> Iterator[str]:

@@ -44,7 +44,9 @@ class Printed(ABC):
     @property
     def text(self) -> str:
         """All of it as text."""
-        return rendered(self.parts())
+        file = io.StringIO()
+        show_parts(self.parts(), file)
+        return file.getvalue()
 
 
 Row = Mapping[str, Any]
@@ -66,16 +68,9 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, object]]:
     return rows
 
 
-def rendered(parts: Iterable[Part]) -> str:
-    """Lines and plain tables as text."""
-    file = io.StringIO()
-    show_parts(parts, file, WIDE)
-    return file.getvalue()
-
-
-def show_parts(parts: Iterable[Part], file: TextIO, width: int | None = None) -> None:
+def show_parts(parts: Iterable[Part], file: TextIO) -> None:
     """Lines and tables, these as wide as the terminal, or as needed where there is none."""
-    console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDE
     for part in parts:

@@ -124,12 +124,6 @@ def _spread_note(good: pd.DataFrame) -> Iterator[str]:
         yield SPREAD_NOTE.format(seeds=most if least == most else f"{least} to {most}")
 
 
-def _mean(mean: float, half_width: float, name: str) -> str:
-    """A mean with its interval, if it has one."""
-    half = "" if math.isnan(half_width) else f" ± {_value(half_width, name)}"
-    return _value(mean, name) + half
-
-
 def capacity_table(table: pd.DataFrame) -> Table:
     """The table of `capacities`: one row per system and point of the other axes."""
     labels = list(table.columns[: table.columns.get_loc("capacity")])
@@ -190,6 +184,11 @@ def _nominal_rate(row: Row) -> str:
     return f"{row['rate_rps']:.3g} ± {'?' if math.isnan(half) else f'{half:.2g}'}"
 
 
+def _mean(mean: float, half_width: float, name: str) -> str:
+    half = "" if math.isnan(half_width) else f" ± {_value(half_width, name)}"
+    return _value(mean, name) + half
+
+
 def _value(value: float, name: str) -> str:
     if math.isnan(value):
         return "-"
@@ -227,10 +226,8 @@ def _warnings(points: Sequence[PointResult]) -> Iterator[str]:
             yield f"{total[key]:,.0f} of {total['arrived']:,.0f} requests {key}: {why}"
     outside = max(_whole(point, "extrapolated_share") for point in points)
     if outside > 0:
-        yield (
-            f"up to {100 * outside:.1f} % of the iterations of a point lie outside the range that"
-            " the latency model was fitted on"
-        )
+        what = f"{100 * outside:.1f} % of the iterations of a point lie outside the range"
+        yield f"up to {what} that the latency model was fitted on"
 
 
 def _whole(point: PointResult, key: str) -> float:
