@@ -22,8 +22,7 @@ from bros_sim.report.figure_files import read_figures
 from bros_sim.study.runner import Outcome, Pending
 from bros_sim.study.study import Ended, Watch
 
-QUIET_S = 5.0
-"""Plain lines come at most this often."""
+QUIET_S = 5.0  # plain lines come at most this often
 
 
 def read_experiment(path: Path, overrides: list[str] | None) -> Document:

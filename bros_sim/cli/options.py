@@ -11,8 +11,7 @@ from bros_sim.core.errors import InputError
 PICTURES = {".png", ".svg", ".pdf"}
 
 
-Format = StrEnum("Format", ["TABLE", "JSON"])
-"""How a result is printed."""
+Format = StrEnum("Format", ["TABLE", "JSON"])  # how a result is printed
 Form = Annotated[Format, Option("--format", help="How to print the results.")]
 
 Experiment = Annotated[Path, Argument(help="The experiment: a YAML file.")]

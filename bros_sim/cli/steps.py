@@ -25,8 +25,7 @@ ConfigOption = Annotated[
     Path, Option("--model", metavar="CONFIG.json", help="The model's config, as on Hugging Face.")
 ]
 CountOption = Annotated[int | None, Option(min=1, metavar="N")]
-Where = StrEnum("Where", ["AUTO", "CUDA", "CPU"])
-"""Devices to measure."""
+Where = StrEnum("Where", ["AUTO", "CUDA", "CPU"])  # devices to measure
 
 
 def plan(

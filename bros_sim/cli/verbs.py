@@ -15,8 +15,7 @@ from bros_sim.cli.output import say
 from bros_sim.core.errors import InputError, RunStopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-MARKUP: Any = "markdown"
-"""How help is written."""
+MARKUP: Any = "markdown"  # how help is written
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,9 @@ from bros_sim.plots.spec import (
 )
 from bros_sim.plots.style import look, shown, spread, thousands
 
-TARGET = 90.0
-"""The attainment that a service is usually asked for, in per cent."""
+TARGET = 90.0  # the attainment that a service is usually asked for, in per cent
 STEADY = "stable"
-LONGEST_LABEL = 32
-"""Letters that fit along the y axis."""
+LONGEST_LABEL = 32  # letters that fit along the y axis
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,17 +27,13 @@ DARK = "#555555"
 HAIRLINE: Mapping[str, Any] = {"color": DARK, "linewidth": 0.7}
 """Limits and other lines to hold the data against."""
 HEIGHT_IN = 2.35
-WIDE_X = 8.0
-"""Largest / smallest value from which an x axis is logarithmic."""
+WIDE_X = 8.0  # largest / smallest value from which an x axis is logarithmic
 
-COLUMN_IN, PAGE_IN = 3.5, 7.16
-"""Widths of one and of two columns of a paper."""
-TITLE_LETTERS = 38
-"""Letters that fit above a panel when three stand side by side."""
+COLUMN_IN, PAGE_IN = 3.5, 7.16  # widths of one and of two columns of a paper
+TITLE_LETTERS = 38  # letters that fit above a panel when three stand side by side
 LINE_IN, LETTER_IN = 0.12, 0.052
 """Height of a line and width of a letter in the small sizes of a figure."""
-SEEDS = 8
-"""Seeds that a note lists one by one."""
+SEEDS = 8  # seeds that a note lists one by one
 NOTE_LETTERS_PER_IN = 26
 NOTE = {"fontsize": 5.5, "color": "#777777"}
 

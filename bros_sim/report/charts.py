@@ -17,8 +17,7 @@ Spec = dict[str, Any]
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "stroke", "arrow")
 GREY = "#767676"
 HEIGHT = 260
-FULL = (0, 103)
-"""Ends of an axis of shares: room for the marks at 100 %."""
+FULL = (0, 103)  # ends of an axis of shares: room for the marks at 100 %
 PARAMETERS = {"shown": [], "cell": "", "at": 0, "one": "", "x0": 0, "x1": 1}
 CONFIG: Spec = {
     "font": "system-ui, sans-serif",

@@ -20,10 +20,8 @@ Row = dict[str, Any]
 Floats = NDArray[np.float64]
 ATTAINMENT, SERVED, VERDICT = "slo_attainment", "output_throughput_steady", "saturation"
 SHOWN = (ATTAINMENT, SERVED, VERDICT)
-STEPS = 100
-"""Points of a latency CDF."""
-BINS = 150
-"""Points of a timeline."""
+STEPS = 100  # points of a latency CDF
+BINS = 150  # points of a timeline
 SERIES = ("batch", "queue", "kv")
 VERDICTS = ("stable", "backlogged", "overloaded", "too short")
 

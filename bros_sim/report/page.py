@@ -24,8 +24,7 @@ from bros_sim.study.files import replace_file
 from bros_sim.study.results import ResultSet, undamaged
 
 Groups = dict[str, list[Chart]]
-MAX_BYTES = 3_000_000
-"""The page stays under this, and names what it leaves out."""
+MAX_BYTES = 3_000_000  # the page stays under this, and names what it leaves out
 
 
 def write_page(results: ResultSet) -> Path:

@@ -25,8 +25,7 @@ from bros_sim.study.capacity import Cell, Question, Variants, answers, evaluatio
 from bros_sim.study.files import as_json, made_by, replace_file
 from bros_sim.study.store import Store
 
-LONGEST_NAME = 150
-"""Letters of the name of a search's folder."""
+LONGEST_NAME = 150  # letters of the name of a search's folder
 
 
 def estimate(measure: Measure, sample: NDArray[np.float64]) -> str:

@@ -8,10 +8,8 @@ from bros_sim.core.labels import short_names
 from bros_sim.plots.spec import Axes
 from bros_sim.plots.style import path_label, shown
 
-MAX_RUNS = 40
-"""Systems x settings whose latency CDFs and timelines the page holds."""
-MAX_ROWS = 1_500
-"""Systems x settings that the curves hold."""
+MAX_RUNS = 40  # systems x settings whose latency CDFs and timelines the page holds
+MAX_ROWS = 1_500  # systems x settings that the curves hold
 LOAD = ".arrivals.rate_rps"
 
 

@@ -37,8 +37,7 @@ REASONS = {
     "other_class": "this iteration is the other class's",
 }
 """Reason -> words; ``value`` and ``limit`` are explained in ``schedulers/notes.py``."""
-LINE = 3
-"""How many of those at the head of the line are named."""
+LINE = 3  # how many of those at the head of the line are named
 ENDS = {
     "unfinished": "not finished when the run ended",
     "rejected": "rejected: it could never fit, or the policy turned it away",

@@ -12,8 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-WIDE = 240
-"""Letters in a line of a table that no terminal limits."""
+WIDE = 240  # letters in a line of a table that no terminal limits
 
 
 @dataclass(frozen=True)

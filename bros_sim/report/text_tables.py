@@ -29,8 +29,7 @@ COLUMNS = {
 """Metric -> heading of `run`'s table; a mean over the seeds."""
 BANDED = ("slo_attainment", "mean_ttft_ms", "mean_tpot_ms", "output_throughput_steady")
 """Those of them that show a band, where there are draws."""
-SPREAD = (*BANDED, RETENTION)
-"""Those that show their interval, where there are seeds."""
+SPREAD = (*BANDED, RETENTION)  # those that show their interval, where there are seeds
 SPREAD_NOTE = (
     "means over {seeds} seeds, ± half of the 95 % interval; p50 and p99 are means of the seeds'"
     " percentiles; all columns: means.csv"

@@ -21,8 +21,7 @@ from bros_sim.study.store import RESOLVED
 MAX_TABLE_ROWS = 400
 MAX_LINES = 40
 MAX_DOCUMENTS = 12
-MAX_LETTERS = 40_000
-"""Letters of a YAML document that are shown."""
+MAX_LETTERS = 40_000  # letters of a YAML document that are shown
 MAX_WORD = 400
 
 

@@ -18,8 +18,7 @@ from bros_sim.workload.traces import Trace
 from bros_sim.workload.twin_file import is_twin, load_twin
 from bros_sim.workload.twins import Twin, twin_paths, why_no_twin
 
-ABOUT = ("describes", "licence", "note")
-"""What a twin says of itself."""
+ABOUT = ("describes", "licence", "note")  # what a twin says of itself
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.paired import EQUAL, HIGHER, LOWER, ONE_SEED, UNDECIDED
 from bros_sim.report.tables import Row, number, records
 
-NAMED = 3
-"""Up to so many points are named, more are counted."""
-CHANCE = 20
-"""Of so many intervals that hold nothing, one excludes 0 at 95 %."""
+NAMED = 3  # up to so many points are named, more are counted
+CHANCE = 20  # of so many intervals that hold nothing, one excludes 0 at 95 %
 
 
 def signed(row: Row) -> str:
