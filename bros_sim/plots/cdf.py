@@ -25,6 +25,7 @@ from bros_sim.plots.spec import (
     axes_of,
     matches,
     of_class,
+    shown_points,
 )
 from bros_sim.plots.style import DARK, HAIRLINE, finish, held, label_axes, look, per_cent, spread
 
@@ -63,11 +64,15 @@ class LatencyCdf(FigureSpec):
     def _classes(self, points: Sequence[PointView]) -> list[str]:
         """The classes asked for of which there is a request with this latency."""
         asked = [self.service_class] if self.service_class else ["rt", "be"]
-        return [name for name in asked if any(_has_values(p, name, self.needs) for p in points)]
+        latencies = f"{self.needs}_s"
+        return [
+            name
+            for name in asked
+            if any(of_class(p.requests(), name)[latencies].notna().any() for p in points)
+        ]
 
     def draw(self, results: Results) -> Figure:
-        axes = axes_of(results.points)
-        points = [p for p in results.points if not p.error and matches(p, dict(self.where))]
+        axes, points = axes_of(results.points), shown_points(self, results)
         classes = self._classes(points)
         figure, drawn = self.open_panels(axes)
         requests = 0
@@ -82,11 +87,6 @@ class LatencyCdf(FigureSpec):
         seeds = [point.labels["seed"] for point in points]
         note = held(seeds, len(points), requests, self.fixed(short_names(axes)))
         return finish(figure, self.title, f"{note}; seeds pooled" if len(set(seeds)) > 1 else note)
-
-
-def _has_values(point: PointView, service_class: str, metric: str) -> bool:
-    """Whether a request of the class has this latency."""
-    return bool(of_class(point.requests(), service_class)[f"{metric}_s"].notna().any())
 
 
 def _curves(

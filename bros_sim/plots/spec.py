@@ -1,7 +1,6 @@
 """What every figure has: what it is asked to show, the results it needs, what can be wrong with it.
 
-A kind of figure is a class of its own: its fields are its YAML keys, its methods say what fits it
-and draw it. It is one file and one line in PLOTS.
+A kind of figure is a class: its fields are its YAML keys. It is one file and one line in PLOTS.
 """
 
 import json
@@ -149,12 +148,8 @@ def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
 
 
 def find_faults(spec: FigureSpec, axes: Axes) -> list[Fault]:
-    """What is wrong with a figure of an experiment; the paths are from the figure's entry on.
-
-    Needs only the labels of the points, so that it can run before any point does.
-    """
-    found = [*_where(spec, axes), *spec.faults(axes)]
-    found = found or [*_too_many(spec, axes)]
+    """What is wrong with a figure, before any point has run; paths are from its entry on."""
+    found = [*_where(spec, axes), *spec.faults(axes)] or _too_many(spec, axes)
     return [Fault(Code.OTHER, (key,), text) for key, text in found]
 
 
@@ -175,9 +170,14 @@ def _too_many(spec: FigureSpec, axes: Axes) -> Faults:
         yield "where", f"{what}: fix values here"
 
 
+def shown_points(spec: FigureSpec, results: Results) -> list[PointView]:
+    """Those that did not fail and that ``where`` lets through."""
+    return [p for p in results.points if not p.error and matches(p, spec.where)]
+
+
 def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
     """Why a valid figure would be empty; nothing if it would not."""
-    points = [p for p in results.points if not p.error and matches(p, spec.where)]
+    points = shown_points(spec, results)
     if not points:
         return "there is nothing to draw: no such point succeeded"
     if not spec.shows(points, select(results.table(), spec.where)):

@@ -1,6 +1,5 @@
 """Timeline of one run per system: batch size, queue and KV use, by class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import WORDS
 from bros_sim.plots import style
-from bros_sim.plots.spec import FigureSpec, PointView, Results, axes_of, label, matches, select
+from bros_sim.plots.spec import FigureSpec, PointView, Results, axes_of, label, select, shown_points
 from bros_sim.plots.style import CLASS_COLOURS, HAIRLINE, finish, held, thousands
 
 BINS = 240
@@ -33,13 +32,14 @@ class Timeline(FigureSpec):
         return "kv_slots"
 
     def draw(self, results: Results) -> Figure:
-        points = _first_of_each_system(results.points, dict(self.where))
+        first: dict[object, PointView] = {}
+        for point in shown_points(self, results):
+            first.setdefault(point.labels["system"], point)
+        points = list(first.values())
         figure = style.across(len(points), HEIGHT_IN)
         grid = figure.subplots(3, len(points), sharex=True, sharey="row", squeeze=False)
         runs = [(point, point.requests(), point.steps()) for point in points]
-        last_s = [
-            (_last(requests["arrival_s"]), _last(steps["end_s"])) for _, requests, steps in runs
-        ]
+        last_s = [(_last(r["arrival_s"]), _last(steps["end_s"])) for _, r, steps in runs]
         end = max(max(times) for times in last_s) or 1.0
         edges = np.linspace(0.0, end, BINS + 1)
         classes = [c for c in ("rt", "be") if any((r["class"] == c).any() for _, r, _ in runs)]
@@ -61,17 +61,9 @@ class Timeline(FigureSpec):
         figure.align_ylabels(list(grid[:, 0]))
         requests = sum(len(requests) for _, requests, _ in runs)
         seeds = [point.labels["seed"] for point in points]
-        names = short_names(axes_of(results.points))
-        note = held(seeds, len(points), requests, self.fixed(names))
+        fixed = self.fixed(short_names(axes_of(results.points)))
+        note = held(seeds, len(points), requests, fixed)
         return finish(figure, self.title, f"{note}; dotted: last arrival")
-
-
-def _first_of_each_system(points: Sequence[PointView], where: dict[str, object]) -> list[PointView]:
-    found: dict[object, PointView] = {}
-    for point in points:
-        if not point.error and matches(point, where):
-            found.setdefault(point.labels["system"], point)
-    return list(found.values())
 
 
 def _last(times: "pd.Series[float]") -> float:
