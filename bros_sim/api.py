@@ -47,13 +47,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """The results of one point.
-
-    Attributes:
-        requests: One row per arrived request, as requests.parquet.
-        steps: One row per stretch of like iterations, as steps.parquet.
-        summary: One row per class (``rt``, ``be``, ``all``), one column per metric.
-    """
+    """The results of one point: requests.parquet, steps.parquet, and the metrics by class."""
 
     requests: pd.DataFrame
     steps: pd.DataFrame

@@ -1,7 +1,4 @@
-"""Verbs as a table: a verb's module is imported when the verb runs, so that ``--help`` is quick.
-
-How a verb ends is here as well: what users can cause becomes lines on stderr and an exit code.
-"""
+"""Verbs as a table: a verb is imported when it runs, so that ``--help`` is quick; how verbs end."""
 
 import importlib
 from collections.abc import Mapping

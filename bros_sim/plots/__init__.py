@@ -7,7 +7,7 @@ from bros_sim.config.messages import MISSING, nearest
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
 from bros_sim.plots.cdf import LatencyCdf
-from bros_sim.plots.line import Attainment, Line
+from bros_sim.plots.lines import Attainment, Line
 from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, find_faults, nothing_to_draw
 from bros_sim.plots.style import paper_style, render
 from bros_sim.plots.timeline import Timeline
@@ -23,11 +23,7 @@ __all__ = ["PLOTS", "FigureSpec", "draw", "read", "render", "stem"]
 
 
 def read(document: Document, at: PathKey) -> FigureSpec:
-    """One entry of ``figures:`` of an experiment.
-
-    Raises:
-        InputError: With every fault.
-    """
+    """One entry of ``figures:`` of an experiment; an `InputError` with every fault."""
     kind = document.get((*at, "plot"))
     if not isinstance(kind, str) or kind not in PLOTS:
         what = f"there is no plot '{kind}'{nearest(str(kind), PLOTS)}"
@@ -45,11 +41,7 @@ def stem(spec: FigureSpec, axes: Axes) -> str:
 
 
 def draw(spec: FigureSpec, results: Results) -> Figure:
-    """Draw one figure; ``render`` makes a file of it.
-
-    Raises:
-        InputError: The figure does not fit the results, or there is nothing to draw.
-    """
+    """Draw one figure; an `InputError` if it does not fit, or there is nothing to draw."""
     faults = [*map(str, find_faults(spec, axes_of(results.points)))]
     if not faults and (why := nothing_to_draw(spec, results)):
         faults = [f"plot: {why}"]

@@ -23,11 +23,7 @@ def draw_capacity(
 ) -> Figure:
     """The measures of the targets against the value that was varied, and where they cross.
 
-    Args:
-        answers: What ``capacity.answers`` gives.
-        evaluations: What ``capacity.evaluations`` gives.
-        targets: One for each panel.
-        by: The columns that name a cell: a colour each.
+    The tables are those of `study.capacity`; ``by`` are the columns that name a cell.
     """
     with style.paper_style():
         figure, drawn = style.panels(["" for _ in targets], HEIGHT_IN, sharey=False)
@@ -46,20 +42,13 @@ def draw_capacity(
 
 
 def draw_tuning(
-    trials: pd.DataFrame,
-    paths: Mapping[str, Sequence[object] | None],
-    log: Sequence[str],
-    objective: Measure,
-    targets: Sequence[Target],
-) -> Figure:
-    """The objective of every trial against each parameter.
+    trials: pd.DataFrame, paths: Mapping[str, Sequence[object] | None], log: Sequence[str],
+    objective: Measure, targets: Sequence[Target],
+) -> Figure:  # fmt: skip
+    """The objective of every trial of ``tuning.trials_table`` against each parameter.
 
-    Args:
-        trials: What ``tuning.trials_table`` gives.
-        paths: The parameters; the values of one that is a choice, None for a range.
-        log: Those with a logarithmic axis.
-        objective: The measure on the y axis.
-        targets: What the small print names.
+    ``paths`` has the values of one that is a choice, None for a range; ``log`` those ranges with
+    a logarithmic axis.
     """
     y = trials[str(objective)].to_numpy(float) * objective.scale
     names = short_names(paths)

@@ -1,8 +1,4 @@
-"""The charts of the page as Vega-Lite specifications, without their data.
-
-Parameters that page.js sets: ``shown`` (systems), ``cell`` and ``at`` (the setting), ``one`` (the
-system of the timeline), and the ends of the x axis ``x0`` and ``x1``.
-"""
+"""The charts of the page as Vega-Lite specifications, without their data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +15,7 @@ GREY = "#767676"
 HEIGHT = 260
 FULL = (0, 103)  # ends of an axis of shares: room for the marks at 100 %
 PARAMETERS = {"shown": [], "cell": "", "at": 0, "one": "", "x0": 0, "x1": 1}
+"""What page.js sets: systems, setting, system of the timeline, ends of the x axis."""
 CONFIG: Spec = {
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
@@ -47,11 +44,7 @@ NINETY: list[Spec] = [
 
 @dataclass(frozen=True)
 class Chart:
-    """One figure of the page.
-
-    ``home`` are the ends of its x axis, None if it is no scale that can be zoomed; ``log`` whether
-    that is logarithmic.
-    """
+    """One figure; ``home`` are the ends of its x axis, None if that is no scale to be zoomed."""
 
     name: str
     title: str

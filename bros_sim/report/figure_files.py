@@ -23,11 +23,7 @@ T = TypeVar("T")
 
 
 def read_figures(document: Document, points: Sequence[HasLabels]) -> list[FigureSpec]:
-    """The entries of ``figures``, checked against the axes that the points span.
-
-    Raises:
-        InputError: With every fault of every entry.
-    """
+    """The entries of ``figures``; an `InputError` with every fault against the points' axes."""
     axes, entries = axes_of(points), document.get(("figures",))
 
     def checked(n: int) -> list[FigureSpec]:
@@ -62,10 +58,7 @@ class Drawn:
 
 
 def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool = False) -> Drawn:
-    """Draw into ``figures/``.
-
-    Figures of an earlier drawing that are not drawn now are removed, unless ``keep`` is set.
-    """
+    """Draw into ``figures/``; without ``keep`` those of an earlier drawing are removed."""
     folder, axes = results.folder / "figures", axes_of(results.points)
     files, warnings = [], []
     used: Counter[str] = Counter()

@@ -28,13 +28,8 @@ MAX_BYTES = 3_000_000  # the page stays under this, and names what it leaves out
 
 
 def write_page(results: ResultSet) -> Path:
-    """Write report.html beside the results.
-
-    Raises:
-        InputError: A file of the results is damaged.
-    """
-    folder = results.folder
-    rates = folder / "capacity.csv"
+    """Write report.html beside the results; an `InputError` if a file of them is damaged."""
+    folder, rates = results.folder, results.folder / "capacity.csv"
     with undamaged(folder):
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         capacity = pd.read_csv(rates) if rates.is_file() else pd.DataFrame()
@@ -46,10 +41,7 @@ def write_page(results: ResultSet) -> Path:
 def render_page(results: ResultSet, provenance: Mapping[str, Any], capacity: pd.DataFrame) -> bytes:
     """The page as a file: it needs no other, and the same results give the same bytes.
 
-    Args:
-        results: What is shown.
-        provenance: provenance.json.
-        capacity: capacity.csv; empty if there is none.
+    ``provenance`` is provenance.json; ``capacity`` capacity.csv, empty if there is none.
     """
     environment = Environment(
         loader=PackageLoader("bros_sim.report", "."), autoescape=True, undefined=StrictUndefined,
@@ -89,10 +81,7 @@ def _controls(layout: Layout) -> dict[str, object]:
 def _figures(
     results: Results, table: pd.DataFrame, layout: Layout
 ) -> tuple[Groups, dict[str, list[Row]]]:
-    """Charts in groups, and the rows that they show by the name of their data.
-
-    ``table`` is of the results. There is nothing of what no point has.
-    """
+    """Charts in groups, and the rows that they show by the name of their data."""
     if all(point.error for point in results.points):
         return {"curves": [], "cdfs": [], "timelines": []}, {}
     judged = "rt" if data.has_attainment(table, "rt") else "be"

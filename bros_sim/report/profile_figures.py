@@ -26,11 +26,7 @@ FIT_HEIGHT_IN = 2.3
 
 
 def draw_profile(profile: Profile, path: Path) -> None:
-    """Draw prefill time against tokens and decode time against batch size into ``path``.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
+    """Draw prefill time against tokens and decode time against batch size into ``path``."""
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     prefill, decode = figure.subplots(1, 2)
     _prefill(prefill, profile)
@@ -98,11 +94,7 @@ def _smallest(*bounds: int | None) -> int:
 
 
 def draw_fit(fit: Fit, title: str, path: Path) -> None:
-    """One panel for each kind of iteration: error against measured time, held-out rows in colour.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
+    """A panel for each kind of iteration: error against measured time, held-out rows in colour."""
     every = set(kinds_of(fit.fitted)) | set(kinds_of(fit.held_out))
     kinds = [kind for kind in KINDS if kind in every]
     with style.paper_style():

@@ -70,11 +70,7 @@ def statistics(name: str, source: Twin | Trace) -> Statistics:
 
 
 def find_twin(name: str) -> Twin | None:
-    """A shipped twin, or that of a file; None for a file that is no twin.
-
-    Raises:
-        InputError: There is neither a twin nor a file of that name.
-    """
+    """A shipped twin, or that of a file; None for a file that is no twin."""
     if name in twin_paths():
         return load_twin(twin_paths()[name])
     path = Path(name)
@@ -107,11 +103,7 @@ def _number(value: float | None) -> str:
 
 
 def draw_trace(trace: Trace, path: Path) -> None:
-    """Draw the CDFs of both lengths, and the rate over time where there are arrivals.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
+    """Draw the CDFs of both lengths, and the rate over time where there are arrivals."""
     panels = int(trace.has_lengths) + int(trace.arrival_s is not None)
     figure = Figure(figsize=(4.2 * panels, 3.0), layout="constrained")
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
