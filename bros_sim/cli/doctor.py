@@ -7,8 +7,7 @@ from importlib import metadata
 
 from typer import Exit
 
-from bros_sim.cli.output import write
-from bros_sim.cli.verbs import FAILED
+from bros_sim.cli.verbs import FAILED, write
 from bros_sim.core.data_files import data_path
 from bros_sim.core.version import VERSION
 from bros_sim.profiles.profile import profile_ids

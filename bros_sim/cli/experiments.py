@@ -12,8 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from typer import Exit
 
-from bros_sim.cli.output import say
-from bros_sim.cli.verbs import INTERRUPTED
+from bros_sim.cli.verbs import INTERRUPTED, say
 from bros_sim.config import Document, override, read_yaml
 from bros_sim.core.labels import counted
 from bros_sim.experiment import Loaded, Point, load

@@ -1,5 +1,6 @@
 """Results with tables on stdout, as text or as JSON."""
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +8,13 @@ from pathlib import Path
 from typer import Exit
 
 from bros_sim.cli.options import Format
-from bros_sim.cli.output import say, write_json
-from bros_sim.cli.verbs import FAILED
+from bros_sim.cli.verbs import FAILED, say, write
 from bros_sim.report.tables import Printed, show_parts
+
+
+def write_json(content: object) -> None:
+    """The result as JSON."""
+    write(json.dumps(content, indent=1, default=str))
 
 
 def show(printed: Printed, form: Format) -> None:

@@ -14,11 +14,9 @@ from bros_sim.calibration.models import find_model
 from bros_sim.calibration.profiles import Target, write_profile
 from bros_sim.calibration.step_rows import read_steps
 from bros_sim.cli import options, printing
-from bros_sim.cli.output import say
-from bros_sim.cli.verbs import FAILED
+from bros_sim.cli.verbs import FAILED, say
 from bros_sim.profiles.profile import load_profile, profile_ids
-from bros_sim.report.profile_figures import draw_fit, draw_profile
-from bros_sim.report.profiles import Checks, NewProfile, ProfileFacts, ProfileList
+from bros_sim.report import profiles as report
 
 ModelOption = Annotated[
     str, Option("--model", help="Path of a config.json, or a model of a shipped profile.")
@@ -39,7 +37,7 @@ def list_profiles(form: options.Form = options.Format.TABLE) -> None:
 
     Example: `bros-sim profile list`
     """
-    printing.show(ProfileList([load_profile(name) for name in profile_ids()]), form)
+    printing.show(report.ProfileList([load_profile(name) for name in profile_ids()]), form)
 
 
 def show(
@@ -57,9 +55,9 @@ def show(
     """
     profile = load_profile(name)
     options.check_picture(plot)
-    printing.show(ProfileFacts(profile), form)
+    printing.show(report.ProfileFacts(profile), form)
     if plot is not None:
-        draw_profile(profile, plot)
+        report.draw_profile(profile, plot)
         say(f"{plot} written")
 
 
@@ -77,7 +75,7 @@ def check(
 
     Example: `bros-sim profile check a100-80gb/llama-3-8b-tp1 --tables ../shared/data/profiles`
     """
-    checks = Checks([check_profile(name, tables) for name in profiles or profile_ids()])
+    checks = report.Checks([check_profile(name, tables) for name in profiles or profile_ids()])
     printing.show(checks, form)
     if not checks.passed:
         raise Exit(FAILED)
@@ -99,7 +97,7 @@ def derive(
     """
     profile = derivation.derive(Target(find_gpu(gpu), find_model(model), tp), tables)
     write_profile(out, profile)
-    printing.show(NewProfile(profile, out), output)
+    printing.show(report.NewProfile(profile, out), output)
     say(f"{out} written")
 
 
@@ -130,7 +128,7 @@ def fit(
     profile = fitted_profile(fitted, target, steps, source or steps.name)
     write_profile(out, profile)
     if plot is not None:
-        draw_fit(fitted, f"{profile.id}: {profile.label}", plot)
+        report.draw_fit(fitted, f"{profile.id}: {profile.label}", plot)
         say(f"{plot} written")
-    printing.show(NewProfile(profile, out), output)
+    printing.show(report.NewProfile(profile, out), output)
     say(f"{out} written")

@@ -6,9 +6,8 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from bros_sim.cli import options
-from bros_sim.cli.output import say, write
 from bros_sim.cli.printing import show
-from bros_sim.cli.verbs import FAILED
+from bros_sim.cli.verbs import FAILED, say, write
 from bros_sim.report import validated
 from bros_sim.validation import conformance
 

@@ -5,8 +5,8 @@ from typing import Annotated
 from typer import Option
 
 from bros_sim.cli import options
-from bros_sim.cli.output import say, write
 from bros_sim.cli.printing import show
+from bros_sim.cli.verbs import say, write
 from bros_sim.core.extras import need
 from bros_sim.report import compared, figure_files, story
 from bros_sim.report.timelines import write_timeline

@@ -8,9 +8,8 @@ from typer import Exit, Option
 
 from bros_sim.cli import options
 from bros_sim.cli.experiments import Terminal, load_experiment
-from bros_sim.cli.output import say, write_json
-from bros_sim.cli.printing import show
-from bros_sim.cli.verbs import FAILED
+from bros_sim.cli.printing import show, write_json
+from bros_sim.cli.verbs import FAILED, say
 from bros_sim.experiment import Loaded
 from bros_sim.report.figure_files import draw_figures
 from bros_sim.report.tables import show_parts

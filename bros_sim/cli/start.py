@@ -8,8 +8,8 @@ from typer import Argument
 
 from bros_sim.cli import options
 from bros_sim.cli.experiments import load_experiment
-from bros_sim.cli.output import write, write_json
-from bros_sim.cli.printing import show
+from bros_sim.cli.printing import show, write_json
+from bros_sim.cli.verbs import write
 from bros_sim.core.data_files import data_path
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import counted

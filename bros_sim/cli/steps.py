@@ -16,7 +16,7 @@ from bros_sim.calibration.model_config import read_model_config
 from bros_sim.calibration.shapes import read_shapes, write_shapes
 from bros_sim.calibration.step_rows import write_steps
 from bros_sim.cli import options
-from bros_sim.cli.output import say, write
+from bros_sim.cli.verbs import say, write
 from bros_sim.core.atomic import keep_source
 from bros_sim.core.errors import InputError
 from bros_sim.core.extras import need

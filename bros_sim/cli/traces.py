@@ -6,8 +6,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from bros_sim.cli import options
-from bros_sim.cli.output import say
 from bros_sim.cli.printing import show
+from bros_sim.cli.verbs import say
 from bros_sim.core.atomic import keep_source
 from bros_sim.experiment.synthesis import make_trace, make_twin, sample_twin
 from bros_sim.report.traces import draw_trace, find_twin, shipped_twins, statistics, trace_written

@@ -1,6 +1,7 @@
-"""Verbs as a table: a verb is imported when it runs, so that ``--help`` is quick; how verbs end."""
+"""Verbs as a table: a verb is imported when it runs, so that ``--help`` is quick."""
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,20 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bros_sim.cli.output import say
 from bros_sim.core.errors import InputError, RunStopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 MARKUP: Any = "markdown"  # how help is written
+
+
+def say(line: str) -> None:
+    """One line of diagnostics."""
+    sys.stderr.write(f"{line}\n")
+
+
+def write(text: str) -> None:
+    """One line of the result, or several."""
+    sys.stdout.write(f"{text}\n")
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ def timeline_rows(results: Results, table: pd.DataFrame, layout: Layout) -> list
 def verdict_table(table: pd.DataFrame) -> Table:
     """How many points of each system and class are a steady state."""
     table = table[(table["error"] == "") & (table["class"] != "all")]
+    if table.empty:
+        return Table([], [])
     table = table[table["arrived"].astype(float) > 0]
     rows = []
     for (system, service_class), group in table.groupby(["system", "class"], sort=False):
