@@ -58,7 +58,6 @@ class Verbs:
 
 
 def _listed(verbs: Mapping[str, "Verb | Verbs"]) -> dict[str, Any]:
-    """What the list of verbs shows of each."""
     return {n: TyperCommand(n, help=v.help, rich_markup_mode=MARKUP) for n, v in verbs.items()}
 
 

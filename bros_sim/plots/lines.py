@@ -96,7 +96,6 @@ class Lines(FigureSpec):
         return figure, drawn
 
     def _rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The rows that it shows, shares in per cent."""
         y = self.needs
         table = select(table[table["class"] == self.measure.service_class], dict(self.where))
         scaled = table[y].astype(float) * self.measure.scale
@@ -167,7 +166,7 @@ class Line(Lines):
 
 
 def _ninety(drawn: Sequence[Panel]) -> None:
-    """The line that an attainment is style.held against; other shares have none."""
+    """The line that an attainment is held against; other shares have none."""
     for panel in drawn:
         panel.axhline(TARGET, linestyle=(0, (4, 3)), zorder=1, **style.HAIRLINE)
     drawn[-1].annotate(

@@ -1,6 +1,6 @@
 """The charts of the page as Vega-Lite specifications, without their data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,9 +52,6 @@ class Chart:
     spec: Spec
     home: tuple[float, float] | None = None
     log: bool = False
-
-    def plain(self) -> Mapping[str, object]:
-        return {"name": self.name, "spec": self.spec, "home": self.home, "log": self.log}
 
 
 def attainment(layout: Layout, service_class: str, home: tuple[float, float], log: bool) -> Chart:

@@ -30,8 +30,11 @@ def attainment_rows(
     table: pd.DataFrame, draws: pd.DataFrame, layout: Layout, service_class: str
 ) -> list[Row]:
     """SLO attainment in per cent: its mean over seeds, the 95 % interval, the band over draws."""
-    groups = _groups(_class_rows(table, service_class), layout)
-    moved = _groups(_moved(table, draws, layout, service_class), layout)
+    nominal = _class_rows(table, service_class)
+    groups, moved = _groups(nominal, layout), {}
+    if not draws.empty:
+        drawn = _class_rows(draws, service_class)
+        moved = _groups(shifted(nominal, drawn, layout.keys, ATTAINMENT), layout)
     rows = []
     for setting, system, key in _places(layout, groups.keys()):
         group = groups[key]
@@ -42,19 +45,10 @@ def attainment_rows(
         place = _place(setting, system, layout) | {"seeds": len(values), "load": _verdicts(group)}
         row = place | {"y": y, "low": low, "high": high}
         if key in moved:
-            drawn = moved[key][ATTAINMENT].to_numpy(float) * 100
-            row["least"], row["most"] = (_short(min(max(end, 0.0), 100.0)) for end in band(drawn))
+            ends = band(moved[key][ATTAINMENT].to_numpy(float) * 100)
+            row["least"], row["most"] = (_short(min(max(end, 0.0), 100.0)) for end in ends)
         rows.append(row)
     return rows
-
-
-def _moved(
-    table: pd.DataFrame, draws: pd.DataFrame, layout: Layout, service_class: str
-) -> pd.DataFrame:
-    if draws.empty:
-        return pd.DataFrame(columns=[*layout.keys, ATTAINMENT], dtype=object)
-    nominal, drawn = (_class_rows(rows, service_class) for rows in (table, draws))
-    return shifted(nominal, drawn, layout.keys, ATTAINMENT)
 
 
 def pareto_rows(table: pd.DataFrame, layout: Layout) -> list[Row]:
@@ -147,9 +141,6 @@ def verdict_table(table: pd.DataFrame) -> Table:
         counts = [str((group[VERDICT] == kind).sum()) for kind in VERDICTS]
         rows.append([str(system), str(service_class), *counts])
     return Table(["system", "class", *VERDICTS], rows)
-
-
-# -- common ---------------------------------------------------------------------------------------
 
 
 def _class_rows(table: pd.DataFrame, service_class: str) -> pd.DataFrame:

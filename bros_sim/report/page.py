@@ -80,7 +80,6 @@ def render_page(results: ResultSet, provenance: Mapping[str, Any], capacity: pd.
 
 
 def _controls(layout: Layout) -> dict[str, object]:
-    """What a reader chooses from."""
     numbers = sorted({setting.x for setting in layout.runs()})
     return {
         "systems": list(zip(layout.systems, charts.colours(layout), strict=True)),
@@ -93,7 +92,6 @@ def _controls(layout: Layout) -> dict[str, object]:
 
 
 def _words(results: ResultSet, table: pd.DataFrame, capacity: pd.DataFrame) -> dict[str, object]:
-    """Head, warnings and tables."""
     failed = [f"{p.words}: {p.error}" for p in results.points if p.error]
     return {
         "name": results.name,
@@ -135,16 +133,13 @@ def _figures(
 
 
 def _sweep_axis(layout: Layout) -> tuple[tuple[float, float], bool]:
-    """The ends of the x axis of a sweep, and whether it is logarithmic."""
     if not layout.numeric:
         return (0.0, 1.0), False
     values = np.array(layout.x_values, np.float64)
-    log = spread(values, WIDE_X)
     low, high = float(values.min()), float(values.max())
-    if log:
-        return (low / 1.1, high * 1.1), True
     margin = 0.04 * (high - low)
-    return (low - margin, high + margin), False
+    log = spread(values, WIDE_X)
+    return ((low / 1.1, high * 1.1) if log else (low - margin, high + margin)), log
 
 
 def _cdfs(rows: Sequence[Row], layout: Layout) -> Iterator[Chart]:
@@ -164,13 +159,11 @@ def _resource(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", r"<\/script")
 
 
 def _left_out(layout: Layout) -> str:
-    """What the charts do not hold, if anything."""
     every, held = sum(1 for _ in layout.settings()), len(layout.runs())
     lines = []
     if layout.most_settings < every:
@@ -183,7 +176,6 @@ def _left_out(layout: Layout) -> str:
 
 
 def _lead(results: ResultSet, table: pd.DataFrame) -> str:
-    """How much there is."""
     seeds = table["seed"].nunique()
     listed = [*map(shown, table["seed"].unique()[:8]), *(["..."] if seeds > 8 else [])]
     parts = [

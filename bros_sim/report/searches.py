@@ -151,7 +151,6 @@ def _cells(row: Row, question: Question) -> list[str]:
 
 
 def _bound(row: Row, question: Question) -> str:
-    """On which side of what was run it lies."""
     if not math.isnan(row["kept"]):
         return f"{'at most' if question.least else 'at least'} {row['kept']:.4g}"
     if not math.isnan(row["missed"]):

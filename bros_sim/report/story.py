@@ -155,7 +155,6 @@ def explain(
 
 
 def _number(point: PointResult, requests: pd.DataFrame, request: str) -> int:
-    """The row of a request, or an `InputError`."""
     ids: list[str] = requests["request_id"].tolist()
     if request in ids:
         return ids.index(request)
@@ -172,7 +171,6 @@ def _event(at: float | None, what: str, text: str) -> Event:
 
 
 def _words(row: Row, other: str | None) -> str:
-    """One row of the decision log."""
     text = WHATS[row["decision"]].format(tokens=row["tokens"])
     reason = _reason(row, other) if row["reason"] else ""
     if row["count"] > 1:

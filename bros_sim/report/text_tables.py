@@ -67,7 +67,6 @@ class RunResults(Printed):
 
 
 def _order_table(table: pd.DataFrame) -> Table:
-    """Which system has the higher capacity, a row per pair."""
     rest = list(table.columns[: table.columns.get_loc("capacity")])
     rows = []
     for keys, group in table.groupby([*rest, "first", "second"], sort=False, dropna=False):
@@ -195,7 +194,6 @@ def _value(value: float, name: str) -> str:
 
 
 def _by_system(results: ResultSet) -> dict[str, list[PointResult]]:
-    """The points that did not fail."""
     found: dict[str, list[PointResult]] = {}
     for point in results.points:
         if not point.error:
@@ -216,7 +214,6 @@ def warnings(results: ResultSet) -> list[str]:
 
 
 def _warnings(points: Sequence[PointResult]) -> Iterator[str]:
-    """About the points of one system."""
     total = {key: sum(_whole(point, key) for point in points) for key in ("arrived", *FATES)}
     if not total["arrived"]:
         yield "no request arrived after warmup_s"
@@ -230,5 +227,4 @@ def _warnings(points: Sequence[PointResult]) -> Iterator[str]:
 
 
 def _whole(point: PointResult, key: str) -> float:
-    """A number of the whole point, 0 where it is undefined."""
     return float(point.summary["all"][key] or 0)

@@ -44,14 +44,14 @@ class Tuned(Printed):
     def parts(self) -> Iterator[Part]:
         answer, setting, found = self.answer, self.setting, self.answers
         question, best = answer.best.question, answer.best
-        yield f"{_wanted(question)}, {setting.system}, {_among(answer)}:"
+        verdicts = [trial.verdict for trial in answer.trials]
+        kept = f", {verdicts.count(KEEPS)} of which keep them" if question.targets else ""
+        among = f"among {len(verdicts)} combinations{kept}"
+        yield f"{_wanted(question)}, {setting.system}, {among}:"
         names = short_names(setting.given)
         rows = [
-            [
-                names[path],
-                *(str(show_label(values[path])) for values in (setting.given, best.values)),
-            ]
-            for path in setting.given
+            [names[path], str(show_label(given)), str(show_label(best.values[path]))]
+            for path, given in setting.given.items()
         ]
         yield Table(["parameter", GIVEN, BEST], rows)
         if best.verdict != KEEPS:
@@ -124,12 +124,6 @@ def _figure(trials: pd.DataFrame, setting: tuning.Setting, question: tuning.Ques
     return draw_tuning(trials, choices, log, question.objective, question.targets)
 
 
-def _among(answer: tuning.Answer) -> str:
-    verdicts = [trial.verdict for trial in answer.trials]
-    kept = f", {verdicts.count(KEEPS)} of which keep them" if answer.best.question.targets else ""
-    return f"among {len(verdicts)} combinations{kept}"
-
-
 def _held_out(answer: tuning.Answer, fresh: pd.DataFrame) -> Iterator[Part]:
     question, first = answer.best.question, int(fresh["first_seed"].iloc[0])
     chosen = f"seeds {first - question.seeds} to {first - 1}"
@@ -141,8 +135,7 @@ def _held_out(answer: tuning.Answer, fresh: pd.DataFrame) -> Iterator[Part]:
     if not compared:
         yield f"On {chosen} nothing that was tried is better than the values given."
         return
-    named = fresh.assign(system="the best combination")
-    yield verdict(named, [], "the values given")
+    yield verdict(fresh.assign(system="the best combination"), [], "the values given")
     for row in records(fresh):
         if row["target"] and row["kept"] != KEPT:
             yield f"warning: {row['target']}: {row['kept']} on these seeds"

@@ -28,17 +28,13 @@ def verdict(rows: pd.DataFrame, by: Sequence[str], baseline: str) -> str:
     """One paragraph about the rows of `paired`."""
     if rows.empty:
         return "There is nothing that both systems measured."
-    said = [_seeds(rows, baseline)]
+    least, most = int(rows["seeds"].min()), int(rows["seeds"].max())
+    many = f"{least}" if least == most else f"{least} to {most}"
+    said = [f"Against {baseline}, over the same {'seed' if most == 1 else f'{many} seeds'}:"]
     for system, group in rows.groupby("system", sort=False):
         clauses = (_measure(mine, by) for _, mine in group.groupby(["metric", "class"], sort=False))
         said.append(f"{system}: {'; '.join(clauses)}.")
     return " ".join([*said, *_caveats(rows)])
-
-
-def _seeds(rows: pd.DataFrame, baseline: str) -> str:
-    least, most = int(rows["seeds"].min()), int(rows["seeds"].max())
-    many = f"{least}" if least == most else f"{least} to {most}"
-    return f"Against {baseline}, over the same {'seed' if most == 1 else f'{many} seeds'}:"
 
 
 def _measure(rows: pd.DataFrame, by: Sequence[str]) -> str:
