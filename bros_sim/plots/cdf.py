@@ -15,18 +15,8 @@ from bros_sim.config.messages import nearest
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import metric_name
 from bros_sim.metrics.measures import WORDS
-from bros_sim.plots.spec import (
-    Axes,
-    ClassName,
-    Faults,
-    FigureSpec,
-    PointView,
-    Results,
-    axes_of,
-    matches,
-    of_class,
-    shown_points,
-)
+from bros_sim.plots import spec
+from bros_sim.plots.spec import Axes, ClassName, Faults, FigureSpec, PointView, Results
 from bros_sim.plots.style import DARK, HAIRLINE, finish, held, label_axes, look, per_cent, spread
 
 CDF_METRICS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E latency"}
@@ -40,9 +30,8 @@ class LatencyCdf(FigureSpec):
     """CDF of ``metric`` over all seeds; a request that never got there keeps it below 100 %."""
 
     metric: Annotated[str | None, Doc("ttft | tpot | e2e; ttft")] = None
-    # The YAML key is `class`, which Python reserves: the reader of experiments maps it (alias).
     service_class: Annotated[ClassName | None, Doc("requests shown; rt and be")] = field(
-        default=None, metadata={"alias": "class"}
+        default=None, metadata=spec.CLASS_KEY
     )
 
     @property
@@ -68,17 +57,19 @@ class LatencyCdf(FigureSpec):
         return [
             name
             for name in asked
-            if any(of_class(p.requests(), name)[latencies].notna().any() for p in points)
+            if any(spec.of_class(p.requests(), name)[latencies].notna().any() for p in points)
         ]
 
     def draw(self, results: Results) -> Figure:
-        axes, points = axes_of(results.points), shown_points(self, results)
+        axes, points = spec.axes_of(results.points), spec.shown_points(self, results)
         classes = self._classes(points)
         figure, drawn = self.open_panels(axes)
         requests = 0
         for panel, choice in drawn.items():
             for number, system in enumerate(axes["system"]):
-                chosen = [p.requests() for p in points if matches(p, choice | {"system": system})]
+                chosen = [
+                    p.requests() for p in points if spec.matches(p, choice | {"system": system})
+                ]
                 if chosen:
                     table = pd.concat(chosen, ignore_index=True)
                     requests += _curves(panel, table, self.needs, classes, (str(system), number))
@@ -97,7 +88,7 @@ def _curves(
     colour, marker = look(number)
     total = 0
     for service_class in classes:
-        mine = of_class(table, service_class)
+        mine = spec.of_class(table, service_class)
         values, arrived = sample(mine, metric)
         total += len(mine)
         if not values.size:
@@ -142,7 +133,7 @@ def _dress(drawn: list[Panel], metric: str, classes: list[str]) -> None:
 
 def _slo_line(panel: Panel, table: pd.DataFrame, metric: str, classes: list[str]) -> None:
     """The SLO of the class shown first, where all of its requests have the same."""
-    slos = of_class(table, classes[0])[f"{metric}_slo_s"].unique()
+    slos = spec.of_class(table, classes[0])[f"{metric}_slo_s"].unique()
     if len(slos) == 1 and np.isfinite(slos[0]) and not panel.texts:
         panel.axvline(slos[0], linestyle=":", zorder=1, **HAIRLINE)
         panel.annotate(

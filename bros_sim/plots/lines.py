@@ -22,17 +22,8 @@ from bros_sim.metrics.catalogue import METRICS, metric_name
 from bros_sim.metrics.intervals import band, half_width, shifted
 from bros_sim.metrics.latencies import STATISTICS
 from bros_sim.metrics.measures import WORDS, Measure, no_metric
-from bros_sim.plots import style
-from bros_sim.plots.spec import (
-    Axes,
-    ClassName,
-    Faults,
-    FigureSpec,
-    PointView,
-    Results,
-    axes_of,
-    select,
-)
+from bros_sim.plots import spec, style
+from bros_sim.plots.spec import Axes, ClassName, Faults, FigureSpec, PointView, Results
 from bros_sim.plots.style import look, shown, spread, thousands
 
 TARGET = 90.0  # the attainment that a service is usually asked for, in per cent
@@ -46,9 +37,8 @@ class Lines(FigureSpec):
 
     x: Annotated[str, Doc("sweep path on the x axis")]
     by: Annotated[str | None, Doc("one line for each value of it; system")] = None
-    # The YAML key is `class`, which Python reserves: the reader of experiments maps it (alias).
     service_class: Annotated[ClassName | None, Doc("requests shown; rt")] = field(
-        default=None, metadata={"alias": "class"}
+        default=None, metadata=spec.CLASS_KEY
     )
 
     @property
@@ -58,7 +48,7 @@ class Lines(FigureSpec):
 
     def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
         """Of the class asked for."""
-        return super().shows(points, select(table, {"class": self.service_class or "rt"}))
+        return super().shows(points, spec.select(table, {"class": self.service_class or "rt"}))
 
     def taken(self) -> tuple[str, ...]:
         return self.x, self.by or "system"
@@ -78,12 +68,12 @@ class Lines(FigureSpec):
 
     def lines(self, results: Results) -> tuple[Figure, list[Panel]]:
         """The figure and its panels, whose y axes are still to be laid out."""
-        axes, table, draws = axes_of(results.points), results.table(), results.draws()
+        axes, table, draws = spec.axes_of(results.points), results.table(), results.draws()
         table, draws = self._rows(table), draws if draws.empty else self._rows(draws)
         figure, chosen = self.open_panels(axes)
         for panel, choice in chosen.items():
-            shown_draws = draws if draws.empty else select(draws, choice)
-            _Curves(self, axes, panel).draw(select(table, choice), shown_draws)
+            shown_draws = draws if draws.empty else spec.select(draws, choice)
+            _Curves(self, axes, panel).draw(spec.select(table, choice), shown_draws)
         drawn = list(chosen)
         for panel in drawn:
             _ticks(panel, axes[self.x], style.panel_width_in(panel))
@@ -97,7 +87,7 @@ class Lines(FigureSpec):
 
     def _rows(self, table: pd.DataFrame) -> pd.DataFrame:
         y = self.needs
-        table = select(table[table["class"] == self.measure.service_class], dict(self.where))
+        table = spec.select(table[table["class"] == self.measure.service_class], dict(self.where))
         scaled = table[y].astype(float) * self.measure.scale
         return table.assign(**{y: scaled}).dropna(subset=[y])
 
@@ -178,10 +168,9 @@ def _ninety(drawn: Sequence[Panel]) -> None:
 class _Curves:
     """The lines of one panel, one for each value of ``by``."""
 
-    def __init__(self, spec: Lines, axes: Axes, panel: Panel) -> None:
-        self._x, self._by, self._measure = spec.x, spec.by or "system", spec.measure
-        self._axes, self._panel = axes, panel
-        self._at = _positions(axes[spec.x])
+    def __init__(self, lines: Lines, axes: Axes, panel: Panel) -> None:
+        self._x, self._by, self._measure = lines.x, lines.by or "system", lines.measure
+        self._axes, self._panel, self._at = axes, panel, _positions(axes[lines.x])
 
     def draw(self, rows: pd.DataFrame, draws: pd.DataFrame) -> None:
         """``rows`` and ``draws`` (or none) are those of the panel."""

@@ -25,6 +25,7 @@ Label = None | bool | int | float | str
 Axes = Mapping[str, Sequence[object]]
 """Label of the points (``system``, sweep paths, ``seed``) -> its values in order."""
 ClassName = Literal["rt", "be", "all"]
+CLASS_KEY = {"alias": "class"}  # YAML key of ``service_class``: Python reserves the word
 Faults = Iterator[tuple[str, str]]
 """YAML key -> what is wrong with its value, as a finished message."""
 

@@ -104,11 +104,11 @@ def results_table(results: ResultSet) -> Table:
     rows = []
     for (at, mean), half, verdict in zip(means.items(), halves.values(), verdicts, strict=True):
         cell = tuple(map(shown, at if isinstance(at, tuple) else (at,)))
-        found = {
-            name: _mean(mean[name], half.get(name, math.nan), name) + bands.get((*cell, name), "")
+        found = (
+            _mean(mean[name], half.get(name, math.nan), name) + bands.get((*cell, name), "")
             for name in numbers
-        }
-        rows.append([*cell, *((found | {VERDICT: verdict})[name] for name in columns)])
+        )
+        rows.append([*cell, *found, verdict])  # the last of the columns
     headings = [*short_names(labels).values(), "class", *columns.values()]
     return Table(headings, rows, notes=[*_spread_note(good), *[BAND_NOTE] * bool(bands)])
 
