@@ -67,9 +67,8 @@ def _extra(extra: str, packages: list[str]) -> str:
 
 
 def _gpu() -> str:
+    use = "only `bros-sim profile measure` uses one"
     if _version("torch") is None:
-        return "not looked for: needs [gpu]; only `bros-sim profile measure` uses one"
-    torch = importlib.import_module("torch")
-    if not torch.cuda.is_available():
-        return "none; only `bros-sim profile measure` uses one"
-    return str(torch.cuda.get_device_name())
+        return f"not looked for: needs [gpu]; {use}"
+    cuda = importlib.import_module("torch").cuda
+    return str(cuda.get_device_name()) if cuda.is_available() else f"none; {use}"

@@ -85,33 +85,26 @@ class FigureSpec(ABC):
 
 
 class HasLabels(Protocol):
-    """A point, run or not."""
+    """A point, run or not: its ``system``, sweep paths, and ``seed``."""
 
     @property
-    def labels(self) -> Mapping[str, Any]:
-        """``system``, each sweep path, and ``seed``."""
+    def labels(self) -> Mapping[str, Any]: ...
 
 
 class PointView(HasLabels, Protocol):
-    """One point of an experiment; ``error`` says why it has no tables."""
+    """A point with its requests.parquet and steps.parquet; ``error`` says why it has none."""
 
     @property
-    def error(self) -> str:
-        """Empty when the point succeeded."""
-
-    def requests(self) -> pd.DataFrame:
-        """The columns of requests.parquet."""
-
-    def steps(self) -> pd.DataFrame:
-        """The columns of steps.parquet."""
+    def error(self) -> str: ...
+    def requests(self) -> pd.DataFrame: ...
+    def steps(self) -> pd.DataFrame: ...
 
 
 class Results(Protocol):
-    """All points of an experiment."""
+    """All points of an experiment, in the order systems x grid x seeds."""
 
     @property
-    def points(self) -> Sequence[PointView]:
-        """In the order systems x grid x seeds."""
+    def points(self) -> Sequence[PointView]: ...
 
     def table(self) -> pd.DataFrame:
         """One row per point and class; labels, ``class``, metrics."""

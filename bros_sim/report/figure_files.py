@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from matplotlib.figure import Figure
+
 from bros_sim.config import Document, parse
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.labels import short_names
@@ -60,7 +62,8 @@ class Drawn:
 def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool = False) -> Drawn:
     """Draw into ``figures/``; without ``keep`` those of an earlier drawing are removed."""
     folder, axes = results.folder / "figures", axes_of(results.points)
-    files, warnings = [], []
+    files: list[Path] = []
+    warnings = []
     used: Counter[str] = Counter()
     for spec in specs:
         name = stem(spec, axes) + (_fixed(spec, axes) if keep else "")
@@ -69,14 +72,19 @@ def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool 
         if why := nothing_to_draw(spec, results):
             warnings.append(f"warning: figure {name}: {why}")
             continue
-        folder.mkdir(exist_ok=True)
-        figure = draw(spec, results)
-        for kind in KINDS:
-            files.append(folder / f"{name}.{kind}")
-            replace_file(files[-1], render(figure, kind))
+        files += write_figure(folder, name, draw(spec, results))
     if not keep:
         _remove_others(folder, files)
     return Drawn(files, warnings)
+
+
+def write_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
+    """The figure as PNG and as SVG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.{kind}" for kind in KINDS]
+    for path in files:
+        replace_file(path, render(figure, path.suffix[1:]))
+    return files
 
 
 def plot(results: ResultSet | str | Path, *figures: str | Mapping[str, object]) -> Drawn:

@@ -18,7 +18,7 @@ from bros_sim.metrics.intervals import half_width
 from bros_sim.metrics.measures import Measure
 from bros_sim.metrics.search import rows
 from bros_sim.plots.searches import draw_capacity
-from bros_sim.plots.style import render
+from bros_sim.report.figure_files import write_figure
 from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
 from bros_sim.report.verdict import amount
 from bros_sim.study.capacity import Cell, Question, Variants, answers, evaluations
@@ -54,12 +54,6 @@ def write_search(
     if figure is not None:
         write_figure(folder, kind, figure)
     return folder
-
-
-def write_figure(folder: Path, name: str, figure: Figure) -> None:
-    """The figure as PNG and as SVG."""
-    for kind in ("png", "svg"):
-        replace_file(folder / f"{name}.{kind}", render(figure, kind))
 
 
 @dataclass(frozen=True)

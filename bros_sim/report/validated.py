@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bros_sim.profiles.profile import load_profile
-from bros_sim.report.searches import write_figure
+from bros_sim.report.figure_files import write_figure
 from bros_sim.report.tables import Part, Printed, Table, records
 from bros_sim.validation.compare import Comparison, compare
 from bros_sim.validation.figure import draw
@@ -75,7 +75,6 @@ class Validation(Printed):
 
     def write_figure(self, folder: Path) -> None:
         """Write validation.png and .svg there."""
-        folder.mkdir(parents=True, exist_ok=True)
         write_figure(folder, "validation", draw(self.comparison, self.profile))
 
 
