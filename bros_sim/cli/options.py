@@ -15,26 +15,18 @@ Format = StrEnum("Format", ["TABLE", "JSON"])  # how a result is printed
 Form = Annotated[Format, Option("--format", help="How to print the results.")]
 
 Experiment = Annotated[Path, Argument(help="The experiment: a YAML file.")]
-Overrides = Annotated[
-    list[str] | None,
-    Option(
-        "--set",
-        metavar="PATH=VALUE",
-        help="Change a value of the experiment, e.g. `--set workload.chat.slo.ttft_s=0.5`.",
-    ),
-]
+Overrides = Annotated[list[str] | None, Option(
+    "--set", metavar="PATH=VALUE",
+    help="Change a value of the experiment, e.g. `--set workload.chat.slo.ttft_s=0.5`.",
+)]  # fmt: skip
 Workers = Annotated[
     int | None,
     Option(min=1, max=1024, help="Processes; 1 runs in this one. Default: one for each core."),
 ]
-Dask = Annotated[
-    str | None,
-    Option(
-        metavar="ADDRESS",
-        help="Run on the Dask cluster whose scheduler is there, e.g. `tcp://10.0.0.7:8786`;"
-        " needs `pip install 'bros-sim[cluster]'`.",
-    ),
-]
+Dask = Annotated[str | None, Option(
+    metavar="ADDRESS", help="Run on the Dask cluster whose scheduler is there, e.g."
+    " `tcp://10.0.0.7:8786`; needs `pip install 'bros-sim[cluster]'`.",
+)]  # fmt: skip
 Retry = Annotated[bool, Option("--retry-failed", help="Run points again that failed before.")]
 Out = Annotated[Path, Option(help="Results go to OUT/NAME, by the name in the file.")]
 

@@ -12,26 +12,26 @@ from bros_sim.cli.printing import end_search
 from bros_sim.experiment import load
 from bros_sim.study.study import Place
 
-VaryOption = Annotated[
-    list[str],
-    Option(
-        metavar="PATH=VALUES",
-        help="What to search: `PATH=LOW..HIGH`, `PATH=LOW..HIGH:log` for equal ratios, or"
-        " `PATH=A,B,C`; once for each parameter.",
-    ),
-]
+SearchedOption = Annotated[str, Option(
+    metavar="PATH", help="The value to search: a load, e.g. `workload.chat.arrivals.rate_rps`, or"
+    " a resource, e.g. `cluster.replicas`.",
+)]  # fmt: skip
+TargetOption = Annotated[str, Option(
+    metavar="LIMIT", help="What to keep: `METRIC[CLASS] >= NUMBER`, or `<=` of a latency.",
+)]  # fmt: skip
+VaryOption = Annotated[list[str], Option(
+    metavar="PATH=VALUES", help="What to search: `PATH=LOW..HIGH`, `PATH=LOW..HIGH:log` for equal"
+    " ratios, or `PATH=A,B,C`; once for each parameter.",
+)]  # fmt: skip
 MaximizeOption = Annotated[
     str | None, Option(metavar="MEASURE", help="What to have most of: `METRIC[CLASS]`.")
 ]
 MinimizeOption = Annotated[
     str | None, Option(metavar="MEASURE", help="What to have least of, instead.")
 ]
-LimitOption = Annotated[
-    list[str] | None,
-    Option(
-        metavar="LIMIT", help="What to keep: `METRIC[CLASS] >= NUMBER` or `<=`; may be repeated."
-    ),
-]
+LimitOption = Annotated[list[str] | None, Option(
+    metavar="LIMIT", help="What to keep: `METRIC[CLASS] >= NUMBER` or `<=`; may be repeated.",
+)]  # fmt: skip
 SystemOption = Annotated[
     str | None, Option(help="The system to tune. Default: that of the paths, or the only one.")
 ]
@@ -39,20 +39,8 @@ SystemOption = Annotated[
 
 def capacity(
     experiment: options.Experiment,
-    vary: Annotated[
-        str,
-        Option(
-            metavar="PATH",
-            help="The value to search: a load, e.g. `workload.chat.arrivals.rate_rps`, or a"
-            " resource, e.g. `cluster.replicas`.",
-        ),
-    ],
-    target: Annotated[
-        str,
-        Option(
-            metavar="LIMIT", help="What to keep: `METRIC[CLASS] >= NUMBER`, or `<=` of a latency."
-        ),
-    ],
+    vary: SearchedOption,
+    target: TargetOption,
     also: Annotated[
         list[str] | None,
         Option("--and", metavar="LIMIT", help="What to keep besides; may be repeated."),

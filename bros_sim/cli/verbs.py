@@ -82,18 +82,15 @@ class RootGroup(LazyGroup):
         """Run a verb; bad input ends with code 2, Ctrl-C with 130."""
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            for line in error.lines:
-                say(line)
-            raise typer.Exit(BAD_INPUT) from None
-        except RunStopped as error:
-            say(str(error))
-            raise typer.Exit(FAILED) from None
-        except KeyboardInterrupt:
-            say("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise  # typer ends quietly
+        except InputError as error:
+            text, code = "\n".join(error.lines), BAD_INPUT
+        except RunStopped as error:
+            text, code = str(error), FAILED
+        except KeyboardInterrupt:
+            text, code = "interrupted", INTERRUPTED
         except OSError as error:
-            say(f"bros-sim: {error}")
-            raise typer.Exit(FAILED) from None
+            text, code = f"bros-sim: {error}", FAILED
+        say(text)
+        raise typer.Exit(code)

@@ -67,9 +67,8 @@ class LatencyCdf(FigureSpec):
         requests = 0
         for panel, choice in drawn.items():
             for number, system in enumerate(axes["system"]):
-                chosen = [
-                    p.requests() for p in points if spec.matches(p, choice | {"system": system})
-                ]
+                labels = choice | {"system": system}
+                chosen = [p.requests() for p in points if spec.matches(p, labels)]
                 if chosen:
                     table = pd.concat(chosen, ignore_index=True)
                     requests += _curves(panel, table, self.needs, classes, (str(system), number))

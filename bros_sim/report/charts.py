@@ -143,11 +143,8 @@ def _timeline(name: str, home: tuple[float, float]) -> Chart:
     (title, ends), keys = PANELS[name], [f"{name}_rt", f"{name}_be"]
     names = [WORDS["rt"], WORDS["be"]]
     who = f"datum.key === '{keys[0]}' ? '{names[0]}' : '{names[1]}'"
-    split = [
-        {"flatten": ["t", *keys]},
-        {"fold": keys, "as": ["key", "v"]},
-        {"calculate": who, "as": "who"},
-    ]
+    flat = [{"flatten": ["t", *keys]}]
+    split = [*flat, {"fold": keys, "as": ["key", "v"]}, {"calculate": who, "as": "who"}]
     x = x_axis("Time (s)", log=False, field="t")
     stacked = {
         "x": x, "color": named("who", names, [CLASS_COLOURS["rt"], CLASS_COLOURS["be"]]),
@@ -161,7 +158,7 @@ def _timeline(name: str, home: tuple[float, float]) -> Chart:
     layers: list[Spec] = [
         {"transform": split, **layer("area", stacked, interpolate="step-after")},
         layer("rule", arrived, color=GREY, strokeDash=[1, 3]),
-        {"transform": split[:1], **layer("rule", mouse, opacity=0, strokeWidth=6)},
+        {"transform": flat, **layer("rule", mouse, opacity=0, strokeWidth=6)},
     ]
     shown = "datum.system === one && datum.cell === cell && datum.at === at"
     spec = spec_of(f"{title} over time", layers, shown, "timeline") | {"height": HEIGHT // 2}
