@@ -12,20 +12,22 @@ from bros_sim.report import compared, figure_files, story
 from bros_sim.report.timelines import write_timeline
 from bros_sim.study.store import open_results
 
+MetricOption = Annotated[list[str] | None, Option(
+    "--metric", metavar="METRIC[CLASS]",
+    help="Compare this instead, e.g. `p95_ttft_ms[rt]`; may be repeated.",
+)]  # fmt: skip
+FigureOption = Annotated[list[str] | None, Option(
+    metavar="YAML",
+    help="Draw this instead, beside what is there; an entry of `figures`; may be repeated.",
+)]  # fmt: skip
+
 
 def compare(
     results: options.ResultsFolder,
     baseline: Annotated[
         str | None, Option(metavar="SYSTEM", help="What to compare with; the first system.")
     ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        Option(
-            "--metric",
-            metavar="METRIC[CLASS]",
-            help="Compare this instead, e.g. `p95_ttft_ms[rt]`; may be repeated.",
-        ),
-    ] = None,
+    metrics: MetricOption = None,
     form: options.Form = options.Format.TABLE,
 ) -> None:
     """Compare the systems of a finished run: differences over the same seeds, and a verdict.
@@ -62,13 +64,7 @@ def explain(
 
 def plot(
     results: options.ResultsFolder,
-    figure: Annotated[
-        list[str] | None,
-        Option(
-            metavar="YAML",
-            help="Draw this instead, beside what is there; an entry of `figures`; may be repeated.",
-        ),
-    ] = None,
+    figure: FigureOption = None,
 ) -> None:
     """Draw the figures of a finished run again, or any other figure, from its result files.
 

@@ -19,6 +19,11 @@ from bros_sim.study.store import Store
 from bros_sim.study.study import Place
 from bros_sim.study.sweep import failures, sweep
 
+DryRunOption = Annotated[bool, Option(
+    "--dry-run",
+    help="List the points and whether they are there (json: with every default); run none.",
+)]  # fmt: skip
+
 
 def run(
     experiment: options.Experiment,
@@ -26,13 +31,7 @@ def run(
     workers: options.Workers = None,
     dask: options.Dask = None,
     out: options.Out = Path("results"),
-    dry_run: Annotated[
-        bool,
-        Option(
-            "--dry-run",
-            help="List the points and whether they are there (json: with every default); run none.",
-        ),
-    ] = False,
+    dry_run: DryRunOption = False,
     overwrite: Annotated[
         bool, Option("--overwrite", help="Run points again that are already there.")
     ] = False,

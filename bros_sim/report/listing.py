@@ -79,11 +79,7 @@ def _component(kind: str, cls: type) -> Entry:
     entry: dict[str, object] = {"name": kind, "help": first_line}
     if issubclass(cls, Parameters) and (mirrors := cls.__new__(cls).mirrors):  # by its defaults
         entry |= {"mirrors": mirrors, "fidelity": cls.fidelity}
-    entry["parameters"] = [
-        {"name": p.name, "type": p.type, "default": p.default, "help": p.help}
-        for p in parameters(cls)
-    ]
-    return entry
+    return entry | {"parameters": [parameter._asdict() for parameter in parameters(cls)]}
 
 
 def _lines(entry: Entry) -> Iterator[str]:
