@@ -7,7 +7,7 @@ from typing import Any
 from bros_sim.metrics.measures import WORDS
 from bros_sim.plots.cdf import CDF_METRICS
 from bros_sim.plots.style import CLASS_COLOURS, PALETTE
-from bros_sim.report.settings import Layout
+from bros_sim.report.data import Layout
 
 Spec = dict[str, Any]
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "stroke", "arrow")
@@ -56,7 +56,11 @@ class Chart:
 
 def attainment(layout: Layout, service_class: str, home: tuple[float, float], log: bool) -> Chart:
     """SLO attainment against x, a line for each system."""
-    x = x_axis(layout.x_title, log) if layout.numeric else x_names(layout)
+    names = {
+        "field": "x", "type": "ordinal", "title": layout.x_title, "axis": {"labelAngle": 0},
+        "sort": [str(value) for value in layout.x_values],
+    }  # fmt: skip
+    x = x_axis(layout.x_title, log) if layout.numeric else names
     colour = named("system", layout.systems, colours(layout))
 
     def line(field: str) -> Spec:
@@ -191,14 +195,6 @@ def x_axis(title: str, log: bool, field: str = "x") -> Spec:
     }  # fmt: skip
 
 
-def x_names(layout: Layout) -> Spec:
-    """An axis of names, in the order of the sweep."""
-    return {
-        "field": "x", "type": "ordinal", "title": layout.x_title, "axis": {"labelAngle": 0},
-        "sort": [str(value) for value in layout.x_values],
-    }  # fmt: skip
-
-
 def y_axis(field: str, title: str, ends: Sequence[float]) -> Spec:
     """A scale of numbers with fixed ends."""
     scale = {"domain": list(ends), "nice": False}
@@ -216,18 +212,14 @@ def colours(layout: Layout) -> list[str]:
     return [PALETTE[n % len(PALETTE)] for n in range(len(layout.systems))]
 
 
-def shapes(layout: Layout) -> list[str]:
-    """Beyond the palette colours come again, with another shape."""
-    count = len(PALETTE)
-    return [SHAPES[(n + n // count) % len(SHAPES)] for n in range(len(layout.systems))]
-
-
 def points(layout: Layout, place: Spec, filled: str, size: int, **titles: str) -> Spec:
     """A mark for each row, ``filled`` where that test holds; the mouse shows ``titles``."""
     colour = named("system", layout.systems, colours(layout))
+    count = len(PALETTE)  # beyond it colours come again, with another shape
+    shapes = [SHAPES[(n + n // count) % len(SHAPES)] for n in range(len(layout.systems))]
     encoding = {
         **place, "color": colour, "stroke": colour,
-        "shape": named("system", layout.systems, shapes(layout)),
+        "shape": named("system", layout.systems, shapes),
         "fillOpacity": {"condition": {"test": filled, "value": 1}, "value": 0},
         "tooltip": tooltip_of(**titles),
     }  # fmt: skip

@@ -23,8 +23,7 @@ from bros_sim.plots.spec import Results, axes_of
 from bros_sim.plots.style import CLASS_COLOURS, WIDE_X, shown, spread
 from bros_sim.report import charts, data
 from bros_sim.report.charts import Chart
-from bros_sim.report.data import Row
-from bros_sim.report.settings import MAX_RUNS, Layout, layout_of
+from bros_sim.report.data import MAX_RUNS, Layout, Row, layout_of
 from bros_sim.report.tables import Table
 from bros_sim.report.text_tables import capacity_table, mirrors, results_table, warnings
 from bros_sim.study.files import replace_file
