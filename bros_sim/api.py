@@ -57,8 +57,7 @@ class Run:
 def load(path: str | Path, changes: Mapping[str, object] | None = None) -> Experiment:
     """Check an experiment file and lay out its points; ``changes``: path -> value, as ``--set``.
 
-    Raises:
-        InputError: With every fault, each with its line and path.
+    An `InputError` has every fault, each with its line and path.
     """
     return _checked(read_yaml(path), changes)
 
@@ -77,8 +76,7 @@ def _checked(document: Document, changes: Mapping[str, object] | None) -> Experi
 def run(point: Point | Experiment) -> Run:
     """Simulate one point here and now; nothing is written.
 
-    Raises:
-        InputError: It is an experiment of several points, or a file that it reads has changed.
+    An `InputError` says that there are several points, or that a file they read has changed.
     """
     if isinstance(point, Experiment):
         if len(point.points) != 1:
@@ -119,11 +117,7 @@ def sweep(
 
 
 def read_results(folder: str | Path) -> Results:
-    """The results of an earlier run: ``read_results("results/<name>")``.
-
-    Raises:
-        InputError: It is not the folder of a finished run.
-    """
+    """The results of an earlier run, ``results/<name>``; an `InputError` if it is none."""
     return opened(folder)
 
 
@@ -143,8 +137,7 @@ def capacity(
 ) -> Capacity:
     """The highest ``vary`` that keeps the targets, or the least; ``place``: where points run.
 
-    Raises:
-        InputError: A target, the path or the experiment is at fault.
+    An `InputError` says that a target, the path or the experiment is at fault.
     """
     limits = [targets] if isinstance(targets, str) else targets
     question = _capacity.Question(vary, _parsed(limits), seeds, precision)

@@ -17,9 +17,6 @@ from bros_sim.experiment.schema import json_schema
 from bros_sim.plots import PLOTS
 from bros_sim.report.listing import What, listing
 
-TEMPLATE = "quickstart.yaml"
-FILES = ("experiment.yaml", "experiment.schema.json")
-
 
 def init(
     directory: Annotated[Path, Argument(help="Where to write; made if missing.")] = Path(),
@@ -28,11 +25,11 @@ def init(
 
     Example: `bros-sim init demo`, then `bros-sim run demo/experiment.yaml`
     """
-    experiment, schema = (directory / name for name in FILES)
+    experiment, schema = directory / "experiment.yaml", directory / "experiment.schema.json"
     for path in (experiment, schema):
         if path.exists():
             raise InputError(f"{path}: is already there; nothing was written")
-    text = (data_path("experiments") / TEMPLATE).read_text(encoding="utf-8")
+    text = (data_path("experiments") / "quickstart.yaml").read_text(encoding="utf-8")
     text = text.replace("$schema=../experiment.schema.json", "$schema=experiment.schema.json")
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -138,12 +138,8 @@ def latency_cdf(layout: Layout, metric: str, home: tuple[float, float], log: boo
     return Chart(f"cdf-{metric}", CDF_METRICS[metric], "", spec, home, log)
 
 
-def timelines(end_s: float) -> list[Chart]:
-    """Batch, queue and KV in use of one system's first seed, stacked by class."""
-    return [_timeline(name, (0.0, end_s)) for name in PANELS]
-
-
-def _timeline(name: str, home: tuple[float, float]) -> Chart:
+def timeline(name: str, end_s: float) -> Chart:
+    """Batch, queue or KV in use of one system's first seed, stacked by class."""
     (title, ends), keys = PANELS[name], [f"{name}_rt", f"{name}_be"]
     names = [WORDS["rt"], WORDS["be"]]
     who = f"datum.key === '{keys[0]}' ? '{names[0]}' : '{names[1]}'"
@@ -166,7 +162,7 @@ def _timeline(name: str, home: tuple[float, float]) -> Chart:
     ]
     shown = "datum.system === one && datum.cell === cell && datum.at === at"
     spec = spec_of(f"{title} over time", layers, shown, "timeline") | {"height": HEIGHT // 2}
-    return Chart(f"timeline-{name}", title, "", spec, home)
+    return Chart(f"timeline-{name}", title, "", spec, (0.0, end_s))
 
 
 def spec_of(description: str, layers: Sequence[Spec], shown: str, data: str) -> Spec:

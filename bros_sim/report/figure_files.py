@@ -90,8 +90,7 @@ def write_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
 def plot(results: ResultSet | str | Path, *figures: str | Mapping[str, object]) -> Drawn:
     """Draw the figures of a finished run as files: those of its experiment, or the given ones.
 
-    Raises:
-        InputError: With every fault of every figure.
+    An `InputError` has every fault of every figure.
     """
     folder = results.folder if isinstance(results, ResultSet) else results
     found, experiment = open_results(folder)

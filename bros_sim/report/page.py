@@ -51,10 +51,7 @@ def write_page(results: ResultSet) -> Path:
 
 
 def render_page(results: ResultSet, provenance: Mapping[str, Any], capacity: pd.DataFrame) -> bytes:
-    """The page as a file: it needs no other, and the same results give the same bytes.
-
-    ``provenance`` is provenance.json; ``capacity`` capacity.csv, empty if there is none.
-    """
+    """The page as a file: it needs no other, and the same results give the same bytes."""
     environment = Environment(
         loader=PackageLoader("bros_sim.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True,
@@ -126,7 +123,8 @@ def _figures(
         least = min(row["rt_low"] for row in rows["pareto"])
         curves.append(charts.pareto(layout, (max(0.0, least - 3.0), 102.0), top))
     end_s = max((row["end"] for row in rows["timeline"]), default=0.0)
-    timelines = charts.timelines(end_s) if rows["timeline"] else []
+    panels = charts.PANELS if rows["timeline"] else ()
+    timelines = [charts.timeline(name, end_s) for name in panels]
     cdfs = list(_cdfs(rows["cdf"], layout))
     return {"curves": curves, "cdfs": cdfs, "timelines": timelines}, rows
 
@@ -164,13 +162,13 @@ def _library() -> str:
 
 def _left_out(layout: Layout) -> str:
     every, held = sum(1 for _ in layout.settings()), len(layout.runs())
-    lines = []
-    if layout.most_settings < every:
-        lines.append(f"Curves show the first {layout.most_settings:,} of {every:,} settings.")
-    if held < every:
-        lines.append(f"Latencies and timelines are of {held:,} of {every:,} settings.")
-    if len(layout.systems) > MAX_RUNS:
-        lines.append(f"They are of the first {MAX_RUNS} of {len(layout.systems):,} systems.")
+    most, systems = layout.most_settings, len(layout.systems)
+    facts = [
+        (most < every, f"Curves show the first {most:,} of {every:,} settings."),
+        (held < every, f"Latencies and timelines are of {held:,} of {every:,} settings."),
+        (systems > MAX_RUNS, f"They are of the first {MAX_RUNS} of {systems:,} systems."),
+    ]
+    lines = [text for holds, text in facts if holds]
     return " ".join([*lines, "`bros-sim plot` draws any."] if lines else [])
 
 

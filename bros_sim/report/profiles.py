@@ -182,7 +182,7 @@ def _prefill(axes: Axes, profile: Profile) -> None:
     edge = _smallest(bound.max_tokens, bound.max_chunk_tokens)
     last = int(1.25 * edge) if edge else profile.model.max_model_len
     tokens = np.unique(np.linspace(1, last, 400).astype(int))
-    for kind, model in _models(profile):
+    for kind, model in _models(profile).items():
         times = [1e3 * model.step_s(StepShape(((int(n), 0),), 0, 0)) for n in tokens]
         axes.plot(tokens, times, STYLES[kind], color=COLOURS[0], label=kind)
     _x_axis(axes, edge, last, "tokens of one prefill, nothing cached", "outside the validity range")
@@ -196,7 +196,7 @@ def _decode(axes: Axes, profile: Profile) -> None:
     room = _smallest(profile.kv.num_gpu_blocks * profile.kv.block_size, bound.max_kv_tokens)
     longest = _smallest(profile.model.max_model_len, bound.max_kv_tokens_per_job)
     lengths = [kv for kv in KV_PER_JOB if kv <= longest]
-    for kind, model in _models(profile):
+    for kind, model in _models(profile).items():
         for colour, kv in zip(COLOURS, lengths, strict=False):
             label = f"{kv:,} KV tokens per request" if kind == profile.default_model else None
             seqs = range(1, min(last, room // kv) + 1)
@@ -212,9 +212,8 @@ def _x_axis(axes: Axes, edge: int | None, last: int, words: str, beyond: str | N
     axes.set_xlabel(words, fontsize=9)
 
 
-def _models(profile: Profile) -> Iterator[tuple[str, LatencyModel]]:
-    for kind, parameters in profile.models.by_kind().items():
-        yield kind, parameters.make()
+def _models(profile: Profile) -> dict[str, LatencyModel]:
+    return {kind: parameters.make() for kind, parameters in profile.models.by_kind().items()}
 
 
 def _validity(profile: Profile) -> Validity:

@@ -18,8 +18,8 @@ def write_timeline(
 ) -> tuple[Path, list[str]]:
     """Write one point's run, or a ``window`` A:B of it, into ``timelines/``.
 
-    Returns the file, and lines about what is not as a reader expects. An `InputError` says that
-    nothing happens in the window, that no point or several fit, or that it failed or is damaged.
+    The file, and lines about what is not as a reader expects. An `InputError` says that nothing
+    happens in the window, that no point or several fit, or that it failed or is damaged.
     """
     span = _span(window)
     chosen = found.one(number, {}).needed()

@@ -87,13 +87,10 @@ def trace_written(trace: Trace, out: Path) -> str:
 
 def _twin_row(twin: Twin) -> list[str]:
     measured: Mapping[str, Mapping[str, Any]] = twin.measured
-    prompt, output = measured["prompt_tokens"], measured["output_tokens"]
-    numbers = (
-        measured["rows"]["rows_kept"],
-        measured.get("arrivals", {}).get("rate_rps"),
-        *(lengths[key] for lengths in (prompt, output) for key in ("mean", "p99")),
-    )
-    return [twin.name, *map(_number, numbers), twin.licence]
+    rows, rate = measured["rows"]["rows_kept"], measured.get("arrivals", {}).get("rate_rps")
+    sides = (measured["prompt_tokens"], measured["output_tokens"])
+    lengths = (side[key] for side in sides for key in ("mean", "p99"))
+    return [twin.name, *map(_number, (rows, rate, *lengths)), twin.licence]
 
 
 def _number(value: float | None) -> str:
