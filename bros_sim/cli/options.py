@@ -19,10 +19,9 @@ Overrides = Annotated[list[str] | None, Option(
     "--set", metavar="PATH=VALUE",
     help="Change a value of the experiment, e.g. `--set workload.chat.slo.ttft_s=0.5`.",
 )]  # fmt: skip
-Workers = Annotated[
-    int | None,
-    Option(min=1, max=1024, help="Processes; 1 runs in this one. Default: one for each core."),
-]
+Workers = Annotated[int | None, Option(
+    min=1, max=1024, help="Processes; 1 runs in this one. Default: one for each core.",
+)]  # fmt: skip
 Dask = Annotated[str | None, Option(
     metavar="ADDRESS", help="Run on the Dask cluster whose scheduler is there, e.g."
     " `tcp://10.0.0.7:8786`; needs `pip install 'bros-sim[cluster]'`.",
@@ -35,10 +34,9 @@ Point = Annotated[int | None, Option(min=1, help="Number of the point, where the
 
 Gpu = Annotated[str, Option("--gpu", help="Id of a known GPU, or a YAML file with its data sheet.")]
 Tp = Annotated[int, Option("--tp", min=1, help="GPUs of the replica.")]
-Tables = Annotated[
-    Path | None,
-    Option("--tables", metavar="DIR", help="Folder of kernel tables (docs/latency.md)."),
-]
+Tables = Annotated[Path | None, Option(
+    "--tables", metavar="DIR", help="Folder of kernel tables (docs/latency.md).",
+)]  # fmt: skip
 
 
 def check_picture(path: Path | None) -> None:

@@ -110,12 +110,8 @@ def _measure_copies(measuring: Any, device: object, repeats: int, out: Path) -> 
     write_csv(measuring.CopyRow._fields, rows, out)
     say(f"{out} written: {len(rows)} copies")
     up, down = (measuring.link(rows, direction) for direction in ("to_gpu", "to_cpu"))
-    write(
-        "host:\n"
-        f"  to_gpu_gb_s: {up.gb_s:.4g}\n"
-        f"  to_cpu_gb_s: {down.gb_s:.4g}\n"
-        f"  latency_s: {max(up.latency_s, down.latency_s):.3g}"
-    )
+    speeds = f"  to_gpu_gb_s: {up.gb_s:.4g}\n  to_cpu_gb_s: {down.gb_s:.4g}\n"
+    write(f"host:\n{speeds}  latency_s: {max(up.latency_s, down.latency_s):.3g}")
 
 
 def _progress(done: int, total: int) -> None:

@@ -47,7 +47,6 @@ class LatencyCdf(FigureSpec):
             yield "metric", f"there is no latency '{self.metric}'{hint}"
 
     def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
-        """Of any class asked for."""
         return bool(self._classes(points))
 
     def _classes(self, points: Sequence[PointView]) -> list[str]:

@@ -47,7 +47,6 @@ class Lines(FigureSpec):
         return Measure(self.needs, self.service_class or "rt")
 
     def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
-        """Of the class asked for."""
         return super().shows(points, spec.select(table, {"class": self.service_class or "rt"}))
 
     def taken(self) -> tuple[str, ...]:
@@ -57,7 +56,6 @@ class Lines(FigureSpec):
         return self.service_class, names[self.x], names[self.by] if self.by else None
 
     def faults(self, axes: Axes) -> Faults:
-        """Of the axes."""
         paths = [name for name in axes if name not in {"system", "seed"}]
         if self.x not in paths:
             yield "x", f"'{self.x}' is not a sweep path{nearest(self.x, paths)}"

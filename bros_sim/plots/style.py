@@ -77,10 +77,7 @@ def panel_title(choice: Mapping[str, object], names: Mapping[str, str]) -> str:
 def panels(
     titles: Sequence[str], height_in: float, *, sharex: bool = True, sharey: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """One axes for each title, side by side, with shared scales unless an axis says otherwise.
-
-    One column wide if alone.
-    """
+    """One axes for each title, side by side, with shared scales unless an axis says otherwise."""
     count = len(titles)
     columns = min(count, 3 if count != 4 else 2)
     rows = math.ceil(count / columns)

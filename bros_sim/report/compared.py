@@ -81,9 +81,8 @@ def compare(
 ) -> Comparison:
     """The systems of a finished run against one of them, by default the first, seed by seed.
 
-    Raises:
-        InputError: A metric or the system is unknown, there is nothing to compare, or a file of
-            the results is damaged.
+    An `InputError` says that a metric or the system is unknown, that there is nothing to compare,
+    or that a file of the results is damaged.
     """
     found = opened(results)
     measures = [Measure.parse(text, "--metric") for text in metrics or SHOWN]

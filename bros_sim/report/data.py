@@ -136,10 +136,7 @@ def attainment_rows(
 
 
 def pareto_rows(table: pd.DataFrame, layout: Layout) -> list[Row]:
-    """What RT and BE get at each setting; ``best`` where no system gives both more.
-
-    Mean SLO attainment of RT in per cent against mean best-effort tokens/s, over the seeds.
-    """
+    """RT's mean attainment (%) and BE's tokens/s; ``best`` where no system gives both more."""
     rt, be = (_groups(_class_rows(table, name), layout) for name in ("rt", "be"))
     rows: list[Row] = []
     for setting, system, key in _places(layout, rt.keys() & be.keys()):
@@ -189,10 +186,7 @@ def cdf_rows(results: Results, layout: Layout) -> list[Row]:
 
 
 def timeline_rows(results: Results, table: pd.DataFrame, layout: Layout) -> list[Row]:
-    """Batch, queue and KV in use by class, means over 1/150 of the run; the first seed of each.
-
-    Summed over the replicas; KV in per cent of the blocks of all of them.
-    """
+    """Batch, queue and KV (%) by class, means over 1/150 of the first seed, over all replicas."""
     rows = []
     for setting, system, points in _runs(results, layout):
         point = points[0]

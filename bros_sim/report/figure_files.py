@@ -62,20 +62,18 @@ class Drawn:
 def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool = False) -> Drawn:
     """Draw into ``figures/``; without ``keep`` those of an earlier drawing are removed."""
     folder, axes = results.folder / "figures", axes_of(results.points)
-    files: list[Path] = []
-    warnings = []
-    used: Counter[str] = Counter()
+    drawn, used = Drawn([], []), Counter[str]()
     for spec in specs:
         name = stem(spec, axes) + (_fixed(spec, axes) if keep else "")
         used[name] += 1
         name = name if used[name] == 1 else f"{name}-{used[name]}"
         if why := nothing_to_draw(spec, results):
-            warnings.append(f"warning: figure {name}: {why}")
+            drawn.warnings.append(f"warning: figure {name}: {why}")
             continue
-        files += write_figure(folder, name, draw(spec, results))
+        drawn.files.extend(write_figure(folder, name, draw(spec, results)))
     if not keep:
-        _remove_others(folder, files)
-    return Drawn(files, warnings)
+        _remove_others(folder, drawn.files)
+    return drawn
 
 
 def write_figure(folder: Path, name: str, figure: Figure) -> list[Path]:

@@ -175,10 +175,8 @@ def _left_out(layout: Layout) -> str:
 def _lead(results: ResultSet, table: pd.DataFrame) -> str:
     seeds = table["seed"].nunique()
     listed = [*map(shown, table["seed"].unique()[:8]), *(["..."] if seeds > 8 else [])]
-    parts = [
-        counted(table["system"].nunique(), "system"), counted(len(results.points), "point"),
-        f"{counted(seeds, 'seed')} ({', '.join(listed)})",
-    ]  # fmt: skip
+    parts = [counted(table["system"].nunique(), "system"), counted(len(results.points), "point")]
+    parts.append(f"{counted(seeds, 'seed')} ({', '.join(listed)})")
     if "arrived" in table:
         arrived = table.loc[table["class"] == "all", "arrived"].astype(float).sum()
         parts.append(f"{counted(int(arrived), 'request')} after the warm-up")

@@ -141,9 +141,8 @@ def explain(
 ) -> Explanation:  # fmt: skip
     """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
 
-    Raises:
-        InputError: No point fits, or several; it failed, is damaged, or has no decision log; or it
-            has no such request.
+    An `InputError` says that no point fits, or several; that it failed, is damaged, or has no
+    decision log; or that it has no such request.
     """
     chosen = opened(results).one(point, {"system": system, "seed": seed}).needed()
     if not chosen.has_decisions:

@@ -16,10 +16,9 @@ from bros_sim.timeline.iterations import Timing, timing_of
 def write_timeline(
     found: ResultSet, number: int | None, window: str | None
 ) -> tuple[Path, list[str]]:
-    """Write one point's run, or a ``window`` A:B of it, into ``timelines/``.
+    """Write one point's run, or a ``window`` A:B of it: the file, and lines about what it lacks.
 
-    The file, and lines about what is not as a reader expects. An `InputError` says that nothing
-    happens in the window, that no point or several fit, or that it failed or is damaged.
+    An `InputError` says that nothing happens then, or that no point or several fit, or its fault.
     """
     span = _span(window)
     chosen = found.one(number, {}).needed()

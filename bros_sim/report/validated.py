@@ -81,8 +81,7 @@ class Validation(Printed):
 def validate(requests: str | Path, profile: str, engine_args: str | Path) -> Validation:
     """Replay a real run of vLLM and compare.
 
-    Raises:
-        InputError: A file cannot be read or is at fault, or a request never finishes.
+    An `InputError` says which file cannot be read or is at fault, or what never finishes.
     """
     real, arguments = read_requests(Path(requests)), read_arguments(Path(engine_args))
     gpu = load_profile(profile)
