@@ -114,7 +114,6 @@ def results_table(results: ResultSet) -> Table:
 
 
 def _spread_note(good: pd.DataFrame) -> Iterator[str]:
-    """How many seeds the means are over, where any is over several."""
     labels = [*good.columns[: good.columns.get_loc("class")].drop("seed")]
     counts = good.groupby(labels, dropna=False)["seed"].nunique()
     least, most = int(counts.min()), int(counts.max())
