@@ -47,6 +47,16 @@ class Measure:
         """A number from 0 to 1, which people read in per cent."""
         return self.meaning.unit == "share"
 
+    @property
+    def unit(self) -> str:
+        """In which people read it; a number times `scale` is in it."""
+        return "%" if self.is_share else self.meaning.unit
+
+    @property
+    def scale(self) -> float:
+        """100 for a share, else 1."""
+        return 100.0 if self.is_share else 1.0
+
     @classmethod
     def parse(cls, text: str, option: str = "") -> Self:
         """Read ``METRIC[CLASS]``, default rt; ``option`` is where it stands, for `InputError`."""

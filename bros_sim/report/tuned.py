@@ -10,15 +10,9 @@ from matplotlib.figure import Figure
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.search import KEPT
-from bros_sim.plots.tuning import draw_tuning
+from bros_sim.plots.searches import draw_tuning
 from bros_sim.report.compared import difference
-from bros_sim.report.searches import (
-    estimate,
-    search_folder,
-    write_figure,
-    write_provenance,
-    write_table,
-)
+from bros_sim.report.searches import estimate, write_search
 from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
 from bros_sim.report.verdict import amount, signed, verdict
 from bros_sim.study.results import show_label
@@ -27,20 +21,13 @@ from bros_sim.study.tuning.search import KEEPS, Answer, Judged, Question
 from bros_sim.study.tuning.space import Choice, Range, Setting
 from bros_sim.study.tuning.tables import BEST, GIVEN, HELD_OUT, answers, trials_table
 
-SEARCHES = "tuning"
-"""Folder of the searches beside ``points``."""
-
 
 @dataclass(frozen=True)
 class Tuned(Printed):
     """What a search for parameters found.
 
-    Attributes:
-        folder: The files of the search.
-        setting: What was varied, and from where.
-        answer: Everything that was tried, and the best.
-        answers: The best beside the experiment as given, a row for each set of seeds and measure.
-        trials: A row for each combination that was tried.
+    ``answers`` has the best beside the experiment as given, a row for each set of seeds and
+    measure; ``trials`` a row for each combination that was tried.
     """
 
     folder: Path
@@ -55,11 +42,27 @@ class Tuned(Printed):
         return dict(self.answer.best.values)
 
     def parts(self) -> Iterator[Part]:
-        """The best values, their results on held-out seeds, and what these support."""
-        return answer_parts(self.answer, self.setting, self.answers)
+        answer, setting, found = self.answer, self.setting, self.answers
+        question, best = answer.best.question, answer.best
+        verdicts = [trial.verdict for trial in answer.trials]
+        kept = f", {verdicts.count(KEEPS)} of which keep them" if question.targets else ""
+        among = f"among {len(verdicts)} combinations{kept}"
+        yield f"{_wanted(question)}, {setting.system}, {among}:"
+        names = short_names(setting.given)
+        rows = [
+            [names[path], str(show_label(given)), str(show_label(best.values[path]))]
+            for path, given in setting.given.items()
+        ]
+        yield Table(["parameter", GIVEN, BEST], rows)
+        if best.verdict != KEEPS:
+            yield "None keeps the targets; this one misses them by least."
+        elif answer.trials[0].verdict != KEEPS:
+            yield "The values given do not keep the targets."
+        fresh = found[found["on"] == HELD_OUT] if len(found) else found
+        if len(fresh):
+            yield from _held_out(answer, fresh)
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         best = {"trial": self.answer.best.number, "values": self.best}
         head = {"name": self.setting.loaded.spec.name, "folder": str(self.folder), "best": best}
         return {**head, "answers": plain_rows(self.answers)}
@@ -90,17 +93,12 @@ def _wanted(question: Question) -> str:
     return f"{most} that keeps {limits}" if limits else most
 
 
-def write(answer: Answer, setting: Setting, store: Store) -> Tuned:
+def write_tuning(answer: Answer, setting: Setting, store: Store) -> Tuned:
     """Write what was found beside the points."""
-    question = answer.best.question
-    names = short_names(setting.given)
+    question, names = answer.best.question, short_names(setting.given)
     vary = [*map(str, setting.space)]
     short = [names[text.partition("=")[0]] + text[text.index("=") :] for text in vary]
-    words = [f"{setting.system} {_wanted(question)} by", *short]
-    folder = search_folder(store, SEARCHES, " ".join(words))
     trials, found = trials_table(answer), answers(answer)
-    write_table(folder / "trials.csv", trials)
-    write_table(folder / "answer.csv", found)
     points = [
         {"trial": one.number, "seed": seed, "key": point.key, "be_alone": point.baseline}
         for one in answer.judged
@@ -108,8 +106,12 @@ def write(answer: Answer, setting: Setting, store: Store) -> Tuned:
     ]
     asked = {**vars(question), "objective": str(question.objective)}
     asked |= {"targets": [*map(str, question.targets)], "system": setting.system, "vary": vary}
-    write_provenance(folder, asked, setting.loaded.document.data, points)
-    write_figure(folder, "tuning", _figure(trials, setting, question))
+    folder = write_search(
+        store, "tuning", " ".join([f"{setting.system} {_wanted(question)} by", *short]),
+        {"trials": trials, "answer": found},
+        {"asked": asked, "experiment": setting.loaded.document.data, "points": points},
+        _figure(trials, setting, question),
+    )  # fmt: skip
     return Tuned(folder, setting, answer, found, trials)
 
 
@@ -120,31 +122,6 @@ def _figure(trials: pd.DataFrame, setting: Setting, question: Question) -> Figur
     }
     log = [p.path for p in setting.space if isinstance(p, Range) and p.log]
     return draw_tuning(trials, choices, log, question.objective, question.targets)
-
-
-def answer_parts(answer: Answer, setting: Setting, found: pd.DataFrame) -> Iterator[Part]:
-    """The best values, their results on held-out seeds, and what these support."""
-    question, best = answer.best.question, answer.best
-    yield f"{_wanted(question)}, {setting.system}, {_among(answer)}:"
-    names = short_names(setting.given)
-    rows = [
-        [names[path], *(str(show_label(values[path])) for values in (setting.given, best.values))]
-        for path in setting.given
-    ]
-    yield Table(["parameter", GIVEN, BEST], rows)
-    if best.verdict != KEEPS:
-        yield "None keeps the targets; this one misses them by least."
-    elif answer.trials[0].verdict != KEEPS:
-        yield "The values given do not keep the targets."
-    fresh = found[found["on"] == HELD_OUT] if len(found) else found
-    if len(fresh):
-        yield from _held_out(answer, fresh)
-
-
-def _among(answer: Answer) -> str:
-    verdicts = [trial.verdict for trial in answer.trials]
-    kept = f", {verdicts.count(KEEPS)} of which keep them" if answer.best.question.targets else ""
-    return f"among {len(verdicts)} combinations{kept}"
 
 
 def _held_out(answer: Answer, fresh: pd.DataFrame) -> Iterator[Part]:
@@ -158,8 +135,7 @@ def _held_out(answer: Answer, fresh: pd.DataFrame) -> Iterator[Part]:
     if not compared:
         yield f"On {chosen} nothing that was tried is better than the values given."
         return
-    named = fresh.assign(system="the best combination")
-    yield verdict(named, [], "the values given")
+    yield verdict(fresh.assign(system="the best combination"), [], "the values given")
     for row in records(fresh):
         if row["target"] and row["kept"] != KEPT:
             yield f"warning: {row['target']}: {row['kept']} on these seeds"
@@ -168,8 +144,7 @@ def _held_out(answer: Answer, fresh: pd.DataFrame) -> Iterator[Part]:
 
 def _cells(row: Row, *, compared: bool) -> list[str]:
     measure = Measure(row["metric"], row["class"])
-    unit = "%" if measure.is_share else measure.meaning.unit
-    cells = [f"{measure.meaning.label}, {WORDS[measure.service_class]} ({unit})"]
+    cells = [f"{measure.meaning.label}, {WORDS[measure.service_class]} ({measure.unit})"]
     for side in (GIVEN, BEST) if compared else (GIVEN,):
         numbers = (row[side], row[f"{side} half_width"])
         cells.append(" ± ".join(amount(measure, number) for number in numbers))
