@@ -2,18 +2,16 @@
 
 from bros_sim.schedulers.bros.parameters import BrosParameters
 from bros_sim.schedulers.conserve_like import ConserveLikeParameters
-from bros_sim.schedulers.edf import EdfParameters
+from bros_sim.schedulers.deadlines import EdfParameters, LeastSlackParameters
 from bros_sim.schedulers.fastserve import FastServeParameters
 from bros_sim.schedulers.hygen import HygenParameters
-from bros_sim.schedulers.least_slack import LeastSlackParameters
-from bros_sim.schedulers.niyama.scheduler import NiyamaParameters
+from bros_sim.schedulers.niyama import NiyamaParameters
 from bros_sim.schedulers.orca import OrcaParameters
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.round_robin import BrosRoundRobinParameters
 from bros_sim.schedulers.sarathi import SarathiParameters
-from bros_sim.schedulers.sjf import SjfParameters
+from bros_sim.schedulers.shortest_first import SjfParameters, SrpfParameters
 from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters
-from bros_sim.schedulers.srpf import SrpfParameters
 from bros_sim.schedulers.static_priority import StaticPriorityParameters
 from bros_sim.schedulers.tempo_like import TempoLikeParameters
 from bros_sim.schedulers.tgi import TgiParameters

@@ -10,9 +10,8 @@ memory evicts offline ones.
 import math
 from bisect import bisect_right
 from collections import abc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate, islice, takewhile
-from typing import ClassVar
 
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.latency_model import StepShape
@@ -20,29 +19,18 @@ from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Step
+from bros_sim.schedulers.ordered.step import Chunk, Step, shape_of
 from bros_sim.schedulers.queues import Rank
 
 RT = ServiceClass.RT
 LONGEST_LOOKAHEAD = 4096
 """Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 
-Chunk = tuple[int, int]
-"""Tokens of a prompt computed in the iteration, and tokens of it that are in the cache."""
-
-
-def shape_of(chunks: Iterable[Chunk], decodes: int, kv_tokens: int) -> StepShape:
-    """An iteration's shape; a chunk of one token is a decode to the engine's kernels."""
-    chunks = tuple(chunks)
-    single = [context + 1 for tokens, context in chunks if tokens == 1]
-    prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
-    return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
-
 
 class CoServingScheduler(OrderedScheduler):
     """The two phases; a policy says how long an iteration may take (`bound_s`)."""
 
-    timeless: ClassVar[bool] = False
+    timeless = False
 
     def __init__(self, parameters: OrderedParameters) -> None:
         super().__init__(parameters)
@@ -59,13 +47,11 @@ class CoServingScheduler(OrderedScheduler):
         return (seq.priority, not self.runs(seq))
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
-        """Offline requests give way to online ones."""
         return victim.priority > taker.priority
 
     # -- the online phase -----------------------------------------------------------------------
 
     def begin(self, view: ReplicaView) -> None:
-        """What the online phase leaves."""
         self._bound_s = self.bound_s()
         self._online = tuple(self._online_chunks(view))
 
@@ -132,15 +118,13 @@ class CoServingScheduler(OrderedScheduler):
 
     def _with(self, seq: SequenceView, step: Step) -> Callable[[int], float]:
         """Predicted seconds of the step with so many tokens of a request outside the cohort."""
-        view, cached = step.view, dict(step.admitted)
+        cached = dict(step.admitted)
         chunks = [(n, cached.get(x, x.num_computed)) for x, n in step.chunks]
-        context = self._context(seq, view)
-        left = [*step.paused, *(gone.seq for gone in step.evictions if gone.seq.decoding)]
-        kv_tokens = sum(view.decode_kv_by_class) - sum(x.num_computed + 1 for x in left)
+        context, kv_tokens = self._context(seq, step.view), step.decode_kv
 
         def seconds(tokens: int) -> float:
             shape = shape_of([*chunks, (tokens, context)], step.decodes, kv_tokens)
-            return view.estimate.step_s(shape)
+            return step.view.estimate.step_s(shape)
 
         return seconds
 

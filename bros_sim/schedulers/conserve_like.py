@@ -23,13 +23,13 @@ Gaps, hence ``conserve_like``:
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_doc import Doc
 from annotated_types import Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters
@@ -39,7 +39,8 @@ from bros_sim.schedulers.ordered.scheduler import OrderedParameters
 class ConserveLikeParameters(OrderedParameters):
     """ConServe without layer-wise preemption: offline tokens within the online TBT target."""
 
-    fidelity: ClassVar[Fidelity] = "like"
+    fidelity = "like"
+    mirrors = "ConServe (arXiv 2410.01228v2), from digests, without layer-wise preemption"
 
     offline_ttft_share: Annotated[
         float,
@@ -48,10 +49,6 @@ class ConserveLikeParameters(OrderedParameters):
         Doc("longest iteration without online requests, in tightest TTFT targets (inferred)"),
     ] = 0.5
 
-    @property
-    def mirrors(self) -> str:
-        return "ConServe (arXiv 2410.01228v2), from digests, without layer-wise preemption"
-
     def make(self, world: World) -> "ConserveLikeScheduler":
         return ConserveLikeScheduler(self)
 
@@ -59,9 +56,10 @@ class ConserveLikeParameters(OrderedParameters):
 class ConserveLikeScheduler(CoServingScheduler):
     """Online first, offline within the tightest TBT target at hand."""
 
+    parameters: ConserveLikeParameters
+
     def __init__(self, parameters: ConserveLikeParameters) -> None:
         super().__init__(parameters)
-        self.offline_ttft_share = parameters.offline_ttft_share
         self._targets: Counter[float] = Counter()
         """TPOT targets of the online requests that wait or run, and of how many."""
         self._tightest_ttft_s = math.inf
@@ -70,7 +68,7 @@ class ConserveLikeScheduler(CoServingScheduler):
         """The online TBT target, or what an online request that arrives in the meantime bears."""
         if self._targets:
             return min(self._targets)
-        return self.offline_ttft_share * self._tightest_ttft_s
+        return self.parameters.offline_ttft_share * self._tightest_ttft_s
 
     def submit(self, seq: SequenceView) -> bool | None:
         if seq.service_class is ServiceClass.RT:
@@ -82,7 +80,4 @@ class ConserveLikeScheduler(CoServingScheduler):
     def finished(self, seq: SequenceView) -> None:
         super().finished(seq)
         if seq.service_class is ServiceClass.RT:
-            target = seq.slo.pace_s
-            self._targets[target] -= 1
-            if not self._targets[target]:
-                del self._targets[target]
+            self._targets -= Counter([seq.slo.pace_s])

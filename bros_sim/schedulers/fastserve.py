@@ -25,12 +25,12 @@ import heapq
 from collections import abc
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
@@ -49,8 +49,9 @@ class FastServeParameters(OrderedParameters):
     ``max_num_seqs`` bounds the requests of an iteration, ``max_num_batched_tokens`` its prompts.
     """
 
-    fidelity: ClassVar[Fidelity] = "simplified"
-    cuts_prompts: ClassVar[bool] = False
+    fidelity = "simplified"
+    mirrors = "FastServe (arXiv 2305.05920v3; code of 6da4b75), simplified: preemption by recompute"
+    cuts_prompts = False
 
     max_num_batched_tokens: Annotated[WholePromptTokens, Doc("token budget of an iteration")] = 2048
     base_quantum_s: Annotated[float, Ge(1e-6), Doc("service in the first queue")] = 0.01
@@ -59,12 +60,6 @@ class FastServeParameters(OrderedParameters):
     ] = 2.0
     starvation_s: Annotated[float, Gt(0), Doc("without service for so long: to the front")] = 3.0
 
-    @property
-    def mirrors(self) -> str:
-        return (
-            "FastServe (arXiv 2305.05920v3; code of 6da4b75), simplified: preemption by recompute"
-        )
-
     def make(self, world: World) -> "FastServeScheduler":
         return FastServeScheduler(self)
 
@@ -72,22 +67,21 @@ class FastServeParameters(OrderedParameters):
 class FastServeScheduler(OrderedScheduler):
     """The loop in order of `FeedbackQueues`."""
 
-    cuts_prompts: ClassVar[bool] = FastServeParameters.cuts_prompts
-    caches_prefixes: ClassVar[bool] = False
-    timeless: ClassVar[bool] = False
+    parameters: FastServeParameters
+    cuts_prompts = False
+    caches_prefixes = False
+    timeless = False
 
     def __init__(self, parameters: FastServeParameters) -> None:
         super().__init__(parameters)
-        self.starvation_s = parameters.starvation_s
         self._arrived: list[SequenceView] = []
         self._queues = FeedbackQueues(parameters.base_quantum_s, parameters.quantum_ratio)
 
     def budget(self, view: ReplicaView) -> int:
         """Decodes do not count, those that paused included."""
-        return self.max_num_batched_tokens + view.num_decodes + len(view.batch.outside)
+        return self.token_limit + view.num_decodes + len(view.batch.outside)
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        """Its queue, and its position in it."""
         return self._queues.place(seq.id)
 
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
@@ -107,7 +101,6 @@ class FastServeScheduler(OrderedScheduler):
         return Note(seq, BUDGET, None, tokens, self._room(step))
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
-        """Whoever is served later gives way."""
         return self.rank(victim, now) > self.rank(taker, now)
 
     def lasts(self, view: ReplicaView) -> int:
@@ -140,13 +133,12 @@ class FastServeScheduler(OrderedScheduler):
         for seq in self._arrived:
             alone = view.estimate.step_s(StepShape(((seq.prompt_tokens, 0),), 0, 0))
             self._queues.join(seq.id, alone, seq.arrival_s)
-        promoted = self._queues.promote(view.now, self.starvation_s)
+        promoted = self._queues.promote(view.now, self.parameters.starvation_s)
         if self._arrived or promoted:
             self._arrived.clear()
             self.rerank(view.now)
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
-        """Whom the iteration serves."""
         if plan.chunks or plan.evicted or plan.paused:
             idle = {seq.id for seq in (*plan.evicted, *plan.paused)}
             decodes = {seq.id for seq in view.batch if seq.decoding} - idle
@@ -154,4 +146,4 @@ class FastServeScheduler(OrderedScheduler):
 
     def _room(self, step: Step) -> int:
         """Prompt tokens that the iteration has left."""
-        return self.max_num_batched_tokens - sum(x for _, x in step.chunks if x > 1)
+        return self.token_limit - sum(x for _, x in step.chunks if x > 1)

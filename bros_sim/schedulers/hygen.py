@@ -21,29 +21,110 @@ Simplified, and why:
 """
 
 import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from itertools import count
+from typing import Annotated
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
-from bros_sim.schedulers.hygen_queue import PrefixQueue
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters
-from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.queues import Rank, RankedQueue
 
 RT = ServiceClass.RT
+
+
+class PrefixQueue(RankedQueue):
+    """Online requests by arrival, then offline ones by a walk through the tree of their prefixes.
+
+    The walk is depth-first. Branches are visited in order of their first request, so without shared
+    prefixes the order is that of arrival. A ``fairness`` share of those taken out is the oldest.
+    """
+
+    def __init__(self, fairness: float) -> None:
+        super().__init__()
+        self._fairness = fairness
+        self._by_prefix = RankedQueue()
+        self._by_age = RankedQueue()
+        self._offline: dict[int, SequenceView] = {}
+        """Who waits; in the two queues there are also some who do not any more."""
+        self._new: list[SequenceView] = []
+        self._branches = count(1)
+        self._numbers = defaultdict[Hashable, int](self._branches.__next__)
+        """Prefixes are numbered as they come."""
+        self._places: dict[int, tuple[int, ...]] = {}
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return super().__len__() + len(self._offline) + len(self._new)
+
+    def __iter__(self) -> Iterator[SequenceView]:
+        """Requests in the order of service; offline ones that just came last."""
+        yield from super().__iter__()
+        yield from self._offline_in_order()
+        yield from self._new
+
+    def push(self, seq: SequenceView, rank: Rank) -> None:
+        """Add a request; an offline one takes its place with the next `sort_in`."""
+        if seq.service_class is ServiceClass.RT:
+            super().push(seq, rank)
+        else:
+            self._new.append(seq)
+
+    def pop(self) -> SequenceView:
+        if super().__len__():
+            return super().pop()
+        seq = next(self._offline_in_order())
+        self._taken += 1
+        del self._offline[seq.id]
+        for queue in (self._by_prefix, self._by_age):
+            while len(queue) and next(iter(queue)).id not in self._offline:
+                queue.pop()
+        return seq
+
+    def sort_in(self, block_size: int) -> None:
+        """Give those that just came their places."""
+        for seq in self._new:
+            if seq.id not in self._places:
+                numbers = tuple(self._numbers[key] for key in seq.block_keys(block_size))
+                self._places[seq.id] = numbers or (next(self._branches),)
+            self._offline[seq.id] = seq
+            self._by_prefix.push(seq, self._places[seq.id])
+            self._by_age.push(seq, ())
+        self._new = []
+
+    def place(self, seq: SequenceView) -> tuple[int, ...]:
+        """Where the request is in the tree; () before it has been sorted in."""
+        return self._places.get(seq.id, ())
+
+    def forget(self, seq: SequenceView) -> None:
+        """The request is gone for good."""
+        self._places.pop(seq.id, None)
+
+    def _offline_in_order(self) -> Iterator[SequenceView]:
+        seen: set[int] = set()
+        by_prefix, by_age = iter(self._by_prefix), iter(self._by_age)
+        for taken in range(self._taken, self._taken + len(self._offline)):
+            oldest = int((taken + 1) * self._fairness) > int(taken * self._fairness)
+            order = by_age if oldest else by_prefix
+            seq = next(x for x in order if x.id in self._offline and x.id not in seen)
+            seen.add(seq.id)
+            yield seq
 
 
 @dataclass(frozen=True)
 class HygenParameters(OrderedParameters):
     """HyGen: online FCFS, offline by shared prefixes within a predicted latency budget."""
 
-    fidelity: ClassVar[Fidelity] = "reconstructed"
+    fidelity = "reconstructed"
+    mirrors = "HyGen (arXiv 2501.14808v4), reconstructed from digests: latency budget not profiled"
 
     latency_budget_s: Annotated[
         Annotated[float, Gt(0)] | None,
@@ -53,10 +134,6 @@ class HygenParameters(OrderedParameters):
         float, Ge(0), Le(1), Doc("share of offline admissions that goes to the oldest (inferred)")
     ] = 0.1
 
-    @property
-    def mirrors(self) -> str:
-        return "HyGen (arXiv 2501.14808v4), reconstructed from digests: latency budget not profiled"
-
     def make(self, world: World) -> "HygenScheduler":
         return HygenScheduler(self)
 
@@ -64,17 +141,17 @@ class HygenParameters(OrderedParameters):
 class HygenScheduler(CoServingScheduler):
     """Online first, offline requests in the order of a `PrefixQueue`."""
 
+    parameters: HygenParameters
     _waiting: PrefixQueue
 
     def __init__(self, parameters: HygenParameters) -> None:
         super().__init__(parameters)
-        self.latency_budget_s = parameters.latency_budget_s
         self._tightest_s = math.inf
         self._waiting = PrefixQueue(parameters.fairness)
 
     def bound_s(self) -> float:
-        """The latency budget."""
-        return self._tightest_s if self.latency_budget_s is None else self.latency_budget_s
+        budget_s = self.parameters.latency_budget_s
+        return self._tightest_s if budget_s is None else budget_s
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """As of both phases; offline ones by their place in the tree of prefixes."""

@@ -12,53 +12,37 @@ single tokens (``block_size: 1``), and its ``max_tokens`` is one number for prom
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_doc import Doc
-from annotated_types import Ge
 
 from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.scheduler import OrderedLoop
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
-from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.parameters import Count, SchedulerParameters
 
 
 @dataclass(frozen=True)
 class OrcaParameters(SchedulerParameters):
     """Orca: FCFS, whole prompts beside decodes, memory reserved for life, no preemption."""
 
-    needs_reserving_kv: ClassVar[bool] = True
+    mirrors = "Orca (OSDI'22), Algorithm 1 with one worker"
+    needs_reserving_kv = True
 
-    max_num_seqs: Annotated[int, Ge(1), Doc("most requests of an iteration (Orca's max_bs)")] = 256
-
-    @property
-    def mirrors(self) -> str:
-        return "Orca (OSDI'22), Algorithm 1 with one worker"
+    max_num_seqs: Annotated[Count, Doc("most requests of an iteration (Orca's max_bs)")] = 256
 
     def make(self, world: World) -> "OrcaScheduler":
         return OrcaScheduler(self)
 
 
-class OrcaScheduler(OrderedLoop):
-    """The loop in order of arrival, whole prompts only."""
+class OrcaScheduler(OrderedScheduler):
+    """The loop in order of arrival, whole prompts only: no budget ever cuts one."""
 
-    caches_prefixes: ClassVar[bool] = False
+    caches_prefixes = False
 
     def __init__(self, parameters: OrcaParameters) -> None:
-        super().__init__()
-        self.max_num_seqs = parameters.max_num_seqs
-
-    @property
-    def token_limit(self) -> int:
-        """None: no prompt is ever cut."""
-        return sys.maxsize
-
-    def rank(self, seq: SequenceView, now: float) -> Rank:
-        """By arrival alone."""
-        return ()
+        super().__init__(OrderedParameters(sys.maxsize, parameters.max_num_seqs))
 
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
-        """Whether the batch has room."""
         return sum(step.running) < self.max_num_seqs

@@ -1,9 +1,17 @@
 """What YAML sets of a scheduler."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from annotated_doc import Doc
+from annotated_types import Ge, Lt
 
 from bros_sim.core.world import Parameters, World
 from bros_sim.engine.scheduler import Scheduler
+
+Count = Annotated[int, Ge(1)]
+Share = Annotated[float, Ge(0), Lt(1)]
+RunningSeqs = Annotated[Count, Doc("most requests that run at a time")]
+Watermark = Annotated[Share, Doc("share of all KV blocks kept free when admitting beside others")]
 
 
 class SchedulerParameters(Parameters):
@@ -20,3 +28,18 @@ class SchedulerParameters(Parameters):
     def make(self, world: World) -> Scheduler:
         """The scheduler of one replica."""
         raise NotImplementedError
+
+
+def too_few_tokens(name: str, budget: int, max_num_seqs: int) -> tuple[str, ...]:
+    """Every running request has to find a token in an iteration's budget."""
+    if budget < max_num_seqs:
+        return (f"{name} {budget} is below max_num_seqs {max_num_seqs}",)
+    return ()
+
+
+def no_whole_prompt(what: str, budget: int, world: World) -> tuple[str, ...]:
+    """Where prompts are not cut, the longest has to find room in an iteration's budget."""
+    length = world.max_model_len
+    if budget < length:
+        return (f"{what} is below the model length {length}: a whole prompt could never run",)
+    return ()

@@ -15,11 +15,12 @@ from typing import Annotated, Literal
 from annotated_doc import Doc
 
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 
 
 @dataclass(frozen=True)
-class LengthParameters:
-    """The part of the parameters that says how lengths are predicted."""
+class LengthParameters(OrderedParameters):
+    """The limits, and how lengths are predicted."""
 
     lengths: Annotated[
         Literal["max_tokens", "oracle"],
@@ -27,23 +28,23 @@ class LengthParameters:
     ] = "max_tokens"
 
 
-class LengthPrediction:
-    """The part of a scheduler that predicts lengths."""
+class PredictingScheduler(OrderedScheduler):
+    """A policy that predicts lengths."""
+
+    parameters: LengthParameters
 
     def __init__(self, parameters: LengthParameters) -> None:
-        self._oracle = parameters.lengths == "oracle"
+        super().__init__(parameters)
         self._true: dict[int, int] = {}
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
-        """The true output length of a request that is about to be submitted."""
-        if self._oracle:
+        if self.parameters.lengths == "oracle":
             self._true[seq.id] = output_tokens
 
     def output_tokens(self, seq: SequenceView) -> int:
         """Predicted length of the output; at least one more token than there are."""
-        predicted = self._true[seq.id] if self._oracle else seq.max_tokens
-        return max(predicted, seq.num_output + 1)
+        return max(self._true.get(seq.id, seq.max_tokens), seq.num_output + 1)
 
-    def forget(self, seq: SequenceView) -> None:
-        """The request is gone."""
+    def finished(self, seq: SequenceView) -> None:
+        super().finished(seq)
         self._true.pop(seq.id, None)

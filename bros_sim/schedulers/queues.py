@@ -3,33 +3,11 @@
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
 
 from bros_sim.engine.sequence import SequenceView
 
 Rank = tuple[float, ...]
 """Where a request stands: the lower is served first; a queue gives all as many numbers."""
-
-
-class WaitingQueue(Protocol):
-    """vLLM's RequestQueue: who is admitted next."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[SequenceView]:
-        """Requests in the order of service."""
-
-    def push(self, seq: SequenceView) -> None:
-        """Add a request that just arrived."""
-
-    def push_back(self, seqs: Iterable[SequenceView]) -> None:
-        """Put requests back at the head, the last of them foremost."""
-
-    def peek(self) -> SequenceView:
-        """The next one."""
-
-    def pop(self) -> SequenceView:
-        """Take the next request out."""
 
 
 class FcfsQueue:
@@ -45,15 +23,19 @@ class FcfsQueue:
         return iter(self._seqs)
 
     def push(self, seq: SequenceView) -> None:
+        """Add a request that just arrived."""
         self._seqs.append(seq)
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
+        """Put requests back at the head, the last of them foremost."""
         self._seqs.extendleft(seqs)
 
     def peek(self) -> SequenceView:
+        """The next one."""
         return self._seqs[0]
 
     def pop(self) -> SequenceView:
+        """Take the next request out."""
         return self._seqs.popleft()
 
 
@@ -73,7 +55,6 @@ class PriorityQueue:
         heapq.heappush(self._heap, (seq.priority, seq.id, seq))
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
-        """The heap alone decides the order."""
         for seq in seqs:
             self.push(seq)
 
@@ -82,6 +63,10 @@ class PriorityQueue:
 
     def pop(self) -> SequenceView:
         return heapq.heappop(self._heap)[2]
+
+
+WaitingQueue = FcfsQueue | PriorityQueue
+"""vLLM's RequestQueue: who is admitted next."""
 
 
 class RankedQueue:
@@ -104,11 +89,9 @@ class RankedQueue:
                 heapq.heappush(places, (heap[child], child))
 
     def push(self, seq: SequenceView, rank: Rank) -> None:
-        """Add a request that arrived or was preempted."""
         heapq.heappush(self._heap, (rank, seq.id, seq))
 
     def pop(self) -> SequenceView:
-        """Take the first request out."""
         return heapq.heappop(self._heap)[2]
 
     def rerank(self, rank: Callable[[SequenceView], Rank]) -> None:

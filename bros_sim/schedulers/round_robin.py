@@ -30,14 +30,7 @@ from annotated_types import Ge, Lt
 from bros_sim.core.request import ServiceClass
 from bros_sim.core.world import Fidelity, World
 from bros_sim.engine.kv_cache import KVManager
-from bros_sim.engine.reasons import (
-    AFTER_PREEMPTION,
-    BATCH_CAP,
-    BUDGET,
-    MEMORY,
-    OTHER_CLASS,
-    Note,
-)
+from bros_sim.engine.reasons import AFTER_PREEMPTION, BATCH_CAP, BUDGET, MEMORY, OTHER_CLASS, Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.parameters import SchedulerParameters

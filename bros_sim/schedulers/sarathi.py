@@ -19,79 +19,62 @@ stages. There is no prefix cache.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_doc import Doc
-from annotated_types import Ge, Lt
 
 from bros_sim.core.world import World
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.scheduler import OrderedLoop
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
-from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.parameters import (
+    Count,
+    RunningSeqs,
+    SchedulerParameters,
+    Watermark,
+    too_few_tokens,
+)
 
 
 @dataclass(frozen=True)
 class SarathiParameters(SchedulerParameters):
     """Sarathi-Serve: decodes first, then prompts in chunks, within one token budget; FCFS."""
 
-    chunk_size: Annotated[int, Ge(1), Doc("token budget of an iteration")] = 512
-    max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 128
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
-    ] = 0.01
+    mirrors = "Sarathi-Serve (OSDI'24, arXiv 2403.02310), its repository's scheduler"
 
-    @property
-    def mirrors(self) -> str:
-        return "Sarathi-Serve (OSDI'24, arXiv 2403.02310), its repository's scheduler"
+    chunk_size: Annotated[Count, Doc("token budget of an iteration")] = 512
+    max_num_seqs: RunningSeqs = 128
+    watermark: Watermark = 0.01
 
     def conflicts(self, world: World) -> tuple[str, ...]:
-        """Every running request has to find a token in the budget."""
-        if self.chunk_size < self.max_num_seqs:
-            return (f"chunk_size {self.chunk_size} is below max_num_seqs {self.max_num_seqs}",)
-        return ()
+        return too_few_tokens("chunk_size", self.chunk_size, self.max_num_seqs)
 
     def make(self, world: World) -> "SarathiScheduler":
         return SarathiScheduler(self)
 
 
-class SarathiScheduler(OrderedLoop):
+class SarathiScheduler(OrderedScheduler):
     """The loop in order of arrival, prompts under way first."""
 
-    caches_prefixes: ClassVar[bool] = False
-    finishes_prompts: ClassVar[bool] = True
+    caches_prefixes = False
+    finishes_prompts = True
 
     def __init__(self, parameters: SarathiParameters) -> None:
-        super().__init__()
-        self.chunk_size = parameters.chunk_size
-        self.max_num_seqs = parameters.max_num_seqs
+        super().__init__(OrderedParameters(parameters.chunk_size, parameters.max_num_seqs))
         self.watermark = parameters.watermark
 
-    @property
-    def token_limit(self) -> int:
-        """Most tokens of an iteration."""
-        return self.chunk_size
-
-    def rank(self, seq: SequenceView, now: float) -> Rank:
-        """By arrival alone."""
-        return ()
-
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
-        """Whether fewer run than may."""
         return sum(step.running) < self.max_num_seqs
 
     def spare_blocks(self, seq: SequenceView, step: Step) -> int:
-        """The watermark."""
         return int(self.watermark * step.view.kv.num_gpu_blocks)
 
     def leaves_too_little(self, step: Step) -> bool:
         """The last to decode took no block and there was none, though others run that give way."""
-        kv = step.view.kv
+        kv, gone = step.view.kv, step.gone
         if kv.free_blocks or kv.reserves or sum(step.running) == 1 or not step.decodes:
             return False
-        gone = {gone.seq.id for gone in step.evictions}
         decoding = (seq for seq in step.view.batch if seq.decoding and seq.id not in gone)
         last = max(decoding, key=lambda seq: seq.id)
         return last.num_computed % kv.block_size > 0

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_doc import Doc
-from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
 from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.deadlines import PreemptsBe
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
+from bros_sim.schedulers.parameters import Share
 from bros_sim.schedulers.queues import Rank
 
 BE = ServiceClass.BE
@@ -31,19 +32,15 @@ BE = ServiceClass.BE
 class StaticPriorityParameters(OrderedParameters):
     """Real-time before best-effort, with seats and KV blocks that best-effort leaves free."""
 
+    mirrors = "static priority with a reserve (textbook)"
+
     reserved_seats: Annotated[
-        float, Ge(0), Lt(1), Doc("share of the seats that best-effort requests never take")
+        Share, Doc("share of the seats that best-effort requests never take")
     ] = 0.1
     reserved_blocks: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks left free when best-effort joins others")
+        Share, Doc("share of all KV blocks left free when best-effort joins others")
     ] = 0.1
-    preempts_be: Annotated[
-        bool, Doc("a waiting real-time request takes seat and memory of best-effort ones")
-    ] = False
-
-    @property
-    def mirrors(self) -> str:
-        return "static priority with a reserve (textbook)"
+    preempts_be: PreemptsBe = False
 
     def make(self, world: World) -> "StaticPriorityScheduler":
         return StaticPriorityScheduler(self)
@@ -52,27 +49,22 @@ class StaticPriorityParameters(OrderedParameters):
 class StaticPriorityScheduler(OrderedScheduler):
     """The loop in order of class."""
 
-    def __init__(self, parameters: StaticPriorityParameters) -> None:
-        super().__init__(parameters)
-        self.reserved_seats = parameters.reserved_seats
-        self.reserved_blocks = parameters.reserved_blocks
-        self.preempts_be = parameters.preempts_be
+    parameters: StaticPriorityParameters
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        """By class."""
         return (seq.priority,)
 
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
         """Best-effort leaves the reserve, whoever sits in it."""
-        kept = int(self.reserved_seats * self.max_num_seqs)
+        kept = int(self.parameters.reserved_seats * self.max_num_seqs)
         crowded = seq.service_class is BE and step.running[1] >= self.max_num_seqs - kept
         return not crowded and super().has_seat(seq, step)
 
     def spare_blocks(self, seq: SequenceView, step: Step) -> int:
         """Best-effort leaves the reserve free."""
-        share = self.reserved_blocks if seq.service_class is BE else 0.0
+        share = self.parameters.reserved_blocks if seq.service_class is BE else 0.0
         return int(share * step.view.kv.num_gpu_blocks)
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Best-effort requests give way to real-time ones."""
-        return self.preempts_be and victim.service_class is BE and taker.service_class is not BE
+        return self.parameters.preempts_be and victim.priority > taker.priority

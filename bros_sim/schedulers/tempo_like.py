@@ -24,39 +24,86 @@ Gaps:
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, NamedTuple
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import Slo
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.lengths_seen import LengthsSeen
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
+from bros_sim.schedulers.parameters import Count
 from bros_sim.schedulers.queues import Rank
-from bros_sim.schedulers.service_gain import Outlook, ServiceGain
+
+
+class Outlook(NamedTuple):
+    """How a policy believes a request to go on, if it is served from ``now`` on."""
+
+    now: float
+    output_tokens: int
+    """Length of the whole output."""
+    first_token_s: float
+    """Seconds until the prompt is computed; 0 once it is."""
+    remaining_s: float
+    """Seconds until the last token."""
+
+
+@dataclass(frozen=True)
+class ServiceGain:
+    """Gain of a request (Tempo): prompt tokens, and output tokens ``output_weight`` times as dear.
+
+    What comes late is worth ``(allowed / taken) ** decay`` of that, both counted from arrival.
+    """
+
+    output_weight: float
+    decay: float
+
+    def of(self, seq: SequenceView, outlook: Outlook) -> float:
+        """Gain if it ends as foreseen; tokens that are out count as having been in time.
+
+        Without an end-to-end SLO, TTFT and the last token's deadline judge prompt and output.
+        """
+        end_s = outlook.now + outlook.remaining_s - seq.arrival_s
+        output = outlook.output_tokens
+        if seq.slo.e2e_s is not None:
+            whole = seq.prompt_tokens + self.output_weight * output
+            return whole * self._share(seq.slo.e2e_s, end_s)
+        allowed_s = seq.slo.deadline(seq.arrival_s, output) - seq.arrival_s
+        late = (output - seq.num_output) * self._share(allowed_s, end_s)
+        return self._prompt(seq, outlook) + self.output_weight * (seq.num_output + late)
+
+    def density(self, seq: SequenceView, outlook: Outlook) -> float:
+        """Gain for each second that it still takes."""
+        return self.of(seq, outlook) / outlook.remaining_s
+
+    def _prompt(self, seq: SequenceView, outlook: Outlook) -> float:
+        if seq.num_output or seq.slo.ttft_s is None:
+            return seq.prompt_tokens
+        first_s = outlook.now + outlook.first_token_s - seq.arrival_s
+        return seq.prompt_tokens * self._share(seq.slo.ttft_s, first_s)
+
+    def _share(self, allowed_s: float, taken_s: float) -> float:
+        return 1.0 if taken_s <= allowed_s else float((allowed_s / taken_s) ** self.decay)
 
 
 @dataclass(frozen=True)
 class TempoLikeParameters(OrderedParameters):
     """After Tempo: the request that gains most for each second of service comes first."""
 
-    fidelity: ClassVar[Fidelity] = "like"
+    fidelity = "like"
+    mirrors = "the idea of Tempo / JITServe (arXiv 2504.20068), gaps in its docstring"
 
     output_weight: Annotated[float, Ge(0), Doc("gain of an output token to a prompt token's")] = 8.0
     decay: Annotated[float, Ge(0), Doc("power with which lateness takes gain away")] = 1.0
     length_quantile: Annotated[
         float, Gt(0), Le(1), Doc("quantile of finished outputs that bounds a length")
     ] = 0.95
-    period: Annotated[int, Ge(1), Doc("iterations after which priorities are renewed")] = 50
-
-    @property
-    def mirrors(self) -> str:
-        return "the idea of Tempo / JITServe (arXiv 2504.20068), gaps in its docstring"
+    period: Annotated[Count, Doc("iterations after which priorities are renewed")] = 50
 
     def make(self, world: World) -> "TempoLikeScheduler":
         return TempoLikeScheduler(self)
@@ -65,12 +112,11 @@ class TempoLikeParameters(OrderedParameters):
 class TempoLikeScheduler(OrderedScheduler):
     """The highest gain density first."""
 
+    parameters: TempoLikeParameters
     _estimate: Estimate
 
     def __init__(self, parameters: TempoLikeParameters) -> None:
         super().__init__(parameters)
-        self.output_weight = parameters.output_weight
-        self.period = parameters.period
         self._densities: dict[int, float] = {}
         self._unjudged: list[SequenceView] = []
         """Who came to wait since the last plan."""
@@ -89,9 +135,9 @@ class TempoLikeScheduler(OrderedScheduler):
         if not self.rank(taker, now) < self.rank(victim, now):
             return False
         kept = 0.0 if _best_effort(victim) else self._density(victim, now)
-        gained = (self._density(taker, now) - kept) * self.period * self._pace_s
+        gained = (self._density(taker, now) - kept) * self.parameters.period * self._pace_s
         lost_s = self._prompt_s(max(victim.num_computed, 1), 0)
-        return gained > self.output_weight * lost_s / self._pace_s
+        return gained > self.parameters.output_weight * lost_s / self._pace_s
 
     def lasts(self, view: ReplicaView) -> int:
         """Densities order those who wait; while nobody does, nothing depends on them."""
@@ -113,11 +159,11 @@ class TempoLikeScheduler(OrderedScheduler):
         self._estimate = view.estimate
         seqs, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
         self._pace_s = self._estimate.step_s(StepShape((), max(seqs, 1), max(kv_tokens, 1)))
-        periods = self._iterations // self.period
+        periods = self._iterations // self.parameters.period
         self._iterations += len(view.last_durations_s)
         if not len(view.batch):
             self._iterations = 0
-        if self._iterations // self.period != periods:
+        if self._iterations // self.parameters.period != periods:
             self._densities.clear()
         for seq in self._unjudged:
             self._densities.pop(seq.id, None)
@@ -138,13 +184,11 @@ class TempoLikeScheduler(OrderedScheduler):
     def _outlook(self, seq: SequenceView, now: float) -> Outlook:
         bound = self._lengths.bound(seq.stream, seq.num_output, seq.max_tokens)
         output = max(bound, seq.num_output + 1)
-        lacking = seq.num_tokens - seq.num_computed
+        lacking, ahead = seq.num_tokens - seq.num_computed, output - seq.num_output
         if lacking == 1:
-            return Outlook(now, output, 0.0, (output - seq.num_output) * self._pace_s)
+            return Outlook(now, output, 0.0, ahead * self._pace_s)
         prompt_s = self._prompt_s(lacking, seq.num_computed)
-        return Outlook(
-            now, output, prompt_s, prompt_s + (output - seq.num_output - 1) * self._pace_s
-        )
+        return Outlook(now, output, prompt_s, prompt_s + (ahead - 1) * self._pace_s)
 
     def _prompt_s(self, tokens: int, context: int) -> float:
         """Seconds that computing so many tokens takes by itself."""

@@ -12,8 +12,7 @@ from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import EagerCheckpointParameters, PagedParameters
 from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.schedulers.conserve_like import ConserveLikeParameters, ConserveLikeScheduler
-from bros_sim.schedulers.hygen import HygenParameters, HygenScheduler
-from bros_sim.schedulers.hygen_queue import PrefixQueue
+from bros_sim.schedulers.hygen import HygenParameters, HygenScheduler, PrefixQueue
 
 
 def hygen(budget_s=None, *, tokens=2048, seqs=256, fairness=0.0) -> HygenScheduler:

@@ -1,7 +1,6 @@
-"""The questions that a rival answers; `OrderedLoop` in ordered.py asks them."""
+"""The questions that a rival answers; the loop of `OrderedScheduler` asks them."""
 
 from collections import abc
-from typing import ClassVar
 
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
@@ -27,16 +26,20 @@ class OrderedPolicy:
     nothing: what a policy remembers it writes down in `begin` and `settle`.
     """
 
-    cuts_prompts: ClassVar[bool] = True
+    cuts_prompts = True
     """Whether a prompt is cut to what is left of the budget, or waits until all of it fits."""
-    caches_prefixes: ClassVar[bool] = True
+    caches_prefixes = True
     """Whether prefixes are looked up in the cache and memory is taken chunk by chunk; else it is
     taken for all known tokens on admission."""
-    timeless: ClassVar[bool] = True
+    timeless = True
     """Whether the answers stay the same until something arrives, finishes or runs short of memory,
     but for those of `may_evict` that turn from yes to no."""
-    finishes_prompts: ClassVar[bool] = False
+    finishes_prompts = False
     """Whether prompts under way go before all who wait, or are overtaken by a lower rank."""
+    token_limit: int
+    """Most tokens of an iteration."""
+    max_num_seqs: int
+    """Most requests that run at a time."""
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Who is served first: the lowest rank, ties by arrival.
@@ -44,12 +47,7 @@ class OrderedPolicy:
         Asked for a waiting request when it comes (`runs` is False then, and it has no KV), for a
         running one whenever a victim or the order of the prompts is looked for.
         """
-        raise NotImplementedError
-
-    @property
-    def token_limit(self) -> int:
-        """Most tokens of an iteration."""
-        raise NotImplementedError
+        return ()
 
     def budget(self, view: ReplicaView) -> int:
         """Tokens of the coming iteration, those of its decodes included."""
@@ -57,7 +55,7 @@ class OrderedPolicy:
 
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
         """Whether a waiting request may join ``step.running`` others; not asked if nobody runs."""
-        raise NotImplementedError
+        return sum(step.running) < self.max_num_seqs - step.view.held_seats
 
     def spare_blocks(self, seq: SequenceView, step: Step) -> int:
         """KV blocks to leave free when a request joins others."""

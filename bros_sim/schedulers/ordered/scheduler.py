@@ -27,16 +27,37 @@ from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
 from bros_sim.schedulers.ordered.policy import OrderedPolicy
 from bros_sim.schedulers.ordered.step import Eviction, Step
-from bros_sim.schedulers.parameters import SchedulerParameters
+from bros_sim.schedulers.parameters import SchedulerParameters, no_whole_prompt, too_few_tokens
 from bros_sim.schedulers.queues import RankedQueue
 from bros_sim.schedulers.vllm_parameters import Seqs, Tokens
 
 
-class OrderedLoop(OrderedPolicy):
+@dataclass(frozen=True)
+class OrderedParameters(SchedulerParameters):
+    """The two limits of most engines: tokens an iteration, and running requests."""
+
+    cuts_prompts: ClassVar[bool] = True
+
+    max_num_batched_tokens: Annotated[Tokens, Doc("token budget of an iteration")] = 2048
+    max_num_seqs: Annotated[Seqs, Doc("most requests that run at a time")] = 256
+
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        budget = self.max_num_batched_tokens
+        found = too_few_tokens("max_num_batched_tokens", budget, self.max_num_seqs)
+        if found or self.cuts_prompts:
+            return found
+        return no_whole_prompt(f"an iteration of {budget} tokens", budget, world)
+
+
+class OrderedScheduler(OrderedPolicy):
     """The loop and its memory."""
 
-    def __init__(self) -> None:
-        self.overhead_share = 0.0
+    overhead_share = 0.0
+
+    def __init__(self, parameters: OrderedParameters) -> None:
+        self.parameters = parameters
+        self.token_limit = parameters.max_num_batched_tokens
+        self.max_num_seqs = parameters.max_num_seqs
         self._waiting = RankedQueue()
         self.batch: BatchView = Batch(track_longest=False)
         """Who runs."""
@@ -45,8 +66,6 @@ class OrderedLoop(OrderedPolicy):
         self._refused = -1
         """The head of the queue to which nobody gave way, if nothing has happened since."""
 
-    # -- for policies ---------------------------------------------------------------------------
-
     def runs(self, seq: SequenceView) -> bool:
         """Whether the request holds KV, and goes on holding it."""
         return seq in self.batch and seq.id not in self._evicted
@@ -54,8 +73,6 @@ class OrderedLoop(OrderedPolicy):
     def rerank(self, now: float) -> None:
         """Ask for the rank of everyone who waits, in O(waiting)."""
         self._waiting.rerank(lambda seq: self.rank(seq, now))
-
-    # -- the contract of schedulers -------------------------------------------------------------
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
         pass
@@ -69,7 +86,6 @@ class OrderedLoop(OrderedPolicy):
         self._refused = -1
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """Waiting requests in order of rank."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -78,29 +94,19 @@ class OrderedLoop(OrderedPolicy):
         self._evicted.clear()
         self.begin(view)
         start, evictions = view.kv.mark(), list[Eviction]()
-        step = self._attempt(view, evictions)
-        while step.lack and (victim := self._victim(step)):
-            evictions.append(Eviction(victim, step.lack))
-            view.kv.rollback(start)
-            step = self._attempt(view, evictions)
+        step = self._give_way(self._attempt(view, evictions), evictions, start)
         head = step.lack.seq if step.lack and step.lack.waits else None
         in_vain = [gone for gone in evictions if head and gone.lack.seq is head]
-        forced = not step.computes
+        forced = not (step.decodes or step.chunks or step.evictions)
         if in_vain or forced:
             kept = [gone for gone in evictions if gone not in in_vain]
             view.kv.rollback(start)
             step = self._attempt(view, kept, forced=forced)
-            while (lack := step.lack) and forced and not lack.waits:
-                if not (victim := self._victim(step)):
-                    break
-                kept.append(Eviction(victim, lack))
-                view.kv.rollback(start)
-                step = self._attempt(view, kept, forced=True)
+            if forced:
+                step = self._give_way(step, kept, start)
         plan = self._decide(step)
         self.settle(plan, view)
         return plan
-
-    # -- an attempt -----------------------------------------------------------------------------
 
     def _attempt(
         self, view: ReplicaView, evictions: abc.Sequence[Eviction], *, forced: bool = False
@@ -112,18 +118,26 @@ class OrderedLoop(OrderedPolicy):
         Attempt(self, step, self._waiting).put_together()
         return step
 
+    def _give_way(self, step: Step, evictions: list[Eviction], start: int) -> Step:
+        """Evict, one by one, for what is lacking; for who waits only if that is not `forced`."""
+        while (lack := step.lack) and not (lack.waits and step.forced):
+            if not (victim := self._victim(step)):
+                break
+            evictions.append(Eviction(victim, lack))
+            step.view.kv.rollback(start)
+            step = self._attempt(step.view, evictions, forced=step.forced)
+        return step
+
     def _victim(self, step: Step) -> SequenceView | None:
         """Who is evicted for what is lacking: of those who may be, the highest rank."""
         lack, now = step.lack, step.view.now
-        gone = {gone.seq.id for gone in step.evictions}
+        gone = step.gone
         seqs = [seq for seq in self.batch if seq.id not in gone]
         if lack and lack.waits and lack.seq:
             if lack.seq.id == self._refused:
                 return None
             seqs = [seq for seq in seqs if self.may_evict(seq, lack.seq, now)]
         return max(seqs, key=lambda seq: (self.rank(seq, now), seq.id), default=None)
-
-    # -- the decision ---------------------------------------------------------------------------
 
     def _decide(self, step: Step) -> Plan:
         """Write the queues and the plan."""
@@ -146,48 +160,8 @@ class OrderedLoop(OrderedPolicy):
         )
 
     def _notes(self, step: Step) -> tuple[Note, ...]:
-        gone = {gone.seq.id for gone in step.evictions}
+        gone = step.gone
         return (
             *(gone.note() for gone in step.evictions),
             *(note for note in (*step.idle, *step.notes) if note.seq.id not in gone),
         )
-
-
-@dataclass(frozen=True)
-class OrderedParameters(SchedulerParameters):
-    """The two limits of most engines: tokens an iteration, and running requests."""
-
-    cuts_prompts: ClassVar[bool] = True
-
-    max_num_batched_tokens: Annotated[Tokens, Doc("token budget of an iteration")] = 2048
-    max_num_seqs: Annotated[Seqs, Doc("most requests that run at a time")] = 256
-
-    def conflicts(self, world: World) -> tuple[str, ...]:
-        """Every running request has to find a token, and a whole prompt room if none is cut."""
-        budget = self.max_num_batched_tokens
-        if budget < self.max_num_seqs:
-            return (f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}",)
-        if self.cuts_prompts or budget >= world.max_model_len:
-            return ()
-        return (
-            f"an iteration of {budget} tokens is below the model length {world.max_model_len}:"
-            " a whole prompt could never run",
-        )
-
-
-class OrderedScheduler(OrderedLoop):
-    """The loop within `OrderedParameters`."""
-
-    def __init__(self, parameters: OrderedParameters) -> None:
-        super().__init__()
-        self.max_num_batched_tokens = parameters.max_num_batched_tokens
-        self.max_num_seqs = parameters.max_num_seqs
-
-    @property
-    def token_limit(self) -> int:
-        """Most tokens of an iteration."""
-        return self.max_num_batched_tokens
-
-    def has_seat(self, seq: SequenceView, step: Step) -> bool:
-        """Whether fewer run than may."""
-        return sum(step.running) < self.max_num_seqs - step.view.held_seats

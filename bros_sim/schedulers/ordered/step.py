@@ -1,12 +1,25 @@
-"""The iteration that `OrderedLoop` puts together: what it has left, who is in it, who is not."""
+"""The iteration that `OrderedScheduler` puts together: what is left, who is in it, who is not."""
 
 from collections import abc
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BUDGET, MEMORY, OUTRANKED, SEATS, Note
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
+
+Chunk = tuple[int, int]
+"""Tokens of a prompt computed in the iteration, and tokens of it that are in the cache."""
+
+
+def shape_of(chunks: Iterable[Chunk], decodes: int, kv_tokens: int) -> StepShape:
+    """An iteration's shape; a chunk of one token is a decode to the engine's kernels."""
+    chunks = tuple(chunks)
+    single = [context + 1 for tokens, context in chunks if tokens == 1]
+    prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
+    return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
 
 
 class Lack(NamedTuple):
@@ -56,18 +69,15 @@ class Step:
     notes: list[Note] = field(default_factory=list)
 
     @property
-    def computes(self) -> bool:
-        """Whether the iteration does anything."""
-        return bool(self.decodes or self.chunks or self.evictions)
+    def gone(self) -> set[int]:
+        """The evicted, by id."""
+        return {eviction.seq.id for eviction in self.evictions}
 
     @property
-    def took_memory(self) -> Eviction | None:
-        """Somebody evicted because those who run lacked memory."""
-        return next((gone for gone in self.evictions if not gone.lack.waits), None)
-
-    def without(self) -> set[int]:
-        """Running requests that have no part in it: evicted or idle."""
-        return {gone.seq.id for gone in self.evictions} | {note.seq.id for note in self.idle}
+    def decode_kv(self) -> int:
+        """Tokens that its decodes attend to."""
+        out = [*self.paused, *(gone.seq for gone in self.evictions if gone.seq.decoding)]
+        return sum(self.view.decode_kv_by_class) - sum(seq.num_computed + 1 for seq in out)
 
     def add(self, seq: SequenceView, tokens: int) -> None:
         """A request outside the cohort computes some tokens."""
@@ -83,12 +93,7 @@ class Step:
         """The iteration has no room for what it lacks."""
         return Note(seq, BUDGET, None, tokens, max(self.budget, 0))
 
-    def lacks_seat(self, seq: SequenceView) -> None:
-        """The head of the queue finds as many running as may."""
-        self.lack = Lack(seq, SEATS, waits=True)
-        self.note(Note(seq, SEATS, None, sum(self.running), sum(self.running)))
-
-    def lacks_memory(self, seq: SequenceView, blocks: int) -> None:
-        """The head of the queue finds too few free blocks."""
-        self.lack = Lack(seq, MEMORY, waits=True)
-        self.note(Note(seq, MEMORY, None, blocks, self.view.kv.free_blocks))
+    def stop(self, head: SequenceView, reason: str, value: float, limit: float) -> None:
+        """The head of the queue finds no seat, or too few free blocks."""
+        self.lack = Lack(head, reason, waits=True)
+        self.note(Note(head, reason, None, value, limit))

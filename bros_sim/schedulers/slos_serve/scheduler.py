@@ -25,9 +25,8 @@ Gaps:
 import math
 from collections import Counter, abc
 from dataclasses import dataclass
-from typing import ClassVar
 
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -35,19 +34,15 @@ from bros_sim.schedulers.ordered.policy import completed
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
-from bros_sim.schedulers.slos_serve.pace import Pace
-from bros_sim.schedulers.slos_serve.promises import attainable, due_s
+from bros_sim.schedulers.slos_serve.promises import Pace, attainable, due_s
 
 
 @dataclass(frozen=True)
 class SlosServeLikeParameters(OrderedParameters):
     """After SLOs-Serve: promises by a dynamic programme, best effort in what they leave."""
 
-    fidelity: ClassVar[Fidelity] = "like"
-
-    @property
-    def mirrors(self) -> str:
-        return "the idea of SLOs-Serve (arXiv 2504.08784v1), gaps in its docstring"
+    fidelity = "like"
+    mirrors = "the idea of SLOs-Serve (arXiv 2504.08784v1), gaps in its docstring"
 
     def make(self, world: World) -> "SlosServeLikeScheduler":
         return SlosServeLikeScheduler(self)

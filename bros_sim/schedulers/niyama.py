@@ -25,31 +25,137 @@ Simplified, and why:
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import abc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from heapq import merge
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.niyama.chunks import PromptThroughput, largest_chunk
-from bros_sim.schedulers.niyama.slack import DecodeSlack
 from bros_sim.schedulers.ordered.policy import completed
-from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.prediction import LengthParameters, LengthPrediction
+from bros_sim.schedulers.prediction import LengthParameters, PredictingScheduler
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.vllm_parameters import Tokens
 
+GRID: tuple[int, ...] = (128, *range(256, 2049, 256), 2552)
+"""Tokens that an iteration may have, decodes included."""
+LOW_MEMORY_GRID: tuple[int, ...] = (128, 256, 384, 512)
+LOW_MEMORY_TOKENS = 32_000
+"""With fewer tokens' worth of free KV blocks the smaller grid holds."""
+DECAY = 0.995
+"""Weight of the past in the moving average of prompt throughput."""
+
+
+def largest_chunk(
+    view: ReplicaView, *, limit: int, context: int, slack_s: float, safety: float
+) -> int:
+    """The most tokens of the grid whose predicted time, times ``safety``, is within the slack.
+
+    The smallest if none is. ``context``: tokens in the cache of the prompt that comes first.
+    """
+    low = view.kv.free_blocks * view.kv.block_size < LOW_MEMORY_TOKENS
+    grid = [size for size in (LOW_MEMORY_GRID if low else GRID) if size <= limit] or [limit]
+    decodes, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
+
+    def seconds(total: int) -> float:
+        prompt = ((total - decodes, context),) if total > decodes else ()
+        return safety * view.estimate.step_s(StepShape(prompt, decodes, kv_tokens))
+
+    return grid[max(bisect_right(grid, slack_s, key=seconds) - 1, 0)]
+
+
+@dataclass
+class PromptThroughput:
+    """A moving average over the iterations that computed prompts."""
+
+    tokens_s: float = 0.0
+    """Tokens per second; 0 before the first plan."""
+    _planned_s: float = 0.0
+    _tokens: int = 0
+
+    def learn(self, view: ReplicaView, limit: int) -> None:
+        """See how long the last iteration took; at first, what a full one would."""
+        if not self.tokens_s:
+            self.tokens_s = limit / view.estimate.step_s(StepShape(((limit, 0),), 0, 0))
+        elif self._tokens:
+            seen = self._tokens / (view.now - self._planned_s)
+            self.tokens_s = DECAY * self.tokens_s + (1 - DECAY) * seen
+
+    def planned(self, now: float, tokens: int) -> None:
+        """An iteration with so many prompt tokens begins."""
+        self._planned_s, self._tokens = now, tokens
+
+
+@dataclass
+class DecodeSlack:
+    """Decodes by time per output token: within such a group the tightest one stays the tightest.
+
+    All members get a token in every iteration, so their deadlines move on alike.
+    """
+
+    starts: abc.Sequence[SequenceView] = ()
+    """Requests whose prompt ends in the iteration under way; they decode from then on."""
+    _groups: dict[float, dict[int, SequenceView]] = field(init=False, default_factory=dict)
+    _tightest: dict[float, SequenceView] = field(init=False, default_factory=dict)
+    _clock_s: dict[int, float] = field(init=False, default_factory=dict)
+    """When the first token was due, or came if it came late, by request."""
+    _tpot_s: dict[int, float] = field(init=False, default_factory=dict)
+
+    def join(
+        self, first_due_s: Callable[[SequenceView], float], tpot_s: Callable[[SequenceView], float]
+    ) -> None:
+        """Those of `starts` that have not finished at once are decodes now."""
+        for seq in self.starts:
+            start = max(first_due_s(seq), seq.last_token_s or 0.0)
+            clock, tpot = self._clock_s.setdefault(seq.id, start), tpot_s(seq)
+            if math.isinf(clock) or math.isinf(tpot):
+                continue
+            self._tpot_s[seq.id] = tpot
+            self._groups.setdefault(tpot, {})[seq.id] = seq
+            tightest = self._tightest.get(tpot)
+            if tightest is None or self._next_due_s(seq) < self._next_due_s(tightest):
+                self._tightest[tpot] = seq
+        self.starts = ()
+
+    def leave(self, seq: SequenceView) -> None:
+        """The request does not decode any more; it may again."""
+        self.starts = [x for x in self.starts if x.id != seq.id]
+        tpot = self._tpot_s.pop(seq.id, None)
+        if tpot is None:
+            return
+        group = self._groups[tpot]
+        del group[seq.id]
+        if self._tightest[tpot].id == seq.id:
+            del self._tightest[tpot]
+            if group:
+                self._tightest[tpot] = min(group.values(), key=self._next_due_s)
+
+    def forget(self, seq: SequenceView) -> None:
+        """The request is gone."""
+        self.leave(seq)
+        self._clock_s.pop(seq.id, None)
+
+    def due_s(self) -> float:
+        """When the first of their next tokens is due; infinity when nothing binds them."""
+        return min(map(self._next_due_s, self._tightest.values()), default=math.inf)
+
+    def _next_due_s(self, seq: SequenceView) -> float:
+        return self._clock_s[seq.id] + self._tpot_s[seq.id] * seq.num_output
+
 
 @dataclass(frozen=True)
-class NiyamaParameters(LengthParameters, OrderedParameters):
+class NiyamaParameters(LengthParameters):
     """Niyama: dynamic chunks from decode slack, hybrid EDF/SRPF order, eager relegation."""
 
-    fidelity: ClassVar[Fidelity] = "simplified"
+    fidelity = "simplified"
+    mirrors = "Niyama / QoServe (arXiv 2503.22562), sarathi-serve 72339db, simplified"
 
     max_num_batched_tokens: Annotated[Tokens, Doc("bound on chunk sizes, up to 2552")] = 2552
     alpha_s: Annotated[float, Ge(0), Doc("delay in order per remaining token; 0 = EDF")] = 0.008
@@ -58,37 +164,30 @@ class NiyamaParameters(LengthParameters, OrderedParameters):
         float, Gt(0), Doc("time per output token of requests with an end-to-end target")
     ] = 0.4
 
-    @property
-    def mirrors(self) -> str:
-        return "Niyama / QoServe (arXiv 2503.22562), sarathi-serve 72339db, simplified"
-
     def make(self, world: World) -> "NiyamaScheduler":
         return NiyamaScheduler(self)
 
 
-class NiyamaScheduler(OrderedScheduler):
+class NiyamaScheduler(PredictingScheduler):
     """The loop in Niyama's order, with a budget from slack."""
 
-    timeless: ClassVar[bool] = False
+    parameters: NiyamaParameters
+    timeless = False
 
     def __init__(self, parameters: NiyamaParameters) -> None:
         super().__init__(parameters)
-        self.alpha_s = parameters.alpha_s
-        self.safety = parameters.safety
-        self.batch_tpot_s = parameters.batch_tpot_s
-        self.prediction = LengthPrediction(parameters)
         self._relegated: set[int] = set()
         self._slack = DecodeSlack()
         self._tokens = 0
         self._throughput = PromptThroughput()
 
-    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
-        self.prediction.set_true_length(seq, output_tokens)
-
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Relegated ones last; else by deadline and remaining work."""
         due_s, tokens = self._first_due_s(seq), seq.num_tokens - self._computed(seq)
-        return (seq.id in self._relegated or math.isinf(due_s), due_s + self.alpha_s * tokens)
+        return (
+            seq.id in self._relegated or math.isinf(due_s),
+            due_s + self.parameters.alpha_s * tokens,
+        )
 
     def _computed(self, seq: SequenceView) -> int:
         return seq.num_computed if self.runs(seq) else 0
@@ -96,12 +195,12 @@ class NiyamaScheduler(OrderedScheduler):
     def _first_due_s(self, seq: SequenceView) -> float:
         """When the first output token is due."""
         if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
-            needed_s = self.prediction.output_tokens(seq) * self.batch_tpot_s
+            needed_s = self.output_tokens(seq) * self.parameters.batch_tpot_s
             return seq.slo.last_deadline(seq.arrival_s) - needed_s
         return seq.slo.deadline(seq.arrival_s, 1)
 
     def _tpot_s(self, seq: SequenceView) -> float:
-        other = math.inf if seq.slo.e2e_s is None else self.batch_tpot_s
+        other = math.inf if seq.slo.e2e_s is None else self.parameters.batch_tpot_s
         return other if seq.slo.tpot_s is None else seq.slo.tpot_s
 
     def begin(self, view: ReplicaView) -> None:
@@ -116,7 +215,7 @@ class NiyamaScheduler(OrderedScheduler):
             limit=self.token_limit,
             context=self._computed(first),
             slack_s=self._slack.due_s() - view.now,
-            safety=self.safety,
+            safety=self.parameters.safety,
         )
         if doomed := self._doomed(view):
             self._relegated |= doomed
@@ -164,6 +263,5 @@ class NiyamaScheduler(OrderedScheduler):
 
     def finished(self, seq: SequenceView) -> None:
         super().finished(seq)
-        self.prediction.forget(seq)
         self._relegated.discard(seq.id)
         self._slack.forget(seq)
