@@ -14,6 +14,7 @@ from collections import abc
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from bros_sim.engine.reasons import REPLACED
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import NextBatch, Work
@@ -239,7 +240,7 @@ class Algorithm1:
         line = self.queues.all_rt_entries(self.cap, self.view)
         for _, number, seq in line:
             if number in for_whom:
-                self.notes.replaced(seq, for_whom[number])
+                self.notes.gave_way(REPLACED, (seq,), for_whom[number])
         self.by_priority([entry for entry in line if entry[1] in stay])
 
     # -- Step 6: the cap doubles while no deadline binds, else it starts over ----------------------

@@ -1,6 +1,7 @@
 """A BROS batch as it grows: what it would cost, which deadline binds it, what kept others out."""
 
 import math
+from bisect import bisect_right
 from collections import abc
 from typing import NamedTuple
 
@@ -32,9 +33,7 @@ class NextBatch:
     def __init__(self, view: ReplicaView, cap: int) -> None:
         self.view = view
         self.kv = view.kv
-        """The KV state with the open draft."""
         self.estimate = view.estimate
-        """The policy's belief about what an iteration costs."""
         self.cap = cap
         self.bound_s = math.inf
         self.put_off_s = math.inf
@@ -166,12 +165,12 @@ class NextBatch:
 
     def iterations_within_bound(self, most: int) -> int:
         """How many iterations in a row this batch of decodes meets its bound, up to ``most``."""
+        decodes, kv_tokens = self._decodes, self._kv_tokens
         if math.isinf(self.bound_s):
             return most
-        low, high = 1, most + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            kv_tokens = self._kv_tokens + (middle - 1) * self._decodes
-            late = self.estimate.step_s(StepShape((), self._decodes, kv_tokens)) > self.bound_s
-            low, high = (low, middle) if late else (middle, high)
-        return low
+        in_time = bisect_right(
+            range(most),
+            self.bound_s,
+            key=lambda i: self.estimate.step_s(StepShape((), decodes, kv_tokens + i * decodes)),
+        )
+        return max(in_time, 1)

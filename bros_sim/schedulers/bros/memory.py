@@ -7,13 +7,17 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from bros_sim.engine.reasons import MEMORY
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import NextBatch
 from bros_sim.schedulers.bros.notes import BrosNotes
-from bros_sim.schedulers.bros.queues import RT, BrosQueues
+from bros_sim.schedulers.bros.queues import RT, BrosQueues, RtEntry
 
 if TYPE_CHECKING:
     from bros_sim.schedulers.bros.parameters import BrosParameters
+
+
+Push = Callable[[SequenceView], None]
 
 
 class BrosMemory:
@@ -28,7 +32,7 @@ class BrosMemory:
         self.rules = rules
         self.gone: set[int] = set()
         """Requests that this plan dropped or swapped out."""
-        self._by_urgency: list[tuple[tuple[float, int], SequenceView]] | None = None
+        self._by_urgency: list[RtEntry] | None = None
 
     @property
     def spare(self) -> int:
@@ -63,7 +67,9 @@ class BrosMemory:
         if outside:
             return not kv.can_lend and self._make_way(seq, lenders, self._drop)
         if self.rules.victims == "any_newest" and not kv.can_lend:
-            return self._make_way(seq, self._newest(seq), self._drop)
+            others = [x for x in self.batch.view.batch if x is not seq]
+            newest = sorted(others, key=lambda x: -x.id)  # vLLM's choice of victims
+            return self._make_way(seq, newest, self._drop)
         return self._make_way(seq, chain(lenders, self._less_urgent(seq)), self._push_out)
 
     def displace(self, seq: SequenceView, later: Iterable[SequenceView]) -> bool:
@@ -78,43 +84,31 @@ class BrosMemory:
         else:
             self._drop(seq)
 
-    def _make_way(
-        self,
-        seq: SequenceView,
-        victims: Iterable[SequenceView],
-        push: Callable[[SequenceView], None],
-    ) -> bool:
+    def _make_way(self, seq: SequenceView, victims: Iterable[SequenceView], push: Push) -> bool:
         """Push victims out, one by one, until the request fits; if it never does, none of them."""
         mark, gone, evicted = self.batch.kv.mark(), set(self.gone), len(self.batch.evicted)
-        pushed = []
+        pushed: list[SequenceView] = []
         for victim in victims:
             if victim.id in self.batch.selected or victim.id in self.gone:
                 continue
             push(victim)
             pushed.append(victim)
             if self.reserve(seq, ()):
-                self.notes.pushed_out(pushed, seq)
+                self.notes.gave_way(MEMORY, pushed, seq)
                 return True
         self.batch.kv.rollback(mark)
         self.gone = gone
         del self.batch.evicted[evicted:]
         return False
 
-    def _newest(self, seq: SequenceView) -> list[SequenceView]:
-        """Running requests of any class, the newest first: vLLM's choice of victims."""
-        seqs = [x for x in self.batch.view.batch if x is not seq]
-        return sorted(seqs, key=lambda x: -x.id)
-
     def _less_urgent(self, seq: SequenceView) -> Iterator[SequenceView]:
         """Running RT due after the request, the one with the most slack first."""
         if self._by_urgency is None:  # deadlines stand still while a batch is chosen
             running = (x for x in self.batch.view.batch if x.service_class is RT)
-            self._by_urgency = sorted((self._urgency(x), x) for x in running)
-        after = bisect_right(self._by_urgency, self._urgency(seq), key=itemgetter(0))
-        return (x for _, x in reversed(self._by_urgency[after:]))
-
-    def _urgency(self, seq: SequenceView) -> tuple[float, int]:
-        return self.queues.deadline(seq), seq.id
+            self._by_urgency = sorted((self.queues.deadline(x), x.id, x) for x in running)
+        urgency = self.queues.deadline(seq), seq.id
+        after = bisect_right(self._by_urgency, urgency, key=itemgetter(0, 1))
+        return (x for *_, x in reversed(self._by_urgency[after:]))
 
     def _drop(self, seq: SequenceView) -> None:
         self.batch.kv.release(seq, resumable=True)

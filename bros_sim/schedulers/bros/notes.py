@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, REPLACED, Note
+from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, Note
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.batch import NextBatch, Work
 from bros_sim.schedulers.bros.queues import RT, BrosQueues
@@ -41,26 +41,17 @@ class BrosNotes:
             due = batch.put_off if put_off else self._due_in(bound_s, seq)
             self._put(Note(seq, DEADLINE, due, seconds, bound_s))
 
-    def pushed_out(self, victims: Iterable[SequenceView], taker: SequenceView) -> None:
+    def gave_way(self, reason: str, seqs: Iterable[SequenceView], taker: SequenceView) -> None:
         """They made room for another request."""
         if self.asked:
-            for victim in victims:
-                self._put(Note(victim, MEMORY, taker))
-
-    def replaced(self, seq: SequenceView, best_effort: SequenceView) -> None:
-        """It can wait, and a best-effort request goes in its place."""
-        if self.asked:
-            self._put(Note(seq, REPLACED, best_effort))
+            for seq in seqs:
+                self._put(Note(seq, reason, taker))
 
     def all(self, paused: Iterable[SequenceView]) -> tuple[Note, ...]:
         """All notes; who was not even looked at stood behind a full batch."""
         selected = self.batch.selected
-        unseen = list(paused)
-        if self.batch.size >= self.batch.cap:
-            unseen += self._first_in_line()
-        for seq in unseen:
-            if seq.id not in self.by_seq:
-                self.cap(seq)
+        unseen = [*paused, *(self._first_in_line() if self.batch.full else ())]
+        self.cap(*(seq for seq in unseen if seq.id not in self.by_seq))
         return tuple(note for seq_id, note in self.by_seq.items() if seq_id not in selected)
 
     def _first_in_line(self) -> Iterator[SequenceView]:
@@ -80,9 +71,7 @@ class BrosNotes:
         running = (x for x in self.batch.view.batch if x.service_class is RT)
         for member in (*selected.values(), *running, seq):
             known = member.decoding or member.id in selected or member is seq
-            if known and self._is_due(member, now, bound_s):
+            due = member.service_class is RT and self.queues.deadline(member) - now == bound_s
+            if known and due:
                 return member
         return None
-
-    def _is_due(self, seq: SequenceView, now: float, bound_s: float) -> bool:
-        return seq.service_class is RT and self.queues.deadline(seq) - now == bound_s

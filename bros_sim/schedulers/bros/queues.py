@@ -39,8 +39,6 @@ class BrosQueues:
             return slo.deadline(seq.arrival_s, seq.num_output + 1)
         return math.inf if slo.tpot_s is None else last + slo.tpot_s
 
-    # -- changes of state -----------------------------------------------------------------------
-
     def wait(self, seq: SequenceView) -> None:
         """The request has no KV and waits."""
         if seq.service_class is RT:
@@ -83,8 +81,6 @@ class BrosQueues:
             self.tpots[seq.slo.tpot_s] -= 1
             if not self.tpots[seq.slo.tpot_s]:
                 del self.tpots[seq.slo.tpot_s]
-
-    # -- orders ---------------------------------------------------------------------------------
 
     def rt_entries(self, most: int) -> list[RtEntry]:
         """RT outside the cohort by deadline: the pending, and at most ``most`` of the waiting."""

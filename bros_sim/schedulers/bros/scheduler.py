@@ -48,8 +48,6 @@ class BrosScheduler:
         yield from (seq for *_, seq in self._queues.rt_waiting)
         yield from (seq for _, seq in self._queues.be_waiting)
 
-    # -- planning -------------------------------------------------------------------------------
-
     def plan(self, view: ReplicaView) -> Plan:
         """Algorithm 1 for the next iteration."""
         self._catch_up(view)
@@ -93,8 +91,6 @@ class BrosScheduler:
         if batch.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
             return 1
         return batch.iterations_within_bound(LONGEST_LOOKAHEAD)
-
-    # -- what the policy remembers --------------------------------------------------------------
 
     def _catch_up(self, view: ReplicaView) -> None:
         """Average the iterations since the last plan, and grow the cap for all but the first."""
