@@ -29,36 +29,17 @@ from annotated_doc import Doc
 from annotated_types import Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters
 
 
-@dataclass(frozen=True)
-class ConserveLikeParameters(OrderedParameters):
-    """ConServe without layer-wise preemption: offline tokens within the online TBT target."""
-
-    fidelity = "like"
-    mirrors = "ConServe (arXiv 2410.01228v2), from digests, without layer-wise preemption"
-
-    offline_ttft_share: Annotated[
-        float,
-        Gt(0),
-        Le(1),
-        Doc("longest iteration without online requests, in tightest TTFT targets (inferred)"),
-    ] = 0.5
-
-    def make(self, world: World) -> "ConserveLikeScheduler":
-        return ConserveLikeScheduler(self)
-
-
 class ConserveLikeScheduler(CoServingScheduler):
     """Online first, offline within the tightest TBT target at hand."""
 
-    parameters: ConserveLikeParameters
+    parameters: "ConserveLikeParameters"
 
-    def __init__(self, parameters: ConserveLikeParameters) -> None:
+    def __init__(self, parameters: "ConserveLikeParameters") -> None:
         super().__init__(parameters)
         self._targets: Counter[float] = Counter()
         """TPOT targets of the online requests that wait or run, and of how many."""
@@ -81,3 +62,19 @@ class ConserveLikeScheduler(CoServingScheduler):
         super().finished(seq)
         if seq.service_class is ServiceClass.RT:
             self._targets -= Counter([seq.slo.pace_s])
+
+
+@dataclass(frozen=True)
+class ConserveLikeParameters(OrderedParameters):
+    """ConServe without layer-wise preemption: offline tokens within the online TBT target."""
+
+    makes = ConserveLikeScheduler
+    fidelity = "like"
+    mirrors = "ConServe (arXiv 2410.01228v2), from digests, without layer-wise preemption"
+
+    offline_ttft_share: Annotated[
+        float,
+        Gt(0),
+        Le(1),
+        Doc("longest iteration without online requests, in tightest TTFT targets (inferred)"),
+    ] = 0.5

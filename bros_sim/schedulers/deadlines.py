@@ -24,7 +24,6 @@ from typing import Annotated
 
 from annotated_doc import Doc
 
-from bros_sim.core.world import World
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
@@ -37,22 +36,10 @@ PreemptsBe = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class EdfParameters(OrderedParameters):
-    """Earliest deadline of the next token first."""
-
-    mirrors = "earliest deadline first (textbook)"
-
-    preempts_be: PreemptsBe = False
-
-    def make(self, world: World) -> "EdfScheduler":
-        return EdfScheduler(self)
-
-
 class EdfScheduler(OrderedScheduler):
     """The loop in order of deadlines."""
 
-    parameters: EdfParameters
+    parameters: "EdfParameters"
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """The next deadline; without any, by class."""
@@ -64,13 +51,13 @@ class EdfScheduler(OrderedScheduler):
 
 
 @dataclass(frozen=True)
-class LeastSlackParameters(EdfParameters):
-    """Least time to spare until the next token's deadline first."""
+class EdfParameters(OrderedParameters):
+    """Earliest deadline of the next token first."""
 
-    mirrors = "least slack first (textbook)"
+    makes = EdfScheduler
+    mirrors = "earliest deadline first (textbook)"
 
-    def make(self, world: World) -> "LeastSlackScheduler":
-        return LeastSlackScheduler(self)
+    preempts_be: PreemptsBe = False
 
 
 class LeastSlackScheduler(EdfScheduler):
@@ -100,6 +87,14 @@ class LeastSlackScheduler(EdfScheduler):
             seconds += self._estimate.step_s(StepShape(chunks, decodes, decodes * (done + 1)))
             done += tokens
         return seconds
+
+
+@dataclass(frozen=True)
+class LeastSlackParameters(EdfParameters):
+    """Least time to spare until the next token's deadline first."""
+
+    makes = LeastSlackScheduler
+    mirrors = "least slack first (textbook)"
 
 
 def next_due_s(seq: SequenceView) -> float:

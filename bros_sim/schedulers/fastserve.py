@@ -30,7 +30,6 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
-from bros_sim.core.world import World
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
@@ -42,37 +41,15 @@ from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.vllm_parameters import WholePromptTokens
 
 
-@dataclass(frozen=True)
-class FastServeParameters(OrderedParameters):
-    """FastServe: the queue of a request follows from its prompt and the service that it has had.
-
-    ``max_num_seqs`` bounds the requests of an iteration, ``max_num_batched_tokens`` its prompts.
-    """
-
-    fidelity = "simplified"
-    mirrors = "FastServe (arXiv 2305.05920v3; code of 6da4b75), simplified: preemption by recompute"
-    cuts_prompts = False
-
-    max_num_batched_tokens: Annotated[WholePromptTokens, Doc("token budget of an iteration")] = 2048
-    base_quantum_s: Annotated[float, Ge(1e-6), Doc("service in the first queue")] = 0.01
-    quantum_ratio: Annotated[
-        float, Ge(1.1), Le(100), Doc("quantum of a queue to that of the one above")
-    ] = 2.0
-    starvation_s: Annotated[float, Gt(0), Doc("without service for so long: to the front")] = 3.0
-
-    def make(self, world: World) -> "FastServeScheduler":
-        return FastServeScheduler(self)
-
-
 class FastServeScheduler(OrderedScheduler):
     """The loop in order of `FeedbackQueues`."""
 
-    parameters: FastServeParameters
+    parameters: "FastServeParameters"
     cuts_prompts = False
     caches_prefixes = False
     timeless = False
 
-    def __init__(self, parameters: FastServeParameters) -> None:
+    def __init__(self, parameters: "FastServeParameters") -> None:
         super().__init__(parameters)
         self._arrived: list[SequenceView] = []
         self._queues = FeedbackQueues(parameters.base_quantum_s, parameters.quantum_ratio)
@@ -147,3 +124,23 @@ class FastServeScheduler(OrderedScheduler):
     def _room(self, step: Step) -> int:
         """Prompt tokens that the iteration has left."""
         return self.token_limit - sum(x for _, x in step.chunks if x > 1)
+
+
+@dataclass(frozen=True)
+class FastServeParameters(OrderedParameters):
+    """FastServe: the queue of a request follows from its prompt and the service that it has had.
+
+    ``max_num_seqs`` bounds the requests of an iteration, ``max_num_batched_tokens`` its prompts.
+    """
+
+    makes = FastServeScheduler
+    fidelity = "simplified"
+    mirrors = "FastServe (arXiv 2305.05920v3; code of 6da4b75), simplified: preemption by recompute"
+    cuts_prompts = False
+
+    max_num_batched_tokens: Annotated[WholePromptTokens, Doc("token budget of an iteration")] = 2048
+    base_quantum_s: Annotated[float, Ge(1e-6), Doc("service in the first queue")] = 0.01
+    quantum_ratio: Annotated[
+        float, Ge(1.1), Le(100), Doc("quantum of a queue to that of the one above")
+    ] = 2.0
+    starvation_s: Annotated[float, Gt(0), Doc("without service for so long: to the front")] = 3.0

@@ -31,7 +31,6 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.core.world import World
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
@@ -119,32 +118,13 @@ class PrefixQueue(RankedQueue):
             yield seq
 
 
-@dataclass(frozen=True)
-class HygenParameters(OrderedParameters):
-    """HyGen: online FCFS, offline by shared prefixes within a predicted latency budget."""
-
-    fidelity = "reconstructed"
-    mirrors = "HyGen (arXiv 2501.14808v4), reconstructed from digests: latency budget not profiled"
-
-    latency_budget_s: Annotated[
-        Annotated[float, Gt(0)] | None,
-        Doc("longest predicted iteration with offline work; default: the tightest TPOT target"),
-    ] = None
-    fairness: Annotated[
-        float, Ge(0), Le(1), Doc("share of offline admissions that goes to the oldest (inferred)")
-    ] = 0.1
-
-    def make(self, world: World) -> "HygenScheduler":
-        return HygenScheduler(self)
-
-
 class HygenScheduler(CoServingScheduler):
     """Online first, offline requests in the order of a `PrefixQueue`."""
 
-    parameters: HygenParameters
+    parameters: "HygenParameters"
     _waiting: PrefixQueue
 
-    def __init__(self, parameters: HygenParameters) -> None:
+    def __init__(self, parameters: "HygenParameters") -> None:
         super().__init__(parameters)
         self._tightest_s = math.inf
         self._waiting = PrefixQueue(parameters.fairness)
@@ -171,3 +151,20 @@ class HygenScheduler(CoServingScheduler):
     def finished(self, seq: SequenceView) -> None:
         super().finished(seq)
         self._waiting.forget(seq)
+
+
+@dataclass(frozen=True)
+class HygenParameters(OrderedParameters):
+    """HyGen: online FCFS, offline by shared prefixes within a predicted latency budget."""
+
+    makes = HygenScheduler
+    fidelity = "reconstructed"
+    mirrors = "HyGen (arXiv 2501.14808v4), reconstructed from digests: latency budget not profiled"
+
+    latency_budget_s: Annotated[
+        Annotated[float, Gt(0)] | None,
+        Doc("longest predicted iteration with offline work; default: the tightest TPOT target"),
+    ] = None
+    fairness: Annotated[
+        float, Ge(0), Le(1), Doc("share of offline admissions that goes to the oldest (inferred)")
+    ] = 0.1

@@ -35,7 +35,6 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
-from bros_sim.core.world import World
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -150,31 +149,13 @@ class DecodeSlack:
         return self._clock_s[seq.id] + self._tpot_s[seq.id] * seq.num_output
 
 
-@dataclass(frozen=True)
-class NiyamaParameters(LengthParameters):
-    """Niyama: dynamic chunks from decode slack, hybrid EDF/SRPF order, eager relegation."""
-
-    fidelity = "simplified"
-    mirrors = "Niyama / QoServe (arXiv 2503.22562), sarathi-serve 72339db, simplified"
-
-    max_num_batched_tokens: Annotated[Tokens, Doc("bound on chunk sizes, up to 2552")] = 2552
-    alpha_s: Annotated[float, Ge(0), Doc("delay in order per remaining token; 0 = EDF")] = 0.008
-    safety: Annotated[float, Gt(0), Doc("factor on predicted times against the slack")] = 1.2
-    batch_tpot_s: Annotated[
-        float, Gt(0), Doc("time per output token of requests with an end-to-end target")
-    ] = 0.4
-
-    def make(self, world: World) -> "NiyamaScheduler":
-        return NiyamaScheduler(self)
-
-
 class NiyamaScheduler(PredictingScheduler):
     """The loop in Niyama's order, with a budget from slack."""
 
-    parameters: NiyamaParameters
+    parameters: "NiyamaParameters"
     timeless = False
 
-    def __init__(self, parameters: NiyamaParameters) -> None:
+    def __init__(self, parameters: "NiyamaParameters") -> None:
         super().__init__(parameters)
         self._relegated: set[int] = set()
         self._slack = DecodeSlack()
@@ -265,3 +246,19 @@ class NiyamaScheduler(PredictingScheduler):
         super().finished(seq)
         self._relegated.discard(seq.id)
         self._slack.forget(seq)
+
+
+@dataclass(frozen=True)
+class NiyamaParameters(LengthParameters):
+    """Niyama: dynamic chunks from decode slack, hybrid EDF/SRPF order, eager relegation."""
+
+    makes = NiyamaScheduler
+    fidelity = "simplified"
+    mirrors = "Niyama / QoServe (arXiv 2503.22562), sarathi-serve 72339db, simplified"
+
+    max_num_batched_tokens: Annotated[Tokens, Doc("bound on chunk sizes, up to 2552")] = 2552
+    alpha_s: Annotated[float, Ge(0), Doc("delay in order per remaining token; 0 = EDF")] = 0.008
+    safety: Annotated[float, Gt(0), Doc("factor on predicted times against the slack")] = 1.2
+    batch_tpot_s: Annotated[
+        float, Gt(0), Doc("time per output token of requests with an end-to-end target")
+    ] = 0.4

@@ -16,24 +16,10 @@ from typing import Annotated
 
 from annotated_doc import Doc
 
-from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.parameters import Count, SchedulerParameters
-
-
-@dataclass(frozen=True)
-class OrcaParameters(SchedulerParameters):
-    """Orca: FCFS, whole prompts beside decodes, memory reserved for life, no preemption."""
-
-    mirrors = "Orca (OSDI'22), Algorithm 1 with one worker"
-    needs_reserving_kv = True
-
-    max_num_seqs: Annotated[Count, Doc("most requests of an iteration (Orca's max_bs)")] = 256
-
-    def make(self, world: World) -> "OrcaScheduler":
-        return OrcaScheduler(self)
 
 
 class OrcaScheduler(OrderedScheduler):
@@ -41,8 +27,19 @@ class OrcaScheduler(OrderedScheduler):
 
     caches_prefixes = False
 
-    def __init__(self, parameters: OrcaParameters) -> None:
+    def __init__(self, parameters: "OrcaParameters") -> None:
         super().__init__(OrderedParameters(sys.maxsize, parameters.max_num_seqs))
 
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
         return sum(step.running) < self.max_num_seqs
+
+
+@dataclass(frozen=True)
+class OrcaParameters(SchedulerParameters):
+    """Orca: FCFS, whole prompts beside decodes, memory reserved for life, no preemption."""
+
+    makes = OrcaScheduler
+    mirrors = "Orca (OSDI'22), Algorithm 1 with one worker"
+    needs_reserving_kv = True
+
+    max_num_seqs: Annotated[Count, Doc("most requests of an iteration (Orca's max_bs)")] = 256

@@ -1,5 +1,6 @@
 """What YAML sets of a scheduler."""
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 from annotated_doc import Doc
@@ -17,6 +18,8 @@ Watermark = Annotated[Share, Doc("share of all KV blocks kept free when admittin
 class SchedulerParameters(Parameters):
     """Base of the schedulers' parameters: frozen dataclasses whose fields are the YAML's keys."""
 
+    makes: ClassVar[Callable[..., Scheduler]]
+    """Class of the scheduler, which is made of the parameters alone; else override `make`."""
     needs_reserving_kv: ClassVar[bool] = False
     """Whether it never preempts, so that the KV manager must reserve (`KvParameters.reserves`)."""
 
@@ -27,7 +30,7 @@ class SchedulerParameters(Parameters):
 
     def make(self, world: World) -> Scheduler:
         """The scheduler of one replica."""
-        raise NotImplementedError
+        return type(self).makes(self)
 
 
 def too_few_tokens(name: str, budget: int, max_num_seqs: int) -> tuple[str, ...]:

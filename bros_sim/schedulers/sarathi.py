@@ -37,30 +37,13 @@ from bros_sim.schedulers.parameters import (
 )
 
 
-@dataclass(frozen=True)
-class SarathiParameters(SchedulerParameters):
-    """Sarathi-Serve: decodes first, then prompts in chunks, within one token budget; FCFS."""
-
-    mirrors = "Sarathi-Serve (OSDI'24, arXiv 2403.02310), its repository's scheduler"
-
-    chunk_size: Annotated[Count, Doc("token budget of an iteration")] = 512
-    max_num_seqs: RunningSeqs = 128
-    watermark: Watermark = 0.01
-
-    def conflicts(self, world: World) -> tuple[str, ...]:
-        return too_few_tokens("chunk_size", self.chunk_size, self.max_num_seqs)
-
-    def make(self, world: World) -> "SarathiScheduler":
-        return SarathiScheduler(self)
-
-
 class SarathiScheduler(OrderedScheduler):
     """The loop in order of arrival, prompts under way first."""
 
     caches_prefixes = False
     finishes_prompts = True
 
-    def __init__(self, parameters: SarathiParameters) -> None:
+    def __init__(self, parameters: "SarathiParameters") -> None:
         super().__init__(OrderedParameters(parameters.chunk_size, parameters.max_num_seqs))
         self.watermark = parameters.watermark
 
@@ -86,3 +69,18 @@ class SarathiScheduler(OrderedScheduler):
             return super().lasts(view)
         rounds = max(kv.free_blocks - 1, 0) // view.num_decodes
         return 1 + rounds * kv.block_size
+
+
+@dataclass(frozen=True)
+class SarathiParameters(SchedulerParameters):
+    """Sarathi-Serve: decodes first, then prompts in chunks, within one token budget; FCFS."""
+
+    makes = SarathiScheduler
+    mirrors = "Sarathi-Serve (OSDI'24, arXiv 2403.02310), its repository's scheduler"
+
+    chunk_size: Annotated[Count, Doc("token budget of an iteration")] = 512
+    max_num_seqs: RunningSeqs = 128
+    watermark: Watermark = 0.01
+
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        return too_few_tokens("chunk_size", self.chunk_size, self.max_num_seqs)

@@ -24,22 +24,9 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
-from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.prediction import LengthParameters, PredictingScheduler
 from bros_sim.schedulers.queues import Rank
-
-
-@dataclass(frozen=True)
-class SjfParameters(LengthParameters):
-    """Shortest job first by predicted tokens, prompt and output; who runs goes on."""
-
-    @property
-    def mirrors(self) -> str:
-        return f"shortest job first (textbook), lengths by {self.lengths}"
-
-    def make(self, world: World) -> "SjfScheduler":
-        return SjfScheduler(self)
 
 
 class SjfScheduler(PredictingScheduler):
@@ -50,28 +37,20 @@ class SjfScheduler(PredictingScheduler):
 
 
 @dataclass(frozen=True)
-class SrpfParameters(LengthParameters):
-    """Shortest remaining processing first by predicted tokens, with preemption by recompute."""
+class SjfParameters(LengthParameters):
+    """Shortest job first by predicted tokens, prompt and output; who runs goes on."""
 
-    remaining: Annotated[
-        Literal["total", "prompt"],
-        Doc("what counts: prompt and predicted output, or the prompt alone (Niyama's SRPF)"),
-    ] = "total"
+    makes = SjfScheduler
 
     @property
     def mirrors(self) -> str:
-        if self.remaining == "prompt":
-            return "shortest remaining prompt first (SRPF of Niyama, arXiv 2503.22562)"
-        return f"shortest remaining processing first (textbook), lengths by {self.lengths}"
-
-    def make(self, world: World) -> "SrpfScheduler":
-        return SrpfScheduler(self)
+        return f"shortest job first (textbook), lengths by {self.lengths}"
 
 
 class SrpfScheduler(PredictingScheduler):
     """The loop in order of what remains."""
 
-    parameters: SrpfParameters
+    parameters: "SrpfParameters"
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Tokens that remain: known ones without KV, and predicted ones."""
@@ -84,3 +63,21 @@ class SrpfScheduler(PredictingScheduler):
         """Less remains of the taker; the difference only grows while the victim runs."""
         total = self.parameters.remaining == "total"
         return total and self.rank(taker, now) < self.rank(victim, now)
+
+
+@dataclass(frozen=True)
+class SrpfParameters(LengthParameters):
+    """Shortest remaining processing first by predicted tokens, with preemption by recompute."""
+
+    makes = SrpfScheduler
+
+    remaining: Annotated[
+        Literal["total", "prompt"],
+        Doc("what counts: prompt and predicted output, or the prompt alone (Niyama's SRPF)"),
+    ] = "total"
+
+    @property
+    def mirrors(self) -> str:
+        if self.remaining == "prompt":
+            return "shortest remaining prompt first (SRPF of Niyama, arXiv 2503.22562)"
+        return f"shortest remaining processing first (textbook), lengths by {self.lengths}"

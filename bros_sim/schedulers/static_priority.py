@@ -17,7 +17,6 @@ from typing import Annotated
 from annotated_doc import Doc
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.core.world import World
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.deadlines import PreemptsBe
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
@@ -28,28 +27,10 @@ from bros_sim.schedulers.queues import Rank
 BE = ServiceClass.BE
 
 
-@dataclass(frozen=True)
-class StaticPriorityParameters(OrderedParameters):
-    """Real-time before best-effort, with seats and KV blocks that best-effort leaves free."""
-
-    mirrors = "static priority with a reserve (textbook)"
-
-    reserved_seats: Annotated[
-        Share, Doc("share of the seats that best-effort requests never take")
-    ] = 0.1
-    reserved_blocks: Annotated[
-        Share, Doc("share of all KV blocks left free when best-effort joins others")
-    ] = 0.1
-    preempts_be: PreemptsBe = False
-
-    def make(self, world: World) -> "StaticPriorityScheduler":
-        return StaticPriorityScheduler(self)
-
-
 class StaticPriorityScheduler(OrderedScheduler):
     """The loop in order of class."""
 
-    parameters: StaticPriorityParameters
+    parameters: "StaticPriorityParameters"
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         return (seq.priority,)
@@ -68,3 +49,19 @@ class StaticPriorityScheduler(OrderedScheduler):
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Best-effort requests give way to real-time ones."""
         return self.parameters.preempts_be and victim.priority > taker.priority
+
+
+@dataclass(frozen=True)
+class StaticPriorityParameters(OrderedParameters):
+    """Real-time before best-effort, with seats and KV blocks that best-effort leaves free."""
+
+    makes = StaticPriorityScheduler
+    mirrors = "static priority with a reserve (textbook)"
+
+    reserved_seats: Annotated[
+        Share, Doc("share of the seats that best-effort requests never take")
+    ] = 0.1
+    reserved_blocks: Annotated[
+        Share, Doc("share of all KV blocks left free when best-effort joins others")
+    ] = 0.1
+    preempts_be: PreemptsBe = False

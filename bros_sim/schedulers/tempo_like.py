@@ -30,7 +30,6 @@ from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
 from bros_sim.core.request import Slo
-from bros_sim.core.world import World
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
@@ -91,31 +90,13 @@ class ServiceGain:
         return 1.0 if taken_s <= allowed_s else float((allowed_s / taken_s) ** self.decay)
 
 
-@dataclass(frozen=True)
-class TempoLikeParameters(OrderedParameters):
-    """After Tempo: the request that gains most for each second of service comes first."""
-
-    fidelity = "like"
-    mirrors = "the idea of Tempo / JITServe (arXiv 2504.20068), gaps in its docstring"
-
-    output_weight: Annotated[float, Ge(0), Doc("gain of an output token to a prompt token's")] = 8.0
-    decay: Annotated[float, Ge(0), Doc("power with which lateness takes gain away")] = 1.0
-    length_quantile: Annotated[
-        float, Gt(0), Le(1), Doc("quantile of finished outputs that bounds a length")
-    ] = 0.95
-    period: Annotated[Count, Doc("iterations after which priorities are renewed")] = 50
-
-    def make(self, world: World) -> "TempoLikeScheduler":
-        return TempoLikeScheduler(self)
-
-
 class TempoLikeScheduler(OrderedScheduler):
     """The highest gain density first."""
 
-    parameters: TempoLikeParameters
+    parameters: "TempoLikeParameters"
     _estimate: Estimate
 
-    def __init__(self, parameters: TempoLikeParameters) -> None:
+    def __init__(self, parameters: "TempoLikeParameters") -> None:
         super().__init__(parameters)
         self._densities: dict[int, float] = {}
         self._unjudged: list[SequenceView] = []
@@ -193,6 +174,22 @@ class TempoLikeScheduler(OrderedScheduler):
     def _prompt_s(self, tokens: int, context: int) -> float:
         """Seconds that computing so many tokens takes by itself."""
         return self._estimate.step_s(StepShape(((tokens, context),), 0, 0))
+
+
+@dataclass(frozen=True)
+class TempoLikeParameters(OrderedParameters):
+    """After Tempo: the request that gains most for each second of service comes first."""
+
+    makes = TempoLikeScheduler
+    fidelity = "like"
+    mirrors = "the idea of Tempo / JITServe (arXiv 2504.20068), gaps in its docstring"
+
+    output_weight: Annotated[float, Ge(0), Doc("gain of an output token to a prompt token's")] = 8.0
+    decay: Annotated[float, Ge(0), Doc("power with which lateness takes gain away")] = 1.0
+    length_quantile: Annotated[
+        float, Gt(0), Le(1), Doc("quantile of finished outputs that bounds a length")
+    ] = 0.95
+    period: Annotated[Count, Doc("iterations after which priorities are renewed")] = 50
 
 
 def _best_effort(seq: SequenceView) -> bool:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_doc import Doc
-from annotated_types import Ge, Lt
+from annotated_types import Ge
 
 from bros_sim.core.world import Given, Supplied, World
 from bros_sim.kv.paged import VllmRelease
-from bros_sim.schedulers.parameters import SchedulerParameters
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, too_few_tokens
 from bros_sim.schedulers.vllm import VllmScheduler
 
 SMALL_TIER = ("a100", "gb10")
@@ -42,7 +42,6 @@ def _tokens(world: World, given: Given) -> int:
 
 
 def _whole_prompt_tokens(world: World, given: Given) -> int:
-    """The same with room for a whole prompt."""
     return _tokens(world, Given({**given.written, "enable_chunked_prefill": False}, {}))
 
 
@@ -53,12 +52,12 @@ def _seqs(world: World, given: Given) -> int:
 
 
 TOKENS_SOURCE = "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384"
-Tokens = Annotated[int, Ge(1), Supplied(TOKENS_SOURCE, _tokens)]
+Tokens = Annotated[Count, Supplied(TOKENS_SOURCE, _tokens)]
 """``max_num_batched_tokens`` as vLLM's server chooses it: for its rivals too, to compare like with
 like."""
-WholePromptTokens = Annotated[int, Ge(1), Supplied(TOKENS_SOURCE, _whole_prompt_tokens)]
+WholePromptTokens = Annotated[Count, Supplied(TOKENS_SOURCE, _whole_prompt_tokens)]
 """The same for schedulers that never cut a prompt."""
-Seqs = Annotated[int, Ge(1), Supplied("256 on an A100 or below 70 GiB, else 1024", _seqs)]
+Seqs = Annotated[Count, Supplied("256 on an A100 or below 70 GiB, else 1024", _seqs)]
 """``max_num_seqs`` as vLLM's server chooses it."""
 
 
@@ -66,10 +65,10 @@ Seqs = Annotated[int, Ge(1), Supplied("256 on an A100 or below 70 GiB, else 1024
 class VllmParameters(SchedulerParameters):
     """vLLM V1: FCFS or static priority, chunked prefill, preemption by recompute.
 
-    Defaults are those of vLLM 0.33.0. Its server chooses ``max_num_batched_tokens`` and
-    ``max_num_seqs`` by the GPU, and so does an experiment; the ones here are for a GPU that vLLM
-    does not know.
+    Defaults are those of vLLM 0.33.0, token and seat limits those for a GPU that it does not know.
     """
+
+    makes = VllmScheduler
 
     policy: Annotated[
         Literal["fcfs", "priority"], Doc("order of waiting requests and choice of the victim")
@@ -85,9 +84,7 @@ class VllmParameters(SchedulerParameters):
     scheduler_reserve_full_isl: Annotated[
         bool, Doc("admit only when all known tokens of a request fit, not just the first chunk")
     ] = True
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
-    ] = 0.0
+    watermark: Watermark = 0.0
     version: Annotated[VllmRelease, Doc("vLLM release whose rules are mirrored")] = "0.33.0"
 
     @property
@@ -97,8 +94,8 @@ class VllmParameters(SchedulerParameters):
     def conflicts(self, world: World) -> tuple[str, ...]:
         """What vLLM's own configuration check refuses."""
         budget = self.max_num_batched_tokens
-        if budget < self.max_num_seqs:
-            return (f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}",)
+        if found := too_few_tokens("max_num_batched_tokens", budget, self.max_num_seqs):
+            return found
         if self.long_prefill_token_threshold > world.max_model_len:
             return (
                 f"long_prefill_token_threshold {self.long_prefill_token_threshold} is over the"
@@ -110,6 +107,3 @@ class VllmParameters(SchedulerParameters):
                 " without chunked prefill such a prompt could never run",
             )
         return ()
-
-    def make(self, world: World) -> VllmScheduler:
-        return VllmScheduler(self)

@@ -31,7 +31,6 @@ from typing import Annotated, Literal
 from annotated_doc import Doc
 from annotated_types import Ge
 
-from bros_sim.core.world import World
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.policy import completed
@@ -142,35 +141,17 @@ class FairQueue(RankedQueue):
             account.lifted += max(0.0, least - self.counter(client))
 
 
-@dataclass(frozen=True)
-class VtcParameters(OrderedParameters):
-    """Virtual Token Counter: the client that has been served least is next."""
-
-    fidelity = "simplified"
-
-    clients: Annotated[Literal["stream", "class"], Doc("who is a client")] = "stream"
-    input_weight: Annotated[float, Ge(0), Doc("price of a prompt token")] = 1.0
-    output_weight: Annotated[float, Ge(0), Doc("price of an output token")] = 2.0
-
-    @property
-    def mirrors(self) -> str:
-        return f"VTC (arXiv 2401.00588v2), clients by {self.clients}; simplified: chunked prefill"
-
-    def make(self, world: World) -> "VtcScheduler":
-        return VtcScheduler(self)
-
-
 class VtcScheduler(OrderedScheduler):
     """The loop with a `FairQueue`, to which output tokens are charged in bulk.
 
     Of those who run, the latest arrival gives way.
     """
 
-    parameters: VtcParameters
+    parameters: "VtcParameters"
     finishes_prompts = True
     _waiting: FairQueue
 
-    def __init__(self, parameters: VtcParameters) -> None:
+    def __init__(self, parameters: "VtcParameters") -> None:
         super().__init__(parameters)
         self._decoding: Counter[str] = Counter()
         """Requests of each client that get a token in every iteration of the last plan."""
@@ -212,3 +193,19 @@ class VtcScheduler(OrderedScheduler):
             client = self._client(seq)
             self._decoding[client] -= 1
             self._waiting.charge({client: seq.num_output - (ahead + self._iteration)})
+
+
+@dataclass(frozen=True)
+class VtcParameters(OrderedParameters):
+    """Virtual Token Counter: the client that has been served least is next."""
+
+    makes = VtcScheduler
+    fidelity = "simplified"
+
+    clients: Annotated[Literal["stream", "class"], Doc("who is a client")] = "stream"
+    input_weight: Annotated[float, Ge(0), Doc("price of a prompt token")] = 1.0
+    output_weight: Annotated[float, Ge(0), Doc("price of an output token")] = 2.0
+
+    @property
+    def mirrors(self) -> str:
+        return f"VTC (arXiv 2401.00588v2), clients by {self.clients}; simplified: chunked prefill"

@@ -26,7 +26,6 @@ import math
 from collections import Counter, abc
 from dataclasses import dataclass
 
-from bros_sim.core.world import World
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
@@ -37,23 +36,12 @@ from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.slos_serve.promises import Pace, attainable, due_s
 
 
-@dataclass(frozen=True)
-class SlosServeLikeParameters(OrderedParameters):
-    """After SLOs-Serve: promises by a dynamic programme, best effort in what they leave."""
-
-    fidelity = "like"
-    mirrors = "the idea of SLOs-Serve (arXiv 2504.08784v1), gaps in its docstring"
-
-    def make(self, world: World) -> "SlosServeLikeScheduler":
-        return SlosServeLikeScheduler(self)
-
-
 class SlosServeLikeScheduler(OrderedScheduler):
     """Who is promised, and the pace that this sets."""
 
     _pace: Pace
 
-    def __init__(self, parameters: SlosServeLikeParameters) -> None:
+    def __init__(self, parameters: "SlosServeLikeParameters") -> None:
         super().__init__(parameters)
         self._promised: dict[int, SequenceView] = {}
         self._arrived: list[SequenceView] = []
@@ -145,3 +133,12 @@ class SlosServeLikeScheduler(OrderedScheduler):
     def _unbind(self, seq: SequenceView) -> None:
         if bound_s := self._bounding.pop(seq.id, None):
             self._bounds[bound_s] -= 1
+
+
+@dataclass(frozen=True)
+class SlosServeLikeParameters(OrderedParameters):
+    """After SLOs-Serve: promises by a dynamic programme, best effort in what they leave."""
+
+    makes = SlosServeLikeScheduler
+    fidelity = "like"
+    mirrors = "the idea of SLOs-Serve (arXiv 2504.08784v1), gaps in its docstring"
