@@ -49,8 +49,6 @@ class CoServingScheduler(OrderedScheduler):
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         return victim.priority > taker.priority
 
-    # -- the online phase -----------------------------------------------------------------------
-
     def begin(self, view: ReplicaView) -> None:
         self._bound_s = self.bound_s()
         self._online = tuple(self._online_chunks(view))
@@ -77,8 +75,6 @@ class CoServingScheduler(OrderedScheduler):
         if self.runs(seq):
             return seq.num_computed
         return len(view.kv.lookup(seq)) * view.kv.block_size
-
-    # -- the offline phase ----------------------------------------------------------------------
 
     def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Offline decodes that have no room beside the online phase, the last in order."""
@@ -127,8 +123,6 @@ class CoServingScheduler(OrderedScheduler):
             return step.view.estimate.step_s(shape)
 
         return seconds
-
-    # -- stretches ------------------------------------------------------------------------------
 
     def lasts(self, view: ReplicaView) -> int:
         """Until the decodes, whose KV grows, take too long: who is left out stays out."""

@@ -79,8 +79,7 @@ class LeastSlackScheduler(EdfScheduler):
         """Predicted seconds until the next token, with the engine for itself."""
         if self._estimate is None or seq.decoding:
             return 0.0
-        done = seq.num_computed if self.runs(seq) else 0
-        seconds = 0.0
+        done, seconds = self.computed(seq), 0.0
         while (tokens := min(seq.num_tokens - done, self.token_limit)) > 0:
             decodes = tokens == 1
             chunks = () if decodes else ((tokens, done),)

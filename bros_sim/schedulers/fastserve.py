@@ -23,7 +23,8 @@ Simplified, and why:
 
 import heapq
 from collections import abc
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Annotated
 
@@ -34,11 +35,108 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.feedback import FeedbackQueues
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.vllm_parameters import WholePromptTokens
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a request stands, and what it has used of its quantum there."""
+
+    level: int
+    order: int
+    used_s: float = 0.0
+    since: float | None = None
+    version: int = 0
+
+
+@dataclass
+class FeedbackQueues:
+    """Queues 0, 1, 2, ...: a quantum of ``base_s`` in the first, ``ratio`` times more in each next.
+
+    Everybody in the batch is served by every iteration, so one clock of served seconds and one heap
+    of the readings at which quanta run out do for all: an iteration costs the same, however many it
+    serves. ``place`` sorts requests as they are to be served: by queue, and in it by position.
+    """
+
+    base_s: float
+    ratio: float
+    _places: dict[int, _Place] = field(default_factory=dict)
+    _served: set[int] = field(default_factory=set)
+    _clock: float = 0.0
+    _expiries: list[tuple[float, int, int]] = field(default_factory=list)
+    _rests: list[tuple[float, int, int]] = field(default_factory=list)
+    _back: int = 0
+    _front: int = 0
+
+    def join(self, seq: int, first_s: float, now: float) -> None:
+        """Go to the back of the highest queue whose quantum covers ``first_s``; skip the others."""
+        level = 0
+        while self._quantum_s(level) < first_s:
+            level += 1
+        self._back += 1
+        self._places[seq] = _Place(level, self._back)
+        heapq.heappush(self._rests, (now, seq, 0))
+
+    def leave(self, seq: int) -> None:
+        """The request is done."""
+        del self._places[seq]
+        self._served.discard(seq)
+
+    def place(self, seq: int) -> tuple[int, int]:
+        """Queue and position in it; the lowest is served first."""
+        at = self._places[seq]
+        return at.level, at.order
+
+    def elapse(self, durations_s: abc.Sequence[float]) -> None:
+        """Iterations have served the batch; at the end of a quantum it goes one queue down."""
+        for seconds in durations_s:
+            self._clock += seconds
+            while self._expiries and self._expiries[0][0] < self._clock:
+                _, seq, version = heapq.heappop(self._expiries)
+                at = self._places.get(seq)
+                if at is not None and at.version == version and at.since is not None:
+                    self._to_front(at, at.level + 1)
+                    self._start(seq, at, self._clock)
+
+    def serve(self, batch: Iterable[int], now: float) -> None:
+        """From now on these are served, and nobody else."""
+        chosen = set(batch)
+        for seq in sorted(self._served - chosen):
+            at = self._places[seq]
+            if at.since is not None:
+                at.used_s, at.since = self._clock - at.since, None
+            at.version += 1
+            heapq.heappush(self._rests, (now, seq, at.version))
+        for seq in sorted(chosen - self._served):
+            at = self._places[seq]
+            at.version += 1
+            self._start(seq, at, self._clock - at.used_s)
+        self._served = chosen
+
+    def promote(self, now: float, patience_s: float) -> bool:
+        """Whoever was not served for that long goes to the front of the first queue."""
+        moved = False
+        while self._rests and self._rests[0][0] + patience_s <= now:
+            _, seq, version = heapq.heappop(self._rests)
+            at = self._places.get(seq)
+            if at is not None and at.version == version and at.level:
+                self._to_front(at, 0)
+                moved = True
+        return moved
+
+    def _quantum_s(self, level: int) -> float:
+        return self.base_s * self.ratio**level
+
+    def _start(self, seq: int, at: _Place, since: float) -> None:
+        at.since = since
+        heapq.heappush(self._expiries, (since + self._quantum_s(at.level), seq, at.version))
+
+    def _to_front(self, at: _Place, level: int) -> None:
+        self._front -= 1
+        at.level, at.order = level, self._front
 
 
 class FastServeScheduler(OrderedScheduler):

@@ -25,8 +25,8 @@ Simplified, and why:
 """
 
 import math
-from bisect import bisect_right
-from collections import abc
+from bisect import bisect_right, insort
+from collections import abc, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import merge
@@ -50,6 +50,7 @@ LOW_MEMORY_TOKENS = 32_000
 """With fewer tokens' worth of free KV blocks the smaller grid holds."""
 DECAY = 0.995
 """Weight of the past in the moving average of prompt throughput."""
+Seconds = Callable[[SequenceView], float]
 
 
 def largest_chunk(
@@ -94,47 +95,34 @@ class PromptThroughput:
 
 @dataclass
 class DecodeSlack:
-    """Decodes by time per output token: within such a group the tightest one stays the tightest.
+    """When the next token of a cohort is due, without asking each of its members.
 
-    All members get a token in every iteration, so their deadlines move on alike.
+    Decodes stand in groups by time per output token. All get a token in every iteration, so the
+    deadlines of a group move on alike, and it stays sorted by them.
     """
 
     starts: abc.Sequence[SequenceView] = ()
     """Requests whose prompt ends in the iteration under way; they decode from then on."""
-    _groups: dict[float, dict[int, SequenceView]] = field(init=False, default_factory=dict)
-    _tightest: dict[float, SequenceView] = field(init=False, default_factory=dict)
-    _clock_s: dict[int, float] = field(init=False, default_factory=dict)
+    _groups: dict[float, list[SequenceView]] = field(default_factory=lambda: defaultdict(list))
+    _clock_s: dict[int, float] = field(default_factory=dict)
     """When the first token was due, or came if it came late, by request."""
-    _tpot_s: dict[int, float] = field(init=False, default_factory=dict)
+    _tpot_s: dict[int, float] = field(default_factory=dict)
 
-    def join(
-        self, first_due_s: Callable[[SequenceView], float], tpot_s: Callable[[SequenceView], float]
-    ) -> None:
+    def join(self, first_due_s: Seconds, tpot_s: Seconds) -> None:
         """Those of `starts` that have not finished at once are decodes now."""
         for seq in self.starts:
             start = max(first_due_s(seq), seq.last_token_s or 0.0)
             clock, tpot = self._clock_s.setdefault(seq.id, start), tpot_s(seq)
-            if math.isinf(clock) or math.isinf(tpot):
-                continue
-            self._tpot_s[seq.id] = tpot
-            self._groups.setdefault(tpot, {})[seq.id] = seq
-            tightest = self._tightest.get(tpot)
-            if tightest is None or self._next_due_s(seq) < self._next_due_s(tightest):
-                self._tightest[tpot] = seq
+            if not (math.isinf(clock) or math.isinf(tpot)):
+                self._tpot_s[seq.id] = tpot
+                insort(self._groups[tpot], seq, key=self._next_due_s)
         self.starts = ()
 
     def leave(self, seq: SequenceView) -> None:
         """The request does not decode any more; it may again."""
         self.starts = [x for x in self.starts if x.id != seq.id]
-        tpot = self._tpot_s.pop(seq.id, None)
-        if tpot is None:
-            return
-        group = self._groups[tpot]
-        del group[seq.id]
-        if self._tightest[tpot].id == seq.id:
-            del self._tightest[tpot]
-            if group:
-                self._tightest[tpot] = min(group.values(), key=self._next_due_s)
+        if tpot := self._tpot_s.pop(seq.id, None):
+            self._groups[tpot].remove(seq)
 
     def forget(self, seq: SequenceView) -> None:
         """The request is gone."""
@@ -143,7 +131,8 @@ class DecodeSlack:
 
     def due_s(self) -> float:
         """When the first of their next tokens is due; infinity when nothing binds them."""
-        return min(map(self._next_due_s, self._tightest.values()), default=math.inf)
+        first = (self._next_due_s(group[0]) for group in self._groups.values() if group)
+        return min(first, default=math.inf)
 
     def _next_due_s(self, seq: SequenceView) -> float:
         return self._clock_s[seq.id] + self._tpot_s[seq.id] * seq.num_output
@@ -164,25 +153,20 @@ class NiyamaScheduler(PredictingScheduler):
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Relegated ones last; else by deadline and remaining work."""
-        due_s, tokens = self._first_due_s(seq), seq.num_tokens - self._computed(seq)
-        return (
-            seq.id in self._relegated or math.isinf(due_s),
-            due_s + self.parameters.alpha_s * tokens,
-        )
-
-    def _computed(self, seq: SequenceView) -> int:
-        return seq.num_computed if self.runs(seq) else 0
+        due_s, last = self._first_due_s(seq), seq.id in self._relegated
+        delay_s = self.parameters.alpha_s * (seq.num_tokens - self.computed(seq))
+        return (last or math.isinf(due_s), due_s + delay_s)
 
     def _first_due_s(self, seq: SequenceView) -> float:
-        """When the first output token is due."""
         if seq.slo.ttft_s is None and seq.slo.e2e_s is not None:
             needed_s = self.output_tokens(seq) * self.parameters.batch_tpot_s
             return seq.slo.last_deadline(seq.arrival_s) - needed_s
         return seq.slo.deadline(seq.arrival_s, 1)
 
     def _tpot_s(self, seq: SequenceView) -> float:
-        other = math.inf if seq.slo.e2e_s is None else self.parameters.batch_tpot_s
-        return other if seq.slo.tpot_s is None else seq.slo.tpot_s
+        if seq.slo.tpot_s is None and seq.slo.e2e_s is not None:
+            return self.parameters.batch_tpot_s
+        return seq.slo.pace_s
 
     def begin(self, view: ReplicaView) -> None:
         """Throughput, slack, the chunk size, and who is relegated."""
@@ -194,7 +178,7 @@ class NiyamaScheduler(PredictingScheduler):
         self._tokens = largest_chunk(
             view,
             limit=self.token_limit,
-            context=self._computed(first),
+            context=self.computed(first),
             slack_s=self._slack.due_s() - view.now,
             safety=self.parameters.safety,
         )
@@ -211,7 +195,7 @@ class NiyamaScheduler(PredictingScheduler):
             elif left <= 0:
                 break
             else:
-                left -= seq.num_tokens - self._computed(seq)
+                left -= seq.num_tokens - self.computed(seq)
         return doomed
 
     def _comes_late(self, seq: SequenceView, now: float) -> bool:
@@ -229,7 +213,6 @@ class NiyamaScheduler(PredictingScheduler):
         return merge(sorted(self.batch.outside.values(), key=order), self._waiting, key=order)
 
     def budget(self, view: ReplicaView) -> int:
-        """The tokens that `begin` chose."""
         return self._tokens
 
     def lasts(self, view: ReplicaView) -> int:

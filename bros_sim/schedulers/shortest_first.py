@@ -54,10 +54,9 @@ class SrpfScheduler(PredictingScheduler):
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Tokens that remain: known ones without KV, and predicted ones."""
-        computed = seq.num_computed if self.runs(seq) else 0
-        if self.parameters.remaining == "prompt":
-            return (seq.num_tokens - computed,)
-        return (seq.prompt_tokens + self.output_tokens(seq) - computed,)
+        prompt = self.parameters.remaining == "prompt"
+        known = seq.num_tokens if prompt else seq.prompt_tokens + self.output_tokens(seq)
+        return (known - self.computed(seq),)
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Less remains of the taker; the difference only grows while the victim runs."""

@@ -23,7 +23,10 @@ Gaps:
 - The pace is the policy's estimate; the authors take the mean of past iterations.
 """
 
-from dataclasses import dataclass
+import math
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict, deque
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 from annotated_doc import Doc
@@ -34,7 +37,6 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.lengths_seen import LengthsSeen
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.parameters import Count
 from bros_sim.schedulers.queues import Rank
@@ -67,8 +69,8 @@ class ServiceGain:
 
         Without an end-to-end SLO, TTFT and the last token's deadline judge prompt and output.
         """
-        end_s = outlook.now + outlook.remaining_s - seq.arrival_s
         output = outlook.output_tokens
+        end_s = outlook.now + outlook.remaining_s - seq.arrival_s
         if seq.slo.e2e_s is not None:
             whole = seq.prompt_tokens + self.output_weight * output
             return whole * self._share(seq.slo.e2e_s, end_s)
@@ -90,6 +92,34 @@ class ServiceGain:
         return 1.0 if taken_s <= allowed_s else float((allowed_s / taken_s) ** self.decay)
 
 
+@dataclass
+class LengthsSeen:
+    """Upper bounds of output lengths, from the last ``memory`` finished requests of each client."""
+
+    quantile: float
+    memory: int = 1000
+    _recent: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
+    _sorted: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, client: str, tokens: int) -> None:
+        """A request of that client ended after so many output tokens."""
+        recent, ordered = self._recent[client], self._sorted[client]
+        recent.append(tokens)
+        insort(ordered, tokens)
+        if len(recent) > self.memory:
+            del ordered[bisect_left(ordered, recent.popleft())]
+
+    def bound(self, client: str, generated: int, cap: int) -> int:
+        """The quantile of the lengths above ``generated``; ``cap`` where none is, and never more.
+
+        Given only requests that went on for longer, the bound is refined as a request goes on.
+        """
+        ordered = self._sorted[client]
+        first = bisect_right(ordered, generated)
+        longer = len(ordered) - first
+        return min(cap, ordered[first + math.ceil(self.quantile * longer) - 1]) if longer else cap
+
+
 class TempoLikeScheduler(OrderedScheduler):
     """The highest gain density first."""
 
@@ -109,13 +139,13 @@ class TempoLikeScheduler(OrderedScheduler):
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """Who has an SLO, by density; then best effort, by density."""
-        return (float(_best_effort(seq)), -self._density(seq, now))
+        return (seq.slo == Slo(), -self._density(seq, now))
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
         """Whether a period of the taker gains more than the victim's recompute displaces."""
         if not self.rank(taker, now) < self.rank(victim, now):
             return False
-        kept = 0.0 if _best_effort(victim) else self._density(victim, now)
+        kept = 0.0 if victim.slo == Slo() else self._density(victim, now)
         gained = (self._density(taker, now) - kept) * self.parameters.period * self._pace_s
         lost_s = self._prompt_s(max(victim.num_computed, 1), 0)
         return gained > self.parameters.output_weight * lost_s / self._pace_s
@@ -125,7 +155,6 @@ class TempoLikeScheduler(OrderedScheduler):
         return 1 if self._waiting else UNTIL_EVENT
 
     def submit(self, seq: SequenceView) -> None:
-        """It waits; its density is for `begin` to say."""
         self._densities[seq.id] = 0.0
         self._unjudged.append(seq)
         super().submit(seq)
@@ -153,7 +182,6 @@ class TempoLikeScheduler(OrderedScheduler):
         self._unjudged.clear()
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
-        """Who lost its KV takes longer now."""
         self._unjudged += plan.evicted
 
     def _density(self, seq: SequenceView, now: float) -> float:
@@ -190,7 +218,3 @@ class TempoLikeParameters(OrderedParameters):
         float, Gt(0), Le(1), Doc("quantile of finished outputs that bounds a length")
     ] = 0.95
     period: Annotated[Count, Doc("iterations after which priorities are renewed")] = 50
-
-
-def _best_effort(seq: SequenceView) -> bool:
-    return seq.slo == Slo()

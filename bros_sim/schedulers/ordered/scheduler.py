@@ -70,6 +70,10 @@ class OrderedScheduler(OrderedPolicy):
         """Whether the request holds KV, and goes on holding it."""
         return seq in self.batch and seq.id not in self._evicted
 
+    def computed(self, seq: SequenceView) -> int:
+        """Tokens in the cache of a request that runs; others have lost theirs."""
+        return seq.num_computed if self.runs(seq) else 0
+
     def rerank(self, now: float) -> None:
         """Ask for the rank of everyone who waits, in O(waiting)."""
         self._waiting.rerank(lambda seq: self.rank(seq, now))

@@ -14,6 +14,8 @@ from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.step import Chunk, Step, shape_of
 from bros_sim.schedulers.slos_serve.choice import Candidate, most_in_time
 
+Seqs = Collection[SequenceView]
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -52,19 +54,17 @@ class Pace:
         """How many of ``tokens`` it can compute within ``limit_s``, beside the step so far."""
         if math.isinf(limit_s):
             return tokens
-        return bisect_right(range(1, tokens + 1), limit_s, key=lambda n: self.with_s(step, seq, n))
+        context = seq.num_computed
+        return bisect_right(
+            range(1, tokens + 1), limit_s, key=lambda n: self.with_s(step, (n, context))
+        )
 
-    def with_s(self, step: Step, seq: SequenceView, tokens: int) -> float:
-        """Seconds of the step with so many of its tokens; its cached prefix counts as absent."""
-        return self._step_with_s(step, [(tokens, seq.num_computed)])
-
-    def so_far_s(self, step: Step) -> float:
-        """Seconds of the step as it is."""
-        return self._step_with_s(step, []) if step.decodes or step.chunks else 0.0
-
-    def _step_with_s(self, step: Step, more: abc.Sequence[Chunk]) -> float:
-        chunks = [(tokens, seq.num_computed) for seq, tokens in step.chunks]
-        return self._step_s([*chunks, *more], step.decodes, step.decode_kv)
+    def with_s(self, step: Step, *more: Chunk) -> float:
+        """Seconds of the step with more chunks; a cached prefix counts as absent."""
+        chunks = [*((tokens, seq.num_computed) for seq, tokens in step.chunks), *more]
+        if not (step.decodes or chunks):
+            return 0.0
+        return self._step_s(chunks, step.decodes, step.decode_kv)
 
     def prompt_rate(self, decodes: int, kv_tokens: int, limit: int) -> float:
         """Prompt tokens a second beside so many decodes, in iterations of at most ``limit``."""
@@ -88,11 +88,7 @@ def due_s(seq: SequenceView) -> float:
 
 
 def attainable(
-    arrived: Iterable[SequenceView],
-    promised: Collection[SequenceView],
-    view: ReplicaView,
-    token_limit: int,
-    seats: int,
+    arrived: Iterable[SequenceView], promised: Seqs, view: ReplicaView, token_limit: int, seats: int
 ) -> list[SequenceView]:
     """Those of the arrived to promise their SLO beside the promises made before.
 
@@ -100,7 +96,15 @@ def attainable(
     even alone. A decode attends to as many tokens as the promised decodes do on average, or, as
     long as there is none, to the average prompt.
     """
-    hopeful = [seq for seq in arrived if due_s(seq) < math.inf and _alone_in_time(seq, view)]
+
+    def decodes_s(seqs: int, kv_each: int) -> float:
+        return view.estimate.step_s(StepShape((), seqs, seqs * kv_each))
+
+    hopeful = [
+        seq
+        for seq in arrived
+        if due_s(seq) < math.inf and decodes_s(1, seq.prompt_tokens + 1) <= seq.slo.pace_s
+    ]
     decodes = [seq for seq in promised if seq.num_output]
     seqs = sorted([*(seq for seq in promised if not seq.num_output), *hopeful], key=due_s)
     if not hopeful:
@@ -115,7 +119,7 @@ def attainable(
         len(decodes),
         view.kv.usable_blocks - held,
         cache(lambda count: pace.prompt_rate(count, count * kv_each, token_limit)),
-        bisect_right(range(1, seats + 1), pace.bound_s, key=lambda n: _decodes_s(view, n, kv_each)),
+        bisect_right(range(1, seats + 1), pace.bound_s, key=lambda n: decodes_s(n, kv_each)),
     )
     return [seqs[i] for i in chosen]
 
@@ -128,11 +132,3 @@ def _candidate(seq: SequenceView, view: ReplicaView, *, promised: bool) -> Candi
 def _blocks(seq: SequenceView, view: ReplicaView) -> int:
     """KV blocks that the request may come to hold."""
     return -(-(seq.prompt_tokens + seq.max_tokens) // view.kv.block_size)
-
-
-def _alone_in_time(seq: SequenceView, view: ReplicaView) -> bool:
-    return _decodes_s(view, 1, seq.prompt_tokens + 1) <= seq.slo.pace_s
-
-
-def _decodes_s(view: ReplicaView, seqs: int, kv_each: int) -> float:
-    return view.estimate.step_s(StepShape((), seqs, seqs * kv_each))

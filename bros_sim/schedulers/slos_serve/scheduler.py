@@ -79,7 +79,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
         if step.budget <= 0:
             return step.lacks_budget(seq, tokens)
         limit_s = self._limit_s(seq, step)
-        return Note(seq, DEADLINE, None, self._pace.with_s(step, seq, 1), limit_s)
+        return Note(seq, DEADLINE, None, self._pace.with_s(step, (1, seq.num_computed)), limit_s)
 
     def lasts(self, view: ReplicaView) -> int:
         """Time binds nobody while only the promised compute, or nothing is promised."""
@@ -90,7 +90,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
     def _limit_s(self, seq: SequenceView, step: Step) -> float:
         """Nobody must make decodes late, nor the prompt that is due first, if it is in time yet."""
         pace = self._pace
-        in_vain = seq.id in self._promised and pace.so_far_s(step) > pace.slack_s
+        in_vain = seq.id in self._promised and pace.with_s(step) > pace.slack_s
         if seq is self._first or in_vain:
             return pace.bound_s
         return min(pace.bound_s, pace.slack_s)
