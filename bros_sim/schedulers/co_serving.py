@@ -1,10 +1,9 @@
 """Online first, offline into what is left: the loop that HyGen and ConServe share.
 
-An iteration has two phases. Real-time (online) requests come first, in order of arrival: all their
-decodes, then their prompts, cut to the token budget. Best-effort (offline) requests get what is
-left of the tokens and of the time that the iteration may take by the policy's own estimate: decodes
-that have no room keep their KV and pause, prompts are cut. An online request that lacks a seat or
-memory evicts offline ones.
+Real-time (online) requests come first, in order of arrival: all their decodes, then their prompts,
+cut to the token budget. Best-effort (offline) ones get what is left of the tokens and of the time
+that the iteration may take by the policy's own estimate: decodes that have no room keep their KV
+and pause, prompts are cut. An online request that lacks a seat or memory evicts offline ones.
 """
 
 import math
@@ -14,17 +13,15 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate, islice, takewhile
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.policy import Chunk, Step, shape_of
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Chunk, Step, shape_of
+from bros_sim.schedulers.parameters import steady_steps
 from bros_sim.schedulers.queues import Rank
 
 RT = ServiceClass.RT
-LONGEST_LOOKAHEAD = 4096
-"""Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 
 
 class CoServingScheduler(OrderedScheduler):
@@ -35,8 +32,7 @@ class CoServingScheduler(OrderedScheduler):
     def __init__(self, parameters: OrderedParameters) -> None:
         super().__init__(parameters)
         self._bound_s = math.inf
-        self._online: tuple[Chunk, ...] = ()
-        """What online prompts compute in the coming iteration."""
+        self._online: tuple[Chunk, ...] = ()  # what online prompts compute in the coming iteration
 
     def bound_s(self) -> float:
         """Seconds that an iteration with offline requests may take; changes only with events."""
@@ -107,7 +103,6 @@ class CoServingScheduler(OrderedScheduler):
         return bisect_right(range(1, tokens + 1), self._bound_s, key=self._with(seq, step))
 
     def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
-        """The iteration has no tokens left, or no time."""
         if seq.service_class is RT or step.budget <= 0:
             return step.lacks_budget(seq, tokens)
         return Note(seq, DEADLINE, None, self._with(seq, step)(1), self._bound_s)
@@ -130,10 +125,5 @@ class CoServingScheduler(OrderedScheduler):
             return 1
         if math.isinf(self._bound_s) or not view.decodes_by_class[1]:
             return UNTIL_EVENT
-        decodes, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
-        ahead = bisect_right(
-            range(LONGEST_LOOKAHEAD),
-            self._bound_s,
-            key=lambda i: view.estimate.step_s(StepShape((), decodes, kv_tokens + i * decodes)),
-        )
-        return max(ahead, 1)
+        kv_tokens = sum(view.decode_kv_by_class)
+        return steady_steps(view.estimate, view.num_decodes, kv_tokens, self._bound_s)

@@ -1,22 +1,19 @@
 """Earliest deadline first, by the deadline of the next token, and least slack first.
 
-`edf`: a token's deadline is `Slo.deadline`; a request-level one (``e2e_s``) binds as well. The
-deadline of a waiting request is that of its first token, or of the one that it lacks since it was
-evicted, so it does not change while it waits. Requests without any come last, real-time before
-best-effort, then by arrival. Where memory is short, the request with the latest deadline is
-recomputed. Without ``preempts_be`` who runs goes on. With it, a waiting real-time request takes the
-seat or the memory of best-effort ones, whatever their own deadlines.
-
-EDF is a textbook's policy (Liu and Layland, 1973); as in Niyama's baseline (arXiv 2503.22562) it
-orders prompts here, while decodes run in every iteration. Simplified: no admission control, so that
-under overload late requests keep others from being in time.
+`edf`, a textbook's policy (Liu and Layland, 1973); as in Niyama's baseline (arXiv 2503.22562) it
+orders prompts here, while decodes run in every iteration. A token's deadline is `Slo.deadline`; a
+request-level one (``e2e_s``) binds as well. It does not change while a request waits: it is that of
+the first token, or of the one lacking since an eviction. Requests without any come last, real-time
+before best-effort, then by arrival. Where memory is short, the latest deadline is recomputed. With
+``preempts_be`` a waiting real-time request takes seat or memory of best-effort ones, whatever their
+deadlines. Simplified: no admission control, so under overload the late keep others from being in
+time.
 
 `least_slack`, a textbook's policy too (least laxity first; Scorpio and AccelGen order by slack as
-well): from the deadline goes the time that the token still takes, so a long prompt is more urgent
-than a short one. What a prompt still takes is what the policy's estimate says of its chunks alone,
-one after the other. Decodes beside it are not counted, and a decode counts as nothing: it takes
-everybody one iteration. Everybody's slack shrinks alike, so the order of those who wait needs no
-sorting anew. Simplified: who can no longer be in time has the least slack of all and goes first.
+well): less the time that the token still takes, so a long prompt is more urgent than a short one.
+That is what the policy's estimate says of its chunks alone, one after the other; a decode counts as
+nothing. Everybody's slack shrinks alike, so those who wait need no sorting anew. Simplified: who
+can no longer be in time has the least slack and goes first.
 """
 
 from dataclasses import dataclass
@@ -42,11 +39,9 @@ class EdfScheduler(OrderedScheduler):
     parameters: "EdfParameters"
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        """The next deadline; without any, by class."""
         return (next_due_s(seq), seq.priority)
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
-        """Best-effort requests give way to real-time ones."""
         return self.parameters.preempts_be and victim.priority > taker.priority
 
 

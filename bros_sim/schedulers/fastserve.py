@@ -11,10 +11,10 @@ batch keeps its KV. Where memory is short the last request of the lowest queue g
 not served for ``starvation_s`` goes to the front of the first queue.
 
 Simplified, and why:
-- Who gives way is recomputed; FastServe moves its KV to the host, ahead of need, while others
-  compute. Where memory is short it does worse here than there (2.7 times, notes on the paper say).
-- A prompt that finds no room for its tokens or its KV lets the decodes behind it go on (the code
-  ends the batch there), and nobody is admitted in an iteration that took memory from the running.
+- Who gives way is recomputed; FastServe moves its KV to the host, ahead of need: where memory is
+  short it does worse here than there (2.7 times, notes on the paper say).
+- A prompt without room for its tokens or KV lets the decodes behind it go on (the code ends the
+  batch there), and nobody is admitted in an iteration that took memory from the running.
 - Starving requests are looked for before every iteration; the code looks every 1,000 iterations and
   counts a request that never ran as starving. 3 s are the code's, notes on the paper have 0.3 s.
 - Who ran keeps its position in a queue; the code turns the order of a batch around each time.
@@ -35,8 +35,8 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.policy import Step
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.vllm_parameters import WholePromptTokens
 
@@ -153,7 +153,6 @@ class FastServeScheduler(OrderedScheduler):
         self._queues = FeedbackQueues(parameters.base_quantum_s, parameters.quantum_ratio)
 
     def budget(self, view: ReplicaView) -> int:
-        """Decodes do not count, those that paused included."""
         return self.token_limit + view.num_decodes + len(view.batch.outside)
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
@@ -165,12 +164,11 @@ class FastServeScheduler(OrderedScheduler):
 
     def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
         """All of them, if the batch has a place and the prompts in it leave room."""
-        full = step.decodes + len(step.chunks) >= self.max_num_seqs
         decodes = self.runs(seq) and tokens == 1
+        full = step.decodes + len(step.chunks) >= self.max_num_seqs
         return 0 if full or not (decodes or tokens <= self._room(step)) else tokens
 
     def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
-        """The batch is full, or the prompt too long for what is left."""
         if step.decodes + len(step.chunks) >= self.max_num_seqs:
             return Note(seq, BATCH_CAP, limit=self.max_num_seqs)
         return Note(seq, BUDGET, None, tokens, self._room(step))

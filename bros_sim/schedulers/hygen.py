@@ -2,18 +2,17 @@
 
 Read in digests of the paper; its code (UIUC-MLSys/HyGen, on Sarathi-Serve) could not be read.
 
-Exact as far as the digests go: two phases (Algorithm 1), online requests first in order of arrival,
-then offline ones, running before waiting, while the predicted time of the batch stays within the
-latency budget, the tokens within the chunk size, and memory suffices; chunks of offline prompts are
-as long as fits. Online requests preempt offline ones. Offline requests wait in the order of a walk
-through the tree of their prefixes, so that those that share one follow each other and hit it.
+Exact as far as the digests go (Algorithm 1): online requests first in order of arrival, then
+offline ones, running before waiting, while the predicted time of the batch stays within the latency
+budget, the tokens within the chunk size, and memory suffices; chunks of offline prompts are as long
+as fits. Online requests preempt offline ones, which wait in the order of a walk through the tree of
+their prefixes, so that those that share one follow each other and hit it.
 
 Simplified, and why:
-- The budget is a parameter. The paper's profiler finds the largest one that keeps the SLO by binary
-  search over test runs: sweep ``latency_budget_s`` to do the same. By default it is the tightest
-  TPOT target among the online requests seen so far, the plain choice that the paper improves on.
-- The budget binds offline requests alone (inferred): what online ones need is never put off.
-- The predictor is `ReplicaView.estimate`, not a regression on token counts.
+- The paper's profiler finds the largest budget that keeps the SLO by binary search over test runs:
+  sweep ``latency_budget_s`` to do the same. By default it is the tightest TPOT target of the online
+  requests seen so far, the plain choice that the paper improves on.
+- It binds offline requests alone (inferred), by `ReplicaView.estimate`, not by a regression.
 - Starvation prevention: the paper weighs the walk against the age of requests by a utility ratio
   that the digests do not give. Here a ``fairness`` share of offline admissions goes to the oldest.
 - Preempted requests are recomputed, except for what a cache still holds (the paper keeps their
@@ -21,10 +20,12 @@ Simplified, and why:
 """
 
 import math
+from bisect import insort
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from itertools import count
+from operator import attrgetter
 from typing import Annotated
 
 from annotated_doc import Doc
@@ -50,10 +51,8 @@ class PrefixQueue(RankedQueue):
     def __init__(self, fairness: float) -> None:
         super().__init__()
         self._fairness = fairness
-        self._by_prefix = RankedQueue()
-        self._by_age = RankedQueue()
-        self._offline: dict[int, SequenceView] = {}
-        """Who waits; in the two queues there are also some who do not any more."""
+        self._by_prefix: list[SequenceView] = []
+        self._by_age: list[SequenceView] = []
         self._new: list[SequenceView] = []
         self._branches = count(1)
         self._numbers = defaultdict[Hashable, int](self._branches.__next__)
@@ -62,7 +61,7 @@ class PrefixQueue(RankedQueue):
         self._taken = 0
 
     def __len__(self) -> int:
-        return super().__len__() + len(self._offline) + len(self._new)
+        return super().__len__() + len(self._by_age) + len(self._new)
 
     def __iter__(self) -> Iterator[SequenceView]:
         """Requests in the order of service; offline ones that just came last."""
@@ -82,10 +81,8 @@ class PrefixQueue(RankedQueue):
             return super().pop()
         seq = next(self._offline_in_order())
         self._taken += 1
-        del self._offline[seq.id]
-        for queue in (self._by_prefix, self._by_age):
-            while len(queue) and next(iter(queue)).id not in self._offline:
-                queue.pop()
+        self._by_prefix.remove(seq)
+        self._by_age.remove(seq)
         return seq
 
     def sort_in(self, block_size: int) -> None:
@@ -94,9 +91,8 @@ class PrefixQueue(RankedQueue):
             if seq.id not in self._places:
                 numbers = tuple(self._numbers[key] for key in seq.block_keys(block_size))
                 self._places[seq.id] = numbers or (next(self._branches),)
-            self._offline[seq.id] = seq
-            self._by_prefix.push(seq, self._places[seq.id])
-            self._by_age.push(seq, ())
+            insort(self._by_prefix, seq, key=lambda seq: (self._places[seq.id], seq.id))
+            insort(self._by_age, seq, key=attrgetter("id"))
         self._new = []
 
     def place(self, seq: SequenceView) -> tuple[int, ...]:
@@ -110,10 +106,9 @@ class PrefixQueue(RankedQueue):
     def _offline_in_order(self) -> Iterator[SequenceView]:
         seen: set[int] = set()
         by_prefix, by_age = iter(self._by_prefix), iter(self._by_age)
-        for taken in range(self._taken, self._taken + len(self._offline)):
+        for taken in range(self._taken, self._taken + len(self._by_age)):
             oldest = int((taken + 1) * self._fairness) > int(taken * self._fairness)
-            order = by_age if oldest else by_prefix
-            seq = next(x for x in order if x.id in self._offline and x.id not in seen)
+            seq = next(x for x in (by_age if oldest else by_prefix) if x.id not in seen)
             seen.add(seq.id)
             yield seq
 

@@ -5,19 +5,19 @@ Rules read in its code, microsoft/sarathi-serve at 72339db (deadline_scheduler.p
 Exact:
 - Every decode goes on in every iteration. That gets the most tokens of a fixed grid that by their
   predicted time, times ``safety``, are within the slack of the tightest decode, or the least if
-  none are; at most 512 while KV for fewer than 32,000 tokens is free. The context of the first
-  prompt counts.
-- Prompts are served in order of first-token deadline plus ``alpha_s`` for each of their remaining
-  tokens; who is overtaken keeps its chunks. A request with an end-to-end target has its deadline so
-  long before that that its expected output fits in at ``batch_tpot_s``.
+  none are; at most 512 while KV for fewer than 32,000 tokens is free. The first prompt's context
+  counts.
+- Prompts are served in order of first-token deadline plus ``alpha_s`` for each remaining token; who
+  is overtaken keeps its chunks. A request with an end-to-end target has its deadline so long before
+  that that its expected output fits in at ``batch_tpot_s``.
 - Eager relegation: who has not started and could not finish its prompt in time, at the moving
   average of prompt throughput, is served after all others, once and for all.
 
 Simplified, and why:
 - The second output token is due a TPOT after the first, as in the paper and in `Slo.deadline` (the
   code allows one TPOT more); after a late first token the others count from it, as in the code.
-- Predicted times are `ReplicaView.estimate`, not the two regressions in the code, and the moving
-  average starts at its throughput for a full iteration (in the code: 8500 tokens/s).
+- Predicted times are `ReplicaView.estimate`, not the code's two regressions; the moving average
+  starts at its throughput for a full iteration (in the code: 8500 tokens/s).
 - The expected output is ``max_tokens`` unless ``lengths: oracle`` (in the code it is given, or a
   constant). Best effort without any target comes last. No hints of importance.
 - A request starts when its whole prompt fits; if decodes run short of memory, the request last in
@@ -75,8 +75,7 @@ def largest_chunk(
 class PromptThroughput:
     """A moving average over the iterations that computed prompts."""
 
-    tokens_s: float = 0.0
-    """Tokens per second; 0 before the first plan."""
+    tokens_s: float = 0.0  # tokens per second; 0 before the first plan
     _planned_s: float = 0.0
     _tokens: int = 0
 

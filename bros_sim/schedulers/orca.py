@@ -1,13 +1,11 @@
 """Orca (Yu et al., OSDI'22): iteration-level batching, with memory reserved for a request's life.
 
-Its Algorithm 1: requests by arrival; all that run go on, a new one joins with its whole prompt if
-the batch has fewer than ``max_bs`` members and its ``max_tokens`` slots are free, else nobody
-behind it joins either. What is reserved is never lacking, so nobody is preempted.
-
-Exact: the selection, with one worker (no pipeline). Memory is what the KV manager `reserved` says:
-prompt and ``max_tokens`` of output, less the last token, in blocks. Orca's own K/V slots are
-single tokens (``block_size: 1``), and its ``max_tokens`` is one number for prompt and output. The
-`orca` scheduler of Sarathi-Serve's repository reserves the model length for everybody.
+Exact (Algorithm 1, one worker, no pipeline): requests by arrival; all that run go on, a new one
+joins with its whole prompt if the batch has fewer than ``max_bs`` members and its ``max_tokens``
+slots are free, else nobody behind it joins either. What is reserved is never lacking.
+Memory is what the KV manager `reserved` says: prompt and ``max_tokens`` of output, less the last
+token, in blocks. Orca's own K/V slots are single tokens (``block_size: 1``), and its ``max_tokens``
+is one number for prompt and output. Sarathi-Serve's `orca` reserves the model length for everybody.
 """
 
 import sys
@@ -17,8 +15,8 @@ from typing import Annotated
 from annotated_doc import Doc
 
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.policy import Step
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.parameters import Count, SchedulerParameters
 
 

@@ -1,5 +1,7 @@
 """What YAML sets of a scheduler."""
 
+import math
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Annotated, ClassVar
 
@@ -7,8 +9,12 @@ from annotated_doc import Doc
 from annotated_types import Ge, Lt
 
 from bros_sim.core.world import Parameters, World
+from bros_sim.engine.estimate import Estimate
+from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import Scheduler
 
+LONGEST_LOOKAHEAD = 4096
+"""Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
 RunningSeqs = Annotated[Count, Doc("most requests that run at a time")]
@@ -46,3 +52,14 @@ def no_whole_prompt(what: str, budget: int, world: World) -> tuple[str, ...]:
     if budget < length:
         return (f"{what} is below the model length {length}: a whole prompt could never run",)
     return ()
+
+
+def steady_steps(estimate: Estimate, decodes: int, kv_tokens: int, bound_s: float) -> int:
+    """How many iterations in a row these decodes, whose KV grows, take no longer than the bound."""
+    if math.isinf(bound_s):
+        return LONGEST_LOOKAHEAD
+
+    def seconds(ahead: int) -> float:
+        return estimate.step_s(StepShape((), decodes, kv_tokens + ahead * decodes))
+
+    return max(bisect_right(range(LONGEST_LOOKAHEAD), bound_s, key=seconds), 1)

@@ -1,12 +1,10 @@
-"""How long a policy believes an output to be.
+"""How long a policy believes an output to be: by default ``max_tokens``, the client's cap.
 
-By default that is ``max_tokens``, the cap that the client states. A policy sees no true lengths
-(law L8), except through `Scheduler.set_true_length`, which only those use whose option
-``lengths: oracle`` asks for it. Such a policy is a bound, not a system.
-
-Where a stream's rule makes ``max_tokens`` proportional to the true length (``headroom``, the
-default, or ``exact``), the cap orders requests as the oracle does: compare the two only on traces
-that hold caps of their own or under the rule ``fixed``.
+A policy sees no true lengths (law L8), except through `Scheduler.set_true_length`, for which
+``lengths: oracle`` asks. Such a policy is a bound, not a system. Where a stream's rule makes
+``max_tokens`` proportional to the true length (``headroom``, the default, or ``exact``), the cap
+orders requests as the oracle does: compare the two only on traces that hold caps of their own or
+under the rule ``fixed``.
 """
 
 from dataclasses import dataclass

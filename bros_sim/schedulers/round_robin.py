@@ -4,17 +4,14 @@ Stated (digests of the paper): round robin, no bidirectional KV, whole prompts, 
 in one batch. Everything else is inferred:
 
 - An iteration serves one class; real-time and best-effort iterations alternate while both have
-  work, and a turn that memory leaves empty goes to the other class.
+  work, and a turn that memory leaves empty goes to the other class, which keeps its KV meanwhile.
 - All running requests of the class decode, in order of arrival; then waiting ones join, FCFS, up to
   ``batch_cap`` requests and ``max_num_batched_tokens`` prompt tokens, unless someone running lacked
-  memory. The other class keeps its KV meanwhile.
-- Memory is got by recompute. An RT request takes it from BE requests, the latest arrival
-  first; a running one then from real-time requests that arrived after it. A running best-effort
-  request takes it from best-effort requests that arrived after it, a waiting one from nobody. Who
-  still lacks a block is passed over and keeps its KV.
-
-So the earliest arrival of a class is never recomputed for its own class, and goes on as soon as
-the other class leaves it memory.
+  memory.
+- Memory is got by recompute. An RT request takes it from BE requests, the latest arrival first; a
+  running one then from RT requests that arrived after it. A running BE request takes it from BE
+  requests that arrived after it, a waiting one from nobody. Who still lacks a block is passed over
+  and keeps its KV. So the earliest arrival of a class is never recomputed for its own class.
 """
 
 from bisect import insort

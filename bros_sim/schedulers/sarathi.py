@@ -1,21 +1,19 @@
 """Sarathi-Serve (OSDI'24, arXiv 2403.02310): stall-free batching within a token budget.
 
 Read in its repository (microsoft/sarathi-serve: sarathi_scheduler.py, base_block_space_manager.py,
-config.py). An iteration computes at most ``chunk_size`` tokens:
+config.py). Exact: an iteration computes at most ``chunk_size`` tokens:
 
 1. Every running request whose prompt is done decodes one token, in order of arrival. Each must find
    a free block, whether or not it needs one; where there is none, the latest arrival of all running
    is recomputed: it waits at the head of the queue, its tokens as the prompt.
 2. Prompts under way go on, in order of arrival, each with what is left of the budget.
-3. Waiting requests join, FCFS, the head or nobody: it needs all blocks of its prompt, with a
-   hundredth of all blocks left free (``watermark``), a seat, and a token of the budget.
+3. Waiting requests join, FCFS, the head or nobody: it needs all blocks of its prompt (so decodes
+   alone can lack memory), a hundredth of all blocks left free (``watermark``), a seat and a token.
 
-Exact: these rules, and that a prompt's blocks are all taken when it joins, so that decodes alone
-can lack memory. Simplified: a request alone needs neither watermark nor a block that it does not
-use (the engine would never admit the first, and preempt the second for ever). Where a hundredth of
-all blocks is less than one, the engine could take back in the iteration whom it has just preempted;
-here nobody joins then. Left out: the dynamic schedule of chunk sizes (off by default), pipeline
-stages. There is no prefix cache.
+Simplified: a request alone needs neither watermark nor a block that it does not use (the engine
+would never admit the first, and preempt the second for ever). Where a hundredth of all blocks is
+less than one, the engine could take back at once whom it preempted; here nobody joins then. Left
+out: the dynamic schedule of chunk sizes (off by default), pipeline stages. No prefix cache.
 """
 
 from dataclasses import dataclass
@@ -26,8 +24,8 @@ from annotated_doc import Doc
 from bros_sim.core.world import World
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.policy import Step
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.parameters import (
     Count,
     RunningSeqs,

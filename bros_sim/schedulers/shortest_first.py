@@ -1,22 +1,19 @@
 """Shortest job first, with and without preemption, and Niyama's shortest remaining prompt first.
 
-`sjf`, the textbook's order of waiting requests: a request's size is its prompt and its predicted
-output, in tokens. Who runs goes on; the size decides who is admitted next, and who is recomputed
-when memory is short: the largest. Engine-side baseline of Niyama (arXiv 2503.22562) and many
-others, which differ in how they predict.
+`sjf`, the textbook's order of waiting requests: by prompt and predicted output, in tokens. Who runs
+goes on; where memory is short the largest is recomputed. Engine-side baseline of Niyama (arXiv
+2503.22562) and many others, which differ in how they predict.
 
 `srpf` with ``remaining: total``, the preemptive form: what remains of a request is what it has to
-compute and its predicted output; of a request without KV all its tokens count again. A waiting
-request with less left than a running one takes its seat or memory, if that lets it start; what was
-evicted is recomputed, and the larger for it.
+compute and its predicted output; of one without KV all its tokens count again. A waiting request
+with less left than a running one takes its seat or memory, if that lets it start.
 
 `srpf` with ``remaining: prompt``, the baseline "SRPF" of Niyama (deadline_scheduler.py and
 sequence.py of its branch of microsoft/sarathi-serve): the prompt tokens left decide who gets the
 budget, those under way and waiting alike. Nothing is predicted and nobody is evicted for another.
 
-Simplified: size in tokens, not seconds; no aging, so that long requests can starve under overload;
-preemption costs what recompute costs, there is no swapping. Niyama's engine has no preemption at
-all (it asserts that memory suffices); here the request with the most left is recomputed.
+Simplified: size in tokens, not seconds; no aging; recompute, no swapping. Niyama's engine asserts
+that memory suffices; here the request with the most left is recomputed.
 """
 
 from dataclasses import dataclass

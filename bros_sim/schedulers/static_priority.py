@@ -3,12 +3,11 @@
 Waiting requests and prompts are served real-time first, then by arrival; decodes of both classes
 run in every iteration. Best-effort requests never take the last ``reserved_seats`` of the seats,
 and join only while ``reserved_blocks`` of all KV blocks stay free (what runs already may grow into
-them). So a real-time request finds a seat and memory without a preemption; where memory is short
-all the same, the latest arrival of best-effort is recomputed first. With ``preempts_be``
-a waiting real-time request also takes a best-effort one's seat or memory.
+them), so a real-time request finds room without a preemption; where memory is short all the same,
+the latest arrival of best-effort is recomputed first. With ``preempts_be`` a waiting real-time
+request also takes a best-effort one's seat or memory.
 
-What operators do by hand (priority classes with reserved capacity); vLLM's priority policy
-(`vllm` with ``policy: priority``) has no reserve. No published system is mirrored.
+What operators do by hand; vLLM's priority policy has no reserve. No published system is mirrored.
 """
 
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from annotated_doc import Doc
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.deadlines import PreemptsBe
+from bros_sim.schedulers.ordered.policy import Step
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.parameters import Share
 from bros_sim.schedulers.queues import Rank
 
@@ -42,12 +41,10 @@ class StaticPriorityScheduler(OrderedScheduler):
         return not crowded and super().has_seat(seq, step)
 
     def spare_blocks(self, seq: SequenceView, step: Step) -> int:
-        """Best-effort leaves the reserve free."""
         share = self.parameters.reserved_blocks if seq.service_class is BE else 0.0
         return int(share * step.view.kv.num_gpu_blocks)
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
-        """Best-effort requests give way to real-time ones."""
         return self.parameters.preempts_be and victim.priority > taker.priority
 
 

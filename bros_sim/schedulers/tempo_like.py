@@ -5,10 +5,9 @@ scheduler/policy.py); the paper itself was not at hand, hence ``_like``.
 
 After those: a request's gain is its prompt tokens plus 8 times its output tokens, less for what
 comes late, in proportion to the delay. Its priority is its gain density: gain over the time that it
-still takes, at the pace of the present batch. Output lengths are not known; a high quantile bounds
-them, and is refined as the request goes on. Priorities are renewed every 50 iterations. A running
-request gives way only where that gains more than recomputing it costs. Requests without SLO are
-best effort and get what is left.
+still takes, at the pace of the present batch. A high quantile bounds the unknown output length and
+is refined as the request goes on. Priorities are renewed every 50 iterations. A running request
+gives way only where that gains more than recomputing it costs. Requests without SLO come last.
 
 Gaps:
 - The quantile is that of finished requests of the same stream that were longer than this one is
@@ -18,8 +17,7 @@ Gaps:
   like length (for batches whose cost depends on the longest), and learns how near.
 - A victim is worth evicting if the difference of densities over one period exceeds the output that
   its recompute displaces: the authors' "gain over loss", as we read it (inferred). No swapping.
-- "Just enough": who is ahead of its SLO is not paused; density alone shares the seats. Nobody is
-  dropped after a longest wait.
+- Who is ahead of its SLO is not paused ("just enough"). Nobody is dropped after a longest wait.
 - The pace is the policy's estimate; the authors take the mean of past iterations.
 """
 
@@ -46,12 +44,9 @@ class Outlook(NamedTuple):
     """How a policy believes a request to go on, if it is served from ``now`` on."""
 
     now: float
-    output_tokens: int
-    """Length of the whole output."""
-    first_token_s: float
-    """Seconds until the prompt is computed; 0 once it is."""
-    remaining_s: float
-    """Seconds until the last token."""
+    output_tokens: int  # length of the whole output
+    first_token_s: float  # seconds until the prompt is computed; 0 once it is
+    remaining_s: float  # seconds until the last token
 
 
 @dataclass(frozen=True)
@@ -129,11 +124,9 @@ class TempoLikeScheduler(OrderedScheduler):
     def __init__(self, parameters: "TempoLikeParameters") -> None:
         super().__init__(parameters)
         self._densities: dict[int, float] = {}
-        self._unjudged: list[SequenceView] = []
-        """Who came to wait since the last plan."""
+        self._unjudged: list[SequenceView] = []  # who came to wait since the last plan
         self._iterations = 0
-        self._pace_s = 1.0
-        """Seconds of an iteration of the present batch."""
+        self._pace_s = 1.0  # seconds of an iteration of the present batch
         self._gain = ServiceGain(parameters.output_weight, parameters.decay)
         self._lengths = LengthsSeen(parameters.length_quantile)
 

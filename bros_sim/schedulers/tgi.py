@@ -19,12 +19,12 @@ how prompts are cut:
 - ``max_concurrent_requests`` are in the house, waiting ones included; the router refuses all
   others, and those longer than ``max_input_tokens`` and ``max_total_tokens`` say.
 
-Exact, as far as reading goes: the above, forward by forward. Simplified: no prefix cache (see
-kv/reserved.py); no speculation; no padding, as in all flash models. The v2 router's own token
-arithmetic (prompt and output rounded up to blocks each) is not mirrored: ``chunking: false`` is v3
-with paged attention. ``max_batch_prefill_tokens`` is 4096, at most the model length, where the
-launcher estimates more for some GPUs. A request that the whole memory cannot hold is rejected; TGI
-would let it, and all behind it, wait for ever. Real-time and best-effort are alike to TGI.
+Exact, as far as reading goes, forward by forward. Simplified: no prefix cache (see kv/reserved.py);
+no speculation; no padding, as in all flash models. The v2 router's own token arithmetic (prompt and
+output rounded up to blocks each) is not mirrored: ``chunking: false`` is v3 with paged attention.
+``max_batch_prefill_tokens`` is 4096, at most the model length, where the launcher estimates more
+for some GPUs. A request that the whole memory cannot hold is rejected; TGI would let it, and all
+behind it, wait for ever. Real-time and best-effort are alike to TGI.
 """
 
 import math
@@ -70,8 +70,7 @@ class NextBatch(NamedTuple):
 
     taken: abc.Sequence[tuple[SequenceView, int]] = ()
     """The requests and the prompt tokens that each computes first: all, but for the last one's."""
-    barred: Note | None = None
-    """None when nobody stays."""
+    barred: Note | None = None  # None when nobody stays
 
 
 class TgiQueue(deque[SequenceView]):
@@ -138,12 +137,9 @@ class TgiScheduler:
 
     def __init__(self, parameters: "TgiParameters") -> None:
         self.parameters = parameters
-        self._here = 0
-        """Requests that wait or run."""
-        self._last_size = 0
-        """Members of the batch in the last forward, finished ones included."""
-        self._waiting_tokens = 0
-        """Forwards since newcomers came last, theirs included."""
+        self._here = 0  # requests that wait or run
+        self._last_size = 0  # members of the batch in the last forward, finished ones included
+        self._waiting_tokens = 0  # forwards since newcomers came last, theirs included
         self._owes_decode = False
         """Whether the last forward admitted beside others, so that the next one does not."""
         self._queue = TgiQueue(chunking=parameters.chunking)

@@ -30,8 +30,7 @@ class _Step:
         self.threshold = threshold
         self.seats = seats
         self.explain = view.explain
-        self.running = len(view.batch)
-        """How many run, those admitted so far included."""
+        self.running = len(view.batch)  # how many run, those admitted so far included
         self.chunks: list[tuple[SequenceView, int]] = []
         self.admitted: list[tuple[SequenceView, int]] = []
         self.evicted: list[SequenceView] = []
@@ -85,11 +84,9 @@ class VllmScheduler:
         pass
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """Waiting requests in order of service."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
-        """One call of vLLM's ``schedule()``."""
         step = _Step(
             view,
             self.max_num_batched_tokens,
@@ -112,8 +109,6 @@ class VllmScheduler:
             UNTIL_EVENT if same else 1,
             notes=tuple(step.notes),
         )
-
-    # -- running requests -----------------------------------------------------------------------
 
     def _schedule_running_at_once(self, step: _Step, decodes: int) -> bool:
         """The common case, in O(1): budget and memory suffice, so the order does not matter.
@@ -187,8 +182,6 @@ class VllmScheduler:
         step.evicted.append(seq)
         self._waiting.push_back([seq])
 
-    # -- waiting requests -----------------------------------------------------------------------
-
     def _schedule_waiting(self, step: _Step) -> None:
         """vLLM's admission loop: the head or nobody."""
         skipped: list[SequenceView] = []
@@ -227,8 +220,6 @@ class VllmScheduler:
             step.note(head, SEATS, step.running, self.max_num_seqs)
         else:
             step.note(head, BUDGET, head.num_tokens, step.budget)
-
-    # -- details --------------------------------------------------------------------------------
 
     def _wanted(self, step: _Step, seq: SequenceView) -> int:
         remaining = seq.num_tokens - seq.num_computed

@@ -13,10 +13,9 @@ prompts or decodes, never both. The rules, checked against public copies of that
   blocks and one more fit with the watermark left free.
 
 Simplified: the token limit is the plain sum (0.4.x and the first 0.2 releases; those between
-counted padding: prompts times the longest, with a limit on the padding). A request alone needs
-neither watermark nor a block it does not use (vLLM would give up the first and preempt the
-second). When the CPU is full, recompute (vLLM aborted the engine). No prefix caching, beam search,
-LoRA, and nothing of chunked prefill (an option since 0.4.0) or ``delay_factor``.
+counted padding). A request alone needs neither watermark nor a block it does not use (vLLM would
+give up the first and preempt the second). When the CPU is full, recompute (vLLM aborted). No prefix
+caching, beam search, LoRA, chunked prefill (an option since 0.4.0) or ``delay_factor``.
 """
 
 from collections import abc, deque

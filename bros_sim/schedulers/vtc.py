@@ -1,7 +1,6 @@
 """VTC: fair shares by virtual token counters (arXiv 2401.00588v2, section 4; OSDI '24).
 
 Checked against the authors' code (github.com/Ying1123/VTC-artifact, 14c19b7, vtc_req_queue.py).
-
 A client is a stream of the workload, as its API key would tell it, or with ``clients: class`` a
 service class: then real-time and best-effort get equal shares while both wait.
 
@@ -22,7 +21,7 @@ Simplified, and why:
 """
 
 from bisect import insort
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -58,10 +57,10 @@ class FairQueue(RankedQueue):
     client_of: Callable[[SequenceView], str]
     input_weight: float
     output_weight: float
-    _accounts: dict[str, _Account] = field(init=False, default_factory=dict)
-    _arrived: list[SequenceView] = field(init=False, default_factory=list)
-    _started: set[int] = field(init=False, default_factory=set)
-    _last: str = field(init=False, default="")
+    _accounts: dict[str, _Account] = field(default_factory=lambda: defaultdict(_Account))
+    _arrived: list[SequenceView] = field(default_factory=list)
+    _started: set[int] = field(default_factory=set)
+    _last: str = ""
 
     def __len__(self) -> int:
         return sum(len(account.line) for account in self._accounts.values()) + len(self._arrived)
@@ -83,9 +82,8 @@ class FairQueue(RankedQueue):
     def counter(self, client: str, more_prompt_tokens: int = 0) -> float:
         """What the client has been served, in weighted tokens, lifts included."""
         account = self._accounts[client]
-        prompt_tokens = account.prompt_tokens + more_prompt_tokens
-        served = self.input_weight * prompt_tokens + self.output_weight * account.output_tokens
-        return account.lifted + served
+        prompt = self.input_weight * (account.prompt_tokens + more_prompt_tokens)
+        return account.lifted + (prompt + self.output_weight * account.output_tokens)
 
     @property
     def clients_waiting(self) -> int:
@@ -113,10 +111,10 @@ class FairQueue(RankedQueue):
         """Put arrivals in line; a client that had nobody waiting makes up for its absence."""
         for seq in self._arrived:
             client = self.client_of(seq)
-            account = self._accounts.setdefault(client, _Account())
-            if not account.line:
-                self._lift(client, account)
-            account.line.append(seq)
+            line = self._accounts[client].line
+            if not line:
+                self._lift(client)
+            line.append(seq)
         self._arrived.clear()
 
     def charge(self, tokens: Mapping[str, int]) -> None:
@@ -131,14 +129,12 @@ class FairQueue(RankedQueue):
     def _to_charge(self, seq: SequenceView) -> int:
         return 0 if seq.id in self._started else seq.prompt_tokens
 
-    def _lift(self, client: str, account: _Account) -> None:
+    def _lift(self, client: str) -> None:
         """At least the least counter of those who wait, else of who was admitted last."""
         others = [name for name, other in self._accounts.items() if other.line]
-        if not others and self._last:
-            others = [self._last]
-        if others:
-            least = min(map(self.counter, others))
-            account.lifted += max(0.0, least - self.counter(client))
+        others = others or [self._last or client]
+        lack = min(map(self.counter, others)) - self.counter(client)
+        self._accounts[client].lifted += max(0.0, lack)
 
 
 class VtcScheduler(OrderedScheduler):

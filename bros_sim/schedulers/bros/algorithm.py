@@ -2,7 +2,6 @@
 
 The steps are those of docs/paper-map.md, which marks each as stated or inferred; the paper's own
 line numbers are not known. A rule that no source states is named by its parameter.
-grouped.py chooses the same in less time.
 
 - Residual time of an RT: from now until its next token is due (`BrosQueues.deadline`).
 - Bound: the longest that the iteration may take, the least residual time of RT in the batch.

@@ -1,7 +1,6 @@
 """A BROS batch as it grows: what it would cost, which deadline binds it, what kept others out."""
 
 import math
-from bisect import bisect_right
 from collections import abc
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ from bros_sim.core.request import ServiceClass
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.parameters import steady_steps
 
 RT = ServiceClass.RT
 
@@ -38,20 +38,15 @@ class NextBatch:
         self.bound_s = math.inf
         self.put_off_s = math.inf
         """The tightest deadline of RT that were put off, though they can be in time."""
-        self.put_off: SequenceView | None = None
-        """Whose it is."""
+        self.put_off: SequenceView | None = None  # whose it is
         self.whole = False
         """Whether the running batch is in as a whole; its members are then not in ``selected``."""
-        self.memory_short = False
-        """Whether memory kept out someone who was in time."""
-        self.rt_capped = False
-        """Whether the cap alone kept an RT out."""
+        self.memory_short = False  # whether memory kept out someone who was in time
+        self.rt_capped = False  # whether the cap alone kept an RT out
         self.bound_hit = False
         """Whether a deadline kept out someone on whose account the cap starts over."""
-        self.left_out = False
-        """Whether anyone who could compute does not."""
-        self.unserved: list[SequenceView] = []
-        """BE that the cap alone kept out."""
+        self.left_out = False  # whether anyone who could compute does not
+        self.unserved: list[SequenceView] = []  # BE that the cap alone kept out
         self.size = 0
         self.selected: dict[int, SequenceView] = {}
         self.chunks: list[tuple[SequenceView, int]] = []
@@ -163,14 +158,6 @@ class NextBatch:
         self._kv_tokens += kv_tokens
         self.size += seqs
 
-    def iterations_within_bound(self, most: int) -> int:
-        """How many iterations in a row this batch of decodes meets its bound, up to ``most``."""
-        decodes, kv_tokens = self._decodes, self._kv_tokens
-        if math.isinf(self.bound_s):
-            return most
-        in_time = bisect_right(
-            range(most),
-            self.bound_s,
-            key=lambda i: self.estimate.step_s(StepShape((), decodes, kv_tokens + i * decodes)),
-        )
-        return max(in_time, 1)
+    def iterations_within_bound(self) -> int:
+        """How many iterations in a row this batch of decodes meets its bound."""
+        return steady_steps(self.estimate, self._decodes, self._kv_tokens, self.bound_s)

@@ -2,9 +2,8 @@
 
 The predicted time grows with every member and with its context. So a run of decodes is in time if
 it is with all of them in, nobody is who is longer than one that was not, and memory only gets
-shorter until somebody gives way. Each method here answers for many what `Algorithm1` asks one by
-one. What has to move, borrow or restore KV is asked by itself, and so is nearly everyone if the
-estimate has noise, which does not grow.
+shorter until somebody gives way. What has to move, borrow or restore KV is asked by itself, and so
+is nearly everyone if the estimate has noise, which does not grow.
 """
 
 import math
@@ -26,10 +25,8 @@ class GroupedAlgorithm1(Algorithm1):
     def start_over(self) -> None:
         """Nobody has been refused yet, either."""
         super().start_over()
-        self.longest_rt = sys.maxsize
-        """No RT that waits, is late and as long as this gets memory."""
-        self.longest_be = sys.maxsize
-        """No BE that waits and is as long as this is in time."""
+        self.longest_rt = sys.maxsize  # no RT that waits, is late and as long as this gets memory
+        self.longest_be = sys.maxsize  # no BE that waits and is as long as this is in time
 
     @property
     def each_counts(self) -> bool:

@@ -30,8 +30,7 @@ class BrosMemory:
         self.batch = batch
         self.notes = notes
         self.rules = rules
-        self.gone: set[int] = set()
-        """Requests that this plan dropped or swapped out."""
+        self.gone: set[int] = set()  # requests that this plan dropped or swapped out
         self._by_urgency: list[RtEntry] | None = None
 
     @property

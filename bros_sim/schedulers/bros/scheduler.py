@@ -1,10 +1,4 @@
-"""BROS (arXiv 2504.09590): dynamic priority by residual time for RT and BE requests.
-
-Algorithm 1 as docs/paper-map.md reconstructs it: real-time requests by ascending residual time
-while the predicted iteration keeps the tightest deadline, then best-effort requests by the KV they
-must have restored, then best-effort in place of the real-time request with the most slack; the
-batch cap grows while no deadline binds. Which line is stated and which inferred is listed there.
-"""
+"""BROS (arXiv 2504.09590): dynamic priority by residual time for RT and BE requests."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -18,9 +12,6 @@ from bros_sim.schedulers.bros.queues import BrosQueues
 
 if TYPE_CHECKING:
     from bros_sim.schedulers.bros.parameters import BrosParameters
-
-LONGEST_LOOKAHEAD = 4096
-"""Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 
 
 class BrosScheduler:
@@ -44,12 +35,10 @@ class BrosScheduler:
         self._queues.finish(seq)
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """RT by deadline, then BE by arrival."""
         yield from (seq for *_, seq in self._queues.rt_waiting)
         yield from (seq for _, seq in self._queues.be_waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
-        """Algorithm 1 for the next iteration."""
         self._catch_up(view)
         chosen = GroupedAlgorithm1(view, self._queues, self._parameters, self._cap, self._avg_s)
         chosen.choose()
@@ -90,7 +79,7 @@ class BrosScheduler:
             return 1
         if batch.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
             return 1
-        return batch.iterations_within_bound(LONGEST_LOOKAHEAD)
+        return batch.iterations_within_bound()
 
     def _catch_up(self, view: ReplicaView) -> None:
         """Average the iterations since the last plan, and grow the cap for all but the first."""

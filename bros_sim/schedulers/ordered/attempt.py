@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, SEATS, Note
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import OrderedPolicy
-from bros_sim.schedulers.ordered.step import Lack, Step
+from bros_sim.schedulers.ordered.policy import Lack, OrderedPolicy, Step
 
 
 @dataclass(slots=True)
@@ -15,8 +14,7 @@ class Attempt:
 
     policy: OrderedPolicy
     step: Step
-    waiting: Iterable[SequenceView]
-    """In order of rank."""
+    waiting: Iterable[SequenceView]  # in order of rank
 
     def put_together(self) -> None:
         """Evictions first, as KV managers demand; then decodes; then the rest of the budget."""

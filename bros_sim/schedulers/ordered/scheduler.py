@@ -21,12 +21,11 @@ from annotated_doc import Doc
 
 from bros_sim.core.world import World
 from bros_sim.engine.batch import Batch
-from bros_sim.engine.reasons import Note
+from bros_sim.engine.reasons import MEMORY, OUTRANKED, SEATS, Note
 from bros_sim.engine.scheduler import BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
-from bros_sim.schedulers.ordered.policy import OrderedPolicy
-from bros_sim.schedulers.ordered.step import Eviction, Step
+from bros_sim.schedulers.ordered.policy import Eviction, OrderedPolicy, Step
 from bros_sim.schedulers.parameters import SchedulerParameters, no_whole_prompt, too_few_tokens
 from bros_sim.schedulers.queues import RankedQueue
 from bros_sim.schedulers.vllm_parameters import Seqs, Tokens
@@ -59,8 +58,7 @@ class OrderedScheduler(OrderedPolicy):
         self.token_limit = parameters.max_num_batched_tokens
         self.max_num_seqs = parameters.max_num_seqs
         self._waiting = RankedQueue()
-        self.batch: BatchView = Batch(track_longest=False)
-        """Who runs."""
+        self.batch: BatchView = Batch(track_longest=False)  # who runs
         self._evicted: set[int] = set()
         """Members of the batch that the plan just made takes out of it."""
         self._refused = -1
@@ -165,7 +163,6 @@ class OrderedScheduler(OrderedPolicy):
 
     def _notes(self, step: Step) -> tuple[Note, ...]:
         gone = step.gone
-        return (
-            *(gone.note() for gone in step.evictions),
-            *(note for note in (*step.idle, *step.notes) if note.seq.id not in gone),
-        )
+        others = (note for note in (*step.idle, *step.notes) if note.seq.id not in gone)
+        why = {SEATS: OUTRANKED, MEMORY: MEMORY}
+        return (*(Note(seq, why[lack.reason], lack.seq) for seq, lack in step.evictions), *others)

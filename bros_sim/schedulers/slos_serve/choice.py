@@ -7,14 +7,10 @@ from typing import NamedTuple
 class Candidate(NamedTuple):
     """A request that still has prompt tokens to compute."""
 
-    due_s: float
-    """Seconds from now until its first token is due."""
-    tokens: int
-    """Prompt tokens still to compute."""
-    blocks: int
-    """KV blocks that it may come to hold."""
-    promised: bool
-    """Whether it was accepted before, and must stay so."""
+    due_s: float  # seconds from now until its first token is due
+    tokens: int  # prompt tokens still to compute
+    blocks: int  # KV blocks that it may come to hold
+    promised: bool  # whether it was accepted before, and must stay so
 
 
 class _State(NamedTuple):
@@ -23,6 +19,9 @@ class _State(NamedTuple):
     surplus: float
     free_blocks: int
     chosen: tuple[int, ...] = ()
+
+
+States = dict[int, _State]
 
 
 def most_in_time(
@@ -60,20 +59,14 @@ def most_in_time(
     return states[max(states)].chosen
 
 
-def _keep(states: dict[int, _State], candidate: Candidate) -> dict[int, _State]:
+def _keep(states: States, candidate: Candidate) -> States:
     """The promise binds: what breaks it is dropped, unless everything does."""
     kept = {new: state for new, state in states.items() if state.surplus >= candidate.tokens}
-    if not kept:
-        fewest = min(states)
-        kept = {fewest: states[fewest]}
-    return {
-        new: state._replace(surplus=state.surplus - candidate.tokens) for new, state in kept.items()
-    }
+    kept = kept or {min(states): states[min(states)]}
+    return {n: x._replace(surplus=x.surplus - candidate.tokens) for n, x in kept.items()}
 
 
-def _offer(
-    states: dict[int, _State], index: int, candidate: Candidate, places: int
-) -> dict[int, _State]:
+def _offer(states: States, index: int, candidate: Candidate, places: int) -> States:
     """Accept or decline, in each state; of two ways to the same count the better one stays."""
     after = dict(states)
     for new, state in states.items():

@@ -11,7 +11,7 @@ from itertools import accumulate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.step import Chunk, Step, shape_of
+from bros_sim.schedulers.ordered.policy import Chunk, Step, shape_of
 from bros_sim.schedulers.slos_serve.choice import Candidate, most_in_time
 
 Seqs = Collection[SequenceView]
@@ -22,12 +22,9 @@ class Pace:
     """How long the coming iteration may take, by the policy's own estimate."""
 
     view: ReplicaView
-    bound_s: float
-    """The tightest TPOT of the promised that decode; infinite if nobody does."""
-    prompts: abc.Sequence[Chunk] = ()
-    """What promised prompts lack, and what of them is computed."""
-    slack_s: float = math.inf
-    """Seconds until the first of them is due."""
+    bound_s: float  # the tightest TPOT of the promised that decode; infinite if nobody does
+    prompts: abc.Sequence[Chunk] = ()  # what promised prompts lack, and what of them is computed
+    slack_s: float = math.inf  # seconds until the first of them is due
 
     def late(self) -> tuple[float, float]:
         """Seconds of an iteration with the whole cohort, and the limit that they exceed or not."""

@@ -5,17 +5,16 @@ itself was not at hand, hence ``_like``.
 
 After those: whenever requests have arrived, a dynamic programme (`most_in_time`) decides whom to
 promise their SLO: as many as the prompt tokens can be computed for by each deadline, beside all
-decodes promised, in iterations no longer than the tightest TPOT. Who was promised stays so. Who
-cannot be is best effort for good, as are requests without TTFT. An iteration gives promised decodes
-their token, then prompts of the promised by deadline, as many tokens as fit into the tightest TPOT
-of the promised that decode and into the time until the first of the prompts is due. Best effort
-gets what that leaves: it pauses for time, and loses its KV for seats and memory.
+decodes promised, in iterations no longer than the tightest TPOT. Promises stand. Who gets none is
+best effort for good, as are requests without TTFT. An iteration gives promised decodes their token,
+then prompts of the promised by deadline, as many tokens as fit into the tightest TPOT of the
+promised that decode and into the time until the first of the prompts is due. Best effort gets what
+that leaves: it pauses for time, and loses its KV for seats and memory.
 
 Gaps:
 - One pace for all, the tightest TPOT; the paper's programme counts requests of each TPOT tier, and
   lets looser tiers skip iterations. All requests count the same.
 - Memory is kept for ``max_tokens`` of each promised request; the authors plan with known lengths.
-  The programme asks for memory in one state for each count, so it may miss the optimum there.
 - A promised request is planned to decode until it ends, which is not foreseen.
 - No speculative decoding, no stages beyond prompt and decode, no routing of who is declined to
   another replica. Promises are not taken back when they turn out late.
@@ -23,15 +22,14 @@ Gaps:
 """
 
 import math
-from collections import Counter, abc
+from collections import abc
 from dataclasses import dataclass
 
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import completed
+from bros_sim.schedulers.ordered.policy import Step, completed
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Step
 from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.slos_serve.promises import Pace, attainable, due_s
 
@@ -45,20 +43,15 @@ class SlosServeLikeScheduler(OrderedScheduler):
         super().__init__(parameters)
         self._promised: dict[int, SequenceView] = {}
         self._arrived: list[SequenceView] = []
-        self._lacking: list[SequenceView] = []
-        """The promised without a token."""
-        self._first: SequenceView | None = None
-        """The one of them that is due first."""
-        self._bounds: Counter[float] = Counter()
-        """TPOT of the promised that decode."""
-        self._bounding: dict[int, float] = {}
+        self._lacking: list[SequenceView] = []  # the promised without a token
+        self._first: SequenceView | None = None  # the one of them that is due first
+        self._bounding: dict[int, float] = {}  # TPOT of the promised that decode
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
         """The promised by deadline, then best effort by arrival."""
         return (0.0, due_s(seq)) if seq.id in self._promised else (1.0, 0.0)
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
-        """Best effort gives way to the promised."""
         return taker.id in self._promised and victim.id not in self._promised
 
     def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
@@ -75,7 +68,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         return self._pace.tokens_beside(step, seq, tokens, self._limit_s(seq, step))
 
     def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
-        """No tokens are left, or no time."""
         if step.budget <= 0:
             return step.lacks_budget(seq, tokens)
         limit_s = self._limit_s(seq, step)
@@ -102,7 +94,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
 
     def finished(self, seq: SequenceView) -> None:
         self._promised.pop(seq.id, None)
-        self._unbind(seq)
+        self._bounding.pop(seq.id, None)
         super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
@@ -116,7 +108,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
             self.rerank(view.now)
         self._lacking = [seq for seq in self._lacking if not seq.num_output]
         prompts = [(seq.num_tokens - seq.num_computed, seq.num_computed) for seq in self._lacking]
-        bound_s = min((tpot for tpot, seqs in self._bounds.items() if seqs), default=math.inf)
+        bound_s = min(self._bounding.values(), default=math.inf)
         self._first = min(self._lacking, key=lambda seq: (due_s(seq), seq.id), default=None)
         slack_s = due_s(self._first) - view.now if self._first else math.inf
         self._pace = Pace(view, bound_s, prompts, slack_s)
@@ -124,15 +116,10 @@ class SlosServeLikeScheduler(OrderedScheduler):
     def settle(self, plan: Plan, view: ReplicaView) -> None:
         """Who decodes from now on, and whose TPOT binds for it."""
         for seq in plan.evicted:
-            self._unbind(seq)
+            self._bounding.pop(seq.id, None)
         for seq in completed(plan):
             if seq.id in self._promised:
                 self._bounding[seq.id] = seq.slo.pace_s
-                self._bounds[seq.slo.pace_s] += 1
-
-    def _unbind(self, seq: SequenceView) -> None:
-        if bound_s := self._bounding.pop(seq.id, None):
-            self._bounds[bound_s] -= 1
 
 
 @dataclass(frozen=True)
