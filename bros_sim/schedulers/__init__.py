@@ -1,19 +1,22 @@
 """Schedulers: what each iteration of a replica computes."""
 
 from bros_sim.schedulers.bros.parameters import BrosParameters
-from bros_sim.schedulers.conserve_like import ConserveLikeParameters
-from bros_sim.schedulers.deadlines import EdfParameters, LeastSlackParameters
+from bros_sim.schedulers.co_serving import ConserveLikeParameters
 from bros_sim.schedulers.fastserve import FastServeParameters
+from bros_sim.schedulers.fcfs import OrcaParameters, SarathiParameters
 from bros_sim.schedulers.hygen import HygenParameters
 from bros_sim.schedulers.niyama import NiyamaParameters
-from bros_sim.schedulers.orca import OrcaParameters
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.round_robin import BrosRoundRobinParameters
-from bros_sim.schedulers.sarathi import SarathiParameters
-from bros_sim.schedulers.shortest_first import SjfParameters, SrpfParameters
 from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters
-from bros_sim.schedulers.static_priority import StaticPriorityParameters
 from bros_sim.schedulers.tempo_like import TempoLikeParameters
+from bros_sim.schedulers.textbook import (
+    EdfParameters,
+    LeastSlackParameters,
+    SjfParameters,
+    SrpfParameters,
+    StaticPriorityParameters,
+)
 from bros_sim.schedulers.tgi import TgiParameters
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.schedulers.vllm_v0 import VllmV0Parameters

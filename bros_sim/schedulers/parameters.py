@@ -17,7 +17,7 @@ LONGEST_LOOKAHEAD = 4096
 """Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 Count = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Lt(1)]
-RunningSeqs = Annotated[Count, Doc("most requests that run at a time")]
+Seats = Annotated[Count, Doc("most requests that run at a time")]
 Watermark = Annotated[Share, Doc("share of all KV blocks kept free when admitting beside others")]
 
 
@@ -39,18 +39,13 @@ class SchedulerParameters(Parameters):
         return type(self).makes(self)
 
 
-def too_few_tokens(name: str, budget: int, max_num_seqs: int) -> tuple[str, ...]:
-    """Every running request has to find a token in an iteration's budget."""
+def too_few(name: str, budget: int, max_num_seqs: int, longest: int = 0) -> tuple[str, ...]:
+    """Every running request has to find a token in the budget; a whole prompt room if not cut."""
     if budget < max_num_seqs:
         return (f"{name} {budget} is below max_num_seqs {max_num_seqs}",)
-    return ()
-
-
-def no_whole_prompt(what: str, budget: int, world: World) -> tuple[str, ...]:
-    """Where prompts are not cut, the longest has to find room in an iteration's budget."""
-    length = world.max_model_len
-    if budget < length:
-        return (f"{what} is below the model length {length}: a whole prompt could never run",)
+    if budget < longest:
+        prompt = "a whole prompt could never run"
+        return (f"{name} {budget} is below the model length {longest}: {prompt}",)
     return ()
 
 

@@ -30,7 +30,7 @@ from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, no_whole_prompt
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, too_few
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 _by_arrival = attrgetter("id")
@@ -209,4 +209,4 @@ class BrosRoundRobinParameters(SchedulerParameters):
 
     def conflicts(self, world: World) -> tuple[str, ...]:
         budget = self.max_num_batched_tokens
-        return no_whole_prompt(f"max_num_batched_tokens {budget}", budget, world)
+        return too_few("max_num_batched_tokens", budget, 0, world.max_model_len)

@@ -14,7 +14,7 @@ from annotated_types import Ge
 
 from bros_sim.core.world import Given, Supplied, World
 from bros_sim.kv.paged import VllmRelease
-from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, too_few_tokens
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, too_few
 from bros_sim.schedulers.vllm import VllmScheduler
 
 SMALL_TIER = ("a100", "gb10")
@@ -94,7 +94,7 @@ class VllmParameters(SchedulerParameters):
     def conflicts(self, world: World) -> tuple[str, ...]:
         """What vLLM's own configuration check refuses."""
         budget = self.max_num_batched_tokens
-        if found := too_few_tokens("max_num_batched_tokens", budget, self.max_num_seqs):
+        if found := too_few("max_num_batched_tokens", budget, self.max_num_seqs):
             return found
         if self.long_prefill_token_threshold > world.max_model_len:
             return (

@@ -31,14 +31,7 @@ from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.parameters import (
-    Count,
-    RunningSeqs,
-    SchedulerParameters,
-    Watermark,
-    no_whole_prompt,
-    too_few_tokens,
-)
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Seats, Watermark, too_few
 
 
 def _prompt_tokens(world: World, _: Given) -> int:
@@ -211,7 +204,7 @@ class VllmV0Parameters(SchedulerParameters):
         Supplied("the model length, at least 2048", _prompt_tokens),
         Doc("prompt tokens of an iteration"),
     ] = 2048
-    max_num_seqs: RunningSeqs = 256
+    max_num_seqs: Seats = 256
     watermark: Watermark = 0.01
     preemption_mode: Annotated[
         Literal["recompute", "swap"],
@@ -224,7 +217,5 @@ class VllmV0Parameters(SchedulerParameters):
 
     def conflicts(self, world: World) -> tuple[str, ...]:
         """What vLLM's own configuration check refuses."""
-        name, budget = "max_num_batched_tokens", self.max_num_batched_tokens
-        return too_few_tokens(name, budget, self.max_num_seqs) or no_whole_prompt(
-            f"{name} {budget}", budget, world
-        )
+        budget, length = self.max_num_batched_tokens, world.max_model_len
+        return too_few("max_num_batched_tokens", budget, self.max_num_seqs, length)

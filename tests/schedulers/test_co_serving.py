@@ -11,7 +11,7 @@ from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import EagerCheckpointParameters, PagedParameters
 from bros_sim.latency.parameters import DecodeLine, Linear
-from bros_sim.schedulers.conserve_like import ConserveLikeParameters, ConserveLikeScheduler
+from bros_sim.schedulers.co_serving import ConserveLikeParameters, ConserveLikeScheduler
 from bros_sim.schedulers.hygen import HygenParameters, HygenScheduler, PrefixQueue
 
 

@@ -3,7 +3,7 @@
 import pytest
 from scripted import ask, column, firsts, iterations, play, tokens
 
-from bros_sim.schedulers.shortest_first import (
+from bros_sim.schedulers.textbook import (
     SjfParameters,
     SjfScheduler,
     SrpfParameters,

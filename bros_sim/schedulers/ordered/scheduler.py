@@ -26,7 +26,7 @@ from bros_sim.engine.scheduler import BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
 from bros_sim.schedulers.ordered.policy import Eviction, OrderedPolicy, Step
-from bros_sim.schedulers.parameters import SchedulerParameters, no_whole_prompt, too_few_tokens
+from bros_sim.schedulers.parameters import SchedulerParameters, too_few
 from bros_sim.schedulers.queues import RankedQueue
 from bros_sim.schedulers.vllm_parameters import Seqs, Tokens
 
@@ -42,10 +42,14 @@ class OrderedParameters(SchedulerParameters):
 
     def conflicts(self, world: World) -> tuple[str, ...]:
         budget = self.max_num_batched_tokens
-        found = too_few_tokens("max_num_batched_tokens", budget, self.max_num_seqs)
-        if found or self.cuts_prompts:
+        found = too_few("max_num_batched_tokens", budget, self.max_num_seqs)
+        length = world.max_model_len
+        if found or self.cuts_prompts or budget >= length:
             return found
-        return no_whole_prompt(f"an iteration of {budget} tokens", budget, world)
+        return (
+            f"an iteration of {budget} tokens is below the model length {length}:"
+            " a whole prompt could never run",
+        )
 
 
 class OrderedScheduler(OrderedPolicy):
