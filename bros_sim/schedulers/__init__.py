@@ -1,5 +1,6 @@
 """Schedulers: what each iteration of a replica computes."""
 
+from bros_sim.schedulers import textbook
 from bros_sim.schedulers.bros.parameters import BrosParameters
 from bros_sim.schedulers.co_serving import ConserveLikeParameters
 from bros_sim.schedulers.fastserve import FastServeParameters
@@ -10,13 +11,6 @@ from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.round_robin import BrosRoundRobinParameters
 from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters
 from bros_sim.schedulers.tempo_like import TempoLikeParameters
-from bros_sim.schedulers.textbook import (
-    EdfParameters,
-    LeastSlackParameters,
-    SjfParameters,
-    SrpfParameters,
-    StaticPriorityParameters,
-)
 from bros_sim.schedulers.tgi import TgiParameters
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.schedulers.vllm_v0 import VllmV0Parameters
@@ -26,17 +20,17 @@ SCHEDULERS: dict[str, type[SchedulerParameters]] = {
     "bros": BrosParameters,
     "bros_rr": BrosRoundRobinParameters,
     "conserve_like": ConserveLikeParameters,
-    "edf": EdfParameters,
+    "edf": textbook.EdfParameters,
     "fastserve": FastServeParameters,
     "hygen": HygenParameters,
-    "least_slack": LeastSlackParameters,
+    "least_slack": textbook.LeastSlackParameters,
     "niyama": NiyamaParameters,
     "orca": OrcaParameters,
     "sarathi": SarathiParameters,
-    "sjf": SjfParameters,
+    "sjf": textbook.SjfParameters,
     "slos_serve_like": SlosServeLikeParameters,
-    "srpf": SrpfParameters,
-    "static_priority": StaticPriorityParameters,
+    "srpf": textbook.SrpfParameters,
+    "static_priority": textbook.StaticPriorityParameters,
     "tempo_like": TempoLikeParameters,
     "tgi": TgiParameters,
     "vllm": VllmParameters,

@@ -145,7 +145,6 @@ class CoServingScheduler(OrderedScheduler):
         return seconds
 
     def lasts(self, view: ReplicaView) -> int:
-        """Until the decodes, whose KV grows, take too long: who is left out stays out."""
         if view.estimate.noise:
             return 1
         if math.isinf(self._bound_s) or not view.decodes_by_class[1]:

@@ -177,7 +177,6 @@ class FastServeScheduler(OrderedScheduler):
         return self.rank(victim, now) > self.rank(taker, now)
 
     def lasts(self, view: ReplicaView) -> int:
-        """While everybody is in the batch, what queue they are in changes nothing."""
         return 1 if self._waiting or self.batch.outside else UNTIL_EVENT
 
     def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
@@ -187,8 +186,8 @@ class FastServeScheduler(OrderedScheduler):
         ahead = islice(self._waiting, self.max_num_seqs)
         seqs = [(self.rank(seq, view.now), seq.id) for seq in chain(view.batch, ahead)]
         batch = {seq for _, seq in heapq.nsmallest(self.max_num_seqs, seqs)}
-        left = (seq for seq in view.batch if seq.id not in batch)
-        return [Note(seq, BATCH_CAP, limit=self.max_num_seqs) for seq in left]
+        most = self.max_num_seqs
+        return [Note(x, BATCH_CAP, limit=most) for x in view.batch if x.id not in batch]
 
     def submit(self, seq: SequenceView) -> None:
         """It waits; the queue that it joins depends on the estimate, which `begin` has."""
@@ -201,7 +200,6 @@ class FastServeScheduler(OrderedScheduler):
         super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
-        """Count what the last iterations took, and find a queue for those who arrived."""
         self._queues.elapse(view.last_durations_s)
         for seq in self._arrived:
             alone = view.estimate.step_s(StepShape(((seq.prompt_tokens, 0),), 0, 0))

@@ -129,7 +129,6 @@ class HygenScheduler(CoServingScheduler):
         return self._tightest_s if budget_s is None else budget_s
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        """As of both phases; offline ones by their place in the tree of prefixes."""
         place = () if seq.service_class is RT else self._waiting.place(seq)
         return (*super().rank(seq, now), *place)
 

@@ -54,7 +54,7 @@ Seconds = Callable[[SequenceView], float]
 
 
 def largest_chunk(
-    view: ReplicaView, *, limit: int, context: int, slack_s: float, safety: float
+    view: ReplicaView, limit: int, context: int, slack_s: float, safety: float
 ) -> int:
     """The most tokens of the grid whose predicted time, times ``safety``, is within the slack.
 
@@ -151,7 +151,6 @@ class NiyamaScheduler(PredictingScheduler):
         self._throughput = PromptThroughput()
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        """Relegated ones last; else by deadline and remaining work."""
         due_s, last = self._first_due_s(seq), seq.id in self._relegated
         delay_s = self.parameters.alpha_s * (seq.num_tokens - self.computed(seq))
         return (last or math.isinf(due_s), due_s + delay_s)
@@ -168,19 +167,14 @@ class NiyamaScheduler(PredictingScheduler):
         return seq.slo.pace_s
 
     def begin(self, view: ReplicaView) -> None:
-        """Throughput, slack, the chunk size, and who is relegated."""
         self._throughput.learn(view, self.token_limit)
         self._slack.join(self._first_due_s, self._tpot_s)
         first = next(self._in_line(view.now), None)
         if first is None:
             return
-        self._tokens = largest_chunk(
-            view,
-            limit=self.token_limit,
-            context=self.computed(first),
-            slack_s=self._slack.due_s() - view.now,
-            safety=self.parameters.safety,
-        )
+        slack_s, safety = self._slack.due_s() - view.now, self.parameters.safety
+        context = self.computed(first)
+        self._tokens = largest_chunk(view, self.token_limit, context, slack_s, safety)
         if doomed := self._doomed(view):
             self._relegated |= doomed
             self.rerank(view.now)

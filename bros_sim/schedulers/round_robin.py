@@ -118,7 +118,6 @@ class RoundRobinScheduler:
         return turn
 
     def _go_on(self, turn: _Turn, service_class: ServiceClass) -> None:
-        """Running requests of the class, the earliest arrival first."""
         seqs = turn.running[service_class]
         while len(turn.batch) < len(seqs):
             seq = seqs[len(turn.batch)]
@@ -141,27 +140,21 @@ class RoundRobinScheduler:
                 turn.left_out.append(Note(seq, reasons.BUDGET, None, seq.num_tokens, left))
                 return
             left -= seq.num_tokens
-            mark, evicted = turn.kv.mark(), len(turn.evicted)
-            while not self._fits(turn, seq):
+            kv, tokens = turn.kv, seq.num_tokens
+            mark, evicted = kv.mark(), len(turn.evicted)
+            while not kv.admit(seq, tokens, (), must_fit=tokens, spare=self._spare(turn)):
                 if service_class is BE or not turn.take_from(BE, seq):
                     turn.give_back(mark, evicted)
-                    turn.left_out.append(self._lacks_memory(turn, seq))
+                    blocks = -(-tokens // kv.block_size) + self._spare(turn)
+                    turn.left_out.append(Note(seq, reasons.MEMORY, None, blocks, kv.free_blocks))
                     return
             turn.batch.append(seq)
             turn.admitted.append(seq)
             turn.running[service_class].append(seq)
 
-    def _fits(self, turn: _Turn, seq: SequenceView) -> bool:
-        tokens = seq.num_tokens
-        return turn.kv.admit(seq, tokens, (), must_fit=tokens, spare=self._spare(turn))
-
     def _spare(self, turn: _Turn) -> int:
         beside_others = turn.running[RT] or turn.running[BE]
         return int(self.parameters.watermark * turn.kv.num_gpu_blocks) if beside_others else 0
-
-    def _lacks_memory(self, turn: _Turn, seq: SequenceView) -> Note:
-        blocks = -(-seq.num_tokens // turn.kv.block_size) + self._spare(turn)
-        return Note(seq, reasons.MEMORY, None, blocks, turn.kv.free_blocks)
 
     def _notes(self, turn: _Turn, service_class: ServiceClass) -> tuple[Note, ...]:
         """Why the others do not run: of those whose turn it is not, the running and the head."""
@@ -176,7 +169,6 @@ class RoundRobinScheduler:
         )
 
     def _decide(self, turn: _Turn, service_class: ServiceClass) -> Plan:
-        """Write the queues and the plan."""
         for seq in turn.evicted:
             insort(self._waiting[seq.service_class], seq, key=_by_arrival)
         for seq in turn.admitted:

@@ -131,7 +131,6 @@ class TempoLikeScheduler(OrderedScheduler):
         self._lengths = LengthsSeen(parameters.length_quantile)
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        """Who has an SLO, by density; then best effort, by density."""
         return (seq.slo == Slo(), -self._density(seq, now))
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
@@ -158,7 +157,6 @@ class TempoLikeScheduler(OrderedScheduler):
         super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
-        """The pace of the batch; densities anew when a period is over, else of who came to wait."""
         self._estimate = view.estimate
         seqs, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
         self._pace_s = self._estimate.step_s(StepShape((), max(seqs, 1), max(kv_tokens, 1)))

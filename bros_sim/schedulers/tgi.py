@@ -148,7 +148,6 @@ class TgiScheduler:
         pass
 
     def submit(self, seq: SequenceView) -> bool:
-        """The router's validation and its limit on requests."""
         limits, tokens = self.parameters, seq.prompt_tokens + seq.max_tokens
         if (
             self._here >= limits.max_concurrent_requests
@@ -192,13 +191,11 @@ class TgiScheduler:
         """Whom the router lets join; ``prefilling`` are the tokens of prompts that go on."""
         limits, size = self.parameters, len(view.batch)
         budget, most = limits.max_batch_prefill_tokens, limits.max_batch_size or UNLIMITED
-        if not size:
-            return self._queue.next_batch(view.kv, budget=budget, max_size=most)
-        if self._owes_decode:
+        if size and self._owes_decode:
             return NextBatch((), self._queue.barred(reasons.EVERY_SECOND))
-        if limits.chunking:
-            current = prefilling + view.num_decodes
-            return self._queue.next_batch(view.kv, budget=max(budget - current, 0))
+        if size and limits.chunking:
+            left = max(budget - prefilling - view.num_decodes, 0)
+            return self._queue.next_batch(view.kv, budget=left)
         fewest = int(np.float32(size) * np.float32(limits.waiting_served_ratio))
         if self._waiting_tokens >= limits.max_waiting_tokens:
             fewest = 0
@@ -207,11 +204,10 @@ class TgiScheduler:
 
     def _repeat(self, barred: Note | None) -> int:
         """Forwards for which the answer stays: only a finish gives room, tokens and seats."""
-        if barred is not None and barred.reason == reasons.EVERY_SECOND:
-            return 1
-        if barred is not None and barred.reason == reasons.TOO_FEW:
+        reason = barred.reason if barred else ""
+        if reason == reasons.TOO_FEW:
             return self.parameters.max_waiting_tokens - self._waiting_tokens
-        return UNTIL_EVENT
+        return 1 if reason == reasons.EVERY_SECOND else UNTIL_EVENT
 
     def _next_chunks(self, batch: BatchView) -> list[tuple[SequenceView, int]]:
         """What the server computes next of each cut prompt, newest first; in the batch's order."""
@@ -224,12 +220,9 @@ class TgiScheduler:
         return chunks[::-1]
 
     def _notes(self, batch: NextBatch, running: BatchView, *, stalls: bool) -> tuple[Note, ...]:
-        """Why the head waits, and why all in the batch do."""
         head = () if batch.barred is None else (batch.barred,)
-        if not stalls:
-            return head
-        first = batch.taken[0][0]
-        return (*head, *(Note(seq, reasons.PROMPTS_FIRST, first) for seq in running))
+        stalled = running if stalls else ()
+        return (*head, *(Note(x, reasons.PROMPTS_FIRST, batch.taken[0][0]) for x in stalled))
 
 
 @dataclass(frozen=True)
@@ -282,7 +275,6 @@ class TgiParameters(SchedulerParameters):
         return f"TGI 3.3.6-dev0 v3 router ({how}, no prefix cache), by reading"
 
     def conflicts(self, world: World) -> tuple[str, ...]:
-        """What TGI's launcher and router refuse at start."""
         total = self.max_total_tokens or world.max_model_len
         longest = self.max_input_tokens or total - 1
         if longest >= total:

@@ -212,7 +212,6 @@ class VllmScheduler:
         self._waiting.push_back(skipped)
 
     def _note_head(self, step: _Step) -> None:
-        """The next one found no budget or no seat left."""
         if not (step.explain and self._waiting):
             return
         head = self._waiting.peek()

@@ -1,9 +1,8 @@
-"""What YAML sets of vLLM's V1 scheduler, and the limits that vLLM chooses where a user gives none.
+"""What YAML sets of vLLM's V1 scheduler, and the limits that its server chooses by the GPU.
 
 Limits: ``EngineArgs.get_batch_defaults`` and ``_set_default_max_num_seqs_and_batched_tokens_args``
-of vllm/engine/arg_utils.py, read in the released 0.33.0; usage context of the server
-(``vllm serve``; the ``LLM`` class would have 16384, 16384 and 8192 tokens). 0.13.0 knows neither
-the first tier nor the GB10 and is otherwise the same.
+of vllm/engine/arg_utils.py, read in the released 0.33.0 (the ``LLM`` class would have 16384, 16384
+and 8192 tokens). 0.13.0 knows neither the first tier nor the GB10 and is otherwise the same.
 """
 
 from dataclasses import dataclass
@@ -96,14 +95,12 @@ class VllmParameters(SchedulerParameters):
         budget = self.max_num_batched_tokens
         if found := too_few("max_num_batched_tokens", budget, self.max_num_seqs):
             return found
-        if self.long_prefill_token_threshold > world.max_model_len:
-            return (
-                f"long_prefill_token_threshold {self.long_prefill_token_threshold} is over the"
-                f" model length {world.max_model_len}",
-            )
-        if not self.enable_chunked_prefill and budget < world.max_model_len:
-            return (
-                f"max_num_batched_tokens {budget} is below the model length {world.max_model_len}:"
-                " without chunked prefill such a prompt could never run",
-            )
-        return ()
+        threshold, length = self.long_prefill_token_threshold, world.max_model_len
+        if threshold > length:
+            return (f"long_prefill_token_threshold {threshold} is over the model length {length}",)
+        if self.enable_chunked_prefill or budget >= length:
+            return ()
+        return (
+            f"max_num_batched_tokens {budget} is below the model length {length}:"
+            " without chunked prefill such a prompt could never run",
+        )

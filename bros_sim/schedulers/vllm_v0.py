@@ -87,7 +87,6 @@ class VllmV0Scheduler:
         )
 
     def _admit(self, view: ReplicaView) -> list[SequenceView]:
-        """The head of the queue or nobody."""
         admitted: list[SequenceView] = []
         kv, budget = view.kv, self.parameters.max_num_batched_tokens
         while self._waiting and self._size < self.parameters.max_num_seqs:
@@ -104,7 +103,6 @@ class VllmV0Scheduler:
         return admitted
 
     def _spare(self, kv: KVManager) -> int:
-        """Blocks to leave free, for the sake of those that run."""
         return int(self.parameters.watermark * kv.num_gpu_blocks) if self._size else 0
 
     def _make_room(self, view: ReplicaView) -> tuple[list[SequenceView], list[SequenceView]]:
@@ -158,7 +156,6 @@ class VllmV0Scheduler:
         return back
 
     def _why_not(self, head: SequenceView, kv: KVManager, budget: int) -> Note:
-        """What stopped the admission at the head of the queue."""
         if self._size >= self.parameters.max_num_seqs:
             return Note(head, reasons.SEATS, None, self._size, self.parameters.max_num_seqs)
         if head.num_tokens > budget:
@@ -216,6 +213,5 @@ class VllmV0Parameters(SchedulerParameters):
         return f"vLLM 0.2-0.4 scheduler (FCFS, {self.preemption_mode}), simplified"
 
     def conflicts(self, world: World) -> tuple[str, ...]:
-        """What vLLM's own configuration check refuses."""
         budget, length = self.max_num_batched_tokens, world.max_model_len
         return too_few("max_num_batched_tokens", budget, self.max_num_seqs, length)

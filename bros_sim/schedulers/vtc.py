@@ -98,7 +98,6 @@ class FairQueue(RankedQueue):
             self._arrived.append(seq)
 
     def pop(self) -> SequenceView:
-        """The client pays for the prompt, once."""
         seq = next(iter(self))
         self._last = self.client_of(seq)
         account = self._accounts[self._last]
@@ -166,14 +165,12 @@ class VtcScheduler(OrderedScheduler):
         super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
-        """Charge the iterations since the last plan, then look at arrivals."""
         iterations = len(view.last_durations_s)
         self._iteration += iterations
         self._waiting.charge({name: seqs * iterations for name, seqs in self._decoding.items()})
         self._waiting.take_in()
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
-        """Who gets a token in the planned iteration."""
         for seq in plan.evicted:
             self._drop(seq)
         for seq in completed(plan):

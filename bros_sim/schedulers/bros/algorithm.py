@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from bros_sim.engine.reasons import REPLACED
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.bros.batch import NextBatch, Work
+from bros_sim.schedulers.bros.batch import BrosNotes, NextBatch, Work
 from bros_sim.schedulers.bros.memory import BrosMemory
-from bros_sim.schedulers.bros.notes import BrosNotes
 from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues, RtEntry
 
 if TYPE_CHECKING:
@@ -137,8 +136,8 @@ class Algorithm1:
         savable = residual >= batch.alone_s(work)  # else it binds nobody (inferred)
         bound = min(batch.bound_s, residual) if savable else batch.bound_s
         if not batch.in_time(work, bound):
-            if savable and self.rules.be_bound == "all_rt":
-                batch.keep_in_mind(seq, residual)
+            if savable and self.rules.be_bound == "all_rt" and residual < batch.put_off_s:
+                batch.put_off_s, batch.put_off = residual, seq
             batch.bound_hit = True
             self.no_time(seq, work, bound)
             return False
@@ -246,4 +245,8 @@ class Algorithm1:
 
     def grows(self) -> bool:
         """Whether the next batch may be larger ("like TCP")."""
-        return not (self.batch.bound_hit and self.batch.num_rt)
+        batch = self.batch
+        gone = sum(seq.service_class is RT for seq in batch.evicted)
+        come = sum(seq.service_class is RT for seq, _ in batch.admitted)
+        holds_rt = self.view.batch.by_class[RT.priority] + come - gone > 0
+        return not (batch.bound_hit and holds_rt)

@@ -29,8 +29,7 @@ class BrosQueues:
         self.rt_waiting: list[RtEntry] = []
         self.rt_pending: list[RtEntry] = []
         self.be_waiting: list[tuple[int, SequenceView]] = []
-        self.tpots: Counter[float | None] = Counter()
-        """How many running RT requests have which TPOT target."""
+        self.tpots: Counter[float | None] = Counter()  # TPOT targets of running RT
 
     def deadline(self, seq: SequenceView) -> float:
         """When the request's next token is due."""
@@ -78,9 +77,7 @@ class BrosQueues:
         """The request holds no KV any more."""
         self.resume((seq.id,))
         if seq.service_class is RT:
-            self.tpots[seq.slo.tpot_s] -= 1
-            if not self.tpots[seq.slo.tpot_s]:
-                del self.tpots[seq.slo.tpot_s]
+            self.tpots -= Counter((seq.slo.tpot_s,))
 
     def rt_entries(self, most: int) -> list[RtEntry]:
         """RT outside the cohort by deadline: the pending, and at most ``most`` of the waiting."""
@@ -100,8 +97,7 @@ class BrosQueues:
     def rt_members(self, view: ReplicaView) -> list[RtEntry]:
         """RT in the decode cohort in order of admission."""
         members = [seq for seq in view.batch if seq.decoding and seq.service_class is RT]
-        due = self.common_deadline(view.now)
-        if due is None:
+        if (due := self.common_deadline(view.now)) is None:
             return [(self.deadline(seq), seq.id, seq) for seq in members]
         return [(due, seq.id, seq) for seq in members]
 

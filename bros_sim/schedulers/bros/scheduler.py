@@ -45,7 +45,6 @@ class BrosScheduler:
         return self._decide(chosen)
 
     def _decide(self, chosen: Algorithm1) -> Plan:
-        """Write the queues, the cap of the next batch, and the plan."""
         batch, queues = chosen.batch, self._queues
         for seq in batch.evicted:
             queues.preempt(seq)

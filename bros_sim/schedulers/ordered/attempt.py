@@ -127,7 +127,6 @@ class Attempt:
         return True
 
     def _takes_chunkwise(self) -> bool:
-        """Whether a prompt takes memory as it goes on, not all of it on admission."""
         return self.policy.caches_prefixes and not self.step.view.kv.reserves
 
     def _owed(self, seq: SequenceView, tokens: int) -> int:

@@ -146,7 +146,6 @@ class OrderedScheduler(OrderedPolicy):
         return max(seqs, key=lambda seq: (self.rank(seq, now), seq.id), default=None)
 
     def _decide(self, step: Step) -> Plan:
-        """Write the queues and the plan."""
         for _ in step.admitted:
             self._waiting.pop()
         evicted = tuple(gone.seq for gone in step.evictions)

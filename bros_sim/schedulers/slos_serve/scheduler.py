@@ -48,7 +48,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         self._bounding: dict[int, float] = {}  # TPOT of the promised that decode
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        """The promised by deadline, then best effort by arrival."""
         return (0.0, due_s(seq)) if seq.id in self._promised else (1.0, 0.0)
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
@@ -64,7 +63,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         return [Note(seq, DEADLINE, None, seconds, limit_s) for seq in self._pace.too_many(givers)]
 
     def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
-        """As many as keep the iteration in time for those who are served before."""
         return self._pace.tokens_beside(step, seq, tokens, self._limit_s(seq, step))
 
     def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
@@ -88,7 +86,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         return min(pace.bound_s, pace.slack_s)
 
     def submit(self, seq: SequenceView) -> None:
-        """Best effort until `begin` has found out what can be promised."""
         self._arrived.append(seq)
         super().submit(seq)
 
@@ -98,7 +95,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:
-        """Promises to who arrived, and the pace of the iteration."""
         if self._arrived:
             promised, limits = self._promised.values(), (self.token_limit, self.max_num_seqs)
             chosen = attainable(self._arrived, promised, view, *limits)
@@ -114,7 +110,6 @@ class SlosServeLikeScheduler(OrderedScheduler):
         self._pace = Pace(view, bound_s, prompts, slack_s)
 
     def settle(self, plan: Plan, view: ReplicaView) -> None:
-        """Who decodes from now on, and whose TPOT binds for it."""
         for seq in plan.evicted:
             self._bounding.pop(seq.id, None)
         for seq in completed(plan):
