@@ -57,7 +57,8 @@ class PrefixQueue(RankedQueue):
         self._branches = count(1)
         self._numbers = defaultdict[Hashable, int](self._branches.__next__)
         """Prefixes are numbered as they come."""
-        self._places: dict[int, tuple[int, ...]] = {}
+        self.places: dict[int, tuple[int, ...]] = {}
+        """Where requests are in the tree, once they have been sorted in."""
         self._taken = 0
 
     def __len__(self) -> int:
@@ -88,20 +89,12 @@ class PrefixQueue(RankedQueue):
     def sort_in(self, block_size: int) -> None:
         """Give those that just came their places."""
         for seq in self._new:
-            if seq.id not in self._places:
+            if seq.id not in self.places:
                 numbers = tuple(self._numbers[key] for key in seq.block_keys(block_size))
-                self._places[seq.id] = numbers or (next(self._branches),)
-            insort(self._by_prefix, seq, key=lambda seq: (self._places[seq.id], seq.id))
+                self.places[seq.id] = numbers or (next(self._branches),)
+            insort(self._by_prefix, seq, key=lambda seq: (self.places[seq.id], seq.id))
             insort(self._by_age, seq, key=attrgetter("id"))
         self._new = []
-
-    def place(self, seq: SequenceView) -> tuple[int, ...]:
-        """Where the request is in the tree; () before it has been sorted in."""
-        return self._places.get(seq.id, ())
-
-    def forget(self, seq: SequenceView) -> None:
-        """The request is gone for good."""
-        self._places.pop(seq.id, None)
 
     def _offline_in_order(self) -> Iterator[SequenceView]:
         seen: set[int] = set()
@@ -129,7 +122,7 @@ class HygenScheduler(CoServingScheduler):
         return self._tightest_s if budget_s is None else budget_s
 
     def rank(self, seq: SequenceView, now: float) -> Rank:
-        place = () if seq.service_class is RT else self._waiting.place(seq)
+        place = () if seq.service_class is RT else self._waiting.places.get(seq.id, ())
         return (*super().rank(seq, now), *place)
 
     def begin(self, view: ReplicaView) -> None:
@@ -144,7 +137,7 @@ class HygenScheduler(CoServingScheduler):
 
     def finished(self, seq: SequenceView) -> None:
         super().finished(seq)
-        self._waiting.forget(seq)
+        self._waiting.places.pop(seq.id, None)
 
 
 @dataclass(frozen=True)

@@ -71,17 +71,15 @@ class ServiceGain:
             return whole * self._share(seq.slo.e2e_s, end_s)
         allowed_s = seq.slo.deadline(seq.arrival_s, output) - seq.arrival_s
         late = (output - seq.num_output) * self._share(allowed_s, end_s)
-        return self._prompt(seq, outlook) + self.output_weight * (seq.num_output + late)
+        prompt: float = seq.prompt_tokens
+        if not seq.num_output and seq.slo.ttft_s is not None:
+            first_s = outlook.now + outlook.first_token_s - seq.arrival_s
+            prompt *= self._share(seq.slo.ttft_s, first_s)
+        return prompt + self.output_weight * (seq.num_output + late)
 
     def density(self, seq: SequenceView, outlook: Outlook) -> float:
         """Gain for each second that it still takes."""
         return self.of(seq, outlook) / outlook.remaining_s
-
-    def _prompt(self, seq: SequenceView, outlook: Outlook) -> float:
-        if seq.num_output or seq.slo.ttft_s is None:
-            return seq.prompt_tokens
-        first_s = outlook.now + outlook.first_token_s - seq.arrival_s
-        return seq.prompt_tokens * self._share(seq.slo.ttft_s, first_s)
 
     def _share(self, allowed_s: float, taken_s: float) -> float:
         return 1.0 if taken_s <= allowed_s else float((allowed_s / taken_s) ** self.decay)

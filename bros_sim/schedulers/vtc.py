@@ -57,19 +57,19 @@ class FairQueue(RankedQueue):
     client_of: Callable[[SequenceView], str]
     input_weight: float
     output_weight: float
-    _accounts: dict[str, _Account] = field(default_factory=lambda: defaultdict(_Account))
+    accounts: dict[str, _Account] = field(default_factory=lambda: defaultdict(_Account))
     _arrived: list[SequenceView] = field(default_factory=list)
-    _started: set[int] = field(default_factory=set)
+    started: set[int] = field(default_factory=set)
     _last: str = ""
 
     def __len__(self) -> int:
-        return sum(len(account.line) for account in self._accounts.values()) + len(self._arrived)
+        return sum(len(account.line) for account in self.accounts.values()) + len(self._arrived)
 
     def __iter__(self) -> Iterator[SequenceView]:
         """Requests in the order of service, if nobody generates a token meanwhile."""
-        lines = {client: iter(account.line) for client, account in self._accounts.items()}
+        lines = {client: iter(account.line) for client, account in self.accounts.items()}
         heads = {client: seq for client, line in lines.items() if (seq := next(line, None))}
-        ahead = dict.fromkeys(self._accounts, 0)
+        ahead = dict.fromkeys(self.accounts, 0)
         while heads:
             client = min(heads, key=lambda name: (self.counter(name, ahead[name]), heads[name].id))
             seq = heads.pop(client)
@@ -81,36 +81,31 @@ class FairQueue(RankedQueue):
 
     def counter(self, client: str, more_prompt_tokens: int = 0) -> float:
         """What the client has been served, in weighted tokens, lifts included."""
-        account = self._accounts[client]
+        account = self.accounts[client]
         prompt = self.input_weight * (account.prompt_tokens + more_prompt_tokens)
         return account.lifted + (prompt + self.output_weight * account.output_tokens)
 
-    @property
-    def clients_waiting(self) -> int:
-        """Clients of which somebody waits."""
-        return sum(bool(account.line) for account in self._accounts.values())
-
     def push(self, seq: SequenceView, rank: Rank) -> None:
         """An arrival is looked at in `take_in`; who was preempted stands in line at once."""
-        if seq.id in self._started:
-            insort(self._accounts[self.client_of(seq)].line, seq, key=attrgetter("id"))
+        if seq.id in self.started:
+            insort(self.accounts[self.client_of(seq)].line, seq, key=attrgetter("id"))
         else:
             self._arrived.append(seq)
 
     def pop(self) -> SequenceView:
         seq = next(iter(self))
         self._last = self.client_of(seq)
-        account = self._accounts[self._last]
+        account = self.accounts[self._last]
         account.line.remove(seq)
         account.prompt_tokens += self._to_charge(seq)
-        self._started.add(seq.id)
+        self.started.add(seq.id)
         return seq
 
     def take_in(self) -> None:
         """Put arrivals in line; a client that had nobody waiting makes up for its absence."""
         for seq in self._arrived:
             client = self.client_of(seq)
-            line = self._accounts[client].line
+            line = self.accounts[client].line
             if not line:
                 self._lift(client)
             line.append(seq)
@@ -119,21 +114,17 @@ class FairQueue(RankedQueue):
     def charge(self, tokens: Mapping[str, int]) -> None:
         """Clients got so many output tokens."""
         for client, count in tokens.items():
-            self._accounts[client].output_tokens += count
-
-    def forget(self, seq: SequenceView) -> None:
-        """The request is done."""
-        self._started.discard(seq.id)
+            self.accounts[client].output_tokens += count
 
     def _to_charge(self, seq: SequenceView) -> int:
-        return 0 if seq.id in self._started else seq.prompt_tokens
+        return 0 if seq.id in self.started else seq.prompt_tokens
 
     def _lift(self, client: str) -> None:
         """At least the least counter of those who wait, else of who was admitted last."""
-        others = [name for name, other in self._accounts.items() if other.line]
+        others = [name for name, other in self.accounts.items() if other.line]
         others = others or [self._last or client]
         lack = min(map(self.counter, others)) - self.counter(client)
-        self._accounts[client].lifted += max(0.0, lack)
+        self.accounts[client].lifted += max(0.0, lack)
 
 
 class VtcScheduler(OrderedScheduler):
@@ -157,11 +148,12 @@ class VtcScheduler(OrderedScheduler):
 
     def lasts(self, view: ReplicaView) -> int:
         """With several clients in line, every token may change who is next."""
-        return 1 if self._waiting.clients_waiting > 1 else UNTIL_EVENT
+        clients = sum(bool(account.line) for account in self._waiting.accounts.values())
+        return 1 if clients > 1 else UNTIL_EVENT
 
     def finished(self, seq: SequenceView) -> None:
         self._drop(seq)
-        self._waiting.forget(seq)
+        self._waiting.started.discard(seq.id)
         super().finished(seq)
 
     def begin(self, view: ReplicaView) -> None:

@@ -223,9 +223,7 @@ def test_who_is_preempted_goes_back_to_its_place():
     assert len(line) == 3
     line.sort_in(16)
     assert drawn(line) == [0, 2, 1]
-    assert line.place(first) == (1,)
-    line.forget(first)
-    assert line.place(first) == ()
+    assert line.places[first.id] == (1,)
 
 
 def test_so_does_one_that_shares_nothing():
@@ -244,7 +242,7 @@ def test_the_last_in_that_order_gives_way_and_who_has_finished_is_forgotten():
     assert script.plan().evicted == [2]
     while list(script.replica.batch):
         script.plan()
-    assert script.scheduler._waiting._places == {}
+    assert script.scheduler._waiting.places == {}
 
 
 def test_online_requests_come_before_all_of_them():

@@ -102,13 +102,12 @@ class Pace:
     prompts: abc.Sequence[Chunk] = ()  # what promised prompts lack, and what of them is computed
     slack_s: float = math.inf  # seconds until the first of them is due
 
-    def late(self) -> tuple[float, float]:
-        """Seconds of an iteration with the whole cohort, and the limit that they exceed or not."""
-        decodes = self.view.num_decodes, sum(self.view.decode_kv_by_class)
-        seconds = self._step_s((), *decodes) if decodes[0] else 0.0
+    def late(self, decodes: int, kv_tokens: int) -> tuple[float, float]:
+        """Seconds of an iteration with so many decodes, and the limit that they exceed or not."""
+        seconds = self._step_s((), decodes, kv_tokens) if decodes else 0.0
         if seconds > self.bound_s or not self.prompts:
             return seconds, self.bound_s
-        return self._step_s(self.prompts, *decodes), self.slack_s
+        return self._step_s(self.prompts, decodes, kv_tokens), self.slack_s
 
     def too_many(self, givers: abc.Sequence[SequenceView]) -> abc.Sequence[SequenceView]:
         """The first of these cohort members without whom everything promised is in time."""
@@ -116,10 +115,8 @@ class Pace:
         freed = [0, *accumulate(seq.num_computed + 1 for seq in givers)]
 
         def in_time(gone: int) -> bool:
-            decodes = seqs - gone, kv_tokens - freed[gone]
-            return (not decodes[0] or self._step_s((), *decodes) <= self.bound_s) and (
-                not self.prompts or self._step_s(self.prompts, *decodes) <= self.slack_s
-            )
+            seconds, limit_s = self.late(seqs - gone, kv_tokens - freed[gone])
+            return seconds <= limit_s
 
         return givers[: bisect_right(range(len(givers)), False, key=in_time)]
 

@@ -55,7 +55,7 @@ class SlosServeLikeScheduler(OrderedScheduler):
 
     def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Best-effort decodes beside which the promised are late, the latest arrival first."""
-        seconds, limit_s = self._pace.late()
+        seconds, limit_s = self._pace.late(view.num_decodes, sum(view.decode_kv_by_class))
         if seconds <= limit_s:
             return ()
         givers = [seq for seq in view.batch if seq.decoding and seq.id not in self._promised]
