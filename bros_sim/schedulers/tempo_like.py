@@ -103,10 +103,7 @@ class LengthsSeen:
             del ordered[bisect_left(ordered, recent.popleft())]
 
     def bound(self, client: str, generated: int, cap: int) -> int:
-        """The quantile of the lengths above ``generated``; ``cap`` where none is, and never more.
-
-        Given only requests that went on for longer, the bound is refined as a request goes on.
-        """
+        """The quantile of the lengths above ``generated``; ``cap`` where none is, never more."""
         ordered = self._sorted[client]
         first = bisect_right(ordered, generated)
         longer = len(ordered) - first

@@ -47,9 +47,13 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.policy import Step
-from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
+from bros_sim.schedulers.ordered.scheduler import (
+    LengthParameters,
+    OrderedParameters,
+    OrderedScheduler,
+    PredictingScheduler,
+)
 from bros_sim.schedulers.parameters import Share
-from bros_sim.schedulers.prediction import LengthParameters, PredictingScheduler
 from bros_sim.schedulers.queues import Rank
 
 PreemptsBe = Annotated[

@@ -87,12 +87,8 @@ class VllmScheduler:
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
-        step = _Step(
-            view,
-            self.max_num_batched_tokens,
-            self._threshold(len(view.batch)),
-            self.max_num_seqs - view.held_seats,
-        )
+        threshold, seats = self._threshold(len(view.batch)), self.max_num_seqs - view.held_seats
+        step = _Step(view, self.max_num_batched_tokens, threshold, seats)
         if not self._schedule_running_at_once(step, view.num_decodes):
             self._schedule_running(step)
         if not step.evicted:
@@ -129,8 +125,7 @@ class VllmScheduler:
         if not fits:
             step.kv.rollback(mark)
             return False
-        for seq, tokens in wanted:
-            step.chunks.append((seq, tokens))
+        step.chunks += wanted
         step.budget = left
         return True
 
@@ -152,7 +147,7 @@ class VllmScheduler:
                 granted[seq.id] = tokens
                 step.budget -= tokens
                 i += 1
-            elif not self._continues_after_self_preemption:
+            elif self.version != "0.33.0" or self.policy != "priority":
                 break
         for seq in order:
             if not seq.decoding and seq.id in granted:
@@ -228,10 +223,6 @@ class VllmScheduler:
         """The limit per prompt; since 0.33.0 a lone request has nobody to give way to."""
         lone = running + len(self._waiting) <= 1
         return 0 if lone and self.version == "0.33.0" else self.long_prefill_token_threshold
-
-    @property
-    def _continues_after_self_preemption(self) -> bool:
-        return self.version == "0.33.0" and self.policy == "priority"
 
     @property
     def _skips_overflow(self) -> bool:

@@ -108,8 +108,7 @@ class VllmV0Scheduler:
     def _make_room(self, view: ReplicaView) -> tuple[list[SequenceView], list[SequenceView]]:
         """Preempt the latest arrivals until all others can decode: recomputed, swapped out.
 
-        vLLM goes through the requests one by one and preempts when one lacks a block; who is left
-        in the end is the same.
+        vLLM preempts one by one when one lacks a block; who is left in the end is the same.
         """
         evicted: list[SequenceView] = []
         swapped: list[SequenceView] = []
@@ -179,10 +178,7 @@ class VllmV0Scheduler:
             self._notes.append(Note(self._waiting[0], reasons.SWAPPED_FIRST, first))
 
     def _repeat(self, view: ReplicaView) -> int:
-        """Iterations in which everybody surely finds a free block, so that nobody is preempted.
-
-        Whoever waits goes on waiting: free blocks only get fewer.
-        """
+        """Iterations in which everybody surely finds a free block; who waits goes on waiting."""
         if not self._size:
             return 1
         rounds = max(view.kv.free_blocks - 1, 0) // self._size

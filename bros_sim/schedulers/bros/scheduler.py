@@ -68,10 +68,9 @@ class BrosScheduler:
         )
 
     def _repeat(self, batch: NextBatch) -> int:
-        """Iterations for which the answer stays: nobody left out can come in before an event.
+        """Iterations in which nobody left out can come in: memory and time only get shorter.
 
-        Memory only gets shorter and iterations only get longer while the cohort decodes; the cap
-        alone could change by itself, so it must not be what keeps someone out.
+        The cap alone could change by itself, so it must not be what keeps someone out.
         """
         over_cap = batch.size > self._parameters.batch_cap
         if over_cap or batch.estimate.noise or batch.unserved:

@@ -49,10 +49,7 @@ class Attempt:
         return self.step.gone.union(note.seq.id for note in self.step.idle)
 
     def _share_out(self) -> None:
-        """What is left of the budget, in order of rank; who waits starts as long as the head can.
-
-        Prompts under way keep a claim on the memory that they still lack.
-        """
+        """What is left of the budget, in order of rank; prompts under way keep their claims."""
         under_way = self._under_way()
         if self._takes_chunkwise():
             self.step.owed = sum(self._owed(seq, seq.num_computed) for seq in under_way)

@@ -51,10 +51,9 @@ def most_in_time(
     running and whoever was accepted and is due by then. The tokens computed by each instant must
     cover the prompts due by it, and no more than ``most_decodes`` may decode in the end. Of all
     ways to accept so many only the one with most tokens to spare can matter later, so there is one
-    state for each count. Memory is asked of that one state: the choice may fall short of the
-    optimum where memory, not time, is what binds.
-
-    Where the promised cannot all be in time any more, nobody new is accepted before them.
+    state for each count. Memory is asked of that one state: where memory binds, not time, the
+    choice may miss the optimum. Where the promised cannot all be in time any more, nobody new is
+    accepted before them.
     """
     states, previous_s = {0: _State(0.0, free_blocks)}, 0.0
     places = most_decodes - decodes - sum(candidate.promised for candidate in candidates)
