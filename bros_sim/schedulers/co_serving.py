@@ -93,9 +93,8 @@ class CoServingScheduler(OrderedScheduler):
 
     def _context(self, seq: SequenceView, view: ReplicaView) -> int:
         """Tokens of a request that are, or would be found, in the cache."""
-        if self.runs(seq):
-            return seq.num_computed
-        return len(view.kv.lookup(seq)) * view.kv.block_size
+        kv = view.kv
+        return seq.num_computed if self.runs(seq) else len(kv.lookup(seq)) * kv.block_size
 
     def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Offline decodes that have no room beside the online phase, the last in order."""

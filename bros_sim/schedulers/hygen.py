@@ -55,10 +55,8 @@ class PrefixQueue(RankedQueue):
         self._by_age: list[SequenceView] = []
         self._new: list[SequenceView] = []
         self._branches = count(1)
-        self._numbers = defaultdict[Hashable, int](self._branches.__next__)
-        """Prefixes are numbered as they come."""
-        self.places: dict[int, tuple[int, ...]] = {}
-        """Where requests are in the tree, once they have been sorted in."""
+        self._numbers = defaultdict[Hashable, int](self._branches.__next__)  # of prefixes
+        self.places: dict[int, tuple[int, ...]] = {}  # in the tree, once sorted in
         self._taken = 0
 
     def __len__(self) -> int:

@@ -100,11 +100,9 @@ class DecodeSlack:
     deadlines of a group move on alike, and it stays sorted by them.
     """
 
-    starts: abc.Sequence[SequenceView] = ()
-    """Requests whose prompt ends in the iteration under way; they decode from then on."""
+    starts: abc.Sequence[SequenceView] = ()  # whose prompt ends in the iteration under way
     _groups: dict[float, list[SequenceView]] = field(default_factory=lambda: defaultdict(list))
-    _clock_s: dict[int, float] = field(default_factory=dict)
-    """When the first token was due, or came if it came late, by request."""
+    _clock_s: dict[int, float] = field(default_factory=dict)  # first token: due, or came if late
     _tpot_s: dict[int, float] = field(default_factory=dict)
 
     def join(self, first_due_s: Seconds, tpot_s: Seconds) -> None:

@@ -46,8 +46,7 @@ class _Turn:
     batch: list[SequenceView] = field(default_factory=list)
     admitted: list[SequenceView] = field(default_factory=list)
     evicted: list[SequenceView] = field(default_factory=list)
-    takers: list[SequenceView] = field(default_factory=list)
-    """For whom each of the evicted gave way."""
+    takers: list[SequenceView] = field(default_factory=list)  # for whom each of those gave way
     left_out: list[Note] = field(default_factory=list)
 
     def take_from(self, service_class: ServiceClass, taker: SequenceView, after: int = -1) -> bool:

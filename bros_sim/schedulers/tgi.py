@@ -140,8 +140,7 @@ class TgiScheduler:
         self._here = 0  # requests that wait or run
         self._last_size = 0  # members of the batch in the last forward, finished ones included
         self._waiting_tokens = 0  # forwards since newcomers came last, theirs included
-        self._owes_decode = False
-        """Whether the last forward admitted beside others, so that the next one does not."""
+        self._owes_decode = False  # whether the last forward admitted beside others
         self._queue = TgiQueue(chunking=parameters.chunking)
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:

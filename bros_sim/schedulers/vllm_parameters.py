@@ -23,7 +23,7 @@ SMALL_TIER = ("a100", "gb10")
 def batch_defaults(gpu: str, memory_gib: float) -> tuple[int, int]:
     """``max_num_batched_tokens`` and ``max_num_seqs`` of a V1 server on one kind of GPU.
 
-    ``gpu`` is the name that the driver reports and ``memory_gib`` its total memory, of one card.
+    ``gpu`` is the driver's name, ``memory_gib`` the total memory of one card.
     """
     if memory_gib >= 160:
         return 16384, 1024
@@ -46,14 +46,13 @@ def _whole_prompt_tokens(world: World, given: Given) -> int:
 
 def _seqs(world: World, given: Given) -> int:
     """The default, but no more than the budget that is written."""
-    seqs = batch_defaults(world.gpu, world.gpu_memory_gib)[1]
+    _, seqs = batch_defaults(world.gpu, world.gpu_memory_gib)
     return min(seqs, given.number("max_num_batched_tokens") or seqs)
 
 
 TOKENS_SOURCE = "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384"
 Tokens = Annotated[Count, Supplied(TOKENS_SOURCE, _tokens)]
-"""``max_num_batched_tokens`` as vLLM's server chooses it: for its rivals too, to compare like with
-like."""
+"""``max_num_batched_tokens`` as vLLM's server chooses it: for its rivals too, like with like."""
 WholePromptTokens = Annotated[Count, Supplied(TOKENS_SOURCE, _whole_prompt_tokens)]
 """The same for schedulers that never cut a prompt."""
 Seqs = Annotated[Count, Supplied("256 on an A100 or below 70 GiB, else 1024", _seqs)]

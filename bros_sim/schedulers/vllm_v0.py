@@ -46,8 +46,7 @@ class VllmV0Scheduler:
     def __init__(self, parameters: "VllmV0Parameters") -> None:
         self.parameters = parameters
         self._waiting: deque[SequenceView] = deque()
-        self._size = 0
-        """Requests that run and are not swapped out, with what the plan under way changes."""
+        self._size = 0  # requests that run and are not swapped out, as the plan goes
         self._swapped: dict[int, SequenceView] = {}
         self._notes: list[Note] = []
 

@@ -39,10 +39,7 @@ from bros_sim.schedulers.queues import Rank, RankedQueue
 
 @dataclass(slots=True)
 class _Account:
-    """One client's virtual token counter, and its line.
-
-    Tokens are counted as integers: however iterations are grouped, the counter is the same.
-    """
+    """One client's line and virtual token counter, in integers: grouped iterations are alike."""
 
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -128,10 +125,7 @@ class FairQueue(RankedQueue):
 
 
 class VtcScheduler(OrderedScheduler):
-    """The loop with a `FairQueue`, to which output tokens are charged in bulk.
-
-    Of those who run, the latest arrival gives way.
-    """
+    """The loop with a `FairQueue`, charged in bulk; of those who run the latest gives way."""
 
     parameters: "VtcParameters"
     finishes_prompts = True

@@ -38,15 +38,12 @@ class NextBatch:
         self.estimate = view.estimate
         self.cap = cap
         self.bound_s = math.inf
-        self.put_off_s = math.inf
-        """The tightest deadline of RT that were put off, though they can be in time."""
+        self.put_off_s = math.inf  # tightest deadline of RT put off, though they can be in time
         self.put_off: SequenceView | None = None  # whose that is; BE shall keep it
-        self.whole = False
-        """Whether the running batch is in as a whole; its members are then not in ``selected``."""
+        self.whole = False  # whether the running batch is in as a whole, and not in ``selected``
         self.memory_short = False  # whether memory kept out someone who was in time
         self.rt_capped = False  # whether the cap alone kept an RT out
-        self.bound_hit = False
-        """Whether a deadline kept out someone on whose account the cap starts over."""
+        self.bound_hit = False  # whether a deadline kept out someone for whom the cap starts over
         self.left_out = False  # whether anyone who could compute does not
         self.unserved: list[SequenceView] = []  # BE that the cap alone kept out
         self.size = 0

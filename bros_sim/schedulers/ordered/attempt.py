@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, SEATS, Note
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.policy import Lack, OrderedPolicy, Step
+from bros_sim.schedulers.queues import Rank
 
 
 @dataclass(slots=True)
@@ -53,10 +54,10 @@ class Attempt:
         under_way = self._under_way()
         if self._takes_chunkwise():
             self.step.owed = sum(self._owed(seq, seq.num_computed) for seq in under_way)
-        queue = iter(self.waiting)
+        queue, finishes = iter(self.waiting), self.policy.finishes_prompts
         head = next(queue, None)
         for seq in under_way:
-            while head and self._overtakes(head, seq):
+            while head and not finishes and self._place(head) < self._place(seq):
                 head = next(queue, None) if self._starts(head) else None
             if not self._continues(seq):
                 return
@@ -65,18 +66,13 @@ class Attempt:
 
     def _under_way(self) -> list[SequenceView]:
         """Prompts under way and paused requests that may go on, in order of rank."""
-        outside = self.step.view.batch.outside
-        if not outside:
+        if not (outside := self.step.view.batch.outside):
             return []
-        now, without = self.step.view.now, self._without()
-        seqs = [seq for seq in outside.values() if seq.id not in without]
-        return sorted(seqs, key=lambda seq: (self.policy.rank(seq, now), seq.id))
+        without = self._without()
+        return sorted((x for x in outside.values() if x.id not in without), key=self._place)
 
-    def _overtakes(self, head: SequenceView, seq: SequenceView) -> bool:
-        now = self.step.view.now
-        return not self.policy.finishes_prompts and (
-            (self.policy.rank(head, now), head.id) < (self.policy.rank(seq, now), seq.id)
-        )
+    def _place(self, seq: SequenceView) -> tuple[Rank, int]:
+        return self.policy.rank(seq, self.step.view.now), seq.id
 
     def _continues(self, seq: SequenceView) -> bool:
         """Go on with a request outside the cohort; False: it lacks memory."""

@@ -98,18 +98,17 @@ def completed(plan: Plan) -> list[SequenceView]:
 class OrderedPolicy:
     """An order, a budget, and who gives way.
 
-    An iteration may be put together several times before it stands, so the questions change
-    nothing: what a policy remembers it writes down in `begin` and `settle`.
+    An iteration may be put together several times, so the questions change nothing: what a policy
+    remembers it writes down in `begin` and `settle`.
     """
 
     cuts_prompts = True
     """Whether a prompt is cut to what is left of the budget, or waits until all of it fits."""
     caches_prefixes = True
-    """Whether prefixes are looked up in the cache and memory is taken chunk by chunk; else it is
-    taken for all known tokens on admission."""
+    """Whether prefixes are looked up and memory is taken by the chunk; else all on admission."""
     timeless = True
-    """Whether the answers stay the same until something arrives, finishes or runs short of memory,
-    but for those of `may_evict` that turn from yes to no."""
+    """Whether the answers stay until something arrives, finishes or runs short of memory, but for
+    those of `may_evict` that turn from yes to no."""
     finishes_prompts = False
     """Whether prompts under way go before all who wait, or are overtaken by a lower rank."""
     token_limit: int

@@ -149,8 +149,8 @@ class OrderedScheduler(OrderedPolicy):
         for _ in step.admitted:
             self._waiting.pop()
         evicted = tuple(gone.seq for gone in step.evictions)
+        self._evicted = step.gone
         for seq in evicted:
-            self._evicted.add(seq.id)
             self._waiting.push(seq, self.rank(seq, step.view.now))
         happened = bool(step.chunks or evicted or step.paused)
         refused = step.lack.seq if step.lack and self.timeless and not happened else None
