@@ -9,7 +9,7 @@ from bros_sim.schedulers.hygen import HygenParameters
 from bros_sim.schedulers.niyama import NiyamaParameters
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.round_robin import BrosRoundRobinParameters
-from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters
+from bros_sim.schedulers.slos_serve import SlosServeLikeParameters
 from bros_sim.schedulers.tempo_like import TempoLikeParameters
 from bros_sim.schedulers.tgi import TgiParameters
 from bros_sim.schedulers.vllm_parameters import VllmParameters

@@ -67,10 +67,8 @@ class Algorithm1:
             self.start_over()
             self.by_priority(self.queues.all_rt_entries(self.cap, self.view))
 
-    # -- Step 1 (inferred): the running batch goes on as a whole if it can, and others join it ----
-
     def all_go_on(self) -> bool:
-        """Steps 2 to 4 for all others; False if anyone in the running batch has to be left out.
+        """Step 1 (inferred): the running batch goes on as a whole if it can, and others join it.
 
         Its RT, which must be due at one instant, are asked together; so are its BE, before others.
         """
@@ -98,10 +96,8 @@ class Algorithm1:
         first = next((place for place, entry in enumerate(line) if entry[0] >= due), len(line))
         return line[:first], line[first:]
 
-    # -- Steps 2 and 3: RT by residual time, while the iteration keeps the bound -------------------
-
     def by_priority(self, line: list[RtEntry]) -> None:
-        """RT in this order, then BE. Of RT that wait, no more are asked than there are places."""
+        """Steps 2 to 4: RT in this order, while the iteration keeps the bound, then BE."""
         order = self.queues.be_order(self.kv, self.view.batch)
         self.lenders = order[::-1]
         self.line = self.in_order(line)
@@ -159,10 +155,8 @@ class Algorithm1:
         self.batch.memory_short = self.batch.left_out = True
         self.notes.memory(seq, spare)
 
-    # -- Step 4: BE into what is left, first those with the least KV to bring back -----------------
-
     def holders(self, held: abc.Sequence[SequenceView]) -> None:
-        """Those that hold KV; one that lacks memory takes it from the last of them (`shortage`)."""
+        """Step 4: BE with KV; who lacks memory takes it from the last of them (`shortage`)."""
         for rank, seq in enumerate(held):
             if self.batch.full:
                 self.no_place(held[rank:])
@@ -203,10 +197,8 @@ class Algorithm1:
         self.batch.left_out |= bool(left)
         self.notes.cap(*left)
 
-    # -- Step 5: BE in place of the RT with the most slack in a full batch -------------------------
-
     def swaps(self) -> list[Swap]:
-        """RT of the batch, most slack first, and BE that may go in their place, by time alone."""
+        """Step 5: RT of a full batch, most slack first, and BE for their place, by time alone."""
         batch = self.batch
         if not batch.unserved or (batch.rt_capped and self.rules.replacement == "rt_first"):
             return []  # nor while the cap keeps an RT out
@@ -241,10 +233,8 @@ class Algorithm1:
                 self.notes.gave_way(REPLACED, (seq,), for_whom[number])
         self.by_priority([entry for entry in line if entry[1] in stay])
 
-    # -- Step 6: the cap doubles while no deadline binds, else it starts over ----------------------
-
     def grows(self) -> bool:
-        """Whether the next batch may be larger ("like TCP")."""
+        """Step 6: the cap doubles while no deadline binds ("like TCP"), else it starts over."""
         batch = self.batch
         gone = sum(seq.service_class is RT for seq in batch.evicted)
         come = sum(seq.service_class is RT for seq, _ in batch.admitted)

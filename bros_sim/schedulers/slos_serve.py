@@ -1,4 +1,25 @@
-"""Whom SLOs-Serve's idea promises an SLO, and what best effort leaves in time."""
+"""The idea of SLOs-Serve: promise what can be kept, serve the rest as best effort (2504.08784v1).
+
+Known from the abstract, notes on the text and a public copy of the authors' planner; the paper
+itself was not at hand, hence ``_like``.
+
+After those: whenever requests have arrived, a dynamic programme (`most_in_time`) decides whom to
+promise their SLO: as many as the prompt tokens can be computed for by each deadline, beside all
+decodes promised, in iterations no longer than the tightest TPOT. Promises stand. Who gets none is
+best effort for good, as are requests without TTFT. An iteration gives promised decodes their token,
+then prompts of the promised by deadline, as many tokens as fit into the tightest TPOT of the
+promised that decode and into the time until the first of the prompts is due. Best effort gets what
+that leaves: it pauses for time, and loses its KV for seats and memory.
+
+Gaps:
+- One pace for all, the tightest TPOT; the paper's programme counts requests of each TPOT tier, and
+  lets looser tiers skip iterations. All requests count the same.
+- Memory is kept for ``max_tokens`` of each promised request; the authors plan with known lengths.
+- A promised request is planned to decode until it ends, which is not foreseen.
+- No speculative decoding, no stages beyond prompt and decode, no routing of who is declined to
+  another replica. Promises are not taken back when they turn out late.
+- Prefix hits are not foreseen. How much best effort runs beside the promised is our reading.
+"""
 
 import math
 from bisect import bisect_right
@@ -10,9 +31,12 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.engine.scheduler import ReplicaView
+from bros_sim.engine.reasons import DEADLINE, Note
+from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import Chunk, Step, shape_of
+from bros_sim.schedulers.ordered.policy import Chunk, Step, completed, shape_of
+from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
+from bros_sim.schedulers.queues import Rank
 
 Seqs = Collection[SequenceView]
 
@@ -108,26 +132,6 @@ class Pace:
             return seconds, self.bound_s
         return self._step_s(self.prompts, decodes, kv_tokens), self.slack_s
 
-    def too_many(self, givers: abc.Sequence[SequenceView]) -> abc.Sequence[SequenceView]:
-        """The first of these cohort members without whom everything promised is in time."""
-        seqs, kv_tokens = self.view.num_decodes, sum(self.view.decode_kv_by_class)
-        freed = [0, *accumulate(seq.num_computed + 1 for seq in givers)]
-
-        def in_time(gone: int) -> bool:
-            seconds, limit_s = self.late(seqs - gone, kv_tokens - freed[gone])
-            return seconds <= limit_s
-
-        return givers[: bisect_right(range(len(givers)), False, key=in_time)]
-
-    def tokens_beside(self, step: Step, seq: SequenceView, tokens: int, limit_s: float) -> int:
-        """How many of ``tokens`` it can compute within ``limit_s``, beside the step so far."""
-        if math.isinf(limit_s):
-            return tokens
-        context = seq.num_computed
-        return bisect_right(
-            range(1, tokens + 1), limit_s, key=lambda n: self.with_s(step, (n, context))
-        )
-
     def with_s(self, step: Step, *more: Chunk) -> float:
         """Seconds of the step with more chunks; a cached prefix counts as absent."""
         chunks = [*((tokens, seq.num_computed) for seq, tokens in step.chunks), *more]
@@ -169,6 +173,10 @@ def attainable(
     def decodes_s(seqs: int, kv_each: int) -> float:
         return view.estimate.step_s(StepShape((), seqs, seqs * kv_each))
 
+    def blocks(seq: SequenceView) -> int:
+        """It may come to hold so many."""
+        return -(-(seq.prompt_tokens + seq.max_tokens) // view.kv.block_size)
+
     hopeful = [
         seq
         for seq in arrived
@@ -181,10 +189,16 @@ def attainable(
     pace = Pace(view, min(seq.slo.pace_s for seq in (*promised, *hopeful)))
     known = decodes or seqs
     kv_each = sum(seq.num_tokens for seq in known) // len(known)
-    held = sum(_blocks(seq, view) for seq in promised)
     before = {seq.id for seq in promised}
+    held = sum(map(blocks, promised))
+    candidates = [
+        Candidate(
+            max(due_s(x) - view.now, 0.0), x.num_tokens - x.num_computed, blocks(x), x.id in before
+        )
+        for x in seqs
+    ]
     chosen = most_in_time(
-        [_candidate(seq, view, promised=seq.id in before) for seq in seqs],
+        candidates,
         len(decodes),
         view.kv.usable_blocks - held,
         cache(lambda count: pace.prompt_rate(count, count * kv_each, token_limit)),
@@ -193,11 +207,106 @@ def attainable(
     return [seqs[i] for i in chosen]
 
 
-def _candidate(seq: SequenceView, view: ReplicaView, *, promised: bool) -> Candidate:
-    left_s = max(due_s(seq) - view.now, 0.0)
-    return Candidate(left_s, seq.num_tokens - seq.num_computed, _blocks(seq, view), promised)
+class SlosServeLikeScheduler(OrderedScheduler):
+    """Who is promised, and the pace that this sets."""
+
+    _pace: Pace
+
+    def __init__(self, parameters: "SlosServeLikeParameters") -> None:
+        super().__init__(parameters)
+        self._promised: dict[int, SequenceView] = {}
+        self._arrived: list[SequenceView] = []
+        self._lacking: list[SequenceView] = []  # the promised without a token
+        self._first: SequenceView | None = None  # the one of them that is due first
+        self._bounding: dict[int, float] = {}  # TPOT of the promised that decode
+
+    def rank(self, seq: SequenceView, now: float) -> Rank:
+        return (0.0, due_s(seq)) if seq.id in self._promised else (1.0, 0.0)
+
+    def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
+        return taker.id in self._promised and victim.id not in self._promised
+
+    def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
+        """Best-effort decodes beside which the promised are late, the latest arrival first."""
+        seqs, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
+        seconds, limit_s = self._pace.late(seqs, kv_tokens)
+        if seconds <= limit_s:
+            return ()
+        givers = [seq for seq in view.batch if seq.decoding and seq.id not in self._promised]
+        givers.sort(key=lambda seq: -seq.id)
+        freed = [0, *accumulate(seq.num_computed + 1 for seq in givers)]
+
+        def in_time(gone: int) -> bool:
+            seconds, limit_s = self._pace.late(seqs - gone, kv_tokens - freed[gone])
+            return seconds <= limit_s
+
+        enough = bisect_right(range(len(givers)), False, key=in_time)
+        return [Note(seq, DEADLINE, None, seconds, limit_s) for seq in givers[:enough]]
+
+    def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
+        limit_s, context = self._limit_s(seq, step), seq.num_computed
+        if math.isinf(limit_s):
+            return tokens
+        return bisect_right(
+            range(1, tokens + 1), limit_s, key=lambda n: self._pace.with_s(step, (n, context))
+        )
+
+    def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
+        if step.budget <= 0:
+            return step.lacks_budget(seq, tokens)
+        limit_s = self._limit_s(seq, step)
+        return Note(seq, DEADLINE, None, self._pace.with_s(step, (1, seq.num_computed)), limit_s)
+
+    def lasts(self, view: ReplicaView) -> int:
+        """Time binds nobody while only the promised compute, or nothing is promised."""
+        bound = self._pace.prompts or not math.isinf(self._pace.bound_s)
+        others = self._waiting or view.batch.outside or len(view.batch) > len(self._bounding)
+        return 1 if bound and others else UNTIL_EVENT
+
+    def _limit_s(self, seq: SequenceView, step: Step) -> float:
+        """Nobody must make decodes late, nor the prompt that is due first, if it is in time yet."""
+        pace = self._pace
+        in_vain = seq.id in self._promised and pace.with_s(step) > pace.slack_s
+        if seq is self._first or in_vain:
+            return pace.bound_s
+        return min(pace.bound_s, pace.slack_s)
+
+    def submit(self, seq: SequenceView) -> None:
+        self._arrived.append(seq)
+        super().submit(seq)
+
+    def finished(self, seq: SequenceView) -> None:
+        self._promised.pop(seq.id, None)
+        self._bounding.pop(seq.id, None)
+        super().finished(seq)
+
+    def begin(self, view: ReplicaView) -> None:
+        if self._arrived:
+            promised, limits = self._promised.values(), (self.token_limit, self.max_num_seqs)
+            chosen = attainable(self._arrived, promised, view, *limits)
+            self._promised.update((seq.id, seq) for seq in chosen)
+            self._lacking += chosen
+            self._arrived.clear()
+            self.rerank(view.now)
+        self._lacking = [seq for seq in self._lacking if not seq.num_output]
+        prompts = [(seq.num_tokens - seq.num_computed, seq.num_computed) for seq in self._lacking]
+        bound_s = min(self._bounding.values(), default=math.inf)
+        self._first = min(self._lacking, key=lambda seq: (due_s(seq), seq.id), default=None)
+        slack_s = due_s(self._first) - view.now if self._first else math.inf
+        self._pace = Pace(view, bound_s, prompts, slack_s)
+
+    def settle(self, plan: Plan, view: ReplicaView) -> None:
+        for seq in plan.evicted:
+            self._bounding.pop(seq.id, None)
+        for seq in completed(plan):
+            if seq.id in self._promised:
+                self._bounding[seq.id] = seq.slo.pace_s
 
 
-def _blocks(seq: SequenceView, view: ReplicaView) -> int:
-    """KV blocks that the request may come to hold."""
-    return -(-(seq.prompt_tokens + seq.max_tokens) // view.kv.block_size)
+@dataclass(frozen=True)
+class SlosServeLikeParameters(OrderedParameters):
+    """After SLOs-Serve: promises by a dynamic programme, best effort in what they leave."""
+
+    makes = SlosServeLikeScheduler
+    fidelity = "like"
+    mirrors = "the idea of SLOs-Serve (arXiv 2504.08784v1), gaps in its docstring"
