@@ -41,10 +41,9 @@ from bros_sim.core.request import ServiceClass
 from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import Chunk, Step, shape_of
+from bros_sim.schedulers.ordered.policy import Chunk, Rank, Step, shape_of
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.parameters import steady_steps
-from bros_sim.schedulers.queues import Rank
 
 RT = ServiceClass.RT
 

@@ -35,9 +35,8 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BATCH_CAP, BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import Step
+from bros_sim.schedulers.ordered.policy import Rank, Step
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.vllm_parameters import WholePromptTokens
 
 

@@ -35,8 +35,8 @@ from bros_sim.core.request import ServiceClass
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.co_serving import CoServingScheduler
+from bros_sim.schedulers.ordered.policy import Rank, RankedQueue
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters
-from bros_sim.schedulers.queues import Rank, RankedQueue
 
 RT = ServiceClass.RT
 

@@ -38,9 +38,8 @@ from annotated_types import Ge, Gt
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import completed
+from bros_sim.schedulers.ordered.policy import Rank, completed
 from bros_sim.schedulers.ordered.scheduler import LengthParameters, PredictingScheduler
-from bros_sim.schedulers.queues import Rank
 from bros_sim.schedulers.vllm_parameters import Tokens
 
 GRID: tuple[int, ...] = (128, *range(256, 2049, 256), 2552)

@@ -34,9 +34,8 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import Chunk, Step, completed, shape_of
+from bros_sim.schedulers.ordered.policy import Chunk, Rank, Step, completed, shape_of
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.queues import Rank
 
 Seqs = Collection[SequenceView]
 

@@ -35,9 +35,9 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.policy import Rank
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
 from bros_sim.schedulers.parameters import Count
-from bros_sim.schedulers.queues import Rank
 
 
 class Outlook(NamedTuple):

@@ -46,7 +46,7 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import Step
+from bros_sim.schedulers.ordered.policy import Rank, Step
 from bros_sim.schedulers.ordered.scheduler import (
     LengthParameters,
     OrderedParameters,
@@ -54,7 +54,6 @@ from bros_sim.schedulers.ordered.scheduler import (
     PredictingScheduler,
 )
 from bros_sim.schedulers.parameters import Share
-from bros_sim.schedulers.queues import Rank
 
 PreemptsBe = Annotated[
     bool, Doc("a waiting real-time request takes seat and memory of best-effort ones")

@@ -32,9 +32,8 @@ from annotated_types import Ge
 
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import completed
+from bros_sim.schedulers.ordered.policy import Rank, RankedQueue, completed
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.queues import Rank, RankedQueue
 
 
 @dataclass(slots=True)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, SEATS, Note
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import Lack, OrderedPolicy, Step
-from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.ordered.policy import Lack, OrderedPolicy, Rank, Step
 
 
 @dataclass(slots=True)

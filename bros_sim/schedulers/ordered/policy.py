@@ -1,7 +1,8 @@
-"""The questions that a rival answers, and the iteration that `OrderedScheduler` puts together."""
+"""The questions that a rival answers, its queue, and the iteration that is put together for it."""
 
+import heapq
 from collections import abc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -9,8 +10,9 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BUDGET, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.queues import Rank
 
+Rank = tuple[float, ...]
+"""Where a request stands: the lower is served first; a queue gives all as many numbers."""
 Chunk = tuple[int, int]
 """Tokens of a prompt computed in the iteration, and tokens of it that are in the cache."""
 
@@ -21,6 +23,37 @@ def shape_of(chunks: Iterable[Chunk], decodes: int, kv_tokens: int) -> StepShape
     single = [context + 1 for tokens, context in chunks if tokens == 1]
     prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
     return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
+
+
+class RankedQueue:
+    """The lowest rank first, ties by arrival. A rank is given on entry and kept until `rerank`."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Rank, int, SequenceView]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def __iter__(self) -> Iterator[SequenceView]:
+        """In the order of service; the first k of them cost O(k log k), however many wait."""
+        heap = self._heap
+        places = [(heap[0], 0)] if heap else []
+        while places:
+            (_, _, seq), at = heapq.heappop(places)
+            yield seq
+            for child in range(2 * at + 1, min(2 * at + 3, len(heap))):
+                heapq.heappush(places, (heap[child], child))
+
+    def push(self, seq: SequenceView, rank: Rank) -> None:
+        heapq.heappush(self._heap, (rank, seq.id, seq))
+
+    def pop(self) -> SequenceView:
+        return heapq.heappop(self._heap)[2]
+
+    def rerank(self, rank: Callable[[SequenceView], Rank]) -> None:
+        """Ask for every rank anew, in O(n)."""
+        self._heap = [(rank(seq), seq.id, seq) for _, _, seq in self._heap]
+        heapq.heapify(self._heap)
 
 
 class Lack(NamedTuple):

@@ -25,9 +25,8 @@ from bros_sim.engine.reasons import MEMORY, OUTRANKED, SEATS, Note
 from bros_sim.engine.scheduler import BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
-from bros_sim.schedulers.ordered.policy import Eviction, OrderedPolicy, Step
+from bros_sim.schedulers.ordered.policy import Eviction, OrderedPolicy, RankedQueue, Step
 from bros_sim.schedulers.parameters import SchedulerParameters, too_few
-from bros_sim.schedulers.queues import RankedQueue
 from bros_sim.schedulers.vllm_parameters import Seqs, Tokens
 
 
