@@ -47,22 +47,11 @@ from bros_sim.engine.scheduler import UNTIL_EVENT, BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.parameters import Count, SchedulerParameters
 
-PREFILL_TOKENS = 4096
-"""Default of ``max_batch_prefill_tokens`` on a GPU that TGI's launcher does not know."""
 UNLIMITED = sys.maxsize
-"""A batch of any size."""
 
 
 def _total_tokens(world: World, given: Given) -> int:
     return given.number("max_total_tokens") or world.max_model_len
-
-
-def _input_tokens(world: World, given: Given) -> int:
-    return max(_total_tokens(world, given) - 1, 1)
-
-
-def _prefill_tokens(world: World, _: Given) -> int:
-    return min(PREFILL_TOKENS, world.max_model_len)
 
 
 class NextBatch(NamedTuple):
@@ -239,15 +228,15 @@ class TgiParameters(SchedulerParameters):
     ] = True
     max_batch_prefill_tokens: Annotated[
         Count,
-        Supplied(f"{PREFILL_TOKENS}, at most the model length", _prefill_tokens),
+        Supplied("4096, at most the model length", lambda w, _: min(4096, w.max_model_len)),
         Doc("prompt tokens of a forward"),
-    ] = PREFILL_TOKENS
+    ] = 4096
     max_concurrent_requests: Annotated[
         Count, Doc("requests waiting or running; all others are rejected")
     ] = 128
     max_input_tokens: Annotated[
         Count | None,
-        Supplied("one less than max_total_tokens", _input_tokens),
+        Supplied("one less than max_total_tokens", lambda w, g: max(_total_tokens(w, g) - 1, 1)),
         Doc("longest prompt; others are rejected"),
     ] = None
     max_total_tokens: Annotated[

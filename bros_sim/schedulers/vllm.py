@@ -87,7 +87,10 @@ class VllmScheduler:
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
-        threshold, seats = self._threshold(len(view.batch)), self.max_num_seqs - view.held_seats
+        # Since 0.33.0 a lone request has nobody to give way to.
+        lone = len(view.batch) + len(self._waiting) <= 1 and self.version == "0.33.0"
+        threshold = 0 if lone else self.long_prefill_token_threshold
+        seats = self.max_num_seqs - view.held_seats
         step = _Step(view, self.max_num_batched_tokens, threshold, seats)
         if not self._schedule_running_at_once(step, view.num_decodes):
             self._schedule_running(step)
@@ -218,11 +221,6 @@ class VllmScheduler:
     def _wanted(self, step: _Step, seq: SequenceView) -> int:
         remaining = seq.num_tokens - seq.num_computed
         return min(remaining, step.threshold or remaining)
-
-    def _threshold(self, running: int) -> int:
-        """The limit per prompt; since 0.33.0 a lone request has nobody to give way to."""
-        lone = running + len(self._waiting) <= 1
-        return 0 if lone and self.version == "0.33.0" else self.long_prefill_token_threshold
 
     @property
     def _skips_overflow(self) -> bool:

@@ -25,17 +25,13 @@ from typing import Annotated, Literal
 
 from annotated_doc import Doc
 
-from bros_sim.core.world import Given, Supplied, World
+from bros_sim.core.world import Supplied, World
 from bros_sim.engine import reasons
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.parameters import Count, SchedulerParameters, Seats, Watermark, too_few
-
-
-def _prompt_tokens(world: World, _: Given) -> int:
-    return max(world.max_model_len, 2048)
 
 
 class VllmV0Scheduler:
@@ -193,7 +189,7 @@ class VllmV0Parameters(SchedulerParameters):
 
     max_num_batched_tokens: Annotated[
         Count,
-        Supplied("the model length, at least 2048", _prompt_tokens),
+        Supplied("the model length, at least 2048", lambda w, _: max(w.max_model_len, 2048)),
         Doc("prompt tokens of an iteration"),
     ] = 2048
     max_num_seqs: Seats = 256

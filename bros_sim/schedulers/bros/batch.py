@@ -12,7 +12,6 @@ from bros_sim.engine.reasons import BATCH_CAP, DEADLINE, MEMORY, Note
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.bros.queues import RT, BrosQueues
-from bros_sim.schedulers.parameters import steady_steps
 
 
 class Work(NamedTuple):
@@ -52,8 +51,8 @@ class NextBatch:
         self.admitted: list[tuple[SequenceView, int]] = []
         self.evicted: list[SequenceView] = []
         self._prefill: tuple[tuple[int, int], ...] = ()
-        self._decodes = 0
-        self._kv_tokens = 0
+        self.decodes = 0
+        self.kv_tokens = 0
         self._to_gpu = 0
         self._to_cpu = 0
 
@@ -82,10 +81,10 @@ class NextBatch:
         tokens, context, to_gpu, to_cpu = work
         copies = self._to_gpu + to_gpu, self._to_cpu + to_cpu
         if work.is_decode:
-            shape = StepShape(self._prefill, self._decodes + 1, self._kv_tokens + context + 1)
+            shape = StepShape(self._prefill, self.decodes + 1, self.kv_tokens + context + 1)
         else:
             prefill = (*self._prefill, (tokens, context))
-            shape = StepShape(prefill, self._decodes, self._kv_tokens)
+            shape = StepShape(prefill, self.decodes, self.kv_tokens)
         return self.estimate.step_s(shape, *copies)
 
     def in_time(self, work: Work, bound: float) -> bool:
@@ -94,7 +93,7 @@ class NextBatch:
 
     def seconds_with_decodes(self, seqs: int, kv_tokens: int) -> float:
         """Predicted iteration time with ``seqs`` more decodes that have all their KV."""
-        shape = StepShape(self._prefill, self._decodes + seqs, self._kv_tokens + kv_tokens)
+        shape = StepShape(self._prefill, self.decodes + seqs, self.kv_tokens + kv_tokens)
         return self.estimate.step_s(shape, self._to_gpu, self._to_cpu)
 
     def alone_s(self, work: Work) -> float:
@@ -141,13 +140,9 @@ class NextBatch:
 
     def add_decodes(self, seqs: int, kv_tokens: int) -> None:
         """That many decodes are in; who they are is known otherwise."""
-        self._decodes += seqs
-        self._kv_tokens += kv_tokens
+        self.decodes += seqs
+        self.kv_tokens += kv_tokens
         self.size += seqs
-
-    def iterations_within_bound(self) -> int:
-        """How many iterations in a row this batch of decodes meets its bound."""
-        return steady_steps(self.estimate, self._decodes, self._kv_tokens, self.bound_s)
 
 
 class BrosNotes:

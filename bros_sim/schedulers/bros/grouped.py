@@ -73,16 +73,13 @@ class GroupedAlgorithm1(Algorithm1):
         return batch.rt_capped
 
     def rt(self, seq: SequenceView, residual: float) -> bool:
-        if not self._hopeless(seq, residual):
-            return super().rt(seq, residual)
-        self.no_memory(seq)
-        return True
-
-    def _hopeless(self, seq: SequenceView, residual: float) -> bool:
-        """Whether it waits, is late, binds nobody, and is as long as one that memory refused."""
-        if seq.num_tokens < self.longest_rt or residual >= 0 or seq.num_computed:
-            return False
-        return not (self.batch.full or self.memory.gone) and math.isinf(self.batch.bound_s)
+        """See `Algorithm1`; who waits, is late and as long as one refused gets no memory either."""
+        alike = seq.num_tokens >= self.longest_rt and residual < 0 and not seq.num_computed
+        binds_nobody = math.isinf(self.batch.bound_s)
+        if alike and binds_nobody and not (self.batch.full or self.memory.gone):
+            self.no_memory(seq)
+            return True
+        return super().rt(seq, residual)
 
     def no_memory(self, seq: SequenceView, spare: int = 0) -> None:
         super().no_memory(seq, spare)

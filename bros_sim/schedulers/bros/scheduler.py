@@ -9,6 +9,7 @@ from bros_sim.schedulers.bros.algorithm import Algorithm1
 from bros_sim.schedulers.bros.batch import NextBatch
 from bros_sim.schedulers.bros.grouped import GroupedAlgorithm1
 from bros_sim.schedulers.bros.queues import BrosQueues
+from bros_sim.schedulers.parameters import steady_steps
 
 if TYPE_CHECKING:
     from bros_sim.schedulers.bros.parameters import BrosParameters
@@ -77,7 +78,7 @@ class BrosScheduler:
             return 1
         if batch.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
             return 1
-        return batch.iterations_within_bound()
+        return steady_steps(batch.estimate, batch.decodes, batch.kv_tokens, batch.bound_s)
 
     def _catch_up(self, view: ReplicaView) -> None:
         """Average the iterations since the last plan, and grow the cap for all but the first."""
