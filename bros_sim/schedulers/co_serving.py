@@ -31,7 +31,7 @@ from bisect import bisect_right
 from collections import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, islice, takewhile
+from itertools import accumulate, chain, islice, takewhile
 from typing import Annotated
 
 from annotated_doc import Doc
@@ -74,21 +74,19 @@ class CoServingScheduler(OrderedScheduler):
         self._online = tuple(self._online_chunks(view))
 
     def _online_chunks(self, view: ReplicaView) -> Iterator[Chunk]:
+        """Of prompts under way, then of those that wait and for whom there is a seat."""
+        outside = sorted(self.batch.outside.values(), key=lambda seq: seq.id)
+        under_way = (seq for seq in outside if seq.service_class is RT)
+        waiting = takewhile(lambda seq: seq.service_class is RT, self._waiting)
+        seats = max(self.max_num_seqs - self.batch.by_class[0], 0)
         left = self.token_limit - view.decodes_by_class[0]
-        for seq in self._online_prompts():
+        for seq in chain(under_way, islice(waiting, seats)):
             if left <= 0:
                 return
             context = self._context(seq, view)
             tokens = min(seq.num_tokens - context, left)
             yield tokens, context
             left -= tokens
-
-    def _online_prompts(self) -> Iterator[SequenceView]:
-        """Prompts under way, then those that wait and for whom there is a seat."""
-        under_way = (seq for seq in self.batch.outside.values() if seq.service_class is RT)
-        yield from sorted(under_way, key=lambda seq: seq.id)
-        waiting = takewhile(lambda seq: seq.service_class is RT, self._waiting)
-        yield from islice(waiting, max(self.max_num_seqs - self.batch.by_class[0], 0))
 
     def _context(self, seq: SequenceView, view: ReplicaView) -> int:
         """Tokens of a request that are, or would be found, in the cache."""

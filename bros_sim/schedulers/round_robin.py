@@ -104,9 +104,8 @@ class RoundRobinScheduler:
         return Plan()
 
     def _turn(self, view: ReplicaView, service_class: ServiceClass) -> _Turn:
-        running: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
-        for seq in sorted(view.batch, key=_by_arrival):
-            running[seq.service_class].append(seq)
+        seqs = sorted(view.batch, key=_by_arrival)
+        running = {cls: [seq for seq in seqs if seq.service_class is cls] for cls in (RT, BE)}
         turn = _Turn(view.kv, running, view.explain)
         self._go_on(turn, service_class)
         if not turn.evicted:

@@ -68,11 +68,6 @@ class BrosQueues:
         if self.rt_pending:
             self.rt_pending = [entry for entry in self.rt_pending if entry[1] not in seqs]
 
-    def preempt(self, seq: SequenceView) -> None:
-        """The request lost its KV and waits again."""
-        self.finish(seq)
-        self.wait(seq)
-
     def finish(self, seq: SequenceView) -> None:
         """The request holds no KV any more."""
         self.resume((seq.id,))
@@ -97,9 +92,8 @@ class BrosQueues:
     def rt_members(self, view: ReplicaView) -> list[RtEntry]:
         """RT in the decode cohort in order of admission."""
         members = [seq for seq in view.batch if seq.decoding and seq.service_class is RT]
-        if (due := self.common_deadline(view.now)) is None:
-            return [(self.deadline(seq), seq.id, seq) for seq in members]
-        return [(due, seq.id, seq) for seq in members]
+        due = self.common_deadline(view.now)
+        return [(self.deadline(x) if due is None else due, x.id, x) for x in members]
 
     def common_deadline(self, now: float) -> float | None:
         """When the next token of every RT in the cohort is due, if that is one instant."""

@@ -48,7 +48,8 @@ class BrosScheduler:
     def _decide(self, chosen: Algorithm1) -> Plan:
         batch, queues = chosen.batch, self._queues
         for seq in batch.evicted:
-            queues.preempt(seq)
+            queues.finish(seq)
+            queues.wait(seq)
         if batch.chunks:
             queues.resume(batch.selected)
         for seq, _ in batch.admitted:
