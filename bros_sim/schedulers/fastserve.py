@@ -5,10 +5,11 @@ Checked against the authors' code (github.com/LLMServe/FastServe, 6da4b75, sched
 Exact: queue i has a quantum of ``base_quantum_s * quantum_ratio**i`` (the code's 10 ms and 2). A
 request joins, at the back, the highest queue whose quantum covers its first iteration alone as the
 estimate has it. Each iteration takes whole prompts and decodes together, from the first queue down,
-up to so many requests and prompt tokens. What an iteration takes counts for every member; beyond
-its quantum a member goes one queue down, to the front, and its count starts anew. Who is not in the
-batch keeps its KV. Where memory is short the last request of the lowest queue gives way. A request
-not served for ``starvation_s`` goes to the front of the first queue.
+up to ``max_num_seqs`` requests and ``max_num_batched_tokens`` of prompts. What an iteration takes
+counts for every member; beyond its quantum a member goes one queue down, to the front, and its
+count starts anew. Who is not in the batch keeps its KV. Where memory is short the last request of
+the lowest queue gives way. A request not served for ``starvation_s`` goes to the front of the first
+queue.
 
 Simplified, and why:
 - Who gives way is recomputed; FastServe moves its KV to the host, ahead of need: where memory is
@@ -158,8 +159,7 @@ class FastServeScheduler(OrderedScheduler):
         return self._queues.place(seq.id)
 
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
-        """Any number may hold KV; how many compute is for `grant`."""
-        return True
+        return True  # any number may hold KV; how many compute is for `grant`
 
     def grant(self, seq: SequenceView, tokens: int, step: Step) -> int:
         """All of them, if the batch has a place and the prompts in it leave room."""
@@ -189,8 +189,7 @@ class FastServeScheduler(OrderedScheduler):
         return [Note(x, BATCH_CAP, limit=most) for x in view.batch if x.id not in batch]
 
     def submit(self, seq: SequenceView) -> None:
-        """It waits; the queue that it joins depends on the estimate, which `begin` has."""
-        self._queues.join(seq.id, 0.0, seq.arrival_s)
+        self._queues.join(seq.id, 0.0, seq.arrival_s)  # until `begin`, which has the estimate
         self._arrived.append(seq)
         super().submit(seq)
 
@@ -221,10 +220,7 @@ class FastServeScheduler(OrderedScheduler):
 
 @dataclass(frozen=True)
 class FastServeParameters(OrderedParameters):
-    """FastServe: the queue of a request follows from its prompt and the service that it has had.
-
-    ``max_num_seqs`` bounds the requests of an iteration, ``max_num_batched_tokens`` its prompts.
-    """
+    """FastServe: the queue of a request follows from its prompt and the service that it has had."""
 
     makes = FastServeScheduler
     fidelity = "simplified"

@@ -124,8 +124,7 @@ class HygenScheduler(CoServingScheduler):
         return (*super().rank(seq, now), *place)
 
     def begin(self, view: ReplicaView) -> None:
-        """Only now the size of blocks is known, and with it prefixes."""
-        self._waiting.sort_in(view.kv.block_size)
+        self._waiting.sort_in(view.kv.block_size)  # only now it is known, and with it prefixes
         super().begin(view)
 
     def submit(self, seq: SequenceView) -> bool | None:

@@ -29,10 +29,8 @@ class SchedulerParameters(Parameters):
     needs_reserving_kv: ClassVar[bool] = False
     """Whether it never preempts, so that the KV manager must reserve (`KvParameters.reserves`)."""
 
-    @property
-    def overhead_share(self) -> float:
-        """Share of every iteration that the scheduler itself takes, beyond the latency model's."""
-        return 0.0
+    overhead_share = 0.0
+    """Share of every iteration that the scheduler itself takes, beyond the latency model's."""
 
     def make(self, world: World) -> Scheduler:
         """The scheduler of one replica."""

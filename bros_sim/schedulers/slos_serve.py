@@ -168,19 +168,7 @@ def attainable(
     even alone. A decode attends to as many tokens as the promised decodes do on average, or, as
     long as there is none, to the average prompt.
     """
-
-    def decodes_s(seqs: int, kv_each: int) -> float:
-        return view.estimate.step_s(StepShape((), seqs, seqs * kv_each))
-
-    def blocks(seq: SequenceView) -> int:
-        """It may come to hold so many."""
-        return -(-(seq.prompt_tokens + seq.max_tokens) // view.kv.block_size)
-
-    hopeful = [
-        seq
-        for seq in arrived
-        if due_s(seq) < math.inf and decodes_s(1, seq.prompt_tokens + 1) <= seq.slo.pace_s
-    ]
+    hopeful = [seq for seq in arrived if _alone_in_time(seq, view)]
     decodes = [seq for seq in promised if seq.num_output]
     seqs = sorted([*(seq for seq in promised if not seq.num_output), *hopeful], key=due_s)
     if not hopeful:
@@ -189,21 +177,33 @@ def attainable(
     known = decodes or seqs
     kv_each = sum(seq.num_tokens for seq in known) // len(known)
     before = {seq.id for seq in promised}
-    held = sum(map(blocks, promised))
-    candidates = [
-        Candidate(
-            max(due_s(x) - view.now, 0.0), x.num_tokens - x.num_computed, blocks(x), x.id in before
-        )
-        for x in seqs
-    ]
+    held = sum(_blocks(seq, view) for seq in promised)
     chosen = most_in_time(
-        candidates,
+        [_candidate(seq, view, promised=seq.id in before) for seq in seqs],
         len(decodes),
         view.kv.usable_blocks - held,
         cache(lambda count: pace.prompt_rate(count, count * kv_each, token_limit)),
-        bisect_right(range(1, seats + 1), pace.bound_s, key=lambda n: decodes_s(n, kv_each)),
+        bisect_right(range(1, seats + 1), pace.bound_s, key=lambda n: _decodes_s(view, n, kv_each)),
     )
     return [seqs[i] for i in chosen]
+
+
+def _candidate(seq: SequenceView, view: ReplicaView, *, promised: bool) -> Candidate:
+    left_s = max(due_s(seq) - view.now, 0.0)
+    return Candidate(left_s, seq.num_tokens - seq.num_computed, _blocks(seq, view), promised)
+
+
+def _blocks(seq: SequenceView, view: ReplicaView) -> int:
+    return -(-(seq.prompt_tokens + seq.max_tokens) // view.kv.block_size)
+
+
+def _alone_in_time(seq: SequenceView, view: ReplicaView) -> bool:
+    in_time = _decodes_s(view, 1, seq.prompt_tokens + 1) <= seq.slo.pace_s
+    return due_s(seq) < math.inf and in_time
+
+
+def _decodes_s(view: ReplicaView, seqs: int, kv_each: int) -> float:
+    return view.estimate.step_s(StepShape((), seqs, seqs * kv_each))
 
 
 class SlosServeLikeScheduler(OrderedScheduler):

@@ -189,7 +189,6 @@ class StaticPriorityScheduler(OrderedScheduler):
         return (seq.priority,)
 
     def has_seat(self, seq: SequenceView, step: Step) -> bool:
-        """Best-effort leaves the reserve, whoever sits in it."""
         kept = int(self.parameters.reserved_seats * self.max_num_seqs)
         crowded = seq.service_class is BE and step.running[1] >= self.max_num_seqs - kept
         return not crowded and super().has_seat(seq, step)

@@ -2,7 +2,7 @@
 
 Sources: backends/v3/src/{queue,backend}.rs, launcher/src/main.rs, and generate_token of
 server/text_generation_server/models/flash_causal_lm.py. The router decides who joins, its server
-how prompts are cut:
+how prompts are cut. Defaults are those of the launcher.
 
 - Memory is reserved for a request's whole life, up to its ``max_tokens`` (kv/reserved.py). Nobody
   is preempted, and the queue is first come, first served: the head or nobody.
@@ -215,10 +215,7 @@ class TgiScheduler:
 
 @dataclass(frozen=True)
 class TgiParameters(SchedulerParameters):
-    """TGI 3.3: first come, first served, memory reserved for life, chunked prefill or stalls.
-
-    Works only with a KV manager that reserves. Defaults are those of TGI's launcher.
-    """
+    """TGI 3.3: first come, first served, memory reserved for life, chunked prefill or stalls."""
 
     makes = TgiScheduler
     needs_reserving_kv = True

@@ -89,10 +89,7 @@ class GroupedAlgorithm1(Algorithm1):
     def _run_from(
         self, line: abc.Sequence[RtEntry], at: int, most: int
     ) -> tuple[abc.Sequence[RtEntry], int]:
-        """The decodes from there on that still have their KV, and where to go on after them.
-
-        Their deadlines ascend: a run ends where late ones begin that stand behind all others.
-        """
+        """The decodes from there on that still have their KV, by deadline, and where to go on."""
         outside, gone = self.view.batch.outside, self.memory.gone
         run: list[RtEntry] = []
         for place in range(at, len(line)):
@@ -116,10 +113,7 @@ class GroupedAlgorithm1(Algorithm1):
                 self._due_at_once(list(alike))
 
     def _bound_with(self, run: abc.Sequence[RtEntry]) -> float | None:
-        """The tightest deadline with all these decodes in; None if time may keep one of them out.
-
-        Either all are in time together, or each of them is late even by itself and binds nobody.
-        """
+        """The bound with all these decodes, in time together or each late even alone; else None."""
         batch, now = self.batch, self.view.now
         lengths = [seq.num_computed for _, _, seq in run]
         seconds = batch.seconds_with_decodes(len(run), sum(lengths) + len(run))

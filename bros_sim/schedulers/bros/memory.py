@@ -50,10 +50,8 @@ class BrosMemory:
         """Staged fallback: drop BE, then swap out (or drop) the RT with the most slack.
 
         Nobody gives way where the running batch is to go on as a whole. Without loans `victims` may
-        be the newest of any class instead.
-
-        Only RT with KV on the GPU may push RT out. If those that wait for admission or lie on the
-        CPU could, they and the running ones would push each other out in turn, every iteration
+        be the newest of any class. Only RT with KV on the GPU may push RT out: if those that wait
+        or lie on the CPU could, they and the running would push each other out, every iteration
         (docs/paper-map.md). They get BE's blocks alone: by loan, or where nobody lends by dropping.
         """
         kv = self.batch.kv

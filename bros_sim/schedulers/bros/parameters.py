@@ -55,7 +55,6 @@ class BrosParameters(SchedulerParameters):
     overhead_share: Annotated[Share, Doc("share of every iteration that scheduling takes")] = 0.08
 
     def conflicts(self, world: World) -> tuple[str, ...]:
-        """Prompts are never cut, so a model of any length can be served."""
         if self.batch_cap > self.batch_cap_max:
             return (f"batch_cap {self.batch_cap} is over batch_cap_max {self.batch_cap_max}",)
         return ()
