@@ -64,8 +64,7 @@ class _Turn:
         """Undo all since ``mark``, when ``evicted`` BE requests or none had been dropped."""
         self.kv.rollback(mark)
         self.running[BE] += reversed(self.evicted[evicted:])
-        del self.evicted[evicted:]
-        del self.takers[evicted:]
+        del self.evicted[evicted:], self.takers[evicted:]
 
 
 class RoundRobinScheduler:

@@ -85,10 +85,9 @@ class VllmV0Scheduler:
         admitted: list[SequenceView] = []
         kv, budget = view.kv, self.parameters.max_num_batched_tokens
         while self._waiting and self._size < self.parameters.max_num_seqs:
-            tokens, spare = self._waiting[0].num_tokens, self._spare(kv)
-            if tokens > budget:
-                break
-            if not kv.admit(self._waiting[0], tokens, (), must_fit=tokens, spare=spare):
+            seq, spare = self._waiting[0], self._spare(kv)
+            tokens = seq.num_tokens
+            if tokens > budget or not kv.admit(seq, tokens, (), must_fit=tokens, spare=spare):
                 break
             admitted.append(self._waiting.popleft())
             self._size += 1

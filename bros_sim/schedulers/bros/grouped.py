@@ -178,9 +178,7 @@ class GroupedAlgorithm1(Algorithm1):
         """How many of the decodes, from the first on, are in time together."""
         kv_tokens, batch = list(accumulate(seq.num_computed + 1 for seq in seqs)), self.batch
         return bisect_right(
-            range(len(seqs)),
-            bound,
-            key=lambda i: batch.seconds_with_decodes(i + 1, kv_tokens[i]),
+            range(len(seqs)), bound, key=lambda i: batch.seconds_with_decodes(i + 1, kv_tokens[i])
         )
 
     def _take(self, decodes: abc.Sequence[SequenceView]) -> int:

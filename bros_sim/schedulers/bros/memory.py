@@ -70,15 +70,9 @@ class BrosMemory:
         return self._make_way(seq, later, swap=BE if self.rules.shortage == "swap" else None)
 
     def _make_way(
-        self,
-        seq: SequenceView,
-        victims: Iterable[SequenceView],
-        swap: ServiceClass | None = None,
+        self, seq: SequenceView, victims: Iterable[SequenceView], swap: ServiceClass | None = None
     ) -> bool:
-        """Push victims out, one by one, until the request fits; if it never does, none of them.
-
-        They are dropped, but those of class ``swap`` swapped out while the CPU has room.
-        """
+        """Drop victims, or ``swap`` a class out, till the request fits; if it never does, none."""
         kv = self.batch.kv
         mark, gone, evicted = kv.mark(), set(self.gone), len(self.batch.evicted)
         pushed: list[SequenceView] = []
