@@ -33,7 +33,7 @@ from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.metrics.tables import RunTables
 from bros_sim.schedulers import SCHEDULERS
-from bros_sim.schedulers.ordered.scheduler import OrderedLoop
+from bros_sim.schedulers.ordered.scheduler import OrderedScheduler
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from bros_sim.workload.streams import OpenLoop
@@ -64,7 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _examples(scheduler: str) -> int:
     """Few for the policies on the rivals' loop, which between them run it over and over."""
-    usual = 12 if isinstance(made(_scheduler(scheduler)()), OrderedLoop) else 40
+    usual = 12 if isinstance(made(_scheduler(scheduler)()), OrderedScheduler) else 40
     return min(usual if settings().derandomize else 80, settings().max_examples)
 
 

@@ -16,12 +16,12 @@ from bros_sim.engine.scheduler import Scheduler
 from bros_sim.kv.parameters import KvParameters
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.queues import WaitingQueue
+from bros_sim.schedulers.queues import FcfsQueue
 
 ROOMS = (bros_sim.cluster.routers, bros_sim.kv, bros_sim.latency, bros_sim.schedulers)
 PORTS = (
     ChangesCost, HoldingRouter, Imports, KVManager, LatencyModel, Router, Scheduler,
-    WaitingQueue,
+    FcfsQueue,
     KvParameters, LatencyParameters, RouterParameters, SchedulerParameters,
 )  # fmt: skip
 

@@ -15,8 +15,7 @@ from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters, ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.schedulers.tgi import TgiParameters, TgiScheduler
-from bros_sim.schedulers.tgi_queue import TgiQueue
+from bros_sim.schedulers.tgi import TgiParameters, TgiQueue, TgiScheduler
 from tests.cli.conftest import EXPERIMENT
 from tests.config.test_experiment import points
 
