@@ -1,9 +1,6 @@
 """Asynchronous scheduling: an engine that plans one iteration ahead of what it knows."""
 
 from collections import abc
-from collections.abc import Iterator
-from itertools import chain
-from typing import Any
 
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.scheduler import Plan
@@ -18,23 +15,6 @@ class AsyncEngine(Engine):
     and a request that finishes in the iteration before keeps its seat and its blocks for one more,
     in which it computes nothing (vLLM knows from the request's cap that no token is left).
     """
-
-    def __init__(self, **parts: Any) -> None:  # noqa: ANN401  # those of an engine
-        super().__init__(**parts)
-        self._unseen: list[Sequence] = []
-        """Arrivals that no plan knows yet."""
-        self._held: list[Sequence] = []
-        """Finished sequences whose memory is free once the iteration under way has ended."""
-        self._refused: list[Sequence] = []
-
-    @property
-    def held_seats(self) -> int:
-        """Seats that finished sequences still hold."""
-        return len(self._held)
-
-    def holders(self) -> Iterator[Sequence]:
-        """The sequences that hold KV: those that run, then those that finished just now."""
-        return chain(super().holders(), self._held)
 
     def begin(self, t: float) -> list[Sequence]:
         """See `Engine.begin`; the scheduler hears now of those that came before it planned."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Direction, Imports, KvImage
+from bros_sim.engine.kv_cache import Direction, KvImage
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.load import Refusal
 from bros_sim.engine.record import SpanEnd
@@ -38,7 +38,7 @@ class Engine(EngineState):
         """
         if not self.fits(seq.request):
             return self._refuse(seq, Refusal.NEVER_FITS)
-        if image is not None and isinstance(self.kv, Imports):
+        if image is not None:
             self.kv.import_(seq, image)
         if not self._hand_over(seq):
             return self._refuse(seq, Refusal.TURNED_AWAY)

@@ -12,7 +12,7 @@ its block crossings are counted in bulk (`extend_decodes`, `advance`).
 from collections import abc
 from collections.abc import Iterable
 from enum import Enum
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from bros_sim.engine.sequence import SequenceView
 
@@ -48,30 +48,6 @@ class KvImage(NamedTuple):
         return -(-self.tokens // self.block_size)
 
 
-@runtime_checkable
-class Imports(Protocol):
-    """A KV manager that can take over KV computed by another engine."""
-
-    def import_(self, seq: SequenceView, image: KvImage) -> None:
-        """A request is about to wait here: `KVManager.lookup` finds its image's full blocks."""
-        ...
-
-
-@runtime_checkable
-class ChangesCost(Protocol):
-    """A KV manager whose state changes what an iteration costs."""
-
-    @property
-    def spared_kv_tokens(self) -> int:
-        """KV tokens of the decode cohort that an iteration reads for several members at once."""
-        ...
-
-    @property
-    def pace(self) -> float:
-        """Factor on the duration of every iteration."""
-        ...
-
-
 class KVManager(Protocol):
     """Who holds which KV blocks on one replica."""
 
@@ -99,6 +75,23 @@ class KVManager(Protocol):
     @property
     def free_blocks(self) -> int:
         """Blocks that nobody holds now, the open draft included."""
+        ...
+
+    @property
+    def spared_kv_tokens(self) -> int:
+        """KV tokens of the decode cohort that an iteration reads for several members at once."""
+        ...
+
+    @property
+    def pace(self) -> float:
+        """Factor on the duration of every iteration."""
+        ...
+
+    def import_(self, seq: SequenceView, image: KvImage) -> None:
+        """A request is about to wait here with KV of another engine, if this one can use it.
+
+        If so, `lookup` finds the image's full blocks.
+        """
         ...
 
     def mark(self) -> int:

@@ -13,7 +13,7 @@ class StepShape(NamedTuple):
     ``chunks`` holds ``(tokens, context)`` of every prefill chunk: tokens computed now, and tokens
     of that prompt already in the cache. ``decode_jobs`` requests compute one token each and attend
     together to ``kv_tokens`` tokens, their new ones included; what is read for several of them at
-    once (`ChangesCost`) is counted once. A shape computes at least one token.
+    once (`KVManager.spared_kv_tokens`) is counted once. A shape computes at least one token.
     ``longest_kv`` is what the longest of them attends to, for models that read it; 0 where it is
     not known.
     """

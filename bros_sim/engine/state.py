@@ -3,12 +3,13 @@
 import math
 from collections import abc
 from collections.abc import Iterator
+from itertools import chain
 
 from bros_sim.core.request import Request
 from bros_sim.engine.accounts import Accounts
 from bros_sim.engine.batch import Batch
 from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.kv_cache import ChangesCost, KVManager
+from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.load import Load
@@ -64,14 +65,19 @@ class EngineState:
         # With a decision log every iteration is decided on, and logged, by itself.
         self._longest_stretch = 1 if self.explain else longest_stretch
         self._accounts = Accounts(id, log, latency)
-        cost = kv if isinstance(kv, ChangesCost) else None
-        self._clock = StepClock(latency, scheduler.overhead_share, noise, cost)
+        self._clock = StepClock(latency, scheduler.overhead_share, noise, kv)
         self.batch = Batch(track_longest=latency.reads_longest_kv)
         self._waiting: dict[int, Sequence] = {}
         self._waiting_by_class = [0, 0]
         self._stretch: Stretch | None = None
         self._last: Stretch | None = None
         self._paused = False
+        # Of an `AsyncEngine`:
+        self._unseen: list[Sequence] = []
+        """Arrivals that no plan knows yet."""
+        self._held: list[Sequence] = []
+        """Finished sequences whose memory is free once the iteration under way has ended."""
+        self._refused: list[Sequence] = []
 
     @property
     def busy(self) -> bool:
@@ -121,7 +127,7 @@ class EngineState:
     @property
     def held_seats(self) -> int:
         """Seats of sequences that have finished, unknown to the scheduler; see `AsyncEngine`."""
-        return 0
+        return len(self._held)
 
     @property
     def last_durations_s(self) -> abc.Sequence[float]:
@@ -129,9 +135,9 @@ class EngineState:
         return () if self._last is None else self._last.durations_s()
 
     def holders(self) -> Iterator[Sequence]:
-        """The sequences that hold KV, in order of admission."""
+        """The sequences that hold KV, in order of admission; last, those that just finished."""
         self._settle()
-        return iter(self.batch)
+        return chain(self.batch, self._held)
 
     def load(self) -> Load:
         """What a router may know of it."""

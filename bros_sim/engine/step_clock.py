@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bros_sim.core.clock import TICK_S, on_grid, to_grid
 from bros_sim.engine.batch import Batch
-from bros_sim.engine.kv_cache import ChangesCost, Direction
+from bros_sim.engine.kv_cache import Direction, KVManager
 from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.noise import StepNoise
@@ -103,11 +103,11 @@ class StepClock:
         latency: LatencyModel,
         overhead_share: float,
         noise: StepNoise | None,
-        cost: ChangesCost | None = None,
+        kv: KVManager | None = None,
     ) -> None:
         self.latency = latency
         self._noise = noise
-        self._cost = cost
+        self._kv = kv
         self._stretching = 1.0 / (1.0 - overhead_share)
 
     def shape(self, plan: Plan, batch: Batch) -> StepShape:
@@ -116,8 +116,8 @@ class StepClock:
         decodes, kv_tokens = cohort.size, sum(cohort.kv_tokens)
         if plan.stalls:
             decodes = kv_tokens = 0
-        elif self._cost:
-            kv_tokens -= self._cost.spared_kv_tokens
+        elif self._kv:
+            kv_tokens -= self._kv.spared_kv_tokens
         longest = cohort.longest_kv() if self.latency.reads_longest_kv and decodes else 0
         if not plan.chunks:
             return StepShape((), decodes, kv_tokens, longest)
@@ -130,7 +130,7 @@ class StepClock:
 
     def ends_s(self, shape: StepShape, iteration: int, repeat: int) -> NDArray[np.float64]:
         """Cumulated durations of ``repeat`` iterations, of which ``iteration`` is the first."""
-        pace = self._cost.pace if self._cost else 1.0
+        pace = self._kv.pace if self._kv else 1.0
         if repeat <= 1:
             seconds = self.latency.step_s(shape) * self._stretching * pace
             if self._noise:

@@ -2,7 +2,7 @@
 
 from collections import abc
 
-from bros_sim.engine.kv_cache import Copy
+from bros_sim.engine.kv_cache import Copy, KvImage
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.journal import Journal
 
@@ -28,6 +28,14 @@ class BaseKV:
         return False
 
     @property
+    def spared_kv_tokens(self) -> int:
+        return 0
+
+    @property
+    def pace(self) -> float:
+        return 1.0
+
+    @property
     def usable_blocks(self) -> int:
         """All but one, which vLLM and TGI never use."""
         return self.num_gpu_blocks - 1
@@ -45,6 +53,9 @@ class BaseKV:
 
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
         return ()
+
+    def import_(self, seq: SequenceView, image: KvImage) -> None:
+        pass
 
     # -- copies to and from the CPU -------------------------------------------------------------
 

@@ -75,10 +75,6 @@ class PagedKV(BaseKV):
     def spared_kv_tokens(self) -> int:
         return self._relay.spared
 
-    @property
-    def pace(self) -> float:
-        return 1.0
-
     # -- what a policy writes into a draft ------------------------------------------------------
 
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
