@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bros_sim.engine.decisions import decisions_of
+from bros_sim.engine.decision_log import decisions_of
 from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.latency_model import LatencyModel, count_extrapolated
 from bros_sim.engine.record import RunLog, SpanEnd

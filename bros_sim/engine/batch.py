@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.scheduler import Plan
-from bros_sim.engine.sequence import Sequence, SequenceView
+from bros_sim.engine.sequence import Cohort, Sequence, SequenceView
 
 RT = ServiceClass.RT
 
@@ -14,8 +14,8 @@ RT = ServiceClass.RT
 class Batch:
     """The sequences that run, in order of admission.
 
-    Each is a member of the decode cohort or outside it: a prompt under way, or paused. This is the
-    one ledger of who runs. The engine keeps it; policies see it as `ReplicaView.batch`.
+    Each is a member of the decode cohort or outside it: a prompt under way, or paused. Policies see
+    this one ledger of who runs as `ReplicaView.batch`.
     """
 
     def __init__(self, *, track_longest: bool) -> None:
@@ -28,15 +28,12 @@ class Batch:
         self._admissions = 0
 
     def __len__(self) -> int:
-        """How many run."""
         return len(self.members)
 
     def __contains__(self, seq: SequenceView) -> bool:
-        """Whether a sequence runs."""
         return seq.id in self.members
 
     def __iter__(self) -> Iterator[Sequence]:
-        """The sequences that run, in order of admission."""
         return iter(self.members.values())
 
     @property
@@ -111,15 +108,14 @@ class Batch:
         return copied
 
 
-class DecodeCohort:
+class DecodeCohort(Cohort):
     """The requests that decode one token in every iteration, and their running totals.
 
     Nothing here is touched per token: members derive their progress from ``iteration``.
     """
 
     def __init__(self, *, track_longest: bool) -> None:
-        self.iteration = 0
-        self.last_end_s = 0.0
+        super().__init__()
         self.size = 0
         self.kv_tokens = [0, 0]
         """Tokens the members attend to in the next iteration, by class."""

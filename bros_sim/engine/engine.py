@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from bros_sim.core.errors import LawBroken
 from bros_sim.engine.kv_cache import Direction, KvImage
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.engine.load import Refusal
 from bros_sim.engine.record import SpanEnd
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
-from bros_sim.engine.state import EngineState
+from bros_sim.engine.state import EngineState, Refusal
 from bros_sim.engine.step_clock import NO_FORWARD, Stretch
 
 

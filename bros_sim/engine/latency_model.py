@@ -27,9 +27,8 @@ class StepShape(NamedTuple):
 class LatencyModel(Protocol):
     """What an iteration costs on one replica. Pure: the same shape always costs the same."""
 
-    @property
-    def reads_longest_kv(self) -> bool:
-        """Whether the time of an iteration depends on ``longest_kv``."""
+    reads_longest_kv: bool
+    """Whether the time of an iteration depends on ``longest_kv``."""
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""

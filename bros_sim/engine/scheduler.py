@@ -40,16 +40,11 @@ class Plan(NamedTuple):
 
 
 class BatchView(Protocol):
-    """What a policy sees of those that run, until its plan is applied."""
+    """What a policy sees of those that run, in order of admission, until its plan is applied."""
 
-    def __len__(self) -> int:
-        """How many run."""
-
-    def __iter__(self) -> Iterator[SequenceView]:
-        """The sequences that run, in order of admission."""
-
-    def __contains__(self, seq: SequenceView) -> bool:
-        """Whether a sequence runs."""
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[SequenceView]: ...
+    def __contains__(self, seq: SequenceView) -> bool: ...
 
     @property
     def by_class(self) -> abc.Sequence[int]:
@@ -67,9 +62,14 @@ class BatchView(Protocol):
 class ReplicaView(Protocol):
     """What a policy sees of its replica when it plans an iteration."""
 
-    @property
-    def now(self) -> float:
-        """The instant of planning, in seconds."""
+    now: float
+    """The instant of planning, in seconds."""
+    estimate: Estimate
+    """The policy's belief about what an iteration costs."""
+    explain: bool
+    """Whether plans are to say why (`Plan.notes`)."""
+    kv: KVManager
+    """The KV state, with an open draft to write into."""
 
     @property
     def batch(self) -> BatchView:
@@ -92,28 +92,15 @@ class ReplicaView(Protocol):
         """Durations of the iterations since the last plan, also when a pause came after them."""
 
     @property
-    def estimate(self) -> Estimate:
-        """The policy's belief about what an iteration costs."""
-
-    @property
     def held_seats(self) -> int:
         """Seats that finished requests still hold (asynchronous scheduling)."""
-
-    @property
-    def explain(self) -> bool:
-        """Whether plans are to say why (`Plan.notes`)."""
-
-    @property
-    def kv(self) -> KVManager:
-        """The KV state, with an open draft to write into."""
 
 
 class Scheduler(Protocol):
     """One policy on one engine. It owns the order of who waits; who runs is in the view's batch."""
 
-    @property
-    def overhead_share(self) -> float:
-        """Share of every iteration that the policy itself takes."""
+    overhead_share: float
+    """Share of every iteration that the policy itself takes."""
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
         """The true output length of a request about to be submitted, for bounds by an oracle."""

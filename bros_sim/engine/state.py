@@ -3,6 +3,8 @@
 import math
 from collections import abc
 from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
 from itertools import chain
 
 from bros_sim.core.request import Request
@@ -12,12 +14,38 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.link_parameters import HostLink
-from bros_sim.engine.load import Load
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.scheduler import Plan, Scheduler
 from bros_sim.engine.sequence import Sequence
 from bros_sim.engine.step_clock import StepClock, Stretch
+
+
+class Refusal(Enum):
+    """Why an engine does not take a request."""
+
+    NEVER_FITS = "never fits"
+    """Its KV is more than the engine has, or it is longer than the model allows."""
+    TURNED_AWAY = "turned away"
+    """The policy does not take it."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """An engine at one instant; pairs are real-time and best-effort."""
+
+    waiting: tuple[int, int]
+    """Requests that wait."""
+    running: tuple[int, int]
+    """Requests that run."""
+    kv_tokens: tuple[int, int]
+    """Tokens in the cache of those that run, a shared prefix counted for each of them."""
+    free_tokens: int
+    """KV slots that nobody holds."""
+    waiting_tokens: int
+    """Known tokens of the requests that wait."""
+    outstanding_tokens: int
+    """Prompt and ``max_tokens`` of all unfinished requests."""
 
 
 class EngineState:

@@ -1,10 +1,55 @@
 """What all KV managers share: a draft that can be undone, and none of the special abilities."""
 
 from collections import abc
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from bros_sim.engine.kv_cache import Copy, KvImage
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.kv.journal import Journal
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Journal:
+    """Changes since the last `commit`, undone in reverse order by `rollback`."""
+
+    def __init__(self) -> None:
+        self._undo: list[Callable[[], object]] = []
+
+    def mark(self) -> int:
+        """A point to roll back to."""
+        return len(self._undo)
+
+    def rollback(self, mark: int) -> None:
+        """Undo every change since ``mark``."""
+        while len(self._undo) > mark:
+            self._undo.pop()()
+
+    def commit(self) -> None:
+        """Make every change permanent."""
+        self._undo.clear()
+
+    def on_undo(self, action: Callable[[], object]) -> None:
+        """Have ``action`` called when the change just made is rolled back."""
+        self._undo.append(action)
+
+    def set(self, target: object, name: str, value: object) -> None:
+        """Assign an attribute."""
+        self._undo.append(partial(setattr, target, name, getattr(target, name)))
+        setattr(target, name, value)
+
+    def put(self, table: dict[K, V], key: K, value: V) -> None:
+        """Add an entry whose key is not there yet."""
+        table[key] = value
+        self._undo.append(partial(table.pop, key))
+
+    def pop(self, table: dict[K, V], key: K) -> V:
+        """Remove an entry and return it."""
+        value = table.pop(key)
+        self._undo.append(partial(table.__setitem__, key, value))
+        return value
 
 
 class BaseKV:
@@ -14,18 +59,13 @@ class BaseKV:
     `leave` and `advance`.
     """
 
+    can_lend = False
+    reserves = False
+
     def __init__(self, num_gpu_blocks: int, block_size: int) -> None:
         self.num_gpu_blocks = num_gpu_blocks
         self.block_size = block_size
         self._journal = Journal()
-
-    @property
-    def can_lend(self) -> bool:
-        return False
-
-    @property
-    def reserves(self) -> bool:
-        return False
 
     @property
     def spared_kv_tokens(self) -> int:

@@ -15,9 +15,8 @@ from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.base import BaseKV
 from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
-from bros_sim.kv.holdings import Holding
 from bros_sim.kv.rooms import RoomFinder
-from bros_sim.kv.sharing import PreemptionTable
+from bros_sim.kv.sharing import Holding, PreemptionTable
 from bros_sim.kv.sharing_laws import check_sharing
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ class BidirectionalKV(BaseKV):
     take free blocks alone, and get back what they lost before they run. No prefix caching.
     """
 
+    can_lend = True
+
     def __init__(self, parameters: "BidirectionalParameters") -> None:
         super().__init__(parameters.num_gpu_blocks, parameters.block_size)
         self._free = self.usable_blocks
@@ -40,10 +41,6 @@ class BidirectionalKV(BaseKV):
         self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
         self._table = PreemptionTable(self.block_size, self._journal, self._cpu)
         self._rooms = RoomFinder(self._holdings, self._table, self._cpu, self.block_size)
-
-    @property
-    def can_lend(self) -> bool:
-        return True
 
     @property
     def free_blocks(self) -> int:

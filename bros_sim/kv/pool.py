@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from bros_sim.kv.journal import Journal
+from bros_sim.kv.base import Journal
 
 Key = Hashable
 

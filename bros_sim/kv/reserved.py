@@ -32,15 +32,13 @@ class ReservedKV(BaseKV):
     nothing is swapped.
     """
 
+    reserves = True
+
     def __init__(self, parameters: "ReservedParameters") -> None:
         super().__init__(parameters.num_gpu_blocks, parameters.block_size)
         self.max_batch_total_tokens = parameters.max_batch_total_tokens
         self._held: dict[int, int] = {}
         self._free = self.usable_blocks
-
-    @property
-    def reserves(self) -> bool:
-        return True
 
     @property
     def usable_blocks(self) -> int:

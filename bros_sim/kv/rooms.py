@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.cpu_store import CpuStore
-from bros_sim.kv.holdings import Holding, SharedBlock
-from bros_sim.kv.sharing import PreemptionTable
+from bros_sim.kv.sharing import Holding, PreemptionTable, SharedBlock
 
 
 class _Loan(NamedTuple):
