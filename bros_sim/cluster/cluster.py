@@ -80,7 +80,7 @@ class _Cluster:
         self._servers: dict[int, Server] = {}
         self._serving: dict[ServiceClass, dict[int, Engine]] = {c: {} for c in ServiceClass}
         self._arrived = 0
-        self.clients = Clients(self._clock, self, duration_s)
+        self.clients = Clients(self._clock, self.arrive, duration_s)
 
     def bring_up(self, pool: Pool) -> None:
         """One more engine of a pool."""

@@ -43,14 +43,6 @@ class Accounts:
             self._log.add_span(seq.id, self._engine, start, tokens, ended)
             seq.span_start, seq.logged_output = None, output
 
-    def end(self, seq: Sequence, status: str) -> None:
-        """A request's story is over."""
-        self._log.add_request(seq, self._engine, status)
-
-    def down(self, now: float) -> None:
-        """The engine is over."""
-        self._log.engine_down(self._engine, now)
-
     def decide(self, plan: Plan, copies: Iterable[Copy], now: float) -> None:
         """A plan is about to be applied: its decisions, if they are kept."""
         log = self._log.decisions

@@ -1,8 +1,7 @@
 """The decision log: what became of each request in each iteration, and why.
 
 Equal decisions about a request are one row with a count until it is admitted or evicted next, so
-that the log grows with the requests, not with how long they wait or how often two of them take
-turns.
+the log does not grow with how long requests wait or how often two of them take turns.
 """
 
 import math
@@ -45,8 +44,8 @@ class _Row:
 class DecisionLog:
     """The rows of one run, in the order in which they begin.
 
-    ``request`` and ``other`` are row numbers in the requests table; a row stands for ``count``
-    iterations, and ``other``, ``tokens``, ``value`` and ``limit`` are those of the first.
+    ``request`` and ``other`` are row numbers in the requests table; ``other``, ``tokens``,
+    ``value`` and ``limit`` are those of the first of ``count`` iterations.
     """
 
     def __init__(self) -> None:
@@ -88,12 +87,9 @@ class DecisionLog:
 def decisions_of(
     plan: Plan, swapped: Mapping[int, SequenceView], interrupted: Callable[[int], bool]
 ) -> Iterator[Decision]:
-    """The decisions of a plan that is not applied yet.
+    """The decisions of a plan that is not applied yet, and the reasons that it gives.
 
-    Args:
-        plan: The plan; a policy that gives no reasons in it is logged without.
-        swapped: Requests whose KV it moves to the CPU.
-        interrupted: Whether a request was kept from running; in the plan's chunks it goes on.
+    ``swapped``: those whose KV it moves to the CPU. ``interrupted``: who goes on if in its chunks.
     """
     notes = {note.seq.id: note for note in plan.notes}
     for seq in plan.evicted:

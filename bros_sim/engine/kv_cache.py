@@ -1,9 +1,9 @@
 """Contract of the KV managers.
 
-A manager knows blocks and tokens, no time. A policy writes into an open draft (`extend`, `admit`,
-`release`, `extend_decodes`), and may take it back to a mark of its own (`rollback`). That is the
-only way in which planning touches the KV state. What an engine writes between two plans goes into
-the draft of the next one and is seen at once; `commit` makes a draft permanent, once an iteration.
+A manager knows blocks and tokens, no time. Planning touches it in one way: a policy writes into an
+open draft (`extend`, `admit`, `release`, `extend_decodes`), and may take it back to a mark of its
+own (`rollback`). What an engine writes between two plans goes into the draft of the next one and is
+seen at once; `commit` makes a draft permanent, once an iteration.
 
 Blocks of a decode-cohort member are not booked one by one: they follow from its token count, and
 its block crossings are counted in bulk (`extend_decodes`, `advance`).
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 
 
 class Direction(Enum):
@@ -87,37 +87,27 @@ class KVManager(Protocol):
         """The cached blocks that a waiting request's prefix hits, in order (opaque handles)."""
 
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """Give a waiting request room for ``num_tokens`` tokens, those of ``hit`` included.
 
         Refused (False, nothing changed) unless ``must_fit`` tokens would fit as well, both with
         ``spare`` blocks left free. ``lenders``: see `extend`.
         """
 
-    def extend(
-        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
-    ) -> bool:
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         """Give a running request room for ``num_tokens`` tokens in all; False changes nothing.
 
-        What the request lost or what lies on the CPU is brought back first. ``lenders`` are
-        best-effort requests outside the coming iteration whose blocks a real-time request may
-        borrow where no block is free, the first of them first; a manager that cannot share blocks
-        ignores them.
+        What lies on the CPU is brought back first. ``lenders``: best-effort requests outside the
+        coming iteration whose blocks a real-time request may borrow where none is free, in order; a
+        manager that cannot share blocks ignores them.
         """
 
-    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
+    def extend_all(self, seqs: Seqs) -> int:
         """Room for one more token of the first so many of these running requests.
 
-        As `extend` does for one after the other, up to the first one that has no room, or that
-        would have to borrow, or first to get back what it lost.
+        It ends at the first one without room, or that would have to borrow or get something back.
         """
 
     def extend_decodes(self) -> bool:

@@ -33,8 +33,8 @@ class Plan(NamedTuple):
     """Iterations for which the answer stays the same unless something arrives, finishes, or
     memory runs short; more than 1 only when the cohort alone computes."""
     stalls: bool = False
-    """Whether the whole cohort computes nothing in this iteration and yet stays together: one that
-    runs prompts only. Costs nothing per member, unlike ``paused``; the draft extends no member."""
+    """Whether the whole cohort computes nothing in this iteration, which runs prompts only, and yet
+    stays together. Costs nothing per member, unlike ``paused``; the draft extends no member."""
     notes: tuple[Note, ...] = ()
     """Why requests were kept from running, at most one note for each; only if the view asks."""
 
@@ -66,6 +66,10 @@ class ReplicaView(Protocol):
     """The instant of planning, in seconds."""
     estimate: Estimate
     """The policy's belief about what an iteration costs."""
+    decodes_by_class: abc.Sequence[int]
+    """Members of the decode cohort: real-time, best-effort."""
+    decode_kv_by_class: abc.Sequence[int]
+    """Tokens they attend to in the coming iteration, their new ones included."""
     explain: bool
     """Whether plans are to say why (`Plan.notes`)."""
     kv: KVManager
@@ -78,14 +82,6 @@ class ReplicaView(Protocol):
     @property
     def num_decodes(self) -> int:
         """Members of the decode cohort."""
-
-    @property
-    def decodes_by_class(self) -> abc.Sequence[int]:
-        """Members of the decode cohort: real-time, best-effort."""
-
-    @property
-    def decode_kv_by_class(self) -> abc.Sequence[int]:
-        """Tokens they attend to in the coming iteration, their new ones included."""
 
     @property
     def last_durations_s(self) -> abc.Sequence[float]:

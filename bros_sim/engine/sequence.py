@@ -1,5 +1,6 @@
 """One request's progress inside an engine, and the part of it that a policy may see."""
 
+from collections import abc
 from collections.abc import Hashable
 from typing import Protocol
 
@@ -46,6 +47,9 @@ class SequenceView(Protocol):
 
     def block_keys(self, block_size: int) -> tuple[Hashable, ...]:
         """Content keys of the prompt's leading full blocks that other requests may share."""
+
+
+Seqs = abc.Sequence[SequenceView]
 
 
 class Cohort:

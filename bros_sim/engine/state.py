@@ -35,9 +35,7 @@ class Load:
     """An engine at one instant; pairs are real-time and best-effort."""
 
     waiting: tuple[int, int]
-    """Requests that wait."""
     running: tuple[int, int]
-    """Requests that run."""
     kv_tokens: tuple[int, int]
     """Tokens in the cache of those that run, a shared prefix counted for each of them."""
     free_tokens: int
@@ -51,10 +49,9 @@ class Load:
 class EngineState:
     """A scheduler, a KV manager and a latency model, and the sequences that they work on.
 
-    ``id`` names the engine in the record. ``max_model_len`` bounds prompt and output together, as
-    in vLLM. ``longest_stretch`` bounds how many like iterations are planned at once: a bound on
-    memory that changes no result (law L11). ``noise`` scatters what the latency model says; what
-    policies believe knows nothing of it.
+    ``max_model_len`` bounds prompt and output together, as in vLLM. ``longest_stretch``, how many
+    like iterations are planned at once, bounds memory and changes no result (law L11). ``noise``
+    scatters what the latency model says, not what policies believe.
     """
 
     def __init__(
@@ -95,6 +92,8 @@ class EngineState:
         self._accounts = Accounts(id, log, latency)
         self._clock = StepClock(latency, scheduler.overhead_share, noise, kv)
         self.batch = Batch(track_longest=latency.reads_longest_kv)
+        self.decodes_by_class: abc.Sequence[int] = self.batch.cohort.members
+        self.decode_kv_by_class: abc.Sequence[int] = self.batch.cohort.kv_tokens
         self._waiting: dict[int, Sequence] = {}
         self._waiting_by_class = [0, 0]
         self._stretch: Stretch | None = None
@@ -120,10 +119,9 @@ class EngineState:
     def catch_up(self, t: float) -> None:
         """Be at rest at ``t``, which is not before the last call and not after `due`.
 
-        All that can be seen then counts the iterations that ended before ``t``: one that ends at
-        ``t`` comes after whatever else happens at ``t``, and what finishes at `due` is for
-        `Engine.proceed`. A look accounts them, so that catching up alone costs nothing. Neither
-        changes a result (law L13).
+        All that can be seen then counts the iterations that ended before ``t``; one that ends at
+        ``t`` comes after whatever else happens at ``t``. The look itself accounts them, so that
+        catching up costs nothing. Neither changes a result (law L13).
         """
         self.now = t
 
@@ -143,16 +141,6 @@ class EngineState:
         return self.batch.cohort.size
 
     @property
-    def decodes_by_class(self) -> abc.Sequence[int]:
-        """Members of the decode cohort: real-time, best-effort."""
-        return self.batch.cohort.members
-
-    @property
-    def decode_kv_by_class(self) -> abc.Sequence[int]:
-        """Tokens they attend to in the coming iteration."""
-        return self.batch.cohort.kv_tokens
-
-    @property
     def held_seats(self) -> int:
         """Seats of sequences that have finished, unknown to the scheduler; see `AsyncEngine`."""
         return len(self._held)
@@ -170,16 +158,11 @@ class EngineState:
     def load(self) -> Load:
         """What a router may know of it."""
         self._settle()
-        (wait_rt, wait_be), (run_rt, run_be) = self._waiting_by_class, self.batch.by_class
-        rt, be = self.batch.computed_by_class()
-        return Load(
-            (wait_rt, wait_be),
-            (run_rt, run_be),
-            (rt, be),
-            self.free_tokens,
-            self.waiting_tokens,
-            self.outstanding_tokens,
-        )
+        batch = self.batch
+        pairs = (self._waiting_by_class, batch.by_class, batch.computed_by_class())
+        waiting, running, kv_tokens = ((rt, be) for rt, be in pairs)
+        tokens = self.free_tokens, self.waiting_tokens, self.outstanding_tokens
+        return Load(waiting, running, kv_tokens, *tokens)
 
     def fits(self, request: Request) -> bool:
         """Whether the request could ever finish here (the last token needs no KV slot)."""

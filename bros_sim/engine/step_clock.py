@@ -1,5 +1,6 @@
 """A stretch: like iterations of an engine that are planned at once, and how long they take."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ NO_FORWARD = np.array([TICK_S])
 """An iteration that only evicts: the engine plans again at once, without a forward pass."""
 
 
+@dataclass(eq=False)
 class Stretch:
     """A plan under way: its iterations, all of one shape.
 
@@ -25,23 +27,14 @@ class Stretch:
     are copied meanwhile; the iteration ends when they have arrived.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        start_s: float,
-        ends_s: NDArray[np.float64],
-        shape: StepShape,
-        state: tuple[int, ...],
-        copied: dict[Direction, int],
-    ) -> None:
-        self.plan = plan
-        self.start_s = start_s
-        self.ends_s = ends_s
-        self.shape = shape
-        self.state = state
-        self.copied = copied
-        self.ended = 0
-        """How many of its iterations the engine has accounted."""
+    plan: Plan
+    start_s: float
+    ends_s: NDArray[np.float64]
+    shape: StepShape
+    state: tuple[int, ...]
+    copied: dict[Direction, int]
+    ended: int = 0
+    """How many of its iterations the engine has accounted."""
 
     @property
     def end_s(self) -> float:
@@ -78,25 +71,14 @@ class Stretch:
 
     def row(self, replica: int, extrapolated: int) -> tuple[float, ...]:
         """Its row of the steps table."""
-        return (
-            replica,
-            self.start_s,
-            self.end_s,
-            len(self.ends_s),
-            sum(tokens for tokens, _ in self.shape.chunks),
-            self.shape.decode_jobs,
-            *self.state,
-            *(self.copied.get(way, 0) for way in (Direction.TO_CPU, Direction.TO_GPU)),
-            extrapolated,
-        )
+        prefill = sum(tokens for tokens, _ in self.shape.chunks)
+        iterations = (len(self.ends_s), prefill, self.shape.decode_jobs)
+        copied = (self.copied.get(way, 0) for way in (Direction.TO_CPU, Direction.TO_GPU))
+        return (replica, self.start_s, self.end_s, *iterations, *self.state, *copied, extrapolated)
 
 
 class StepClock:
-    """What the iterations of an engine really take, on the grid of the clock.
-
-    ``overhead_share`` of an iteration is the scheduler's own. ``noise`` scatters what the latency
-    model says.
-    """
+    """What the iterations of an engine really take, on the grid of the clock."""
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from bros_sim.engine.kv_cache import Copy, KvImage
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.kv.cpu_store import CpuStore
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -53,7 +54,7 @@ class Journal:
 
 
 class BaseKV:
-    """A manager that caches no prefix, copies nothing to the CPU and lends no block.
+    """A manager that caches no prefix, lends no block, and swaps nothing out.
 
     Of a member of the decode cohort nothing is booked here; who counts crossings overrides `join`,
     `leave` and `advance`.
@@ -62,10 +63,11 @@ class BaseKV:
     can_lend = False
     reserves = False
 
-    def __init__(self, num_gpu_blocks: int, block_size: int) -> None:
+    def __init__(self, num_gpu_blocks: int, block_size: int, cpu_blocks: int = 0) -> None:
         self.num_gpu_blocks = num_gpu_blocks
         self.block_size = block_size
         self._journal = Journal()
+        self._cpu = CpuStore(cpu_blocks * block_size, self._journal.on_undo)
 
     @property
     def spared_kv_tokens(self) -> int:
@@ -79,8 +81,6 @@ class BaseKV:
     def usable_blocks(self) -> int:
         """All but one, which vLLM and TGI never use."""
         return self.num_gpu_blocks - 1
-
-    # -- the draft ------------------------------------------------------------------------------
 
     def mark(self) -> int:
         return self._journal.mark()
@@ -97,22 +97,18 @@ class BaseKV:
     def import_(self, seq: SequenceView, image: KvImage) -> None:
         pass
 
-    # -- copies to and from the CPU -------------------------------------------------------------
-
     @property
     def restores_nothing(self) -> bool:
-        return True
+        return not self._cpu.seqs()
 
     def swap_out(self, seq: SequenceView) -> bool:
         return False
 
     def blocks_to_restore(self, seq: SequenceView) -> int:
-        return 0
+        return self._blocks(self._cpu.tokens(seq))
 
     def take_copies(self) -> abc.Sequence[Copy]:
-        return ()
-
-    # -- the decode cohort ----------------------------------------------------------------------
+        return self._cpu.take_copies()
 
     def join(self, seq: SequenceView) -> None:
         pass

@@ -8,12 +8,11 @@ counts.
 """
 
 import sys
-from collections import abc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.base import Journal
 from bros_sim.kv.cpu_store import CpuStore
 
@@ -70,8 +69,6 @@ class PreemptionTable:
         They stay until it has ended."""
         self.cohort_extended = False
 
-    # -- where tokens are -----------------------------------------------------------------------
-
     def in_batch(self, holding: Holding) -> bool:
         """Whether the open draft has given the request room for the coming iteration."""
         seq = holding.seq
@@ -98,11 +95,8 @@ class PreemptionTable:
         """Best-effort tokens in the leftmost ``rt_fill`` slots of a best-effort request's block."""
         return max(0, rt_fill + self.resident(be, index) - self._size)
 
-    # -- what real-time requests may borrow
-    # ---------------------------------------------------------
-
     def lendable(
-        self, lenders: abc.Sequence[SequenceView], holdings: dict[int, Holding]
+        self, lenders: Seqs, holdings: dict[int, Holding]
     ) -> Iterator[tuple[Holding, int]]:
         """Blocks to borrow, in order: those with a gap, then full ones, of each the newest first.
 
@@ -144,8 +138,6 @@ class PreemptionTable:
             self._set_lost(block, block.lost + tokens)
             self._cpu.save(block.be.seq, tokens)
 
-    # -- bringing back --------------------------------------------------------------------------
-
     def to_restore(self, be: Holding, tokens: int) -> tuple[list[SharedBlock], list[SharedBlock]]:
         """Blocks that must be whole before it runs with ``tokens``: in place, and elsewhere.
 
@@ -173,8 +165,6 @@ class PreemptionTable:
         self._journal.set(be, "relocated", be.relocated + 1)
         self._journal.set(be, "top", max(be.top, block.be_index))
         self._drop_be(block)
-
-    # -- leaving --------------------------------------------------------------------------------
 
     def vacate(self, holding: Holding) -> int:
         """Take a request's side of all its shared blocks away; how many of them others still hold.
@@ -204,8 +194,6 @@ class PreemptionTable:
         self._detach(block.be, block.be_index)
         if block.rt is not None:
             self._detach(block.rt, block.rt_index)
-
-    # -- the decode cohort ----------------------------------------------------------------------
 
     def iterations_within_gaps(self, granted: int) -> int:
         """Cohort iterations after ``granted`` more ones until two requests meet in a block.
@@ -239,8 +227,6 @@ class PreemptionTable:
 
     def _tail(self, holding: Holding, granted: int) -> int:
         return self._after(holding, granted) // self._size
-
-    # -- steps that know how to undo themselves --------------------------------------------------
 
     def _attach(self, holding: Holding, index: int, block: SharedBlock) -> None:
         if not holding.shared:
