@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bros_sim.engine.decisions import decisions_of
+from bros_sim.engine.decision_log import decisions_of
 from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.latency_model import LatencyModel, count_extrapolated
 from bros_sim.engine.record import RunLog, SpanEnd
@@ -42,14 +42,6 @@ class Accounts:
             tokens = output - seq.logged_output
             self._log.add_span(seq.id, self._engine, start, tokens, ended)
             seq.span_start, seq.logged_output = None, output
-
-    def end(self, seq: Sequence, status: str) -> None:
-        """A request's story is over."""
-        self._log.add_request(seq, self._engine, status)
-
-    def down(self, now: float) -> None:
-        """The engine is over."""
-        self._log.engine_down(self._engine, now)
 
     def decide(self, plan: Plan, copies: Iterable[Copy], now: float) -> None:
         """A plan is about to be applied: its decisions, if they are kept."""

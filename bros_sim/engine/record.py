@@ -1,8 +1,8 @@
-"""RunLog: what engines write while a run goes; RunRecord: the columns that it leaves.
+"""RunLog: what engines write while a run goes; RunRecord: the columns (`core.columns`) it leaves.
 
 Token times are stored once per iteration of an engine (``iteration_end_s``). A span says that a
-request got one token in each iteration from its first on; exceptions say where it was several or
-none. Nothing here grows with tokens times requests. Columns are those of `core.columns`.
+request got one token in each iteration from its first on, exceptions where it was several or none:
+nothing grows with tokens times requests.
 """
 
 import math
@@ -10,7 +10,7 @@ from array import array
 from collections import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +36,7 @@ Columns = Mapping[str, NDArray[Any]]
 SpanEnd = Literal["finished", "preempted", "paused", "taken", "crashed", "unfinished"]
 """Why a span ended: the request was done, lost its KV, keeps it and computes nothing, left with
 it, lost it with the engine, or the run ended."""
-_SPAN_ENDS: tuple[SpanEnd, ...] = (
-    "finished", "preempted", "paused", "taken", "crashed", "unfinished",
-)  # fmt: skip
+_SPAN_ENDS: tuple[SpanEnd, ...] = get_args(SpanEnd)
 
 EVERYONE = -1
 """The ``request`` of an exception to all spans of an engine that began before its iteration."""
@@ -61,7 +59,7 @@ class RunRecord:
 
 
 class RunLog:
-    """What a run writes while it goes; the run's only output."""
+    """The run's only output."""
 
     def __init__(self, *, decisions: DecisionLog | None = None) -> None:
         self.decisions = decisions
@@ -86,10 +84,6 @@ class RunLog:
     def engine_down(self, engine: int, now: float) -> None:
         """An engine went down."""
         self._down_s[engine] = now
-
-    def iterations(self, engine: int) -> int:
-        """How many iterations of an engine have ended."""
-        return len(self._ends(engine))
 
     def _ends(self, engine: int) -> "array[float]":
         while len(self._iteration_ends) <= engine:
@@ -152,6 +146,7 @@ class RunLog:
         engines = [
             (*row, self._down_s.get(engine, math.nan)) for engine, row in self._engines.items()
         ]
+        count = max(len(self._iteration_ends), 1 + max(self._engines, default=-1))
         decisions = None if self.decisions is None else _rows(DECISIONS, self.decisions.rows())
         return RunRecord(
             self._request_columns(),
@@ -160,7 +155,7 @@ class RunLog:
             dict(zip(names(EXCEPTIONS), _numbers(self._exceptions, len(EXCEPTIONS)), strict=True)),
             _rows(ENGINES, engines),
             decisions,
-            tuple(np.asarray(self._ends(engine), np.float64) for engine in range(self._count())),
+            tuple(np.asarray(self._ends(engine), np.float64) for engine in range(count)),
             duration_s,
         )
 
@@ -172,9 +167,6 @@ class RunLog:
             raise LawBroken(f"the record lacks {', '.join(columns)}")
         found = _rows(filled, self._requests)
         return {name: found[name][order] for name in names(logged(REQUESTS))}
-
-    def _count(self) -> int:
-        return max(len(self._iteration_ends), 1 + max(self._engines, default=-1))
 
     def _span_columns(self) -> Columns:
         found = dict(zip(names(SPANS), _numbers(self._spans, len(SPANS)), strict=True))
@@ -201,10 +193,7 @@ def _columns(columns: abc.Sequence[Column], values: abc.Iterable[abc.Sequence[ob
 
 
 def _joined(rows: abc.Sequence[tuple[float, ...]]) -> Columns:
-    """The steps table, rows that continue the row before joined (law L11).
-
-    How the simulator grouped iterations into stretches then leaves no trace.
-    """
+    """The steps table, rows that continue the row before joined: stretches leave no trace (L11)."""
     values = np.array(rows, dtype=np.float64).reshape(len(rows), len(STEPS))
     columns = dict(zip(names(STEPS), values.T, strict=True))
     order = np.lexsort((columns["start_s"], columns["replica"]))
@@ -217,11 +206,14 @@ def _joined(rows: abc.Sequence[tuple[float, ...]]) -> Columns:
     return {column.name: joined[column.name].astype(column.dtype) for column in STEPS}
 
 
-def _continues(columns: Columns) -> NDArray[np.bool_]:
-    """Which rows go on where the row before ended.
+_STEADY = (
+    "replica", "decode_jobs", "decode_jobs_rt", "running_rt", "running_be", "waiting_rt",
+    "waiting_be",
+)  # fmt: skip
 
-    Both are on one engine, hold nothing but the same decodes, and no request came or went between.
-    """
+
+def _continues(columns: Columns) -> NDArray[np.bool_]:
+    """Which rows hold nothing but the decodes of the row before, no request having come or gone."""
     before = {name: column[:-1] for name, column in columns.items()}
     after = {name: column[1:] for name, column in columns.items()}
     same: NDArray[np.bool_] = after["start_s"] == before["end_s"]
@@ -231,10 +223,3 @@ def _continues(columns: Columns) -> NDArray[np.bool_]:
     grown = before["kv_tokens"] + before["decode_jobs"] * before["repeat"]
     same &= after["kv_tokens"] == grown
     return np.append(np.zeros(min(1, len(columns["start_s"])), np.bool_), same)
-
-
-_STEADY = (
-    "replica", "decode_jobs", "decode_jobs_rt", "running_rt", "running_be", "waiting_rt",
-    "waiting_be",
-)  # fmt: skip
-"""What does not change while the same decodes go on."""

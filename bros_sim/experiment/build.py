@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bros_sim.cluster.cluster import simulate
-from bros_sim.cluster.pool import Pool
+from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
 from bros_sim.core.world import World

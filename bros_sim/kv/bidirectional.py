@@ -10,14 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.base import BaseKV
-from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
-from bros_sim.kv.holdings import Holding
 from bros_sim.kv.rooms import RoomFinder
-from bros_sim.kv.sharing import PreemptionTable
+from bros_sim.kv.sharing import Holding, PreemptionTable
 from bros_sim.kv.sharing_laws import check_sharing
 
 if TYPE_CHECKING:
@@ -32,36 +29,25 @@ class BidirectionalKV(BaseKV):
     take free blocks alone, and get back what they lost before they run. No prefix caching.
     """
 
+    can_lend = True
+
     def __init__(self, parameters: "BidirectionalParameters") -> None:
-        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size, parameters.cpu_blocks)
         self._free = self.usable_blocks
         self._holdings: dict[int, Holding] = {}
         self._crossings = Crossings(self.block_size)
-        self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
         self._table = PreemptionTable(self.block_size, self._journal, self._cpu)
         self._rooms = RoomFinder(self._holdings, self._table, self._cpu, self.block_size)
-
-    @property
-    def can_lend(self) -> bool:
-        return True
 
     @property
     def free_blocks(self) -> int:
         """Blocks with no owner on either side, the open draft included."""
         return self._free
 
-    # -- room -----------------------------------------------------------------------------------
-
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """A request on the CPU may be admitted, too, and is brought back."""
         known = self._holdings.get(seq.id)
         holding = known or Holding(seq)
@@ -72,9 +58,7 @@ class BidirectionalKV(BaseKV):
             self._journal.put(self._holdings, seq.id, holding)
         return True
 
-    def extend(
-        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
-    ) -> bool:
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         """Room for a running request.
 
         A best-effort request in the way of a real-time one loses slots if it is a lender or outside
@@ -89,7 +73,7 @@ class BidirectionalKV(BaseKV):
             return True
         return self._reserve(holding, num_tokens, lenders, 0, 0)
 
-    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
+    def extend_all(self, seqs: Seqs) -> int:
         """Ends at the first one that shares a block, too."""
         outside: list[tuple[Holding, int, int]] = []
         ids: set[int] = set()
@@ -122,12 +106,7 @@ class BidirectionalKV(BaseKV):
             self._journal.on_undo(partial(_shrink, sizes))
 
     def _reserve(
-        self,
-        holding: Holding,
-        tokens: int,
-        lenders: abc.Sequence[SequenceView],
-        extra: int,
-        spare: int,
+        self, holding: Holding, tokens: int, lenders: Seqs, extra: int, spare: int
     ) -> bool:
         """``extra`` blocks must be there as well but are not taken; ``spare`` stay free."""
         if holding.swapped and holding.seq.decoding:
@@ -169,8 +148,6 @@ class BidirectionalKV(BaseKV):
         self._journal.set(self._table, "cohort_extended", True)
         return True
 
-    # -- taking room away -----------------------------------------------------------------------
-
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
         """Give up what the request has here and on the CPU; a block without owners is free."""
         self._vacate(self._holdings[seq.id])
@@ -202,10 +179,6 @@ class BidirectionalKV(BaseKV):
             self._table.extended.discard(seq.id)
             self._journal.on_undo(partial(self._table.extended.add, seq.id))
 
-    @property
-    def restores_nothing(self) -> bool:
-        return not self._cpu.seqs()
-
     def blocks_to_restore(self, seq: SequenceView) -> int:
         """Blocks with overwritten tokens, or all of them on the CPU (the paper's ``M_cpu``)."""
         holding = self._holdings.get(seq.id)
@@ -213,15 +186,9 @@ class BidirectionalKV(BaseKV):
             return 0
         return self._blocks(holding.tokens) if holding.swapped else holding.damaged
 
-    def take_copies(self) -> abc.Sequence[Copy]:
-        """A relocation stays on the GPU and is no copy."""
-        return self._cpu.take_copies()
-
     def relocated_blocks(self, seq: SequenceView) -> int:
-        """Blocks moved within the GPU for a request since it was admitted; other copies: `Copy`."""
+        """Blocks moved within the GPU for a request since it was admitted, which is no `Copy`."""
         return self._holdings[seq.id].relocated
-
-    # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
         self._holdings[seq.id].phase = self._crossings.add(seq.num_computed)
@@ -244,8 +211,6 @@ class BidirectionalKV(BaseKV):
             self._take(self._crossings.advance(iterations))
         self._table.extended.clear()
         self._table.cohort_extended = False
-
-    # -- laws and helpers -----------------------------------------------------------------------
 
     def check(self, seqs: Iterable[SequenceView]) -> None:
         """Raise `LawBroken` unless blocks and tokens are all where they must be, each once."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Copy, Direction
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.paged import PagedKV
 
 if TYPE_CHECKING:
@@ -62,8 +62,6 @@ class EagerCheckpointKV(PagedKV):
         """Best-effort members of the cohort by phase (`Crossings.add`): one fills at a time."""
         self._copying = False
 
-    # -- coming back ----------------------------------------------------------------------------
-
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
         """What the GPU still holds, then what was saved beyond it: never the last token."""
         hit: list[object] = list(super().lookup(seq))
@@ -72,15 +70,9 @@ class EagerCheckpointKV(PagedKV):
         return hit
 
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """Saved blocks of ``hit`` need a free block each, and a copy."""
         if not super().admit(seq, num_tokens, hit, must_fit=must_fit, spare=spare, lenders=lenders):
             return False
@@ -91,11 +83,7 @@ class EagerCheckpointKV(PagedKV):
         self._grant(seq)
         return True
 
-    # -- saving ---------------------------------------------------------------------------------
-
-    def extend(
-        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
-    ) -> bool:
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         fits = super().extend(seq, num_tokens, lenders=lenders)
         if fits:
             self._grant(seq)
@@ -148,8 +136,6 @@ class EagerCheckpointKV(PagedKV):
             self._journal.set(self, "_room", self._room + self._saved[seq.id])
             self._journal.pop(self._saved, seq.id)
 
-    # -- the decode cohort ----------------------------------------------------------------------
-
     def join(self, seq: SequenceView) -> None:
         super().join(seq)
         if _is_saved(seq):
@@ -176,8 +162,6 @@ class EagerCheckpointKV(PagedKV):
         ahead = range(1, self.block_size + 1)
         due = self._crossings.next
         return next((i for i in ahead if self._filling[due - i]), sys.maxsize)
-
-    # -- laws -----------------------------------------------------------------------------------
 
     def check(self, seqs: Iterable[SequenceView]) -> None:
         """As `PagedKV.check`, for the CPU's room as well.

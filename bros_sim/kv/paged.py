@@ -6,10 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy, KvImage
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.kv_cache import KvImage
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.base import BaseKV
-from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.pool import Block, BlockPool, ImportedBlock, Key
 from bros_sim.kv.relay import SharedReads
@@ -46,7 +45,7 @@ class PagedKV(BaseKV):
     """
 
     def __init__(self, parameters: "PagedParameters") -> None:
-        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size, parameters.cpu_blocks)
         self.enable_prefix_caching = parameters.enable_prefix_caching
         self.relay_attention = parameters.relay_attention
         self._tables: dict[int, _Table] = {}
@@ -63,7 +62,6 @@ class PagedKV(BaseKV):
             caching=self.enable_prefix_caching,
             unhashed_first=parameters.version == "0.33.0",
         )
-        self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
         self._relay = SharedReads()
 
     @property
@@ -74,10 +72,6 @@ class PagedKV(BaseKV):
     @property
     def spared_kv_tokens(self) -> int:
         return self._relay.spared
-
-    @property
-    def pace(self) -> float:
-        return 1.0
 
     # -- what a policy writes into a draft ------------------------------------------------------
 
@@ -106,15 +100,9 @@ class PagedKV(BaseKV):
         return hit
 
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """Hit blocks that lie in the free list count as needed.
 
         A request on the CPU may be admitted as well, and is brought back.
@@ -128,8 +116,8 @@ class PagedKV(BaseKV):
         for block in blocks:
             self._pool.touch(block)
         self._pool.take(need)
-        table = self._tables[seq.id] = _Table(self._keys(seq), num_tokens, blocks)
-        self._journal.on_undo(partial(self._tables.pop, seq.id))
+        table = _Table(self._keys(seq), num_tokens, blocks)
+        self._journal.put(self._tables, seq.id, table)
         self._cache(table)
         if seq.id in self._imported:
             self._journal.pop(self._imported, seq.id)
@@ -140,13 +128,7 @@ class PagedKV(BaseKV):
     def import_(self, seq: SequenceView, image: KvImage) -> None:
         self._imported[seq.id] = image.tokens // self.block_size
 
-    def extend(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        *,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         """A request on the CPU comes back into blocks of its own."""
         if seq.decoding and self._goes_on_inside(seq):
             return True
@@ -161,14 +143,11 @@ class PagedKV(BaseKV):
             self._extended.add(seq.id)
             self._journal.on_undo(partial(self._extended.discard, seq.id))
         else:
-            self._journal.on_undo(partial(setattr, table, "tokens", table.tokens))
-            table.tokens = num_tokens
+            self._journal.set(table, "tokens", num_tokens)
             self._cache(table)
-        if on_cpu := self._cpu.tokens(seq):
-            self._cpu.load(seq, on_cpu, self._blocks(on_cpu))
         return True
 
-    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
+    def extend_all(self, seqs: Seqs) -> int:
         for place, seq in enumerate(seqs):
             if self._cpu.tokens(seq) or not self.extend(seq, seq.num_tokens):
                 return place
@@ -184,12 +163,8 @@ class PagedKV(BaseKV):
         if not self._has_room(need):
             return False
         self._pool.take(need)
-        self._all_extended = True
-        self._journal.on_undo(self._not_all_extended)
+        self._journal.set(self, "_all_extended", value=True)
         return True
-
-    def _not_all_extended(self) -> None:
-        self._all_extended = False
 
     def swap_out(self, seq: SequenceView) -> bool:
         """The blocks left behind cannot be hit. False without tokens."""
@@ -202,25 +177,13 @@ class PagedKV(BaseKV):
         self._cpu.save(seq, tokens, self._blocks(tokens))
         return True
 
-    @property
-    def restores_nothing(self) -> bool:
-        return not self._cpu.seqs()
-
-    def blocks_to_restore(self, seq: SequenceView) -> int:
-        """All or nothing."""
-        return self._blocks(self._cpu.tokens(seq))
-
-    def take_copies(self) -> abc.Sequence[Copy]:
-        return self._cpu.take_copies()
-
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
         """Free all blocks, the last first; a resumable request's full blocks can be hit again."""
         on_cpu = self._cpu.tokens(seq)
         self._cpu.forget(seq)
         if on_cpu:
             return
-        table = self._tables.pop(seq.id)
-        self._journal.on_undo(partial(self._tables.__setitem__, seq.id, table))
+        table = self._journal.pop(self._tables, seq.id)
         full, partly = divmod(self._tokens(seq, table), self.block_size)
         if seq.decoding:
             self._crossings.remove(seq.num_computed)
@@ -292,7 +255,6 @@ class PagedKV(BaseKV):
             raise LawBroken(f"L4: {self._relay.spared} KV tokens spared, should be {relay.spared}")
 
     def _has_room(self, blocks: int) -> bool:
-        """Whether so many blocks are free."""
         return blocks <= self.free_blocks
 
     def _tokens(self, seq: SequenceView, table: _Table) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.base import BaseKV
 
 if TYPE_CHECKING:
@@ -32,15 +32,13 @@ class ReservedKV(BaseKV):
     nothing is swapped.
     """
 
+    reserves = True
+
     def __init__(self, parameters: "ReservedParameters") -> None:
         super().__init__(parameters.num_gpu_blocks, parameters.block_size)
         self.max_batch_total_tokens = parameters.max_batch_total_tokens
         self._held: dict[int, int] = {}
         self._free = self.usable_blocks
-
-    @property
-    def reserves(self) -> bool:
-        return True
 
     @property
     def usable_blocks(self) -> int:
@@ -54,15 +52,9 @@ class ReservedKV(BaseKV):
         return self._free
 
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """Room for all that the request may ever need, or none."""
         need = self.blocks_for_life(seq)
         if need + spare > self._free:
@@ -75,22 +67,13 @@ class ReservedKV(BaseKV):
         """Blocks of the prompt and of the longest output but for its last token."""
         return -(-(seq.prompt_tokens + seq.max_tokens - 1) // self.block_size)
 
-    def extend(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        *,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
-        """The room is there already."""
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         return num_tokens <= self._held[seq.id] * self.block_size
 
-    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """The room is there already."""
+    def extend_all(self, seqs: Seqs) -> int:
         return len(seqs)
 
     def extend_decodes(self) -> bool:
-        """The room is there already."""
         return True
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.cluster.cluster import simulate
-from bros_sim.cluster.pool import Pool
+from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo

@@ -24,11 +24,11 @@ from bros_sim.engine.async_scheduling import AsyncEngine
 from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.link_parameters import HostLink
-from bros_sim.engine.load import Load
 from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence, SequenceView
+from bros_sim.engine.state import Load
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.latency.parameters import DecodeLine, Linear
 from bros_sim.metrics.tables import RunTables
