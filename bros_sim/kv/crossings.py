@@ -16,10 +16,7 @@ class Crossings:
         self._by_residue = [0] * block_size
 
     def add(self, tokens: int) -> int:
-        """A member with ``tokens`` in the cache joins; its phase, which stays as it is.
-
-        It needs a block for its next token when that is the `next` phase.
-        """
+        """A member with ``tokens`` in the cache joins; its phase, see `next`, which stays."""
         phase = (tokens - self._shift) % self._size
         self._by_residue[phase] += 1
         self._members += 1

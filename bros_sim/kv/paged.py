@@ -2,6 +2,7 @@
 
 from collections import abc
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -25,23 +26,20 @@ def _own(seq: SequenceView, i: int) -> Key:
     return ("own", seq.id, i)
 
 
+@dataclass(slots=True, eq=False)
 class _Table:
     """Blocks of one request: the leading shareable ones; the rest follows from ``tokens``."""
 
-    __slots__ = ("keys", "shared", "tokens")
-
-    def __init__(self, keys: tuple[Key, ...], tokens: int, shared: list[Block]) -> None:
-        self.keys = keys
-        self.tokens = tokens
-        self.shared = shared
+    keys: tuple[Key, ...]
+    tokens: int
+    shared: list[Block]
 
 
 class PagedKV(BaseKV):
-    """vLLM's paged KV cache: blocks on demand, prefix caching, preemption by recompute.
+    """Mirrors vLLM V1's kv_cache_manager.py and block_pool.py.
 
-    Mirrors vLLM V1's kv_cache_manager.py and block_pool.py: only full blocks are cached, they can
-    be hit from the moment they are allocated, the last token is always recomputed, and freed
-    blocks stay cached until they are reused, least recently freed first.
+    Only full blocks are cached, they can be hit from the moment they are allocated, the last token
+    is always recomputed, and freed blocks stay cached until reused, least recently freed first.
     """
 
     def __init__(self, parameters: "PagedParameters") -> None:
@@ -66,7 +64,6 @@ class PagedKV(BaseKV):
 
     @property
     def free_blocks(self) -> int:
-        """Blocks that nobody holds now, the open draft included."""
         return self._pool.free
 
     @property
@@ -103,10 +100,7 @@ class PagedKV(BaseKV):
         self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
         must_fit: int, spare: int, lenders: Seqs = (),
     ) -> bool:  # fmt: skip
-        """Hit blocks that lie in the free list count as needed.
-
-        A request on the CPU may be admitted as well, and is brought back.
-        """
+        """Hit blocks in the free list count as needed; a request on the CPU is brought back."""
         blocks = [block for block in hit if isinstance(block, Block)]
         from_free = sum(block.refs == 0 for block in blocks)
         need = self._blocks(num_tokens) - len(blocks)
@@ -189,7 +183,7 @@ class PagedKV(BaseKV):
             self._crossings.remove(seq.num_computed)
             self._journal.on_undo(partial(self._crossings.add, seq.num_computed))
             for prompt in self._relayed(seq, table):
-                self._relay.remove(*prompt)
+                self._relay.add(*prompt, -1)
                 self._journal.on_undo(partial(self._relay.add, *prompt))
         self._pool.give(min(partly, 1), hashed=False)
         private = range(len(table.shared), full)
@@ -216,7 +210,7 @@ class PagedKV(BaseKV):
             table = self._tables[seq.id]
             table.tokens = self._tokens(seq, table)
             for prompt in self._relayed(seq, table):
-                self._relay.remove(*prompt)
+                self._relay.add(*prompt, -1)
 
     def spare_iterations(self) -> int:
         return self._crossings.iterations_within(self.free_blocks)
@@ -230,7 +224,6 @@ class PagedKV(BaseKV):
     # -- laws and helpers -----------------------------------------------------------------------
 
     def check(self, seqs: Iterable[SequenceView]) -> None:
-        """Raise `LawBroken` unless free and held blocks are all blocks, each of them once."""
         running = {seq.id: seq for seq in seqs}
         known = self._tables.keys() | self._cpu.seqs()
         if running.keys() != known:
