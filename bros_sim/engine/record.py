@@ -220,13 +220,9 @@ def _numbers(rows: "array[int]", width: int) -> NDArray[np.int64]:
 
 
 def _rows(columns: abc.Sequence[Column], rows: abc.Sequence[tuple[object, ...]]) -> Columns:
-    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
-    return _columns(columns, values)
-
-
-def _columns(columns: abc.Sequence[Column], values: abc.Iterable[abc.Sequence[object]]) -> Columns:
     """Text, and whole numbers that may be missing, stay Python objects."""
     kinds = {"int64": np.int64, "float64": np.float64}
+    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
     return {
         column.name: np.array(of_column, kinds.get(column.dtype, object))
         for column, of_column in zip(columns, values, strict=True)
