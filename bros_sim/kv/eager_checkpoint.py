@@ -165,11 +165,9 @@ class EagerCheckpointKV(PagedKV):
         """As `PagedKV.check`, for the CPU's room as well."""
         running = list(seqs)
         super().check(running)
-        if self._room < 0 or self._room + sum(self._saved.values()) != self.cpu_blocks:
-            raise LawBroken(
-                f"L4: room for {self._room} + {sum(self._saved.values())} saved"
-                f" != {self.cpu_blocks} blocks on the CPU"
-            )
+        room, held, own = self._room, sum(self._saved.values()), self.cpu_blocks
+        if room < 0 or room + held != own:
+            raise LawBroken(f"L4: room for {room} + {held} saved != {own} blocks on the CPU")
         saved = [seq for seq in running if _is_saved(seq)]
         for seq in saved:
             if self._saved.get(seq.id, 0) * self.block_size >= seq.num_tokens:

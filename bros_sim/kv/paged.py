@@ -54,12 +54,9 @@ class PagedKV(BaseKV):
         self._all_extended = False
         """Whether the whole cohort has it."""
         self._crossings = Crossings(self.block_size)
-        self._pool = BlockPool(
-            self.num_gpu_blocks - 1,
-            self._journal,
-            caching=self.enable_prefix_caching,
-            unhashed_first=parameters.version == "0.33.0",
-        )
+        caching, first = self.enable_prefix_caching, parameters.version == "0.33.0"
+        blocks = self.num_gpu_blocks - 1
+        self._pool = BlockPool(blocks, self._journal, caching=caching, unhashed_first=first)
         self._relay = SharedReads()
 
     @property
@@ -69,8 +66,6 @@ class PagedKV(BaseKV):
     @property
     def spared_kv_tokens(self) -> int:
         return self._relay.spared
-
-    # -- what a policy writes into a draft ------------------------------------------------------
 
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
         """The longest run of cached blocks that the seq's known tokens begin with.
@@ -196,8 +191,6 @@ class PagedKV(BaseKV):
         for block in reversed(table.shared):
             self._pool.drop(block)
 
-    # -- the decode cohort ----------------------------------------------------------------------
-
     def join(self, seq: SequenceView) -> None:
         self._crossings.add(seq.num_computed)
         for prompt in self._relayed(seq, self._tables[seq.id]):
@@ -221,8 +214,6 @@ class PagedKV(BaseKV):
         self._extended.clear()
         self._all_extended = False
 
-    # -- laws and helpers -----------------------------------------------------------------------
-
     def check(self, seqs: Iterable[SequenceView]) -> None:
         running = {seq.id: seq for seq in seqs}
         known = self._tables.keys() | self._cpu.seqs()
@@ -235,10 +226,8 @@ class PagedKV(BaseKV):
         )
         held = private + len(shared)
         if self.free_blocks + held != self.usable_blocks or self._pool.listed() != self.free_blocks:
-            raise LawBroken(
-                f"L4: {self.free_blocks} free ({self._pool.listed()} listed) + {held} held"
-                f" != {self.usable_blocks} blocks"
-            )
+            free = f"{self.free_blocks} free ({self._pool.listed()} listed)"
+            raise LawBroken(f"L4: {free} + {held} held != {self.usable_blocks} blocks")
         relay = SharedReads()
         for seq_id, table in self._tables.items():
             if running[seq_id].decoding:

@@ -80,8 +80,6 @@ class ReservedKV(BaseKV):
         life = {seq.id: self.blocks_for_life(seq) for seq in seqs}
         if life != self._held:
             raise LawBroken(f"L4: blocks reserved {self._held}, running requests need {life}")
-        if self.free_blocks + sum(life.values()) != self.usable_blocks or self.free_blocks < 0:
-            raise LawBroken(
-                f"L4: {self.free_blocks} free + {sum(life.values())} reserved"
-                f" != {self.usable_blocks} blocks"
-            )
+        free, held, usable = self.free_blocks, sum(life.values()), self.usable_blocks
+        if free + held != usable or free < 0:
+            raise LawBroken(f"L4: {free} free + {held} reserved != {usable} blocks")
