@@ -8,7 +8,7 @@ nothing grows with tokens times requests.
 import math
 from array import array
 from collections import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -27,8 +27,12 @@ from bros_sim.core.columns import (
     names,
 )
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.decision_log import DecisionLog
+from bros_sim.engine.decision_log import DecisionLog, decisions_of
+from bros_sim.engine.kv_cache import Copy, Direction
+from bros_sim.engine.latency_model import LatencyModel, count_extrapolated
+from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
+from bros_sim.engine.step_clock import Stretch
 
 Columns = Mapping[str, NDArray[Any]]
 """The columns of a table by name, all of one length."""
@@ -37,6 +41,13 @@ SpanEnd = Literal["finished", "preempted", "paused", "taken", "crashed", "unfini
 """Why a span ended: the request was done, lost its KV, keeps it and computes nothing, left with
 it, lost it with the engine, or the run ended."""
 _SPAN_ENDS: tuple[SpanEnd, ...] = get_args(SpanEnd)
+
+_OF_REQUEST = ("request_id", "stream", "prompt_tokens", "output_tokens", "max_tokens")
+_OF_SEQUENCE = (
+    "arrival_s", "first_scheduled_s", "first_token_s", "last_token_s", "cached_tokens",
+    "num_preemptions", "recomputed_tokens", "swapped_blocks", "checkpointed_slots",
+)  # fmt: skip
+"""Columns of the requests table with the name of what they hold."""
 
 EVERYONE = -1
 """The ``request`` of an exception to all spans of an engine that began before its iteration."""
@@ -115,28 +126,16 @@ class RunLog:
         request, slo = seq.request, seq.slo
         self._ids.append(seq.id)
         values: dict[str, object] = {
-            "request_id": request.request_id,
-            "stream": request.stream,
             "class": request.service_class.value,
-            "arrival_s": seq.arrival_s,
-            "prompt_tokens": request.prompt_tokens,
-            "output_tokens": request.output_tokens,
-            "max_tokens": request.max_tokens,
             "ttft_slo_s": slo.ttft_s,
             "tpot_slo_s": slo.tpot_s,
             "e2e_slo_s": slo.e2e_s,
             "replica": engine,
             "status": status,
-            "first_scheduled_s": seq.first_scheduled_s,
-            "first_token_s": seq.first_token_s,
-            "last_token_s": seq.last_token_s,
             "generated_tokens": seq.num_output,
-            "cached_tokens": seq.cached_tokens,
-            "num_preemptions": seq.num_preemptions,
-            "recomputed_tokens": seq.recomputed_tokens,
-            "swapped_blocks": seq.swapped_blocks,
-            "checkpointed_slots": seq.checkpointed_slots,
         }
+        values |= {name: getattr(request, name) for name in _OF_REQUEST}
+        values |= {name: getattr(seq, name) for name in _OF_SEQUENCE}
         if not self._requests:
             self._filled = tuple(values)
         self._requests.append(tuple(values.values()))
@@ -173,19 +172,57 @@ class RunLog:
         return found | {"ended": np.array(_SPAN_ENDS, object)[found["ended"]]}
 
 
+class Accounts:
+    """One engine's part of the record."""
+
+    def __init__(self, engine: int, log: RunLog, latency: LatencyModel) -> None:
+        self._engine = engine
+        self._log = log
+        self._latency = latency
+        self.iterations = 0
+        """How many have ended."""
+
+    def end_iterations(self, stretch: Stretch, ended: int) -> None:
+        """More iterations of a stretch have ended: so many of all."""
+        ends = stretch.ends_s[stretch.ended : ended]
+        self._log.add_iterations(self._engine, ends, stalled=stretch.plan.stalls)
+        self.iterations += ended - stretch.ended
+        stretch.ended = ended
+
+    def close(self, stretch: Stretch) -> None:
+        """A stretch is over; it goes into the steps table unless none of it has ended."""
+        if len(stretch.ends_s):
+            outside = count_extrapolated(self._latency, stretch.shape, len(stretch.ends_s))
+            self._log.steps.append(stretch.row(self._engine, outside))
+
+    def close_span(self, seq: Sequence, ended: SpanEnd) -> None:
+        """A sequence gets no more tokens for now, if it got any."""
+        start = seq.span_start
+        if start is not None:
+            output = seq.num_output
+            tokens = output - seq.logged_output
+            self._log.add_span(seq.id, self._engine, start, tokens, ended)
+            seq.span_start, seq.logged_output = None, output
+
+    def decide(self, plan: Plan, copies: Iterable[Copy], now: float) -> None:
+        """A plan is about to be applied: its decisions, if they are kept."""
+        log = self._log.decisions
+        if log is None:
+            return
+        out = (copy.seq for copy in copies if copy.blocks and copy.direction is Direction.TO_CPU)
+        for decision in decisions_of(plan, {seq.id: seq for seq in out}, log.interrupted):
+            log.add(self._engine, now, self.iterations, decision)
+
+
 def _numbers(rows: "array[int]", width: int) -> NDArray[np.int64]:
     """Columns of rows that stand one after the other."""
     return np.array(rows, np.int64).reshape(-1, width).T
 
 
 def _rows(columns: abc.Sequence[Column], rows: abc.Sequence[tuple[object, ...]]) -> Columns:
-    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
-    return _columns(columns, values)
-
-
-def _columns(columns: abc.Sequence[Column], values: abc.Iterable[abc.Sequence[object]]) -> Columns:
     """Text, and whole numbers that may be missing, stay Python objects."""
     kinds = {"int64": np.int64, "float64": np.float64}
+    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
     return {
         column.name: np.array(of_column, kinds.get(column.dtype, object))
         for column, of_column in zip(columns, values, strict=True)

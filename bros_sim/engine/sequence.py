@@ -97,13 +97,9 @@ class Sequence:
         self.first_token_s: float | None = None
         self.decoding = False
         """Whether the request is a member of the decode cohort."""
-        self.cached_tokens = 0
-        self.num_preemptions = 0
-        self.recomputed_tokens = 0
-        self.swapped_blocks = 0
-        self.checkpointed_slots = 0
-        self.admit_order = -1
-        self.finish_iteration = -1
+        self.cached_tokens = self.recomputed_tokens = self.num_preemptions = 0
+        self.swapped_blocks = self.checkpointed_slots = 0
+        self.admit_order = self.finish_iteration = -1
         self.span_start: int | None = None
         self.logged_output = 0
         self._base_computed = 0

@@ -8,14 +8,13 @@ from enum import Enum
 from itertools import chain
 
 from bros_sim.core.request import Request
-from bros_sim.engine.accounts import Accounts
 from bros_sim.engine.batch import Batch
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.noise import StepNoise
-from bros_sim.engine.record import RunLog
+from bros_sim.engine.record import Accounts, RunLog
 from bros_sim.engine.scheduler import Plan, Scheduler
 from bros_sim.engine.sequence import Sequence
 from bros_sim.engine.step_clock import StepClock, Stretch

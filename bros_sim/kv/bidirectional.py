@@ -25,24 +25,19 @@ class BidirectionalKV(BaseKV):
     """A block holds one RT request's KV from the left and one BE request's from the right.
 
     Real-time requests take free blocks first, then borrow those of pending best-effort requests and
-    overwrite, slot by slot, what they need (lazy checkpointing to the CPU). Best-effort requests
-    take free blocks alone, and get back what they lost before they run. No prefix caching.
+    overwrite what they need, slot by slot (lazy checkpointing to the CPU). Best-effort requests
+    take free blocks alone, and get back what they lost before they run.
     """
 
     can_lend = True
 
     def __init__(self, parameters: "BidirectionalParameters") -> None:
         super().__init__(parameters.num_gpu_blocks, parameters.block_size, parameters.cpu_blocks)
-        self._free = self.usable_blocks
+        self.free_blocks = self.usable_blocks
         self._holdings: dict[int, Holding] = {}
         self._crossings = Crossings(self.block_size)
         self._table = PreemptionTable(self.block_size, self._journal, self._cpu)
         self._rooms = RoomFinder(self._holdings, self._table, self._cpu, self.block_size)
-
-    @property
-    def free_blocks(self) -> int:
-        """Blocks with no owner on either side, the open draft included."""
-        return self._free
 
     def admit(
         self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
@@ -59,11 +54,10 @@ class BidirectionalKV(BaseKV):
         return True
 
     def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
-        """Room for a running request.
+        """False for a cohort member swapped out in this draft, too.
 
         A best-effort request in the way of a real-time one loses slots if it is a lender or outside
-        the cohort. If it is in the coming iteration, or may still be, it moves to a free block
-        instead; where there is none, False. A cohort member swapped out in this draft gets False.
+        the cohort; one that is, or may be, in the coming iteration moves to a free block instead.
         """
         holding = self._holdings[seq.id]
         room = self._table.room(holding)
@@ -85,7 +79,7 @@ class BidirectionalKV(BaseKV):
                 break
             phase = holding.phase
             if (phase == crossing) if phase >= 0 else (holding.tokens % size == 0):
-                if need == self._free:
+                if need == self.free_blocks:
                     break
                 need += 1
             ids.add(number)
@@ -112,7 +106,7 @@ class BidirectionalKV(BaseKV):
         if holding.swapped and holding.seq.decoding:
             return False
         tokens = max(tokens, self._table.room(holding))
-        empty = self._free - spare
+        empty = self.free_blocks - spare
         if holding.real_time:
             taken = self._rooms.real_time(holding, tokens, empty, extra, lenders)
         else:
@@ -142,7 +136,7 @@ class BidirectionalKV(BaseKV):
     def extend_decodes(self) -> bool:
         """False as well if two requests would meet in a block."""
         need = self._crossings.due()
-        if need > self._free or not self._table.iterations_within_gaps(0):
+        if need > self.free_blocks or not self._table.iterations_within_gaps(0):
             return False
         self._take(need)
         self._journal.set(self._table, "cohort_extended", True)
@@ -203,7 +197,7 @@ class BidirectionalKV(BaseKV):
         holding.phase = -1
 
     def spare_iterations(self) -> int:
-        within_memory = self._crossings.iterations_within(self._free)
+        within_memory = self._crossings.iterations_within(self.free_blocks)
         return min(within_memory, self._table.iterations_within_gaps(1))
 
     def advance(self, iterations: int) -> None:
@@ -218,13 +212,15 @@ class BidirectionalKV(BaseKV):
         if running != sorted(self._holdings):
             raise LawBroken(f"L4: KV of requests {sorted(self._holdings)}, running {running}")
         held = check_sharing(self._holdings, self._table, self._cpu, self.block_size)
-        if self._free < 0 or self._free + held != self.usable_blocks:
-            raise LawBroken(f"L4: {self._free} free + {held} held != {self.usable_blocks} blocks")
+        if self.free_blocks < 0 or self.free_blocks + held != self.usable_blocks:
+            raise LawBroken(
+                f"L4: {self.free_blocks} free + {held} held != {self.usable_blocks} blocks"
+            )
 
     def _take(self, blocks: int) -> None:
         """Take free blocks; a negative number gives back."""
         if blocks:
-            self._journal.set(self, "_free", self._free - blocks)
+            self._journal.set(self, "free_blocks", self.free_blocks - blocks)
 
 
 def _shrink(sizes: Iterable[tuple[Holding, int, int]]) -> None:

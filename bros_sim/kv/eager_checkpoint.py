@@ -43,8 +43,7 @@ class SavedBlock(NamedTuple):
 class EagerCheckpointKV(PagedKV):
     """`PagedKV` in which preempted best-effort requests get back from the CPU what the GPU lost.
 
-    What the prefix cache on the GPU still holds is hit there; it is the rest that is copied back.
-    Real-time requests are preempted as in `PagedKV`. Nothing is swapped: a preemption is cheaper.
+    What the prefix cache still holds is hit on the GPU. Nothing is swapped: preemption is cheaper.
     """
 
     def __init__(self, parameters: "EagerCheckpointParameters") -> None:
@@ -118,7 +117,6 @@ class EagerCheckpointKV(PagedKV):
             self._unsaved[seq.id] = seq
 
     def swap_out(self, seq: SequenceView) -> bool:
-        """Nothing is swapped."""
         return False
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
@@ -164,18 +162,12 @@ class EagerCheckpointKV(PagedKV):
         return next((i for i in ahead if self._filling[due - i]), sys.maxsize)
 
     def check(self, seqs: Iterable[SequenceView]) -> None:
-        """As `PagedKV.check`, for the CPU's room as well.
-
-        Raises:
-            LawBroken: Blocks are lost or held twice, or more is on the CPU than was ever known.
-        """
+        """As `PagedKV.check`, for the CPU's room as well."""
         running = list(seqs)
         super().check(running)
-        if self._room < 0 or self._room + sum(self._saved.values()) != self.cpu_blocks:
-            raise LawBroken(
-                f"L4: room for {self._room} + {sum(self._saved.values())} saved"
-                f" != {self.cpu_blocks} blocks on the CPU"
-            )
+        room, held, own = self._room, sum(self._saved.values()), self.cpu_blocks
+        if room < 0 or room + held != own:
+            raise LawBroken(f"L4: room for {room} + {held} saved != {own} blocks on the CPU")
         saved = [seq for seq in running if _is_saved(seq)]
         for seq in saved:
             if self._saved.get(seq.id, 0) * self.block_size >= seq.num_tokens:

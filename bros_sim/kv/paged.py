@@ -2,6 +2,7 @@
 
 from collections import abc
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -25,23 +26,20 @@ def _own(seq: SequenceView, i: int) -> Key:
     return ("own", seq.id, i)
 
 
+@dataclass(slots=True, eq=False)
 class _Table:
     """Blocks of one request: the leading shareable ones; the rest follows from ``tokens``."""
 
-    __slots__ = ("keys", "shared", "tokens")
-
-    def __init__(self, keys: tuple[Key, ...], tokens: int, shared: list[Block]) -> None:
-        self.keys = keys
-        self.tokens = tokens
-        self.shared = shared
+    keys: tuple[Key, ...]
+    tokens: int
+    shared: list[Block]
 
 
 class PagedKV(BaseKV):
-    """vLLM's paged KV cache: blocks on demand, prefix caching, preemption by recompute.
+    """Mirrors vLLM V1's kv_cache_manager.py and block_pool.py.
 
-    Mirrors vLLM V1's kv_cache_manager.py and block_pool.py: only full blocks are cached, they can
-    be hit from the moment they are allocated, the last token is always recomputed, and freed
-    blocks stay cached until they are reused, least recently freed first.
+    Only full blocks are cached, they can be hit from the moment they are allocated, the last token
+    is always recomputed, and freed blocks stay cached until reused, least recently freed first.
     """
 
     def __init__(self, parameters: "PagedParameters") -> None:
@@ -56,24 +54,18 @@ class PagedKV(BaseKV):
         self._all_extended = False
         """Whether the whole cohort has it."""
         self._crossings = Crossings(self.block_size)
-        self._pool = BlockPool(
-            self.num_gpu_blocks - 1,
-            self._journal,
-            caching=self.enable_prefix_caching,
-            unhashed_first=parameters.version == "0.33.0",
-        )
+        caching, first = self.enable_prefix_caching, parameters.version == "0.33.0"
+        blocks = self.num_gpu_blocks - 1
+        self._pool = BlockPool(blocks, self._journal, caching=caching, unhashed_first=first)
         self._relay = SharedReads()
 
     @property
     def free_blocks(self) -> int:
-        """Blocks that nobody holds now, the open draft included."""
         return self._pool.free
 
     @property
     def spared_kv_tokens(self) -> int:
         return self._relay.spared
-
-    # -- what a policy writes into a draft ------------------------------------------------------
 
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
         """The longest run of cached blocks that the seq's known tokens begin with.
@@ -103,10 +95,7 @@ class PagedKV(BaseKV):
         self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
         must_fit: int, spare: int, lenders: Seqs = (),
     ) -> bool:  # fmt: skip
-        """Hit blocks that lie in the free list count as needed.
-
-        A request on the CPU may be admitted as well, and is brought back.
-        """
+        """Hit blocks in the free list count as needed; a request on the CPU is brought back."""
         blocks = [block for block in hit if isinstance(block, Block)]
         from_free = sum(block.refs == 0 for block in blocks)
         need = self._blocks(num_tokens) - len(blocks)
@@ -189,7 +178,7 @@ class PagedKV(BaseKV):
             self._crossings.remove(seq.num_computed)
             self._journal.on_undo(partial(self._crossings.add, seq.num_computed))
             for prompt in self._relayed(seq, table):
-                self._relay.remove(*prompt)
+                self._relay.add(*prompt, -1)
                 self._journal.on_undo(partial(self._relay.add, *prompt))
         self._pool.give(min(partly, 1), hashed=False)
         private = range(len(table.shared), full)
@@ -201,8 +190,6 @@ class PagedKV(BaseKV):
             self._pool.give(len(private), hashed=True)
         for block in reversed(table.shared):
             self._pool.drop(block)
-
-    # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
         self._crossings.add(seq.num_computed)
@@ -216,7 +203,7 @@ class PagedKV(BaseKV):
             table = self._tables[seq.id]
             table.tokens = self._tokens(seq, table)
             for prompt in self._relayed(seq, table):
-                self._relay.remove(*prompt)
+                self._relay.add(*prompt, -1)
 
     def spare_iterations(self) -> int:
         return self._crossings.iterations_within(self.free_blocks)
@@ -227,10 +214,7 @@ class PagedKV(BaseKV):
         self._extended.clear()
         self._all_extended = False
 
-    # -- laws and helpers -----------------------------------------------------------------------
-
     def check(self, seqs: Iterable[SequenceView]) -> None:
-        """Raise `LawBroken` unless free and held blocks are all blocks, each of them once."""
         running = {seq.id: seq for seq in seqs}
         known = self._tables.keys() | self._cpu.seqs()
         if running.keys() != known:
@@ -242,10 +226,8 @@ class PagedKV(BaseKV):
         )
         held = private + len(shared)
         if self.free_blocks + held != self.usable_blocks or self._pool.listed() != self.free_blocks:
-            raise LawBroken(
-                f"L4: {self.free_blocks} free ({self._pool.listed()} listed) + {held} held"
-                f" != {self.usable_blocks} blocks"
-            )
+            free = f"{self.free_blocks} free ({self._pool.listed()} listed)"
+            raise LawBroken(f"L4: {free} + {held} held != {self.usable_blocks} blocks")
         relay = SharedReads()
         for seq_id, table in self._tables.items():
             if running[seq_id].decoding:

@@ -112,7 +112,7 @@ class BlockPool:
         if block.refs == 0:
             self._journal.on_undo(self._list.remove(block))
             self._add_free(-1)
-        self._add_ref(block, 1)
+        self._journal.set(block, "refs", block.refs + 1)
 
     def take(self, count: int) -> None:
         """Take ``count`` blocks from the head of the free list, evicting what they cached."""
@@ -126,7 +126,7 @@ class BlockPool:
                 self._journal.on_undo(self._list.remove(head))
                 self._evict(head)
             else:
-                self._resize(head, -size)
+                self._journal.set(head, "count", head.count - size)
             count -= size
 
     def give(self, count: int, *, hashed: bool) -> None:
@@ -139,13 +139,13 @@ class BlockPool:
         first = self._unhashed_first and not hashed
         neighbour = self._list.end(first=first)
         if neighbour.key is None and neighbour.count:
-            self._resize(neighbour, count)
+            self._journal.set(neighbour, "count", neighbour.count + count)
         else:
             self._journal.on_undo(self._list.put(Block(None, count), first=first))
 
     def drop(self, block: Block) -> None:
         """One request less holds the block; when nobody does, it joins the free list's tail."""
-        self._add_ref(block, -1)
+        self._journal.set(block, "refs", block.refs - 1)
         if block.refs == 0:
             self._add_free(1)
             self._journal.on_undo(self._list.put(block))
@@ -156,12 +156,6 @@ class BlockPool:
 
     def _add_free(self, count: int) -> None:
         self._journal.set(self, "free", self.free + count)
-
-    def _resize(self, block: Block, count: int) -> None:
-        self._journal.set(block, "count", block.count + count)
-
-    def _add_ref(self, block: Block, count: int) -> None:
-        self._journal.set(block, "refs", block.refs + count)
 
     def _evict(self, block: Block) -> None:
         if block.key is not None:

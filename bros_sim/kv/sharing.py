@@ -64,9 +64,7 @@ class PreemptionTable:
         self._mixed: dict[int, Holding] = {}
         """Requests with at least one shared or damaged block."""
         self.extended: set[int] = set()
-        """Requests that the open draft gave room, by id: they are in the coming iteration.
-
-        They stay until it has ended."""
+        """Requests that the draft gave room, by id, until the coming iteration has ended."""
         self.cohort_extended = False
 
     def in_batch(self, holding: Holding) -> bool:

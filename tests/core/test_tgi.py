@@ -327,13 +327,13 @@ def test_a_capacity_beyond_the_blocks_is_refused(tokens):
         )
 
 
-@pytest.mark.parametrize("fault", ["_free", "_held"])
+@pytest.mark.parametrize("fault", ["free_blocks", "_held"])
 def test_the_check_sees_a_broken_manager(fault):
     replica = tgi()
     submit(replica, asked((10, 5))[0], [])
     replica.begin(0.0)
     replica.kv.check(replica.holders())
-    setattr(replica.kv, fault, {"_free": 7, "_held": {}}[fault])
+    setattr(replica.kv, fault, {"free_blocks": 7, "_held": {}}[fault])
     with pytest.raises(LawBroken, match="L4"):
         replica.kv.check(replica.holders())
 
