@@ -58,8 +58,8 @@ def warnings(checks: Iterable[StreamCheck]) -> list[str]:
     """One line for each stream that is not what it was made from, about the first such point."""
     lines: dict[str, str] = {}
     for one in checks:
-        if words := one.changes.lines():
-            line = f"workload.{one.stream}: {'; '.join(words)}{_at(one.labels)}"
+        if words := "; ".join(one.changes.lines()):
+            line = f"workload.{one.stream}: {words}{_at(one.labels)}"
             lines.setdefault(one.stream, line)
     return list(lines.values())
 
