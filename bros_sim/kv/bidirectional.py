@@ -191,8 +191,8 @@ class BidirectionalKV(BaseKV):
         """A request that was just swapped out has left already."""
         holding = self._holdings[seq.id]
         if not holding.swapped:
+            holding.tokens = tokens = seq.num_computed + self._table.in_batch(holding)
             self._crossings.remove(seq.num_computed)
-            holding.tokens = tokens = self._table.room(holding)
             holding.top = (tokens - 1) // self.block_size
         holding.phase = -1
 
