@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo quick test test-gpu test-slice test-all lint bench paper related rivals validate kernel-fits clean
+.PHONY: help setup demo quick test test-gpu test-slice test-all lint bench compile paper related rivals validate kernel-fits clean
 help:  ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -46,6 +46,12 @@ bench: setup  ## Measure speed and memory, print docs/speed.md's table
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python -m benchmarks.overhead
 
+COMPILED := $(CURDIR)/build/compiled
+compile: setup  ## Compile what runs in every iteration (needs a C compiler), then test it
+	$(BIN)/python -m benchmarks.compiled $(COMPILED)
+	PYTHONPATH=$(COMPILED) $(BIN)/bros-sim conformance vllm tests/data/vllm_decisions
+	PYTHONPATH=$(COMPILED) $(BIN)/pytest -n 2 -m "not long" tests/core/test_laws.py tests/golden
+
 paper: setup  ## Run the BROS paper's experiments, write docs/paper-reproduction.md and its figures
 	for file in experiments/paper/*.yaml; do \
 	  $(BIN)/bros-sim run $$file --format json > /dev/null || exit 1; done
@@ -66,5 +72,5 @@ TABLES ?= ../shared/data/profiles
 kernel-fits: setup  ## Fit the kernel-calibrated profiles anew from TABLES, write docs/kernel-fits.md
 	$(BIN)/python -m benchmarks.kernel_fits $(TABLES) docs/kernel-fits.md
 
-clean:  ## Remove .venv and caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## Remove .venv, caches and what `make compile` made
+	rm -rf .venv build/compiled .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -7,12 +7,13 @@ its start, the second run would take half the time of the first if nothing were 
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bench import EXPERIMENT, VLLM
 from bros_sim.config import parse
 from bros_sim.experiment import load
-from bros_sim.study.runner import LocalWorkers, run_points
+from bros_sim.study.runner import here, run_points
 from bros_sim.study.store import Store
 
 RATE, DURATION_S = 3.0, 100.0
@@ -31,7 +32,7 @@ def ends_s(points: int, workers: int) -> list[float]:
         run_points(
             experiment.points,
             store,
-            LocalWorkers(workers),
+            partial(here, workers=workers),
             lambda *_: ends.append(time.perf_counter() - start),
         )
     return ends

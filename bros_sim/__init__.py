@@ -9,36 +9,11 @@ from typing import TYPE_CHECKING
 from bros_sim.core import version
 
 if TYPE_CHECKING:
-    from bros_sim.api import (
-        Capacity,
-        Comparison,
-        Drawn,
-        Experiment,
-        Explanation,
-        InputError,
-        Place,
-        Point,
-        Results,
-        Run,
-        Tuned,
-        Validation,
-        capacity,
-        compare,
-        explain,
-        load,
-        loads,
-        means,
-        plot,
-        read_results,
-        run,
-        sweep,
-        tune,
-        validate,
-    )
+    from bros_sim.api import *  # noqa: F403 - the names of __all__
 
 __version__ = version.VERSION
 
-__all__ = [
+__all__ = [  # noqa: F405
     "Capacity", "Comparison", "Drawn", "Experiment", "Explanation", "InputError", "Place", "Point",
     "Results", "Run", "Tuned", "Validation",
     "capacity", "compare", "explain", "load", "loads", "means", "plot", "read_results", "run",

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,23 +18,24 @@ from bros_sim.experiment import Point
 from bros_sim.experiment import load as _load
 from bros_sim.experiment.build import run_point
 from bros_sim.metrics import request_metrics, summarise
-from bros_sim.metrics.means import means as _means
+from bros_sim.metrics.intervals import means as _means
 from bros_sim.metrics.measures import Measure, Target
-from bros_sim.report import capacity_tables, tune_tables
-from bros_sim.report.capacity_tables import Capacity
+from bros_sim.report import searches, tuned
 from bros_sim.report.compared import Comparison, compare
 from bros_sim.report.figure_files import Drawn, plot
+from bros_sim.report.searches import Capacity
 from bros_sim.report.story import Explanation, explain
-from bros_sim.report.tune_tables import Tuned
+from bros_sim.report.tuned import Tuned
 from bros_sim.report.validated import Validation, validate
 from bros_sim.study import capacity as _capacity
-from bros_sim.study import tuning
-from bros_sim.study.collect import collect
 from bros_sim.study.results import ResultSet as Results
 from bros_sim.study.runner import Outcome
 from bros_sim.study.store import opened
 from bros_sim.study.study import Place, Study, Watch
+from bros_sim.study.sweep import collect
 from bros_sim.study.sweep import sweep as _sweep
+from bros_sim.study.tuning import search as tuning
+from bros_sim.study.tuning.space import Setting, read_parameter
 from bros_sim.study.variation import Variation
 
 __all__ = [
@@ -47,13 +48,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Run:
-    """The results of one point.
-
-    Attributes:
-        requests: One row per arrived request, as requests.parquet.
-        steps: One row per stretch of like iterations, as steps.parquet.
-        summary: One row per class (``rt``, ``be``, ``all``), one column per metric.
-    """
+    """The results of one point: requests.parquet, steps.parquet, and the metrics by class."""
 
     requests: pd.DataFrame
     steps: pd.DataFrame
@@ -61,14 +56,9 @@ class Run:
 
 
 def load(path: str | Path, changes: Mapping[str, object] | None = None) -> Experiment:
-    """Check an experiment file and lay out its points.
+    """Check an experiment file and lay out its points; ``changes``: path -> value, as ``--set``.
 
-    Args:
-        path: The YAML file.
-        changes: Path -> value, as ``--set`` of the command line takes them.
-
-    Raises:
-        InputError: With every fault, each with its line and path.
+    An `InputError` has every fault, each with its line and path.
     """
     return _checked(read_yaml(path), changes)
 
@@ -87,15 +77,12 @@ def _checked(document: Document, changes: Mapping[str, object] | None) -> Experi
 def run(point: Point | Experiment) -> Run:
     """Simulate one point here and now; nothing is written.
 
-    Raises:
-        InputError: It is an experiment of several points, or a file that it reads has changed.
+    An `InputError` says that there are several points, or that a file they read has changed.
     """
     if isinstance(point, Experiment):
         if len(point.points) != 1:
-            what = (
-                f"{point.spec.name}: has {len(point.points)} points: run one of .points, or sweep"
-            )
-            raise InputError(what)
+            what = f"has {len(point.points)} points: run one of .points, or sweep"
+            raise InputError(f"{point.spec.name}: {what}")
         point = point.points[0]
     tables = run_point(point.spec)
     requests = request_metrics(tables)
@@ -123,9 +110,6 @@ def sweep(
     Raises:
         InputError: Results cannot be written there.
         RunStopped: The disk is full.
-
-    Returns:
-        All of them.
     """
     watch = Watch(progress) if progress else None
     place = Place(out, workers, retry_failed=retry_failed, watch=watch)
@@ -134,11 +118,7 @@ def sweep(
 
 
 def read_results(folder: str | Path) -> Results:
-    """The results of an earlier run: ``read_results("results/<name>")``.
-
-    Raises:
-        InputError: It is not the folder of a finished run.
-    """
+    """The results of an earlier run, ``results/<name>``; an `InputError` if it is none."""
     return opened(folder)
 
 
@@ -158,20 +138,18 @@ def capacity(
 ) -> Capacity:
     """The highest ``vary`` that keeps the targets, or the least; ``place``: where points run.
 
-    Raises:
-        InputError: A target, the path or the experiment is at fault.
+    An `InputError` says that a target, the path or the experiment is at fault.
     """
     limits = [targets] if isinstance(targets, str) else targets
-    parsed = tuple(Target.parse(text, "--target") for text in limits)
-    question = _capacity.Question(vary, parsed, seeds, precision)
+    question = _capacity.Question(vary, _parsed(limits), seeds, precision)
     variants = _capacity.Variants(experiment.document, question)
     study = _searched(variants.variation, variants.at(variants.start), place)
 
     def judged(cell: _capacity.Cell, value: float) -> None:
-        study.watch.say(capacity_tables.evaluated(cell, value, vary))
+        study.watch.say(searches.evaluated(cell, value, vary))
 
     cells = study.answer(_capacity.find(variants, judged))
-    return capacity_tables.write(cells, variants, study.store)
+    return searches.write_capacity(cells, variants, study.store)
 
 
 def tune(
@@ -197,18 +175,21 @@ def tune(
         raise InputError("tune: say one of --maximize MEASURE and --minimize MEASURE")
     option = "--minimize" if maximize is None else "--maximize"
     objective = Measure.parse(minimize or maximize or "", option)
-    limits = tuple(Target.parse(text, "--target") for text in targets)
-    question = tuning.Question(objective, maximize is not None, limits, trials, seeds, held_out)
-    space = [tuning.read_parameter(text) for text in vary]
-    setting = tuning.Setting(experiment.document, space, question.measures, system)
+    most = maximize is not None
+    question = tuning.Question(objective, most, _parsed(targets), trials, seeds, held_out)
+    space = [read_parameter(text) for text in vary]
+    setting = Setting(experiment.document, space, question.measures, system)
     study = _searched(setting.variation, setting.loaded, place)
 
     def judged(one: tuning.Judged) -> None:
-        study.watch.say(tune_tables.judged(one))
+        study.watch.say(tuned.judged(one))
 
-    return tune_tables.write(
-        study.answer(tuning.find(setting, question, judged)), setting, study.store
-    )
+    answer = study.answer(tuning.find(setting, question, judged))
+    return tuned.write_tuning(answer, setting, study.store)
+
+
+def _parsed(targets: Iterable[str]) -> tuple[Target, ...]:
+    return tuple(Target.parse(text, "--target") for text in targets)
 
 
 def _searched(variation: Variation, experiment: Experiment, place: Place | None) -> Study:

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bros_sim.cluster.cluster import simulate
-from bros_sim.cluster.pool import Pool
+from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import Parameters, World

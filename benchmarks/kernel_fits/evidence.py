@@ -9,16 +9,15 @@ from scipy.optimize import least_squares
 
 from benchmarks.kernel_fits.vidur import VidurDense, read_vidur_ops
 from bros_sim.calibration.check import SAMPLE_SEED, SAMPLES, kernel_error
-from bros_sim.calibration.derive_roofline import CALIBRATED, Efficiency, roofline_of
-from bros_sim.calibration.fit import fit_form
+from bros_sim.calibration.derive import CALIBRATED, Efficiency, roofline_of
+from bros_sim.calibration.fit import error_pct, fit_error, fit_form
 from bros_sim.calibration.fit_design import Fitted
-from bros_sim.calibration.fit_errors import error_pct, fit_error
 from bros_sim.calibration.gpus import KNOWN_GPUS
 from bros_sim.calibration.kernels import Kernels, fit_kernels, held_out_rows
 from bros_sim.calibration.kernels_tables import read_tables
-from bros_sim.calibration.models import model_slug
-from bros_sim.calibration.samples import sample_steps
-from bros_sim.calibration.step_rows import kinds_of
+from bros_sim.calibration.models import ModelConfig, model_slug
+from bros_sim.calibration.profiles import Target
+from bros_sim.calibration.step_rows import kinds_of, sample_steps
 from bros_sim.core.errors import InputError
 from bros_sim.latency.parameters import Hybrid, Roofline
 from bros_sim.latency.term_parameters import PerSequence, Validity
@@ -65,24 +64,18 @@ def _pair(profile: Profile, tables: Path) -> Pair:
 def rooflines(profile: Profile) -> tuple[FitError, FitError]:
     """Shipped and re-made roofline against the shipped hybrid, on the same random iterations."""
     hybrid, shipped = profile.coefficients(Hybrid), profile.coefficients(Roofline)
-    seen = sample_steps(hybrid, hybrid.validity, FIT_SAMPLES, FIT_SEED)
+    seen = sample_steps(hybrid, FIT_SAMPLES, FIT_SEED)
     remade = fit_form(seen, "roofline", hybrid.validity, hybrid.overhead)
-    left = sample_steps(hybrid, hybrid.validity, SAMPLES, SAMPLE_SEED)
+    left = sample_steps(hybrid, SAMPLES, SAMPLE_SEED)
     return fit_error(shipped, left, "hybrid"), fit_error(remade, left, "hybrid")
 
 
 def data_sheet_error(pair: Pair, efficiency: Efficiency = CALIBRATED) -> np.ndarray:
     """Signed error in percent of the data-sheet rule on the held-out rows of a pair."""
     profile = pair.profile
-    model = roofline_of(
-        KNOWN_GPUS[profile.id.partition("/")[0]],
-        profile.model,
-        profile.tp,
-        profile.dtype,
-        overhead=PerSequence(),
-        validity=Validity(),
-        efficiency=efficiency,
-    )
+    config = ModelConfig(profile.model, profile.dtype, tied=False)
+    target = Target(KNOWN_GPUS[profile.id.partition("/")[0]], config, profile.tp)
+    model = roofline_of(target, PerSequence(), Validity(), efficiency)
     return error_pct(model, pair.held_out)
 
 

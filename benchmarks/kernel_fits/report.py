@@ -11,7 +11,7 @@ from benchmarks.kernel_fits.evidence import (
     rooflines,
     vidur_difference,
 )
-from bros_sim.calibration.derive_roofline import CALIBRATED
+from bros_sim.calibration.derive import CALIBRATED
 from bros_sim.calibration.step_rows import KINDS
 from bros_sim.profiles.profile import FitError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.kernel_fits.evidence import Pair, bare
 from bros_sim.calibration.check import roofline_error
-from bros_sim.calibration.fit_solve import covariance_factors
+from bros_sim.calibration.fit_design import covariance_factors
 from bros_sim.calibration.kernels import HEAD, training_rows
 from bros_sim.calibration.profiles import shown, yaml_text
 from bros_sim.config.components import plain

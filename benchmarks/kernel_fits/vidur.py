@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.calibration.kernels_dense import Dense
-from bros_sim.calibration.kernels_tables import Floats, read_table
+from bros_sim.calibration.kernels_tables import read_table
+from bros_sim.calibration.step_rows import Floats
 from bros_sim.core.errors import InputError
 
 FILE = "vidur/mlp_medians.csv.gz"

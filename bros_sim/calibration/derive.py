@@ -1,26 +1,27 @@
 """Profiles of what nobody measured: from kernel tables of the card, else from its data sheet."""
 
-import dataclasses
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bros_sim.calibration.derive_roofline import roofline_of
-from bros_sim.calibration.fit_errors import fit_error
-from bros_sim.calibration.fit_solve import covariance_factors
+from bros_sim.calibration.fit import fit_error
+from bros_sim.calibration.fit_design import covariance_factors, six_digits
+from bros_sim.calibration.fit_forms import NO_ROOFLINE
 from bros_sim.calibration.kernels import (
     HEAD,
     MAX_CONTEXT,
-    MAX_JOBS,
-    MAX_TOKENS,
+    RANGE,
     fit_kernels,
     held_out_rows,
     kernels_of,
     training_rows,
 )
+from bros_sim.calibration.kernels_dense import HALF, elementwise_ms
 from bros_sim.calibration.kernels_tables import MADE_WITH, TABLE_HEAD_DIM
-from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Evidence, Target, assemble
+from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Target, assemble
 from bros_sim.core.errors import InputError
-from bros_sim.latency.term_parameters import Validity
-from bros_sim.profiles.profile import FitError, Profile, Source
+from bros_sim.latency.parameters import Line, Roofline
+from bros_sim.latency.term_parameters import PerSequence, Validity
+from bros_sim.profiles.profile import BYTES, FitError, Profile, Source
 from bros_sim.profiles.uncertainty import Uncertainty
 
 PEAK_SCALE_PCT = 20.0
@@ -45,82 +46,56 @@ ENGINE_SOURCE = Source(
 
 
 def derive(target: Target, tables: Path | None) -> Profile:
-    """A profile without measurements of this pair: from ``tables`` if given, else from peaks.
-
-    Raises:
-        InputError: No tables of the card or for the model's heads, or no room for a KV cache.
-    """
+    """A profile without measurements of this pair: from ``tables`` if given, else from peaks."""
     return _from_peaks(target) if tables is None else _from_kernels(target, tables)
 
 
 def _from_peaks(target: Target) -> Profile:
-    config, longest = target.config, target.config.shape.max_model_len
-    validity = Validity(
-        max_tokens=MAX_TOKENS,
-        max_decode_jobs=MAX_JOBS,
-        max_kv_tokens_per_job=longest,
-        max_chunk_tokens=MAX_TOKENS,
-        max_context_tokens=min(longest, MAX_CONTEXT),
+    longest = target.config.shape.max_model_len
+    most = {"max_kv_tokens_per_job": longest, "max_context_tokens": min(longest, MAX_CONTEXT)}
+    basis = (
+        "stated: the rule misses kernel sums by 15 % (root mean square) on a card left out "
+        "of its calibration; engines differ by some more"
     )
-    model = roofline_of(
-        target.facts,
-        config.shape,
-        target.tp,
-        config.dtype,
-        tied=config.tied,
-        overhead=ENGINE_OVERHEAD,
-        validity=validity,
-    )
-    uncertainty = Uncertainty(
-        basis="stated: the rule misses kernel sums by 15 % (root mean square) on a card left out "
-        "of its calibration; engines differ by some more",
-        scale_pct=PEAK_SCALE_PCT,
-    )
-    evidence = Evidence(
+    return assemble(
+        target,
+        roofline_of(target, ENGINE_OVERHEAD, replace(RANGE, **most)),
         label="Derived from data sheet peaks (nothing measured)",
         error=FitError(against="nothing: no iteration or kernel of this card was measured"),
-        uncertainty=uncertainty,
+        uncertainty=Uncertainty(basis, PEAK_SCALE_PCT),
         sources=(Source("data sheet of the card", "numbers only", "peak rates"), ENGINE_SOURCE),
         notes=("The times are peak rates times factors calibrated on other cards.", OVERHEAD_NOTE),
     )
-    return assemble(target, model, evidence)
 
 
 def _from_kernels(target: Target, tables: Path) -> Profile:
     config, gpu_id = target.config, target.facts.id
     if config.shape.head_dim % 8 or config.shape.head_dim > 2 * TABLE_HEAD_DIM:
-        raise InputError(
-            f"--tables {tables}: cells are of heads of {TABLE_HEAD_DIM}, and "
-            f"{config.shape.head_dim} is too far from that"
-        )
+        what = f"cells are of heads of {TABLE_HEAD_DIM}, and {config.shape.head_dim}"
+        raise InputError(f"--tables {tables}: {what} is too far from that")
     kernels = kernels_of(tables, gpu_id, target.facts.gpu(), config.shape, target.tp)
     within = kernels.validity()
     bare = fit_kernels(kernels, within)
-    held_out = held_out_rows(kernels, within)
-    error = fit_error(bare, held_out, f"kernel sums of this pair: {len(held_out)} held-out rows")
+    held_out, release = held_out_rows(kernels, within), MADE_WITH[gpu_id]
     factors = covariance_factors(bare, training_rows(kernels, within), known=HEAD)
-    release = MADE_WITH[gpu_id]
-    evidence = Evidence(
+    basis = (
+        "factors: Gauss-Newton covariance (sandwich) of the fit to kernel sums; scale: "
+        "stated, twice that of pairs that were looked at"
+    )
+    kernel_source = Source(
+        f"aiconfigurator 0.8.0 kernel tables (vLLM {release}.0, fp16)",
+        "Apache-2.0",
+        "dense layers, custom all-reduce, prefill attention, decode attention",
+    )
+    return assemble(
+        target,
+        replace(bare, overhead=ENGINE_OVERHEAD),
         label=f"Derived from kernels (vLLM {release})",
-        error=error,
-        uncertainty=Uncertainty(
-            basis="factors: Gauss-Newton covariance (sandwich) of the fit to kernel sums; scale: "
-            "stated, twice that of pairs that were looked at",
-            scale_pct=KERNEL_SCALE_PCT,
-            factors=factors,
-        ),
-        sources=(
-            Source(
-                f"aiconfigurator 0.8.0 kernel tables (vLLM {release}.0, fp16)",
-                "Apache-2.0",
-                "dense layers, custom all-reduce, prefill attention, decode attention",
-            ),
-            ENGINE_SOURCE,
-        ),
+        error=fit_error(bare, held_out, f"kernel sums of this pair: {len(held_out)} held-out rows"),
+        uncertainty=Uncertainty(basis, KERNEL_SCALE_PCT, factors),
+        sources=(kernel_source, ENGINE_SOURCE),
         notes=(*_kernel_notes(target, kernels.folded), OVERHEAD_NOTE, CONTEXT_NOTE),
     )
-    model = dataclasses.replace(bare, overhead=ENGINE_OVERHEAD)
-    return assemble(target, model, evidence)
 
 
 def _kernel_notes(target: Target, folded: int) -> list[str]:
@@ -133,3 +108,56 @@ def _kernel_notes(target: Target, folded: int) -> list[str]:
     if (size := target.config.shape.head_dim) != TABLE_HEAD_DIM:
         notes.append(f"Attention times are those of heads of {TABLE_HEAD_DIM}, times {size}/128.")
     return notes
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Time over what the data sheet promises, and the fixed costs of kernels in milliseconds."""
+
+    read: float
+    compute: float
+    kv: float
+    attention: float
+    peer: float
+    layer_ms: float
+    allreduce_ms: float
+
+
+CALIBRATED = Efficiency(1.32, 1.31, 1.31, 1.43, 1.67, layer_ms=0.0325, allreduce_ms=0.0075)
+"""Least squares over the kernel sums of the 19 kernel-calibrated pairs together."""
+
+
+def roofline_of(
+    target: Target, overhead: PerSequence, validity: Validity, efficiency: Efficiency = CALIBRATED
+) -> Roofline:
+    """What an iteration costs on a card nobody measured, from its data sheet.
+
+    Each term is a physical amount over the card's peak, times how much longer than that kernels
+    take (docs/latency.md names the command that calibrates the factors), per GPU:
+
+    - memory: weights of the layers and the LM head, read once; compute: two operations a weight
+      of the layers and token; both: the fixed cost of each layer, elementwise operations,
+      all-reduces.
+    - decode: the KV read; prefill: four operations a head dimension and pair of tokens.
+    """
+    facts, config, tp = target.facts, target.config, target.tp
+    model, per_ms, flops_per_ms = config.shape, facts.bandwidth_gb_s * 1e6, facts.peak_tflops * 1e9
+    embedding = model.vocab * model.hidden
+    layers = (model.parameters - embedding * (1 if config.tied else 2)) / tp
+    read = efficiency.read * BYTES[config.dtype] * (layers + embedding / tp) / per_ms
+    compute = efficiency.compute * 2 * layers / flops_per_ms
+    fixed = model.layers * (efficiency.layer_ms + (2 * efficiency.allreduce_ms if tp > 1 else 0.0))
+    moved = 2 * 2 * (tp - 1) / tp * HALF * model.hidden / (facts.peer_gb_s * 1e6)
+    elementwise = elementwise_ms(model, tp, facts.bandwidth_gb_s)
+    per_token = model.layers * (elementwise + efficiency.peer * moved)
+    kv_bytes = config.kv_bytes_per_token(tp) // tp
+    pair = 4 * model.heads / tp * model.head_dim * model.layers
+    return replace(
+        NO_ROOFLINE,
+        memory=Line(six_digits(read + fixed), six_digits(per_token)),
+        compute=Line(six_digits(fixed), six_digits(compute + per_token)),
+        decode_per_kv_token_ms=six_digits(efficiency.kv * kv_bytes / per_ms),
+        prefill_per_token2_ms=six_digits(efficiency.attention * pair / flops_per_ms),
+        overhead=overhead,
+        validity=validity,
+    )

@@ -15,8 +15,7 @@ from bros_sim.profiles.profile import Gpu, Host
 
 Positive = Annotated[float, Gt(0)]
 HOST_LATENCY_S = 1e-5
-HOST_KV_GIB = 64.0
-"""CPU memory for KV that a host is taken to have, for each GPU."""
+HOST_KV_GIB = 64.0  # CPU memory for KV that a host is taken to have, for each GPU
 
 
 @dataclass(frozen=True)
@@ -56,16 +55,11 @@ _CARDS = (
     GpuFacts("rtx4090", "NVIDIA GeForce RTX 4090", 23.52, 1008, 165.2, 25, 25),
     GpuFacts("rtxpro6000", _RTX_PRO_6000, 95.59, 1597, 503.8, 50, 50),
 )
-KNOWN_GPUS: Mapping[str, GpuFacts] = {card.id: card for card in _CARDS}
-"""Id -> facts."""
+KNOWN_GPUS: Mapping[str, GpuFacts] = {card.id: card for card in _CARDS}  # id -> facts
 
 
 def find_gpu(id_or_path: str) -> GpuFacts:
-    """A card known by its id, or one's own in a YAML file with the fields of ``GpuFacts``.
-
-    Raises:
-        InputError: There is none, or the file is invalid.
-    """
+    """A card known by its id, or one's own in a YAML file with the fields of ``GpuFacts``."""
     if id_or_path.endswith((".yaml", ".yml")):
         return decode(GpuFacts, read_yaml(Path(id_or_path)))
     if id_or_path not in KNOWN_GPUS:

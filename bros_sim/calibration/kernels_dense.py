@@ -4,17 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bros_sim.calibration.kernels_tables import Floats, KernelTables
+from bros_sim.calibration.kernels_tables import KernelTables
+from bros_sim.calibration.step_rows import Floats
 from bros_sim.profiles.profile import Gpu, ModelShape
 
-HALF = 2
-"""Bytes of a value in fp16 and bf16, the types that the tables hold."""
-ELEMENTWISE_BANDWIDTH = 0.8
-"""Share of the memory bandwidth that elementwise operations reach (inferred)."""
-ELEMENTWISE_LAUNCHES_MS = 4 * 0.0025
-"""Four launches of 2.5 us in a layer: two norms, rotary embedding, activation (inferred)."""
+HALF = 2  # bytes of a value in fp16 and bf16, the types that the tables hold
+ELEMENTWISE_BANDWIDTH = 0.8  # share of the memory bandwidth that these operations reach (inferred)
+ELEMENTWISE_LAUNCHES_MS = 4 * 0.0025  # a layer: 2 norms, rotary embedding, activation (inferred)
 OUTLIER = 1.5
 """A GEMM cell is taken for a bad reading if it is slower than its neighbours in (n, k) by this
 factor, for its size, and slower than the next larger product outright."""
@@ -39,13 +36,13 @@ class Gemm:
         """From rows of m, n, k, latency_ms; cells that are missing take a neighbour's rate."""
         m, n, k = (np.sort(frame[name].unique()).astype(float) for name in ("m", "n", "k"))
         times = np.full((m.size, n.size, k.size), np.nan)
-        places = tuple(
-            np.searchsorted(axis, frame[name]) for axis, name in ((m, "m"), (n, "n"), (k, "k"))
-        )
-        times[places] = frame["latency_ms"]
+        places = (np.searchsorted(m, frame["m"]), np.searchsorted(n, frame["n"]))
+        times[*places, np.searchsorted(k, frame["k"])] = frame["latency_ms"]
         rate = n[:, None] * k / times
         near = _neighbours(rate)
-        bad = np.isnan(rate) | ((rate * OUTLIER < near) & _slower_than_larger(times))
+        padded = np.pad(times, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+        slower_than_larger = (times > padded[:, 1:, :-1]) | (times > padded[:, :-1, 1:])
+        bad = np.isnan(rate) | ((rate * OUTLIER < near) & slower_than_larger)
         mended = int((bad & ~np.isnan(rate)).sum())
         return cls(m, np.log(n), np.log(k), np.where(bad, near, rate), mended)
 
@@ -63,12 +60,6 @@ def _neighbours(rate: Floats) -> Floats:
     padded = np.pad(rate, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
     beside = [padded[:, :-2, 1:-1], padded[:, 2:, 1:-1], padded[:, 1:-1, :-2], padded[:, 1:-1, 2:]]
     return np.asarray(np.nanmedian(np.stack(beside), axis=0), dtype=float)
-
-
-def _slower_than_larger(times: Floats) -> NDArray[np.bool_]:
-    """Whether a cell takes longer than that of the next larger n, or of the next larger k."""
-    padded = np.pad(times, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
-    return np.asarray((times > padded[:, 1:, :-1]) | (times > padded[:, :-1, 1:]))
 
 
 def _between(axis: Floats, value: float) -> tuple[int, Floats]:
@@ -101,7 +92,8 @@ class Dense:
 
     def layer_ms(self, tokens: Floats) -> Floats:
         """One layer without its all-reduces and attention."""
-        return self._gemms(tokens) + self._elementwise(tokens)
+        each = elementwise_ms(self.model, self.tp, self.gpu.bandwidth_gb_s)
+        return self._gemms(tokens) + (ELEMENTWISE_LAUNCHES_MS + each * tokens)
 
     def head_ms(self, sequences: Floats) -> Floats:
         """The LM head, sharded over the ranks; beyond the table's n its rate is kept."""
@@ -111,19 +103,8 @@ class Dense:
         hidden, inner = self.model.hidden, self.model.intermediate / self.tp
         query, both = _attention_widths(self.model, self.tp)
         up = (mlp_matrices(self.model) - 1) * inner
-        return (
-            self.gemm.ms(tokens, query + both, hidden)
-            + self.gemm.ms(tokens, hidden, query)
-            + self.gemm.ms(tokens, up, hidden)
-            + self.gemm.ms(tokens, hidden, inner)
-        )
-
-    def _elementwise(self, tokens: Floats) -> Floats:
-        """Values read and written for a token: 6 * hidden by two norms, and the activation's."""
-        activation = mlp_matrices(self.model) * self.model.intermediate / self.tp
-        values = 6 * self.model.hidden + activation
-        per_token = HALF * values / (ELEMENTWISE_BANDWIDTH * self.gpu.bandwidth_gb_s * 1e6)
-        return ELEMENTWISE_LAUNCHES_MS + per_token * tokens
+        shapes = ((query + both, hidden), (hidden, query), (up, hidden), (hidden, inner))
+        return np.asarray(sum(self.gemm.ms(tokens, n, k) for n, k in shapes))
 
     def _allreduce(self, tokens: Floats) -> Floats:
         """The table counts elements of fp16, not bytes."""
@@ -132,6 +113,12 @@ class Dense:
         sizes = self.allreduce["message_size"].to_numpy(float)
         times = self.allreduce["latency_ms"].to_numpy(float)
         return np.asarray(np.interp(tokens * self.model.hidden, sizes, times))
+
+
+def elementwise_ms(model: ModelShape, tp: int, bandwidth_gb_s: float) -> float:
+    """A token and layer: values read and written, 6 * hidden by two norms and the activation's."""
+    values = 6 * model.hidden + mlp_matrices(model) * model.intermediate / tp
+    return HALF * values / (ELEMENTWISE_BANDWIDTH * bandwidth_gb_s * 1e6)
 
 
 def mlp_matrices(model: ModelShape) -> int:

@@ -1,12 +1,9 @@
-"""Coefficients of the model ``layers`` from per-layer measurements (docs/latency.md).
+"""Coefficients of ``layers`` from the CSV folder of a layer-wise profiler (docs/latency.md).
 
-Reads the CSV folder of a layer-wise profiler: ``dense`` (layer, tokens, time_us), ``per_sequence``
-(layer, sequences, time_us), ``attention`` (prefill_chunk, kv_prefill, n_decode, kv_decode, time_us)
-and ``skew`` (decode batches of two lengths). All times are of one call, in microseconds, but those
-of ``skew``, which are sums over its repetitions.
+Times are of one call, in microseconds; those of ``skew`` are sums over its repetitions.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +12,15 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import isotonic_regression
 
-from bros_sim.core.errors import InputError
+from bros_sim.core.errors import Fault, InputError
 from bros_sim.latency.parameters import Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
 
-ONCE = ("embedding", "final_layernorm")
-"""Layers that an iteration runs once; all others run in every transformer block."""
-TWICE = ("layernorm",)
-"""Layers that a block runs twice."""
-SMALLEST_CHUNK = 16
-"""The chunk beside which decodes are taken as measured in the mixed kernel."""
-CURVE_TOLERANCE = 0.004
-"""Knots within this share of the line between their neighbours are left out."""
-FEW_LONG = 1 / 8
-"""Share of long sequences up to which a measured two-length batch is like a real one."""
+ONCE = ("embedding", "final_layernorm")  # all other layers run in every transformer block
+ALONE = "prefill_chunk == 0"
+BESIDE = "prefill_chunk == 16 and kv_prefill == 0"  # as measured in the mixed kernel
+CURVE_TOLERANCE = 0.004  # knots within this share of the line between their neighbours are left out
+FEW_LONG = 1 / 8  # share of long sequences up to which a two-length batch is like a real one
 COLUMNS = {
     "dense": ("layer", "tokens", "time_us"),
     "per_sequence": ("layer", "sequences", "time_us"),
@@ -54,8 +46,7 @@ class LayerTables:
         """All layers but attention, against tokens."""
         table = self.tables["dense"].pivot(index="tokens", columns="layer", values="time_us")
         calls = [
-            1 if name in ONCE else self.blocks * (2 if name in TWICE else 1)
-            for name in table.columns
+            1 if name in ONCE else self.blocks * calls_in_block(name) for name in table.columns
         ]
         return _curve((table * calls).sum(axis=1) / 1e3)
 
@@ -64,77 +55,65 @@ class LayerTables:
         table = self.tables["per_sequence"]
         return _curve(table.groupby("sequences")["time_us"].sum() / 1e3)
 
-    def decode(self) -> DecodeGrid:
-        """Attention of decode-only batches of equal lengths."""
-        return _decode_grid(self._rows(prefill_chunk=0))
-
-    def mixed(self) -> DecodeGrid:
-        """Attention of decodes beside the smallest chunk."""
-        return _decode_grid(self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0))
+    def decode(self, beside: str) -> DecodeGrid:
+        """Attention of decodes of equal lengths, alone or beside chunks."""
+        rows = self.attention.query(f"{beside} and n_decode > 0")
+        table = rows.pivot(index="n_decode", columns="kv_decode", values="ms").dropna(axis=1)
+        return DecodeGrid(*_axes(table), _rows_of(table))
 
     def prefill(self) -> PrefillGrid:
         """Attention of one chunk alone; cells that were not measured are on the line between."""
-        table = self._rows(n_decode=0).pivot(
-            index="prefill_chunk", columns="kv_prefill", values="ms"
-        )
+        rows = self.attention.query("n_decode == 0 and prefill_chunk > 0")
+        table = rows.pivot(index="prefill_chunk", columns="kv_prefill", values="ms")
         whole = table.T.interpolate(method="index").T
-        return PrefillGrid(_ints(whole.index), _ints(whole.columns), _rows_of(whole))
+        return PrefillGrid(*_axes(whole), _rows_of(whole))
 
     def launch_ms(self) -> float:
         """The attention kernels' least time, of all blocks."""
-        cell = self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0, n_decode=0)
-        return float(cell["ms"].iloc[0])
+        return float(self.attention.query(f"{BESIDE} and n_decode == 0")["ms"].iloc[0])
 
     def lone_ms_per_token(self) -> float:
         """Slope of one long decode that is not split: beside the smallest chunk."""
-        rows = self._rows(prefill_chunk=SMALLEST_CHUNK, kv_prefill=0, n_decode=1)
-        rows = rows[rows["kv_decode"] >= 1024]
+        rows = self.attention.query(f"{BESIDE} and n_decode == 1 and kv_decode >= 1024")
         return float(np.polyfit(rows["kv_decode"], rows["ms"], 1)[0])
 
-    def _rows(self, **where: int) -> pd.DataFrame:
-        table = self.attention
-        for column, value in where.items():
-            table = table[table[column] == value]
-        if "prefill_chunk" in where and "n_decode" not in where:
-            table = table[table["n_decode"] > 0]
-        if where.get("n_decode") == 0 and "prefill_chunk" not in where:
-            table = table[table["prefill_chunk"] > 0]
-        return table
+
+def calls_in_block(layer: str) -> int:
+    """How often a transformer block runs a layer: its norm before attention and feed-forward."""
+    return 2 if layer == "layernorm" else 1
 
 
 def read_layer_tables(folder: Path, blocks: int) -> LayerTables:
-    """The tables of a folder.
-
-    Raises:
-        InputError: A file is missing, unreadable, or lacks columns; or a time is not positive.
-    """
-    tables, faults = {}, []
+    """The tables of a folder; `InputError` with the faults of all of them."""
+    tables: dict[str, pd.DataFrame] = {}
+    faults: list[Fault | str] = []
     for name, columns in COLUMNS.items():
-        path = next(
-            (p for p in (folder / f"{name}.csv", folder / f"{name}.csv.gz") if p.is_file()), None
-        )
-        if path is None:
-            faults.append(f"{folder}: there is no {name}.csv or {name}.csv.gz")
-            continue
         try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError, EOFError) as error:
-            faults.append(f"{path}: not a readable CSV file: {error}")
-            continue
-        missing = [column for column in columns if column not in table]
-        faults += [f"{path}: there is no column '{column}'" for column in missing]
-        if not missing:
-            table = table[list(columns)]
-            numbers = table.select_dtypes("number")
-            if (
-                numbers.isna().to_numpy().any()
-                or (numbers.filter(like="_us") <= 0).to_numpy().any()
-            ):
-                faults.append(f"{path}: holds times that are missing or not positive")
-        tables[name] = table
+            tables[name] = _read_table(folder, name, columns)
+        except InputError as error:
+            faults += error.faults
     if faults:
         raise InputError(*faults)
     return LayerTables(tables, blocks)
+
+
+def _read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    places = (folder / f"{name}.csv", folder / f"{name}.csv.gz")
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise InputError(f"{folder}: there is no {name}.csv or {name}.csv.gz")
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable CSV file: {error}") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise InputError(*(f"{path}: there is no column '{column}'" for column in missing))
+    table = table[list(columns)]
+    numbers = table.select_dtypes("number")
+    if numbers.isna().to_numpy().any() or (numbers.filter(like="_us") <= 0).to_numpy().any():
+        raise InputError(f"{path}: holds times that are missing or not positive")
+    return table
 
 
 def fit_mixing(tables: LayerTables) -> Mixing:
@@ -158,25 +137,20 @@ def fit_mixing(tables: LayerTables) -> Mixing:
 def _mixed_cells(tables: LayerTables) -> pd.DataFrame:
     """Mixed cells with what their parts take alone, up to 4,096 tokens of context."""
     table = tables.attention
-    chunk = table[table["n_decode"] == 0].set_index(["prefill_chunk", "kv_prefill"])["ms"]
-    small = (table["prefill_chunk"] == SMALLEST_CHUNK) & (table["kv_prefill"] == 0)
-    own = table[small & (table["n_decode"] > 0)].set_index(["n_decode", "kv_decode"])["ms"]
-    cells = table[(table["prefill_chunk"] > 0) & (table["n_decode"] > 0)]
-    cells = cells[cells["kv_decode"].between(128, 4096) & (cells["kv_prefill"] <= 4096)]
+    chunk = table.query("n_decode == 0").set_index(["prefill_chunk", "kv_prefill"])["ms"]
+    own = table.query(f"{BESIDE} and n_decode > 0").set_index(["n_decode", "kv_decode"])["ms"]
+    cells = table.query("prefill_chunk > 0 and n_decode > 0 and kv_prefill <= 4096")
+    cells = cells[cells["kv_decode"].between(128, 4096)]
     cells = cells.join(chunk.rename("chunk"), on=["prefill_chunk", "kv_prefill"])
     return cells.join(own.rename("own"), on=["n_decode", "kv_decode"]).dropna()
 
 
 def fit_tail(tables: LayerTables, unsplit_from: int, repetitions: int) -> Tail:
-    """The share of the attention still to come when the longest sequence starts, per batch size.
-
-    ``unsplit_from`` and the number of ``repetitions`` that the skew file sums over are facts of the
-    kernel and of the profiler.
-    """
+    """Share of the attention still to come when the longest sequence starts, per batch size."""
     lone = tables.lone_ms_per_token()
     skew = tables.tables["skew"]
-    few = skew["nb"] <= np.maximum(1, skew["n"] * FEW_LONG)
-    skew = skew[few & (skew["kv_mean"] >= 200) & (skew["kv_big"] <= 8192) & (skew["kp"] <= 2048)]
+    skew = skew[skew["nb"] <= np.maximum(1, skew["n"] * FEW_LONG)]
+    skew = skew.query("kv_mean >= 200 and kv_big <= 8192 and kp <= 2048")
     to_ms = tables.blocks / repetitions / 1e3
     sizes = sorted({int(n) for n in skew["n"]})
     shares: dict[str, list[float]] = {"pure": [], "mixed": []}
@@ -188,7 +162,6 @@ def fit_tail(tables: LayerTables, unsplit_from: int, repetitions: int) -> Tail:
 
 
 def _share(rows: pd.DataFrame, lone: float, to_ms: float) -> float:
-    """The share, to 0.01, with the least squared relative error."""
     mean, real = rows["t_mean_us"] * to_ms, rows["t_skew_us"] * to_ms
     errors = [
         float((((mean + np.maximum(0.0, lone * rows["kv_big"] - s * mean)) / real - 1) ** 2).mean())
@@ -213,13 +186,8 @@ def _curve(times: "pd.Series[float]") -> TokenCurve:
     return TokenCurve(tuple(n[i] for i in keep), tuple(round(ms[i], 4) for i in keep))
 
 
-def _decode_grid(rows: pd.DataFrame) -> DecodeGrid:
-    table = rows.pivot(index="n_decode", columns="kv_decode", values="ms").dropna(axis=1)
-    return DecodeGrid(_ints(table.index), _ints(table.columns), _rows_of(table))
-
-
-def _ints(values: Iterable[object]) -> tuple[int, ...]:
-    return tuple(int(str(value)) for value in values)
+def _axes(table: pd.DataFrame) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(map(int, table.index)), tuple(map(int, table.columns))
 
 
 def _rows_of(table: pd.DataFrame) -> tuple[tuple[float, ...], ...]:

@@ -1,60 +1,71 @@
-"""From layer tables to the ``models:`` part of a profile; the rest is written by hand.
+"""From layer tables and the ``engine`` block of a profile to its ``models:`` part, made anew.
 
-    python -m bros_sim.calibration.layerwise_profile FOLDER PROFILE.yaml
-
-replaces everything from the line ``models:`` on, deterministically. The facts of the engine come
-from the profile's own ``engine`` block.
+python -m bros_sim.calibration.layerwise_profile FOLDER PROFILE.yaml
 """
 
 import dataclasses
-import io
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from ruamel.yaml import YAML
 
-from bros_sim.calibration.layerwise import LayerTables, fit_mixing, fit_tail, read_layer_tables
+from bros_sim.calibration.fit_design import six_digits
+from bros_sim.calibration.layerwise import (
+    ALONE,
+    BESIDE,
+    LayerTables,
+    fit_mixing,
+    fit_tail,
+    read_layer_tables,
+)
+from bros_sim.calibration.profiles import shown, yaml_text
 from bros_sim.config import decode, read_yaml
+from bros_sim.config.components import plain
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.parameters import Layers
-from bros_sim.latency.term_parameters import PerSequence, TokenCurve, Validity
+from bros_sim.latency.term_parameters import (
+    KERNELS_ALONE,
+    EngineCosts,
+    PerSequence,
+    TokenCurve,
+    Validity,
+)
 from bros_sim.profiles.profile import Engine, ModelShape
 
-HEAD_END = "models:"
-SKEW_REPETITIONS = 3
-"""The profiler's ``measurement_iterations``: the skew file holds sums over them."""
-TILE_TOKENS = 16
-"""The dense tables have the steps of the matrix kernels' tiles, at multiples of 16."""
-SHIFTED_GRAPHS = (72, 128)
-"""Graph sizes to which ``graph_gemm_ms`` applies."""
+SKEW_REPETITIONS = 3  # the profiler's ``measurement_iterations``: the skew file holds sums
+TILE_TOKENS = 16  # the dense tables have the steps of the matrix kernels' tiles, at multiples of 16
+SHIFTED_GRAPHS = (72, 128)  # graph sizes to which ``graph_gemm_ms`` applies
 
 
 def graph_sizes(largest: int) -> tuple[int, ...]:
     """The CUDA graphs that vLLM captures by default (``cudagraph_capture_sizes``)."""
-    small = [1, 2, 4, *range(8, 256, 8)]
-    return tuple(n for n in [*small, *range(256, largest + 1, 16)] if n <= largest)
+    sizes = [1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)]
+    return tuple(n for n in sizes if n <= largest)
 
 
 def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) -> Layers:
     """The model of the measured layers with the engine's terms."""
     largest = int(tables.tables["dense"]["tokens"].max())
     grid = tables.tables["attention"]
+    # FlashAttention-2's num_splits_heuristic: no split from 0.8 x 2 blocks per SM on.
+    blocks = 0.8 * 2 * engine.term("streaming_multiprocessors")
+    unsplit_from = int(np.ceil(blocks / (model.kv_heads // tp)))
     return Layers(
         tokens=_in_the_engine(tables.tokens(), engine.term("graph_gemm_ms")),
         sequences=tables.sequences(),
-        decode=tables.decode(),
-        mixed=tables.mixed(),
+        decode=tables.decode(ALONE),
+        mixed=tables.decode(BESIDE),
         prefill=tables.prefill(),
-        tail=fit_tail(tables, _unsplit_from(engine, model.kv_heads // tp), SKEW_REPETITIONS),
+        tail=fit_tail(tables, unsplit_from, SKEW_REPETITIONS),
         mixing=fit_mixing(tables),
         graph_sizes=graph_sizes(int(engine.term("largest_graph_tokens"))),
         tile_tokens=TILE_TOKENS,
         all_reduce=_all_reduce(engine, model, largest) if tp > 1 else None,
         overhead=PerSequence(engine.term("step_gap_ms")),
+        engine=_whole_runs(engine),
         eager=PerSequence(engine.term("eager_ms"), engine.term("eager_ms_per_token")),
         validity=Validity(
             max_tokens=largest,
@@ -66,9 +77,11 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
     )
 
 
-def _unsplit_from(engine: Engine, kv_heads: int) -> int:
-    """FlashAttention-2's ``num_splits_heuristic``: no split from 0.8 x 2 blocks per SM on."""
-    return int(np.ceil(0.8 * 2 * engine.term("streaming_multiprocessors") / kv_heads))
+def _whole_runs(engine: Engine) -> EngineCosts:
+    """Those of the engine's terms that were fitted to whole runs."""
+    known = {item.name for item in dataclasses.fields(EngineCosts)} & set(engine.terms)
+    values: dict[str, Any] = {name: engine.terms[name].value for name in sorted(known)}
+    return EngineCosts(**values)
 
 
 def _in_the_engine(curve: TokenCurve, shift_ms: float) -> TokenCurve:
@@ -96,18 +109,16 @@ def _all_reduce(engine: Engine, model: ModelShape, largest: int) -> TokenCurve:
 
 
 def fit_errors(tables: LayerTables, model: Layers) -> pd.DataFrame:
-    """Measured cells against the model, as whole iterations: columns ``part`` and ``error``.
+    """Measured cells up to 8,192 tokens of context against the model: ``part`` and ``error``.
 
-    The dense layers and the head are the measured ones on both sides; the engine's terms are left
-    out. Up to 8,192 tokens of context.
+    As whole iterations whose dense layers and head are the measured ones, without engine terms.
     """
     rows = tables.attention
     rows = rows[(rows["kv_decode"] <= 8192) & (rows["kv_prefill"] <= 8192)]
     running, tokens, sequences = model.make(), model.tokens.make(), model.sequences.make()
     parts, errors = [], []
-    for c, x, n, kv, measured in rows[
-        ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "ms"]
-    ].itertuples(index=False):
+    columns = ["prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "ms"]
+    for c, x, n, kv, measured in rows[columns].itertuples(index=False):
         chunks = ((int(c), int(x)),) if c else ()
         shape = StepShape(chunks, int(n), int(n * kv))
         rest = tokens.at(int(c + n)) + sequences.at(int(n) + len(chunks))
@@ -116,53 +127,31 @@ def fit_errors(tables: LayerTables, model: Layers) -> pd.DataFrame:
     return pd.DataFrame({"part": parts, "error": errors})
 
 
-def models_text(model: Layers) -> str:
-    """The YAML below ``models:``."""
-    plain = {"layers": _plain(model)}
-    yaml = YAML()
-    yaml.width = 100
-    yaml.default_flow_style = None
-    buffer = io.StringIO()
-    yaml.dump({HEAD_END[:-1]: plain}, buffer)
-    return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
-
-
-def _plain(value: object) -> object:
-    """Init fields of dataclasses as mappings, tuples as lists; what is absent is left out."""
-    if dataclasses.is_dataclass(value):
-        known = [item.name for item in dataclasses.fields(value) if item.init]
-        fields = {name: getattr(value, name) for name in known}
-        return {name: _plain(item) for name, item in fields.items() if item is not None}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
+def _six_digits(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _six_digits(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_six_digits(item) for item in value]
+    return six_digits(value) if isinstance(value, float) else value
 
 
 def remake(folder: Path, profile: Path) -> str:
-    """The profile's text with the ``models:`` part made anew from the tables in ``folder``.
-
-    Raises:
-        InputError: The tables or the head of the profile are not usable.
-    """
+    """The profile's text with the ``models:`` part made anew from the tables in ``folder``."""
     document = read_yaml(profile)
-    head, mark, _ = profile.read_text(encoding="utf-8").partition(f"\n{HEAD_END}\n")
+    head, mark, _ = profile.read_text(encoding="utf-8").partition("\nmodels:\n")
     missing = [key for key in ("model", "engine", "tp") if key not in document.data]
     if missing or not mark:
-        raise InputError(
-            *(document.fault((key,), "this key is missing") for key in missing or ("models",))
-        )
+        faults = (document.fault((key,), "this key is missing") for key in missing or ("models",))
+        raise InputError(*faults)
     model, engine = decode(ModelShape, document, ("model",)), decode(Engine, document, ("engine",))
     tables = read_layer_tables(folder, model.layers)
     tp = document.data["tp"]
     layers = fit_layers(tables, model, tp if isinstance(tp, int) else 1, engine)
-    return f"{head}\n{models_text(layers)}"
-
-
-def main(arguments: Iterable[str]) -> None:
-    """Write the profile anew."""
-    folder, profile = map(Path, arguments)
-    profile.write_text(remake(folder, profile), encoding="utf-8")
+    written = {k: v for k, v in plain(layers).items() if v != plain(KERNELS_ALONE)}
+    made = yaml_text({"models": {"layers": _six_digits(shown(written))}}, offset=0)
+    return f"{head}\n{made}"
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    _folder, _profile = map(Path, sys.argv[1:])
+    _profile.write_text(remake(_folder, _profile), encoding="utf-8")

@@ -1,6 +1,7 @@
 """Measure a GPU with PyTorch alone: iterations of a model shape, and copies to and from the CPU."""
 
 import os
+import timeit
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,19 +12,18 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
-from bros_sim.calibration.measure_clock import replayable, timings_s
-from bros_sim.calibration.measure_model import BLOCK_SIZE, RandomModel
-from bros_sim.calibration.model_dims import ModelDims
-from bros_sim.calibration.shapes import Case
+from bros_sim.calibration.measure_model import RandomModel
+from bros_sim.calibration.models import ModelConfig
+from bros_sim.calibration.plan import Case
+from bros_sim.calibration.profiles import BLOCK_SIZE
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
 
 WARM_UP = 3
-MEMORY_SHARE = 0.85
-"""Of the free memory, for weights and KV cache; the rest is for activations."""
-COPY_BYTES = tuple(4**power for power in range(8, 15))
-"""64 KiB to 256 MiB."""
+MEMORY_SHARE = 0.85  # of the free memory, for weights and KV cache; the rest is for activations
+COPY_BYTES = tuple(4**power for power in range(8, 15))  # 64 KiB to 256 MiB
 Progress = Callable[[int, int], None]
+Action = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,7 @@ class Device:
 
     @classmethod
     def named(cls, name: str) -> "Device":
-        """The device, or the best one for ``auto``.
-
-        Raises:
-            InputError: There is no CUDA device that torch can use.
-        """
+        """The device, or the best one for ``auto``; `InputError` if torch cannot use it."""
         there = torch.cuda.is_available()
         if name == "cuda" and not there:
             raise InputError("--device cuda: torch finds no CUDA device")
@@ -79,24 +75,16 @@ class Link(NamedTuple):
     latency_s: float
 
 
-def fitting(cases: Sequence[Case], dims: ModelDims, tp: int, device: Device) -> list[Case]:
-    """The batches that the device has memory for, beside one rank's weights.
-
-    Raises:
-        InputError: Not even the smallest fits, or none is within the model's length.
-    """
-    free = MEMORY_SHARE * device.free_bytes - dims.weight_bytes / tp
-    room = int(free // (BLOCK_SIZE * dims.kv_bytes_per_token(tp) / tp))
-    kept = [
-        case
-        for case in cases
-        if case.blocks(BLOCK_SIZE) <= room
-        and max(group.context + group.tokens for group in case.groups) <= dims.max_model_len
-    ]
+def fitting(cases: Sequence[Case], config: ModelConfig, tp: int, device: Device) -> list[Case]:
+    """The batches within memory (beside one rank's weights) and length; `InputError` if none is."""
+    free = MEMORY_SHARE * device.free_bytes - config.weight_bytes / tp
+    room = int(free // (BLOCK_SIZE * config.kv_bytes_per_token(tp) / tp))
+    limit = config.shape.max_model_len
+    kept = [case for case in cases if case.blocks <= room and case.longest <= limit]
     if not kept:
         raise InputError(
-            f"--device {device.name}: no batch fits: {dims.name} has"
-            f" {dims.weight_bytes / tp / 2**30:.1f} GiB of weights a GPU,"
+            f"--device {device.name}: no batch fits: {config.shape.name} has"
+            f" {config.weight_bytes / tp / 2**30:.1f} GiB of weights a GPU,"
             f" {device.free_bytes / 2**30:.1f} GiB are free"
         )
     return kept
@@ -104,7 +92,7 @@ def fitting(cases: Sequence[Case], dims: ModelDims, tp: int, device: Device) -> 
 
 def measure_steps(
     cases: Sequence[Case],
-    dims: ModelDims,
+    config: ModelConfig,
     tp: int,
     device: Device,
     repeats: int,
@@ -112,7 +100,7 @@ def measure_steps(
 ) -> Iterator[StepRow]:
     """The median device time of one iteration of each batch, on one rank, without all-reduce."""
     with torch.inference_mode():
-        model = RandomModel(dims, tp, max(c.blocks(BLOCK_SIZE) for c in cases), device.name)
+        model = RandomModel(config, tp, max(case.blocks for case in cases), device.name)
         for number, case in enumerate(cases, 1):
             try:
                 action = replayable(partial(model.step, model.prepare(case)), device.name)
@@ -126,10 +114,7 @@ def measure_steps(
 def measure_copies(
     device: Device, repeats: int, sizes: Sequence[int] = COPY_BYTES
 ) -> list[CopyRow]:
-    """Copies between pinned CPU memory and the device, both ways, against size.
-
-    On the CPU there is no link: it copies memory to memory, which is good for a test only.
-    """
+    """Copies of pinned CPU memory to the device and back; a CPU copies to itself, for tests."""
     rows = []
     for size in sizes:
         host = torch.empty(size, dtype=torch.uint8, pin_memory=device.is_gpu)
@@ -149,3 +134,36 @@ def link(rows: Sequence[CopyRow], direction: str) -> Link:
     terms = np.array([(1.0, row.bytes) for row in taken]) / time_s[:, None]
     (latency_s, per_byte), _ = nnls(terms, np.ones(len(taken)))
     return Link(1e-9 / float(per_byte), float(latency_s))
+
+
+def timings_s(action: Action, device: str, warm_up: int, repeats: int) -> list[float]:
+    """Seconds of each of ``repeats`` runs of ``action``, after ``warm_up`` that do not count."""
+    for _ in range(warm_up):
+        action()
+    if device != "cuda":
+        return timeit.repeat(action, number=1, repeat=repeats)
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    torch.cuda.synchronize()
+    for start, end in pairs:
+        start.record()
+        action()
+        end.record()
+    torch.cuda.synchronize()
+    return [start.elapsed_time(end) / 1e3 for start, end in pairs]
+
+
+def replayable(action: Action, device: str) -> Action:
+    """On CUDA the action as a graph, which costs the CPU nothing to start; elsewhere itself."""
+    if device != "cuda":
+        return action
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # kernels choose their workspace before the capture
+        for _ in range(3):
+            action()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        action()
+    replay: Action = graph.replay
+    return replay

@@ -1,11 +1,8 @@
 """A decoder with random weights and a paged KV cache, run by PyTorch's own kernels.
 
-Times depend on sizes and not on values. Each layer writes its new keys and values through a slot
-mapping into blocks and attends through a block table: the blocks of a request are gathered, then
-``scaled_dot_product_attention`` runs on them. The gather is a copy that a paged attention kernel
-does not make, so attention over long contexts is slower here than in vLLM.
-
-Of several GPUs it is one rank: its share of heads, inner size and vocabulary, without all-reduce.
+Times depend on sizes and not on values. The blocks of a request are gathered before
+``scaled_dot_product_attention``, a copy that a paged attention kernel does not make: attention over
+long contexts is slower here than in vLLM. Of several GPUs it is one rank, without all-reduce.
 """
 
 from collections.abc import Sequence
@@ -16,12 +13,11 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-from bros_sim.calibration.model_dims import ModelDims
-from bros_sim.calibration.shapes import Case, Group
+from bros_sim.calibration.models import ModelConfig
+from bros_sim.calibration.plan import Case, Group
+from bros_sim.calibration.profiles import BLOCK_SIZE
 
-BLOCK_SIZE = 16
-SCALE = 0.02
-"""Standard deviation of the weights: keeps activations finite."""
+SCALE = 0.02  # standard deviation of the weights: keeps activations finite
 
 
 @dataclass(frozen=True)
@@ -29,8 +25,7 @@ class Part:
     """Equal requests of a batch, and the blocks that they attend to."""
 
     group: Group
-    tables: Tensor
-    """(count, blocks of a request)."""
+    tables: Tensor  # (count, blocks of a request)
 
 
 @dataclass(frozen=True)
@@ -39,10 +34,8 @@ class Batch:
 
     tokens: Tensor
     positions: Tensor
-    slots: Tensor
-    """Where the new key and value of each token go: block * BLOCK_SIZE + offset."""
-    last: Tensor
-    """The last token of each request, whose logits are sampled."""
+    slots: Tensor  # where the new key and value of each token go: block * BLOCK_SIZE + offset
+    last: Tensor  # the last token of each request, whose logits are sampled
     parts: tuple[Part, ...]
 
 
@@ -61,18 +54,19 @@ class Layer:
 class RandomModel:
     """The model: ``step`` is an iteration from token ids to sampled ids."""
 
-    def __init__(self, dims: ModelDims, tp: int, num_blocks: int, device: str) -> None:
-        self.dims = dims
+    def __init__(self, config: ModelConfig, tp: int, num_blocks: int, device: str) -> None:
+        dims = self.dims = config.shape
+        self.family = config.family
         self.heads = dims.heads // tp
         self.kv_heads = max(1, dims.kv_heads // tp)
-        self.ffn = dims.ffn // tp
+        self.ffn = dims.intermediate // tp
         self.num_blocks = num_blocks
         self.device = torch.device(device)
-        self.dtype = getattr(torch, dims.dtype)
+        self.dtype = getattr(torch, config.dtype)
         self._random = torch.Generator(device).manual_seed(0)
         vocab = -(-dims.vocab // tp)
         self.embedding = self._weights(vocab, dims.hidden)
-        self.head = self.embedding if dims.tied_embeddings else self._weights(vocab, dims.hidden)
+        self.head = self.embedding if config.tied else self._weights(vocab, dims.hidden)
         self.norm = self._ones(dims.hidden)
         self.layers = [self._layer() for _ in range(dims.layers)]
         self.rotary = self._rotary()
@@ -81,10 +75,10 @@ class RandomModel:
 
     def prepare(self, case: Case) -> Batch:
         """A batch of that shape: random tokens, and blocks in random order for each request."""
-        needed = [-(-(g.context + g.tokens) // BLOCK_SIZE) for g in case.groups]
         order = torch.randperm(self.num_blocks, generator=self._random, device=self.device)
         tables, at = [], 0
-        for group, blocks in zip(case.groups, needed, strict=True):
+        for group in case.groups:
+            blocks = -(-group.length // BLOCK_SIZE)
             tables.append(order[at : at + group.count * blocks].view(group.count, blocks))
             at += group.count * blocks
         return self.batch(case.groups, tables)
@@ -95,14 +89,11 @@ class RandomModel:
         for group, table in zip(groups, tables, strict=True):
             place = torch.arange(group.context, group.context + group.tokens, device=self.device)
             positions.append(place.repeat(group.count))
-            slots.append(
-                (table[:, place // BLOCK_SIZE] * BLOCK_SIZE + place % BLOCK_SIZE).flatten()
-            )
+            slot = table[:, place // BLOCK_SIZE] * BLOCK_SIZE + place % BLOCK_SIZE
+            slots.append(slot.flatten())
             ends += [group.tokens] * group.count
-        total = sum(group.count * group.tokens for group in groups)
-        ids = torch.randint(
-            len(self.embedding), (total,), generator=self._random, device=self.device
-        )
+        size, vocab = (sum(ends),), len(self.embedding)
+        ids = torch.randint(vocab, size, generator=self._random, device=self.device)
         last = torch.tensor(ends, device=self.device).cumsum(0) - 1
         parts = tuple(Part(g, table) for g, table in zip(groups, tables, strict=True))
         return Batch(ids, torch.cat(positions), torch.cat(slots), last, parts)
@@ -124,9 +115,9 @@ class RandomModel:
         sizes = [self.heads * dims.head_dim, *[self.kv_heads * dims.head_dim] * 2]
         q, k, v = F.linear(x, layer.qkv, layer.qkv_bias).split(sizes, -1)
         q, k = q.unflatten(-1, (self.heads, -1)), k.unflatten(-1, (self.kv_heads, -1))
-        if dims.family.qk_norm:
+        if self.family.qk_norm:
             q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
-        if not dims.family.all_bias:  # learned positions instead of turned ones
+        if not self.family.all_bias:  # learned positions instead of turned ones
             q, k = self._turned(q, batch.positions), self._turned(k, batch.positions)
         keys, values = self.cache[number]
         keys.flatten(0, 1).index_copy_(0, batch.slots, k)
@@ -140,13 +131,13 @@ class RandomModel:
 
     def _feed_forward(self, layer: Layer, x: Tensor) -> Tensor:
         up = F.linear(x, layer.up)
-        if self.dims.family.gated:
+        if self.family.gated:
             gate, up = up.chunk(2, -1)
             return F.linear(F.silu(gate) * up, layer.down)
         return F.linear(F.relu(up), layer.down)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        if self.dims.family.all_bias:
+        if self.family.all_bias:
             return F.layer_norm(x, x.shape[-1:], weight)
         return F.rms_norm(x, x.shape[-1:], weight)
 
@@ -162,7 +153,7 @@ class RandomModel:
         return torch.cat((angle.cos(), angle.sin()), -1).to(self.dtype)
 
     def _layer(self) -> Layer:
-        dims, family = self.dims, self.dims.family
+        dims, family = self.dims, self.family
         queries = self.heads * dims.head_dim
         rows = queries + 2 * self.kv_heads * dims.head_dim
         bias = self._weights(rows) if family.qkv_bias or family.all_bias else None
@@ -185,8 +176,7 @@ class RandomModel:
 
 def _attend(q: Tensor, keys: Tensor, values: Tensor, part: Part) -> Tensor:
     """Attention of equal requests: (rows, heads, head_dim) -> (rows, heads * head_dim)."""
-    count, tokens = part.group.count, part.group.tokens
-    length = part.group.context + tokens
+    count, tokens, length = part.group.count, part.group.tokens, part.group.length
     k, v = (kv[part.tables].flatten(1, 2)[:, :length].transpose(1, 2) for kv in (keys, values))
     mask = None if tokens == 1 else causal_lower_right(tokens, length)
     out = F.scaled_dot_product_attention(

@@ -1,34 +1,145 @@
-"""The grid of batches to measure on a GPU so that a latency model can be fitted.
+"""The batches to measure on a GPU, and their file, that of ``vllm bench forward --shapes``.
 
-Powers of two are sweet spots of GPU kernels: a table of them alone is too fast in between. So the
-grids of tokens and of decoding requests also hold the sizes half-way.
+GPU kernels like powers of two: a table of them alone is too fast between, so it has half-way sizes.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-from bros_sim.calibration.model_dims import ModelDims
-from bros_sim.calibration.shapes import Case, Group
+from pydantic import Field
+
+from bros_sim.calibration.files import Count, Foreign, checked, read_json, refuse
+from bros_sim.calibration.models import ModelConfig
+from bros_sim.calibration.profiles import BLOCK_SIZE, RESERVE_GIB, UTILIZATION
+from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
-from bros_sim.profiles.profile import GIB, Gpu
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.profiles.profile import GIB, Gpu, kv_room_bytes
 
-BLOCK_SIZE = 16
-UTILIZATION = 0.9
-"""vLLM's ``gpu_memory_utilization``."""
-RESERVE_GIB = 1.25
-"""For activations and the CUDA context, per GPU: docs/latency.md."""
 CONTEXTS = (128, 512, 2048, 8192, 32768)
 FIRST_CHUNK = 16
 LEAST_CHUNK_AFTER_CONTEXT = 64
 
 CASE_S = 3.0
-"""Rough: building, capturing and warming up one batch in ``vllm bench forward``."""
 START_S = 120.0
-"""Rough: starting the engine with dummy weights."""
 REPLAYS = 100
-"""``vllm bench forward``: 20 replays in each of 5 samples."""
 FLOP_PER_BYTE = 140
-"""Rough: sustained arithmetic of a data-centre GPU over its memory bandwidth."""
+"""Rough, for ``vllm bench forward``: to build, capture and warm up one batch; to start the engine
+with dummy weights; 20 replays in each of 5 samples; sustained arithmetic of a data-centre GPU over
+its memory bandwidth."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """``count`` equal requests: ``tokens`` computed now, after ``context`` tokens in the cache."""
+
+    count: int
+    tokens: int
+    context: int
+
+    @property
+    def length(self) -> int:
+        """Tokens of a request after the iteration."""
+        return self.context + self.tokens
+
+    @property
+    def decodes(self) -> bool:
+        """One token after others; else a prefill."""
+        return self.tokens == 1 and self.context > 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch."""
+
+    name: str
+    groups: tuple[Group, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed in the iteration."""
+        return sum(group.count * group.tokens for group in self.groups)
+
+    @property
+    def blocks(self) -> int:
+        """KV blocks that the batch holds after the iteration."""
+        return sum(group.count * -(-group.length // BLOCK_SIZE) for group in self.groups)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest request after the iteration."""
+        return max(group.length for group in self.groups)
+
+    @property
+    def shape(self) -> StepShape:
+        """The batch as latency models see it."""
+        decodes = [g for g in self.groups if g.decodes]
+        chunks = (((g.tokens, g.context),) * g.count for g in self.groups if not g.decodes)
+        kv_tokens = sum(g.count * g.length for g in decodes)
+        return StepShape(sum(chunks, ()), sum(g.count for g in decodes), kv_tokens)
+
+
+def write_shapes(cases: Iterable[Case], path: Path) -> None:
+    """Write the batches as JSON, whole or not at all."""
+    lines = ",\n".join(json.dumps(_entry(case)) for case in cases)
+    with written(path) as draft:
+        draft.write_text(f'{{"cases": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def _entry(case: Case) -> dict[str, Any]:
+    requests = []
+    for g in case.groups:
+        sizes = {"query_len": g.tokens, "kv_len": g.length}
+        chunked = bool(g.context) and not g.decodes
+        requests.append({**sizes, "chunked": chunked, "count": g.count})
+    return {"name": case.name, "requests": requests}
+
+
+class BatchRequest(Foreign):
+    """A request of a batch as vLLM writes it: tokens computed now, and with those before."""
+
+    query_len: Count
+    kv_len: Count
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the lengths, if anything."""
+        what = f"kv_len: {self.kv_len} is less than query_len {self.query_len}"
+        return what if self.kv_len < self.query_len else ""
+
+    def group(self, count: int = 1) -> Group:
+        """So many of it."""
+        return Group(count, self.query_len, self.kv_len - self.query_len)
+
+
+class _Request(BatchRequest):
+    num_draft_tokens: Annotated[int, Field(le=0)] = 0
+    count: Count = 1
+
+
+class _Case(Foreign):
+    name: str
+    requests: Annotated[list[_Request], Field(min_length=1)]
+
+
+class _Shapes(Foreign):
+    cases: Annotated[list[_Case], Field(min_length=1)]
+
+
+def read_shapes(path: Path) -> list[Case]:
+    """The batches of a shapes file; `InputError` with one line for each fault."""
+    shapes = checked(_Shapes, read_json(path), str(path))
+    faults = [
+        f"{path}: cases.{n}.requests.{m}.{request.fault}"
+        for n, case in enumerate(shapes.cases)
+        for m, request in enumerate(case.requests)
+        if request.fault
+    ]
+    refuse(str(path), faults)
+    return [Case(c.name, tuple(r.group(r.count) for r in c.requests)) for c in shapes.cases]
 
 
 @dataclass(frozen=True)
@@ -42,29 +153,23 @@ class Room:
 
     def holds(self, case: Case) -> bool:
         """Whether the engine could run the batch."""
-        longest = max(group.tokens + group.context for group in case.groups)
-        return (
-            case.tokens <= self.max_num_batched_tokens
-            and case.requests <= self.max_num_seqs
-            and longest <= self.max_model_len
-            and case.blocks(BLOCK_SIZE) <= self.blocks
-        )
+        limits = (self.max_num_batched_tokens, self.max_num_seqs, self.max_model_len, self.blocks)
+        requests = sum(group.count for group in case.groups)
+        sizes = (case.tokens, requests, case.longest, case.blocks)
+        return all(size <= limit for size, limit in zip(sizes, limits, strict=True))
 
 
-def room_on(gpu: Gpu, model: ModelDims, tp: int, budget: int, max_num_seqs: int) -> Room:
-    """The room on ``tp`` GPUs, by the rule for KV blocks of docs/latency.md.
-
-    Raises:
-        InputError: The weights leave no room for a cache.
-    """
-    usable = tp * (gpu.memory_gib * UTILIZATION - RESERVE_GIB) * GIB
-    blocks = int((usable - model.weight_bytes) // (BLOCK_SIZE * model.kv_bytes_per_token(tp)))
+def room_on(gpu: Gpu, model: ModelConfig, tp: int, budget: int, max_num_seqs: int) -> Room:
+    """The room on ``tp`` GPUs; `InputError` if the weights leave none for a cache."""
+    room = kv_room_bytes(gpu.memory_gib, UTILIZATION, RESERVE_GIB, tp, model.weight_bytes)
+    blocks = int(room // (BLOCK_SIZE * model.kv_bytes_per_token(tp)))
     if blocks < 2:
         raise InputError(
-            f"--gpu {gpu.name}: {tp} x {gpu.memory_gib:g} GiB are too little for {model.name}:"
-            f" its weights are {model.weight_bytes / GIB:.1f} GiB"
+            f"--gpu {gpu.name}: {tp} x {gpu.memory_gib:g} GiB are too little for"
+            f" {model.shape.name}: its weights are {model.weight_bytes / GIB:.1f} GiB"
         )
-    return Room(blocks - 1, budget, max_num_seqs, model.max_model_len)  # one is vLLM's null block
+    without_null = blocks - 1  # vLLM keeps one back
+    return Room(without_null, budget, max_num_seqs, model.shape.max_model_len)
 
 
 def plan(room: Room) -> list[Case]:
@@ -83,7 +188,6 @@ def spread(first: int, last: int) -> list[int]:
 
 
 def _decodes(room: Room) -> Iterator[Case]:
-    """Few requests up to many, short KV up to what fits."""
     for seqs in spread(1, room.max_num_seqs):
         most = min(room.blocks // seqs * BLOCK_SIZE, room.max_model_len)
         for kv in (*(kv for kv in CONTEXTS if kv < 0.8 * most), most):
@@ -112,25 +216,23 @@ def _prompts(room: Room) -> Iterator[Case]:
 
 
 def _mixed(room: Room) -> Iterator[Case]:
-    """A chunk beside decoding requests, up to a full budget."""
     budget = room.max_num_batched_tokens
     for seqs in sorted({min(seqs, room.max_num_seqs - 1) for seqs in (8, 64, room.max_num_seqs)}):
         for tokens in (budget // 16, budget // 4, budget - seqs):
             for context in (0, 2048):
                 for kv in (128, 1024):
-                    if seqs < 1 or tokens < FIRST_CHUNK:
-                        continue
-                    name = f"mixed-{tokens}-after-{context}-{seqs}x{kv}"
-                    yield Case(name, (Group(1, tokens, context), Group(seqs, 1, kv - 1)))
+                    if seqs >= 1 and tokens >= FIRST_CHUNK:
+                        name = f"mixed-{tokens}-after-{context}-{seqs}x{kv}"
+                        yield Case(name, (Group(1, tokens, context), Group(seqs, 1, kv - 1)))
 
 
-def estimated_s(cases: list[Case], gpu: Gpu, model: ModelDims, tp: int) -> float:
+def estimated_s(cases: list[Case], gpu: Gpu, model: ModelConfig, tp: int) -> float:
     """Seconds that ``vllm bench forward`` will take, roughly: a roofline and fixed shares."""
     bytes_s = tp * gpu.bandwidth_gb_s * 1e9
     total_s = START_S
     for case in cases:
-        kv_bytes = case.blocks(BLOCK_SIZE) * BLOCK_SIZE * model.kv_bytes_per_token(tp)
-        arithmetic = 2 * model.parameters * case.tokens / FLOP_PER_BYTE
+        kv_bytes = case.blocks * BLOCK_SIZE * model.kv_bytes_per_token(tp)
+        arithmetic = 2 * model.shape.parameters * case.tokens / FLOP_PER_BYTE
         step_s = (max(model.weight_bytes, arithmetic) + kv_bytes) / bytes_s
         total_s += CASE_S + REPLAYS * step_s
     return total_s

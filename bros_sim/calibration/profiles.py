@@ -1,8 +1,8 @@
 """Makes profiles from fitted or derived coefficients and writes them as files."""
 
-import dataclasses
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -14,27 +14,19 @@ from bros_sim.calibration.models import ModelConfig
 from bros_sim.config.components import plain
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
-from bros_sim.latency.parameters import Hybrid, Linear
 from bros_sim.latency.term_parameters import PerSequence
-from bros_sim.profiles.profile import (
-    BYTES,
-    GIB,
-    FitError,
-    KvCache,
-    Models,
-    Profile,
-    Source,
-)
+from bros_sim.profiles.profile import GIB, FitError, KvCache, Models, Profile, Source, kv_room_bytes
 from bros_sim.profiles.uncertainty import Uncertainty
 
-UTILIZATION, RESERVE_GIB, BLOCK = 0.9, 1.25, 16
-"""The rule of docs/latency.md for the size of the KV cache."""
-ENGINE_OVERHEAD = PerSequence(0.46, 0.0146)
-"""What an engine adds to its kernels: calibrated on one run of Llama-2-70B TP4 on H100."""
+BLOCK_SIZE = 16  # tokens of a KV block, where batches are planned and measured as well
+UTILIZATION, RESERVE_GIB = 0.9, 1.25
+"""The rule of docs/latency.md for the size of the KV cache: vLLM's ``gpu_memory_utilization``, and
+what activations and the CUDA context take on each GPU."""
+ENGINE_OVERHEAD = PerSequence(0.46, 0.0146)  # calibrated on one run of Llama-2-70B TP4 on H100
 WIDTH = 100
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Target:
     """What a profile describes."""
 
@@ -54,60 +46,42 @@ class Target:
         return f"{self.facts.id}/{slug}-tp{self.tp}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """Where the coefficients come from, and how good they are."""
-
-    label: str
-    error: FitError
-    uncertainty: Uncertainty
-    sources: tuple[Source, ...]
-    notes: tuple[str, ...] = ()
-
-
-def assemble(target: Target, model: Fitted, evidence: Evidence) -> Profile:
-    """A whole profile: facts of the card and the model, size of the KV cache, one latency model.
-
-    Raises:
-        InputError: The weights leave no room for a KV cache.
-    """
-    config, tp, models = target.config, target.tp, _models(model)
-    (kind,) = models.by_kind()
+def assemble(
+    target: Target,
+    model: Fitted,
+    *,
+    label: str,
+    error: FitError,
+    uncertainty: Uncertainty,
+    sources: tuple[Source, ...],
+    notes: tuple[str, ...],
+) -> Profile:
+    """A whole profile of one latency model; the rest says where it is from and how good it is."""
+    config, tp, kind = target.config, target.tp, type(model).__name__.lower()
     return Profile(
         id=target.profile_id,
-        label=evidence.label,
+        label=label,
         gpu=target.facts.gpu(),
         tp=tp,
         model=config.shape,
         dtype=config.dtype,  # type: ignore[arg-type]  # one of DTYPES
         kv=kv_cache(target),
         default_model=kind,
-        models=models,
-        errors={kind: evidence.error},
-        sources=evidence.sources,
+        models=Models(**{kind: model}),  # type: ignore[arg-type]  # the kind is the class's name
+        errors={kind: error},
+        sources=sources,
         host=target.facts.host(tp),
-        notes=(*evidence.notes, *config.notes),
-        uncertainty={kind: evidence.uncertainty},
+        notes=(*notes, *config.notes),
+        uncertainty={kind: uncertainty},
     )
 
 
-def _models(model: Fitted) -> Models:
-    if isinstance(model, Hybrid):
-        return Models(hybrid=model)
-    return Models(linear=model) if isinstance(model, Linear) else Models(roofline=model)
-
-
 def kv_cache(target: Target) -> KvCache:
-    """Blocks by the rule of docs/latency.md.
-
-    Raises:
-        InputError: The weights leave no room for two blocks.
-    """
+    """Blocks by the rule of docs/latency.md; `InputError` if the weights leave no room for two."""
     config, tp, memory = target.config, target.tp, target.facts.memory_gib
-    weights = config.shape.parameters * BYTES[config.dtype]
-    room = tp * (memory * UTILIZATION - RESERVE_GIB) * GIB - weights
-    per_token = config.shape.kv_bytes_per_token(tp, config.dtype)
-    blocks = int(room // (BLOCK * per_token))
+    weights, per_token = config.weight_bytes, config.kv_bytes_per_token(tp)
+    room = kv_room_bytes(memory, UTILIZATION, RESERVE_GIB, tp, weights)
+    blocks = int(room // (BLOCK_SIZE * per_token))
     if blocks < 2:
         raise InputError(
             f"--tp {tp}: the weights of {config.shape.name} ({weights / GIB:.1f} GiB) leave no "
@@ -115,29 +89,25 @@ def kv_cache(target: Target) -> KvCache:
         )
     basis = (
         f"derived: {tp} x ({memory:g} GiB x {UTILIZATION} - {RESERVE_GIB} GiB) - weights "
-        f"{weights / GIB:.2f} GiB = {room / GIB:.2f} GiB, over {BLOCK * per_token} bytes a block "
-        f"({per_token} bytes of KV per token over all ranks)."
+        f"{weights / GIB:.2f} GiB = {room / GIB:.2f} GiB, over {BLOCK_SIZE * per_token} bytes a "
+        f"block ({per_token} bytes of KV per token over all ranks)."
     )
-    return KvCache(blocks, BLOCK, basis, UTILIZATION, RESERVE_GIB)
+    return KvCache(blocks, BLOCK_SIZE, basis, UTILIZATION, RESERVE_GIB)
 
 
 def write_profile(path: Path, profile: Profile) -> None:
-    """Write a profile as YAML, whole or not at all.
-
-    Raises:
-        InputError: The name does not end in .yaml or .yml, or it cannot be written.
-    """
+    """Write a profile as YAML, whole or not at all; its name ends in .yaml or .yml."""
     if path.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{path}: the name of a profile ends in .yaml")
     with written(path) as draft:
         draft.write_text(yaml_text(shown(plain(profile))), encoding="utf-8")
 
 
-def yaml_text(data: object) -> str:
+def yaml_text(data: object, offset: int = 2) -> str:
     """Nested plain data as YAML: lists of numbers and short mappings in one line."""
     yaml = YAML()
     yaml.width = WIDTH
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.indent(mapping=2, sequence=2 + offset, offset=offset)
     buffer = io.StringIO()
     yaml.dump(_styled(data), buffer)
     return "".join(f"{line.rstrip()}\n" for line in buffer.getvalue().splitlines())
@@ -153,14 +123,15 @@ def shown(value: object) -> object:
 
 
 def _styled(value: object) -> object:
+    made: CommentedMap | CommentedSeq
     if isinstance(value, Mapping):
         made = CommentedMap({key: _styled(item) for key, item in value.items()})
-        if all(isinstance(item, int | float) for item in value.values()) and len(value) <= 7:
-            made.fa.set_flow_style()
-        return made
-    if isinstance(value, list | tuple):
-        items = CommentedSeq(_styled(item) for item in value)
-        if all(isinstance(item, int | float) for item in value):
-            items.fa.set_flow_style()
-        return items
-    return value
+        items, most = list(value.values()), 7
+    elif isinstance(value, list | tuple):
+        made = CommentedSeq(_styled(item) for item in value)
+        items, most = list(value), len(value)
+    else:
+        return value
+    if all(isinstance(item, int | float) for item in items) and len(items) <= most:
+        made.fa.set_flow_style()
+    return made

@@ -14,17 +14,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.calibration.checked_json import read_text
-from bros_sim.calibration.csv_files import write_csv
+from bros_sim.calibration.files import read_text, write_csv
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
+from bros_sim.latency.term_parameters import LatencyParameters, Validity
 
 Floats = NDArray[np.float64]
 Kind = Literal["prefill", "decode", "mixed"]
 KINDS: tuple[Kind, ...] = ("prefill", "decode", "mixed")
 ENDS = ("prefill_tokens", "decode_jobs", "decode_kv_tokens", "prefill_attention_pairs")
-SPLIT_SEED = 20262
-"""Seed of the split of a steps file into rows that are fitted and rows that are held out."""
+SPLIT_SEED = 20262  # of the split of a steps file into rows fitted and rows held out
+LONGEST_KV = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +70,12 @@ def steps_frame(rows: Iterable[StepRow]) -> pd.DataFrame:
 
 
 def write_steps(rows: Iterable[StepRow], path: Path) -> None:
-    """Write measured iterations as CSV, whole or not at all; same rows, same bytes.
-
-    Raises:
-        InputError: The name has another ending, or the file cannot be written.
-    """
+    """Write measured iterations as CSV, whole or not at all; same rows, same bytes."""
     write_csv(STEP_COLUMNS, map(astuple, rows), path)
 
 
 def read_steps(path: Path) -> pd.DataFrame:
-    """Read and check a steps file, plain or gzip.
-
-    Raises:
-        InputError: It cannot be read, a column is missing or unknown, or a row makes no sense:
-            one line for each fault, the first five of a column.
-    """
+    """A steps file, plain or gzip; `InputError` with each fault, the first five of a column."""
     text = read_text(path)
     try:
         frame = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
@@ -102,18 +93,16 @@ def read_steps(path: Path) -> pd.DataFrame:
     faults = [line for name, bad, what in _rules(numbers) for line in _lines(path, name, bad, what)]
     if faults:
         raise InputError(*faults)
-    checked: pd.DataFrame = numbers
-    return checked
+    return pd.DataFrame(numbers)
 
 
 def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
-    """Column, invalid rows, and what is wrong with them."""
     sensible = {name: rows[name].between(0, np.finfo(float).max) for name in STEP_COLUMNS}
     rules = [(name, ~good, "should be a number >= 0") for name, good in sensible.items()]
     sound = pd.concat(sensible, axis=1).all(axis=1)
     chunks, seqs = rows["prefill_chunks"], rows["decode_jobs"]
     tokens, context = rows["prefill_tokens"], rows["prefill_context_tokens"]
-    pairs = rows["prefill_attention_pairs"]
+    pairs, kv = rows["prefill_attention_pairs"], rows["decode_kv_tokens"]
     low = tokens**2 / (2 * chunks.where(chunks > 0, 1))
     rules += [
         ("time_s", sound & (rows["time_s"] == 0), "should be more than 0"),
@@ -126,16 +115,8 @@ def _rules(rows: pd.DataFrame) -> list[tuple[str, "pd.Series[bool]", str]]:
             sound & ((pairs < 0.999 * low) | (pairs > 1.001 * tokens * (context + tokens / 2))),
             "is not the sum of c * (x + c / 2) of any such chunks",
         ),
-        (
-            "decode_kv_tokens",
-            sound & (rows["decode_kv_tokens"] < seqs),
-            "fewer KV tokens than requests",
-        ),
-        (
-            "decode_kv_tokens",
-            sound & (seqs == 0) & (rows["decode_kv_tokens"] > 0),
-            "KV tokens of no request",
-        ),
+        ("decode_kv_tokens", sound & (kv < seqs), "fewer KV tokens than requests"),
+        ("decode_kv_tokens", sound & (seqs == 0) & (kv > 0), "KV tokens of no request"),
         ("decode_jobs", sound & (seqs + tokens == 0), "an iteration computes at least one token"),
     ]
     return rules
@@ -151,25 +132,51 @@ def _lines(path: Path, name: str, bad: "pd.Series[bool]", what: str) -> list[str
 
 def kinds_of(steps: pd.DataFrame) -> "pd.Series[str]":
     """``prefill``, ``decode`` or ``mixed`` for each row."""
-    names = np.where(
-        steps["prefill_chunks"] == 0,
-        "decode",
-        np.where(steps["decode_jobs"] == 0, "prefill", "mixed"),
-    )
+    with_decode = np.where(steps["decode_jobs"] == 0, "prefill", "mixed")
+    names = np.where(steps["prefill_chunks"] == 0, "decode", with_decode)
     return pd.Series(names.tolist(), index=steps.index, dtype=str)
 
 
 def split(steps: pd.DataFrame, share: float = 0.25, seed: int = SPLIT_SEED) -> "pd.Series[bool]":
-    """Which rows are held out: ``share`` of each kind, drawn by the seed and the order of rows.
-
-    The rows at the ends of the range (fewest and most tokens, requests, KV, pairs) are always
-    fitted.
-    """
-    rng = np.random.default_rng(seed)
-    draw = pd.Series(rng.random(len(steps)), index=steps.index)
+    """Which rows are held out: ``share`` of each kind, drawn by the seed, no end of a range."""
+    kinds = kinds_of(steps)
     ends: set[object] = set()
-    for _, part in steps.groupby(kinds_of(steps)):
+    for _, part in steps.groupby(kinds):
         for name in ENDS:
             ends |= {part[name].idxmin(), part[name].idxmax()}
-    rank = draw.groupby(kinds_of(steps)).rank(pct=True)
+    draw = pd.Series(np.random.default_rng(seed).random(len(steps)), index=steps.index)
+    rank = draw.groupby(kinds).rank(pct=True)
     return (rank <= share) & ~steps.index.isin(list(ends))
+
+
+def sample_shapes(validity: Validity, count: int, seed: int) -> list[StepShape]:
+    """A third each decode, prefill, mixed; log-uniform sizes, to 8192 tokens and 256 requests."""
+    rng = np.random.default_rng(seed)
+    kinds = ("decode", "prefill", "mixed")
+    return [_shape(validity, kinds[n % 3], rng) for n in range(count)]
+
+
+def sample_steps(model: LatencyParameters, count: int, seed: int) -> pd.DataFrame:
+    """Random iterations in the model's range with the times that it gives them itself."""
+    shapes, running = sample_shapes(model.validity, count, seed), model.make()
+    return steps_frame(step_row(shape, running.step_s(shape), 1) for shape in shapes)
+
+
+def _shape(validity: Validity, kind: str, rng: np.random.Generator) -> StepShape:
+    most = validity.max_decode_jobs or 256
+    longest = min(LONGEST_KV, validity.max_kv_tokens_per_job or LONGEST_KV)
+    tokens = validity.max_tokens or 8192
+    seqs = 0 if kind == "prefill" else _log(rng, 1, most)
+    kv = seqs * _log(rng, 16, longest) if seqs else 0
+    kv = max(seqs, min(kv, validity.max_kv_tokens or kv))
+    if kind == "decode":
+        return StepShape((), seqs, kv)
+    room = min(validity.max_chunk_tokens or tokens, tokens - seqs)
+    room //= 1 if kind == "prefill" else 2
+    chunk = _log(rng, 16, room)
+    context = int(rng.choice([0, _log(rng, 16, validity.max_context_tokens or tokens)]))
+    return StepShape(((chunk, context),), seqs, kv)
+
+
+def _log(rng: np.random.Generator, low: int, high: int) -> int:
+    return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))

@@ -1,16 +1,20 @@
 """Results with tables on stdout, as text or as JSON."""
 
+import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-from rich.console import Console
+from typer import Exit
 
 from bros_sim.cli.options import Format
-from bros_sim.cli.output import say, write, write_json
-from bros_sim.cli.verbs import FAILED
-from bros_sim.report.tables import WIDE, Part, Printed, drawn
+from bros_sim.cli.verbs import FAILED, say, write
+from bros_sim.report.tables import Printed, show_parts
+
+
+def write_json(content: object) -> None:
+    """The result as JSON."""
+    write(json.dumps(content, indent=1, default=str))
 
 
 def show(printed: Printed, form: Format) -> None:
@@ -18,7 +22,7 @@ def show(printed: Printed, form: Format) -> None:
     if form is Format.JSON:
         write_json(printed.plain())
     else:
-        show_parts(printed.parts())
+        show_parts(printed.parts(), sys.stdout)
 
 
 def end_search(found: Printed, folder: Path, failures: Sequence[str], form: Format) -> None:
@@ -28,16 +32,4 @@ def end_search(found: Printed, folder: Path, failures: Sequence[str], form: Form
         for line in [*failures, f"results: {folder}"]:
             say(line)
     if failures:
-        raise typer.Exit(FAILED)
-
-
-def show_parts(parts: Iterable[Part]) -> None:
-    """Lines and tables, these as wide as the terminal, or as needed where there is none."""
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = WIDE
-    for part in parts:
-        if isinstance(part, str):
-            write(part)
-        else:
-            console.print(drawn(part))
+        raise Exit(FAILED)

@@ -1,51 +1,41 @@
 """``run``: from an experiment file to tables, result files and figures."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
+from bros_sim.cli import options
 from bros_sim.cli.experiments import Terminal, load_experiment
-from bros_sim.cli.options import (
-    DaskOption,
-    ExperimentFile,
-    Format,
-    FormatOption,
-    OutOption,
-    Overrides,
-    RetryOption,
-    WorkersOption,
-)
-from bros_sim.cli.output import say, write_json
-from bros_sim.cli.printing import show, show_parts
-from bros_sim.cli.verbs import FAILED
+from bros_sim.cli.printing import show, write_json
+from bros_sim.cli.verbs import FAILED, say
 from bros_sim.experiment import Loaded
 from bros_sim.report.figure_files import draw_figures
+from bros_sim.report.tables import show_parts
 from bros_sim.report.text_tables import RunResults, rows_table
-from bros_sim.study.collect import collect
 from bros_sim.study.store import Store
 from bros_sim.study.study import Place
-from bros_sim.study.sweep import failures, sweep
+from bros_sim.study.sweep import collect, failures, sweep
+
+DryRunOption = Annotated[bool, Option(
+    "--dry-run",
+    help="List the points and whether they are there (json: with every default); run none.",
+)]  # fmt: skip
 
 
 def run(
-    experiment: ExperimentFile,
-    overrides: Overrides = None,
-    workers: WorkersOption = None,
-    dask: DaskOption = None,
-    out: OutOption = Path("results"),
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="List the points and whether they are there (json: with every default); run none.",
-        ),
-    ] = False,
+    experiment: options.Experiment,
+    overrides: options.Overrides = None,
+    workers: options.Workers = None,
+    dask: options.Dask = None,
+    out: options.Out = Path("results"),
+    dry_run: DryRunOption = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Run points again that are already there.")
+        bool, Option("--overwrite", help="Run points again that are already there.")
     ] = False,
-    retry_failed: RetryOption = False,
-    form: FormatOption = Format.TABLE,
+    retry_failed: options.Retry = False,
+    form: options.Form = options.Format.TABLE,
 ) -> None:
     """Run every point of an experiment (systems x grid x seeds) and print what came out.
 
@@ -72,31 +62,25 @@ def run(
     for line in [*draw_figures(figures, results).warnings, *failures(loaded, swept, study)]:
         say(line)
     show(RunResults(results, capacity.rates, capacity.orders), form)
-    if form is Format.TABLE:
+    if form is options.Format.TABLE:
         say(f"results: {results.folder}")
     if study.errors:
-        raise typer.Exit(FAILED)
+        raise Exit(FAILED)
 
 
-def _list_points(loaded: Loaded, out: Path, form: Format) -> None:
+def _list_points(loaded: Loaded, out: Path, form: options.Format) -> None:
     store = Store(out / loaded.spec.name, decisions=loaded.spec.outputs.decisions)
     points, rows = [*loaded.points, *loaded.drawn], []
     nominal = {"draw": 0} if loaded.drawn else {}
     for point in points:
-        rows.append(
-            {
-                **point.labels,
-                **nominal,
-                **point.labels,
-                "key": point.key,
-                "state": store.state(point.key),
-            }
-        )
+        labels = {**point.labels, **nominal, **point.labels}
+        rows.append({**labels, "key": point.key, "state": store.state(point.key)})
         if loaded.baselines:
             known = point.baseline
             rows[-1]["be_alone"] = store.state(known.key) if known else "no BE"
-    if form is Format.JSON:
+    if form is options.Format.JSON:
         full = [{**row, "resolved": one.plain} for row, one in zip(rows, points, strict=True)]
         write_json({"folder": str(store.folder), "points": full})
     else:
-        show_parts([rows_table([{**row, "key": str(row["key"])[:12]} for row in rows])])
+        shortened = rows_table([{**row, "key": str(row["key"])[:12]} for row in rows])
+        show_parts([shortened], sys.stdout)

@@ -1,9 +1,7 @@
-"""Verbs as a table: a verb's module is imported when the verb runs, so that ``--help`` is quick.
-
-How a verb ends is here as well: what users can cause becomes lines on stderr and an exit code.
-"""
+"""Verbs as a table: a verb is imported when it runs, so that ``--help`` is quick."""
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +9,20 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bros_sim.cli.output import say
 from bros_sim.core.errors import InputError, RunStopped
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
-MARKUP: Any = "markdown"
-"""How help is written."""
+MARKUP: Any = "markdown"  # how help is written
+
+
+def say(line: str) -> None:
+    """One line of diagnostics."""
+    sys.stderr.write(f"{line}\n")
+
+
+def write(text: str) -> None:
+    """One line of the result, or several."""
+    sys.stdout.write(f"{text}\n")
 
 
 @dataclass(frozen=True)
@@ -43,21 +49,16 @@ class Verbs:
 
     def command(self, name: str) -> Any:  # noqa: ANN401 - a click group, from typer
         """A group of them."""
-        listed = {verb: _listed(verb, entry.help) for verb, entry in self.verbs.items()}
         group = LazyGroup(
-            name=name,
-            help=self.help,
-            commands=listed,
-            no_args_is_help=True,
+            name=name, help=self.help, commands=_listed(self.verbs), no_args_is_help=True,
             rich_markup_mode=MARKUP,
-        )
+        )  # fmt: skip
         group.verbs = self.verbs
         return group
 
 
-def _listed(name: str, text: str) -> Any:  # noqa: ANN401 - a click command, from typer
-    """What the list of verbs shows of one."""
-    return TyperCommand(name, help=text, rich_markup_mode=MARKUP)
+def _listed(verbs: Mapping[str, "Verb | Verbs"]) -> dict[str, Any]:
+    return {n: TyperCommand(n, help=v.help, rich_markup_mode=MARKUP) for n, v in verbs.items()}
 
 
 class LazyGroup(TyperGroup):
@@ -75,25 +76,21 @@ class RootGroup(LazyGroup):
     """Turns what users can cause into a message; a traceback is always a bug of ours."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - typer's own
-        listed = {name: _listed(name, entry.help) for name, entry in self.verbs.items()}
-        super().__init__(*args, **(options | {"commands": listed}))
+        super().__init__(*args, **(options | {"commands": _listed(self.verbs)}))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own signature
         """Run a verb; bad input ends with code 2, Ctrl-C with 130."""
         try:
             return super().invoke(ctx)
-        except InputError as error:
-            for line in error.lines:
-                say(line)
-            raise typer.Exit(BAD_INPUT) from None
-        except RunStopped as error:
-            say(str(error))
-            raise typer.Exit(FAILED) from None
-        except KeyboardInterrupt:
-            say("interrupted")
-            raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise  # typer ends quietly
+        except InputError as error:
+            text, code = "\n".join(error.lines), BAD_INPUT
+        except RunStopped as error:
+            text, code = str(error), FAILED
+        except KeyboardInterrupt:
+            text, code = "interrupted", INTERRUPTED
         except OSError as error:
-            say(f"bros-sim: {error}")
-            raise typer.Exit(FAILED) from None
+            text, code = f"bros-sim: {error}", FAILED
+        say(text)
+        raise typer.Exit(code)

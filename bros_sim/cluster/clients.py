@@ -1,9 +1,9 @@
 """Those who send requests: streams with arrival times, and clients that wait for answers."""
 
 from collections import abc
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from heapq import merge
-from typing import Protocol
+from itertools import count
 
 from simpy.events import Event
 from simpy.resources.resource import Request as Seat
@@ -19,19 +19,17 @@ REJECTED_PAUSE_S = 1.0
 """A closed-loop client whose request is rejected waits at least this long before its next."""
 
 
-class Door(Protocol):
-    """Where requests enter the cluster."""
-
-    def arrive(self, request: Request) -> Sequence | None:
-        """A request arrives now; None if it is rejected at once."""
-
-
 class Clients:
-    """All who send requests until ``duration_s``, and wait for answers."""
+    """All who send requests until ``duration_s``, and wait for answers.
 
-    def __init__(self, clock: Clock, door: Door, duration_s: float) -> None:
+    ``arrive`` lets a request enter the cluster now; None: it is rejected at once.
+    """
+
+    def __init__(
+        self, clock: Clock, arrive: Callable[[Request], Sequence | None], duration_s: float
+    ) -> None:
         self._clock = clock
-        self._door = door
+        self._arrive = arrive
         self._duration_s = duration_s
         self._waiting: dict[int, Event] = {}
 
@@ -45,10 +43,10 @@ class Clients:
                 self._clock.process(self._capped(capped.requests, capped.max_in_flight))
         for source in sources:
             if isinstance(source, ClosedLoop):
-                requests = _Numbered(source)
+                numbers = count()
                 size = source.clients if source.whole_batch else 1
                 for _ in range(source.clients // size):
-                    self._clock.process(self._client(requests, size, on_grid(source.think_time_s)))
+                    self._clock.process(self._client(source, numbers, size))
 
     def answer(self, seqs: abc.Sequence[Sequence], *, served: bool) -> bool:
         """Tell the clients of requests that finished or were rejected; whether any can react."""
@@ -66,7 +64,7 @@ class Clients:
             delay = self._arrival_s(request) - self._clock.now
             if delay > 0:
                 yield self._clock.timeout(delay)
-            self._door.arrive(request)
+            self._arrive(request)
 
     def _capped(self, requests: list[Request], most: int) -> Generator[Event, bool, None]:
         """A client that sends each request when it is due and fewer than ``most`` are out."""
@@ -81,17 +79,22 @@ class Clients:
     def _until_answered(
         self, request: Request, seats: Resource, seat: Seat
     ) -> Generator[Event, bool, None]:
-        if (seq := self._door.arrive(request)) is not None:
+        if (seq := self._arrive(request)) is not None:
             self._waiting[seq.id] = answer = self._clock.event()
             yield answer
         yield seats.release(seat)
 
     def _client(
-        self, requests: "_Numbered", size: int, think_s: float
+        self, source: ClosedLoop, numbers: Iterator[int], size: int
     ) -> Generator[Event, bool, None]:
-        """A client that keeps ``size`` requests out, all of them answered before the next."""
+        """A client that keeps ``size`` requests out, all of them answered before the next.
+
+        ``numbers``: of the stream's requests, in order of issue over all its clients.
+        """
+        think_s = on_grid(source.think_time_s)
         while self._clock.now < self._duration_s:
-            seqs = [self._door.arrive(requests.next(self._clock.now)) for _ in range(size)]
+            requests = [source.request(next(numbers), self._clock.now) for _ in range(size)]
+            seqs = [self._arrive(request) for request in requests]
             all_served, answers = all(seqs), []
             for seq in filter(None, seqs):
                 self._waiting[seq.id] = event = self._clock.event()
@@ -102,15 +105,3 @@ class Clients:
             pause = think_s if all_served else max(think_s, REJECTED_PAUSE_S)
             if pause > 0:
                 yield self._clock.timeout(pause)
-
-
-class _Numbered:
-    """The requests of a closed-loop stream, in order of issue over all its clients."""
-
-    def __init__(self, source: ClosedLoop) -> None:
-        self._source = source
-        self._issued = 0
-
-    def next(self, now: float) -> Request:
-        self._issued += 1
-        return self._source.request(self._issued - 1, now)

@@ -2,14 +2,15 @@
 
 import gc
 from collections import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from simpy.events import NORMAL
 
 from bros_sim.cluster.clients import Clients
 from bros_sim.cluster.clock import Alarm, Clock
-from bros_sim.cluster.pool import Pool
+from bros_sim.cluster.front_end import FrontEnd
 from bros_sim.cluster.routers.base import HoldingRouter, Router
 from bros_sim.cluster.server import Server
 from bros_sim.core.clock import on_grid
@@ -18,6 +19,22 @@ from bros_sim.engine.engine import Engine
 from bros_sim.engine.record import RunLog, RunRecord
 from bros_sim.engine.sequence import Sequence
 from bros_sim.workload.streams import ClosedLoop, OpenLoop
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Equal replicas of a system: ``make`` makes the engine of a number, which writes into a log.
+
+    ``profile`` is what the record calls their GPU and model. A router sees the engines of pools
+    that serve the class of the request. Without a ``front_end`` an engine has a request at once.
+    """
+
+    replicas: int
+    make: Callable[[int, RunLog], Engine]
+    name: str = ""
+    profile: str = ""
+    classes: frozenset[ServiceClass] = frozenset(ServiceClass)
+    front_end: FrontEnd | None = None
 
 
 def simulate(
@@ -68,7 +85,7 @@ class _Cluster:
         self._servers: dict[int, Server] = {}
         self._serving: dict[ServiceClass, dict[int, Engine]] = {c: {} for c in ServiceClass}
         self._arrived = 0
-        self.clients = Clients(self._clock, self, duration_s)
+        self.clients = Clients(self._clock, self.arrive, duration_s)
 
     def bring_up(self, pool: Pool) -> None:
         """One more engine of a pool."""

@@ -8,7 +8,6 @@ from simpy.events import Event, EventPriority
 
 from bros_sim.cluster.clock import PLAN, Alarm, Clock, iteration_end
 from bros_sim.cluster.front_end import FrontEnd, Intake
-from bros_sim.cluster.links import Link
 from bros_sim.core.request import Request
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.kv_cache import Direction
@@ -23,6 +22,18 @@ class Listener(Protocol):
 
     def refused(self, seqs: abc.Sequence[Sequence]) -> None:
         """An engine refuses requests that it took before."""
+
+
+class Link:
+    """One direction of a link: transfers queue on it, first come, first served."""
+
+    def __init__(self) -> None:
+        self._free_s = 0.0
+
+    def transfer(self, now: float, seconds: float) -> float:
+        """When a transfer that is asked for at ``now``, and takes so long, is over."""
+        self._free_s = max(now, self._free_s) + seconds
+        return self._free_s
 
 
 class Server:

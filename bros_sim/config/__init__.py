@@ -1,8 +1,7 @@
 """YAML text -> checked Python objects; every fault as ``file:line:column: path: what is wrong``.
 
-Two steps. ``read_yaml`` turns a file into a ``Document``, plain data that remembers its places;
-``decode`` checks that data against a type and reports all faults at once. Text is never taken for
-a number.
+``read_yaml`` turns a file into a ``Document``, plain data that remembers its places; ``decode``
+checks it against a type and reports all faults at once. Text is never taken for a number.
 """
 
 import sys
@@ -14,33 +13,20 @@ from pydantic import ValidationError
 from bros_sim.config import components, messages
 from bros_sim.config.documents import Data, Document, get_step, has_step
 from bros_sim.config.yaml_text import override, parse, read_yaml
-from bros_sim.core.errors import Code, Fault, InputError, PathKey, show_path
+from bros_sim.core.errors import Code, Fault, InputError, PathKey
 
 __all__ = [
-    "Data",
-    "Document",
-    "PathKey",
-    "component_class",
-    "decode",
-    "override",
-    "parse",
-    "read_yaml",
-    "show_path",
-]
+    "Data", "Document", "PathKey", "component_class", "decode", "override", "parse", "read_yaml"
+]  # fmt: skip
 
 T = TypeVar("T")
 
 
 def decode(shape: type[T], document: Document, at: PathKey = ()) -> T:
-    """Check (a part of) a document against a dataclass or a pydantic model.
+    """Check the part of a document at ``at`` against a dataclass or a pydantic model, ``shape``.
 
-    Args:
-        shape: The class to make; only its init fields may occur, with exactly their types.
-        document: What ``read_yaml`` returned.
-        at: Path of the part to decode; the whole document by default.
-
-    Raises:
-        InputError: With every fault, in order of its place.
+    Only its init fields may occur, with exactly their types; an InputError has every fault, in
+    order of its place.
     """
     _see_own_classes(document)
     try:
@@ -62,13 +48,11 @@ def component_class(kinds: Mapping[str, type], written: Data, document: Document
 
 
 def _see_own_classes(document: Document) -> None:
-    """Let modules beside the document be imported."""
     if str(document.directory) not in sys.path:
         sys.path.append(str(document.directory))
 
 
 def _placed(faults: Iterable[Fault], document: Document, at: PathKey) -> list[Fault]:
-    """The faults of the part at ``at`` with their places, in the order of the document."""
     by_place: dict[tuple[PathKey, bool], dict[Fault, None]] = {}
     for fault in faults:
         missing = fault.code is Code.MISSING_KEY
@@ -76,14 +60,10 @@ def _placed(faults: Iterable[Fault], document: Document, at: PathKey) -> list[Fa
         same = by_place.setdefault((path, fault.code is Code.UNKNOWN_KEY), {})
         same[Fault(fault.code, path, fault.text)] = None
     order = {path: n for n, path in enumerate(document.places)}
-
-    def rank(path: PathKey) -> int:
-        return order[path] if path in order else order.get(path[:-1], 0)
-
-    placed = sorted(by_place.items(), key=lambda item: rank(item[0][0]))
+    rank = {path: order.get(path, order.get(path[:-1], 0)) for path, _ in by_place}
     return [
         document.fault(path, fault.text, fault.code, key=key)
-        for (path, key), same in placed
+        for (path, key), same in sorted(by_place.items(), key=lambda item: rank[item[0][0]])
         for fault in _alternatives(list(same))
     ]
 

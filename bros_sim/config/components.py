@@ -9,26 +9,16 @@ import dataclasses
 import importlib
 import json
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pydantic
 from annotated_doc import Doc
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    create_model,
-)
-from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core import core_schema as schemas
@@ -37,26 +27,48 @@ from bros_sim.config.messages import combined, finished, invalid, nearest, shown
 from bros_sim.core.errors import Code, InputError
 from bros_sim.core.world import Supplied
 
-__all__ = [
-    "Kinds", "Record", "Strict", "build", "load_class", "model_of", "nearest", "plain", "supplied",
-]  # fmt: skip
-
 T = TypeVar("T")
 
 
-class Strict(BaseModel):
+class Strict(pydantic.BaseModel):
     """Base of every checked mapping: no unknown keys, no conversions, finite numbers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
+
+
+def key(what: str, default: Any = ..., **limits: Any) -> Any:  # noqa: ANN401 - as pydantic.Field
+    """A field of such a mapping: help, default or what makes it, and what its value may be."""
+    given = {"default_factory" if callable(default) else "default": default}
+    return pydantic.Field(**given, **limits, description=what or None)
+
+
+class Mark(ABC):
+    """Base of what marks a field: ``read`` makes its value from plain data, ``write`` undoes it."""
+
+    @abstractmethod
+    def read(self, value: object, info: pydantic.ValidationInfo) -> object:
+        """Check plain data and make the value."""
+
+    def write(self, made: object) -> dict[str, object] | None:
+        """What ``read`` makes it from, defaults written out."""
+        return plain(made)
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: pydantic.GetCoreSchemaHandler
+    ) -> CoreSchema:
+        written = schemas.plain_serializer_function_ser_schema(self.write)
+        return schemas.with_info_plain_validator_function(self.read, serialization=written)
 
 
 @dataclass(frozen=True)
-class Kinds:
+class Kinds(Mark):
     """Marks a field that holds one component: ``Annotated[Scheduler, Kinds("scheduler", TABLE)]``.
 
-    ``table`` may be a function that returns the table, for a component that holds others of its
-    own table. A class of the user's own must have the public methods of ``contract``. With
-    ``bare``, a kind of the table that stands alone is left as the class: a profile has the rest.
+    ``table`` may be a function, for a component that holds others of its own table. A class of the
+    user's own must have the public methods of ``contract``. With ``bare``, a kind that stands alone
+    is left as the class: a profile has the rest.
     """
 
     what: str
@@ -72,7 +84,7 @@ class Kinds:
         """The table itself."""
         return self.table() if callable(self.table) else self.table
 
-    def read(self, value: object, info: ValidationInfo) -> object:
+    def read(self, value: object, info: pydantic.ValidationInfo) -> object:
         """Check ``{kind: ..., <init fields>}`` and make the component."""
         if not isinstance(value, dict):
             what = f"should be a mapping with the key 'kind' (got {shown(value)})"
@@ -102,52 +114,36 @@ class Kinds:
             raise invalid(("kind",), what)
         return cls
 
-    def write(self, component: object) -> dict[str, object]:
-        """The mapping that ``read`` makes ``component`` from, defaults written out."""
-        cls = component if isinstance(component, type) else type(component)
+    def write(self, made: object) -> dict[str, object]:
+        """The mapping ``{kind: ..., <init fields>}``."""
+        cls = made if isinstance(made, type) else type(made)
         kind = next((name for name, known in self.classes.items() if known is cls), None)
-        values = {} if component is cls else plain(component)
+        values = {} if made is cls else plain(made)
         return {"kind": kind or f"{cls.__module__}:{cls.__qualname__}", **values}
 
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return schemas.with_info_plain_validator_function(
-            self.read, serialization=schemas.plain_serializer_function_ser_schema(self.write)
-        )
-
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: CoreSchema, handler: pydantic.GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        known = [
-            handler(_with_kind(kind, cls).__pydantic_core_schema__)
-            for kind, cls in self.classes.items()
-        ]
-        known += [_lone_kind(kind) for kind in self.classes if self.bare]
+        models = [_with_kind(kind, cls) for kind, cls in self.classes.items()]
+        known = [handler(model.__pydantic_core_schema__) for model in models]
+        known += [alone("kind", {"const": kind}) for kind in self.classes if self.bare]
         own = {"type": "string", "pattern": "^[^:]+:[^:]+$", "description": "module:Class"}
         other = {"type": "object", "properties": {"kind": own}, "required": ["kind"]}
         return {"anyOf": [*known, other]}
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(Mark):
     """Marks a field that holds one dataclass: ``Annotated[Slo, Record(Slo)]``."""
 
     cls: type
 
-    def read(self, value: object, info: ValidationInfo) -> object:
+    def read(self, value: object, info: pydantic.ValidationInfo) -> object:
         """Check the mapping of the init fields and make the dataclass."""
         return build(self.cls, value, info.context)
 
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return schemas.with_info_plain_validator_function(
-            self.read, serialization=schemas.plain_serializer_function_ser_schema(plain)
-        )
-
     def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+        self, schema: CoreSchema, handler: pydantic.GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         return handler(model_of(self.cls).__pydantic_core_schema__)
 
@@ -158,11 +154,7 @@ def _members(cls: type) -> set[str]:
 
 
 def load_class(name: str) -> type:
-    """Import ``module:Class``, a dataclass of the user's own.
-
-    Raises:
-        InputError: It cannot be imported or is not a dataclass.
-    """
+    """Import ``module:Class``, a dataclass of the user's own."""
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -180,13 +172,11 @@ def load_class(name: str) -> type:
 @cache
 def model_of(cls: type) -> type[Strict]:
     """The pydantic model of a dataclass: its init fields alone, with help and defaults."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = hints_of(cls)
     fields: dict[str, Any] = {
-        item.name: (hints[item.name], _field(item, hints[item.name]))
-        for item in dataclasses.fields(cls)
-        if item.init
+        item.name: (hints[item.name], _field(item, hints[item.name])) for item in init_fields(cls)
     }
-    return create_model(cls.__name__, __base__=Strict, __doc__=cls.__doc__, **fields)
+    return pydantic.create_model(cls.__name__, __base__=Strict, __doc__=cls.__doc__, **fields)
 
 
 @cache
@@ -194,50 +184,44 @@ def _with_kind(kind: str, cls: type) -> type[Strict]:
     """The mapping of one kind as the JSON schema shows it; what is supplied says from what."""
     doc = (cls.__doc__ or "").strip().partition("\n")[0]
     model = model_of(cls)
-    optional = {
-        name: _optional(model.model_fields[name], mark.source)
-        for name, mark in supplied(cls).items()
-    }
-    fields: dict[str, Any] = {"kind": (typing.Literal[kind], ...), **optional}
-    return create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
+    fields: dict[str, Any] = {"kind": (typing.Literal[kind], ...)}
+    for name, mark in supplied(cls).items():
+        field = copy(model.model_fields[name])
+        field.default, field.description = None, f"{field.description}; default: {mark.source}"
+        fields[name] = (field.annotation, field)
+    return pydantic.create_model(f"{cls.__name__}_{kind}", __base__=model, __doc__=doc, **fields)
 
 
-def _optional(known: FieldInfo, source: str) -> tuple[Any, FieldInfo]:
-    field = copy(known)
-    field.default = None
-    field.description = f"{known.description}; default: {source}"
-    return known.annotation, field
-
-
-def _lone_kind(kind: str) -> dict[str, object]:
-    properties = {"kind": {"const": kind}}
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": ["kind"],
-        "additionalProperties": False,
-    }
+def alone(key: str, below: Mapping[str, object]) -> dict[str, object]:
+    """The JSON schema of a mapping with that one key."""
+    shape = {"type": "object", "properties": {key: below}, "required": [key]}
+    return {**shape, "additionalProperties": False}
 
 
 def _field(item: "dataclasses.Field[Any]", hint: object) -> Any:  # noqa: ANN401 - pydantic's own
-    shown_as: dict[str, Any] = {"description": documentation(hint)}
-    if "alias" in item.metadata:  # a key that Python reserves, such as class
-        shown_as["alias"] = item.metadata["alias"]
-    if item.default is not dataclasses.MISSING:
-        return Field(default=item.default, **shown_as)
-    if item.default_factory is not dataclasses.MISSING:
-        return Field(default_factory=item.default_factory, **shown_as)
-    return Field(**shown_as)
+    said: dict[str, Any] = {
+        "description": documentation(hint),
+        "alias": item.metadata.get("alias", MISSING),
+        "default": item.default,
+        "default_factory": item.default_factory,
+    }
+    return pydantic.Field(**{key: value for key, value in said.items() if value is not MISSING})
+
+
+def hints_of(cls: type) -> dict[str, Any]:
+    """The types of its fields with their metadata."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def init_fields(cls: type) -> list["dataclasses.Field[Any]"]:
+    """The fields that YAML sets."""
+    return [item for item in dataclasses.fields(cls) if item.init]
 
 
 def supplied(cls: type) -> dict[str, Supplied]:
     """The parameters that follow from the rest of the experiment where YAML leaves them out."""
-    return {
-        name: mark
-        for name, hint in typing.get_type_hints(cls, include_extras=True).items()
-        for mark in getattr(hint, "__metadata__", ())
-        if isinstance(mark, Supplied)
-    }
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints_of(cls).items()}
+    return {name: m for name, said in marks.items() for m in said if isinstance(m, Supplied)}
 
 
 def documentation(hint: object) -> str | None:
@@ -249,30 +233,21 @@ def documentation(hint: object) -> str | None:
 def build(shape: type[T], value: object, context: Mapping[str, Path] | None = None) -> T:
     """Make ``shape`` from plain data; the first step is strict JSON, so text is never a number.
 
-    Raises:
-        pydantic.ValidationError: With every fault, each a finished message at its place.
+    The faults of a pydantic.ValidationError are finished messages at their places.
     """
     cls: Any = shape
     record = dataclasses.is_dataclass(cls)
     model = model_of(cls) if record else cls
     try:
-        made: Any = TypeAdapter(model).validate_json(json.dumps(value), context=context)
-    except ValidationError as error:
+        made: Any = pydantic.TypeAdapter(model).validate_json(json.dumps(value), context=context)
+    except pydantic.ValidationError as error:
         raise combined(finished(error, model)) from None
     if not record:
         return typing.cast("T", made)
-    values = {key: _anchored(getattr(made, key), context) for key in made.model_fields_set}
-    return _call(shape, values)
-
-
-def _anchored(value: object, context: Mapping[str, Path] | None) -> object:
-    """A relative path starts from the folder of the document that names it."""
-    if isinstance(value, Path) and context is not None:
-        return context["directory"] / value
-    return value
-
-
-def _call(shape: type[T], values: dict[str, object]) -> T:
+    values = {key: getattr(made, key) for key in made.model_fields_set}
+    for key, value in values.items():
+        if isinstance(value, Path) and context:  # it starts from the folder of the document
+            values[key] = context["directory"] / value
     try:
         return shape(**values)
     except InputError as error:

@@ -1,13 +1,16 @@
 """Plain data that remembers where each key and value stands in its source."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 
 from bros_sim.config.messages import nearest
-from bros_sim.core.errors import Code, Fault, PathKey
+from bros_sim.core.errors import Code, Fault, InputError, PathKey
 
 Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
+Places = Mapping[PathKey, str]
+"""Path -> what an error line about it starts with: ``file:line:column`` or ``--set``."""
 
 NAMED = ("workload", "systems")
 """Sections whose keys are names of the user's own: a path into one never makes a new name."""
@@ -17,15 +20,12 @@ SWEPT: tuple[PathKey, ...] = (("sweep", "grid"), ("sweep", "zip"))
 
 @dataclass(frozen=True)
 class Document:
-    """Plain data with the place of every key and value in its source.
-
-    ``places`` maps a path to what an error line starts with: ``file:line:column`` or ``--set``.
-    """
+    """Plain data with the place of every key and value in its source."""
 
     filename: str
     data: dict[str, Data]
-    places: Mapping[PathKey, str] = field(repr=False)
-    key_places: Mapping[PathKey, str] = field(repr=False)
+    places: Places = field(repr=False)
+    key_places: Places = field(repr=False)
 
     @property
     def directory(self) -> Path:
@@ -37,8 +37,12 @@ class Document:
     ) -> Fault:
         """What is wrong with the value (or the key) at ``path``."""
         where = self.key_places if key else self.places
-        known = next(path[:n] for n in range(len(path), -1, -1) if path[:n] in where or n == 0)
-        return Fault(code, path, text, where.get(known) or self.places[()])
+        known = (where[path[:n]] for n in range(len(path), -1, -1) if path[:n] in where)
+        return Fault(code, path, text, next(known, "") or self.places[()])
+
+    def faults(self, path: PathKey, error: InputError) -> list[Fault]:
+        """What ``error`` says of the value at ``path``."""
+        return [self.fault(path, line) for line in error.lines]
 
     def path_of(self, dotted: str) -> PathKey:
         """Split ``a.b.c`` along the keys that exist; keys may contain dots themselves."""
@@ -47,7 +51,9 @@ class Document:
         here: Data = self.data
         while parts:
             new = len(parts) if path in SWEPT else 1
-            taken = next((n for n in range(len(parts), 0, -1) if _joined(here, parts[:n])), new)
+            known: Container[str] = here if isinstance(here, dict) else ()
+            longest_first = range(len(parts), 0, -1)
+            taken = next((n for n in longest_first if ".".join(parts[:n]) in known), new)
             text = ".".join(parts[:taken])
             step = int(text) if isinstance(here, list) and text.isdecimal() else text
             path, parts, here = (*path, step), parts[taken:], get_step(here, step)
@@ -56,8 +62,7 @@ class Document:
     def dead_end(self, path: PathKey) -> str | None:
         """Why nothing can stand at ``path``.
 
-        A mapping that is not written yet is no obstacle: `put` makes it, and whether its keys are
-        right is for ``decode`` to say, which knows the schema.
+        No obstacle is a mapping that `put` can make; whether its keys are right ``decode`` says.
         """
         here: Data = self.data
         for n, step in enumerate(path):
@@ -80,21 +85,14 @@ class Document:
 
     def get(self, path: PathKey) -> Data:
         """The value at ``path``; ``None`` where there is nothing."""
-        here: Data = self.data
-        for step in path:
-            here = get_step(here, step)
-        return here
+        return value_at(self.data, path)
 
-    def put(
-        self, path: PathKey, value: Data, places: Mapping[PathKey, str], key_place: str = ""
-    ) -> "Document":
-        """A copy with ``value`` at ``path``; ``places`` are relative to that path.
+    def put(self, path: PathKey, value: Data, places: Places, key_place: str = "") -> "Document":
+        """A copy with ``value`` at ``path``, missing mappings made; ``places`` are relative to it.
 
-        Missing mappings on the way are made, so that a misspelt path is reported as such later.
         A fault of the key itself is at ``key_place``, by default that of the value.
         """
-        keep = {p: w for p, w in self.places.items() if p[: len(path)] != path}
-        keys = {p: w for p, w in self.key_places.items() if p[: len(path)] != path}
+        keep, keys = _outside(self.places, path), _outside(self.key_places, path)
         for depth in range(1, len(path)):
             if not has_step(self.get(path[: depth - 1]), path[depth - 1]):
                 keys[path[:depth]] = key_place or places[()]
@@ -102,28 +100,25 @@ class Document:
                 keep[path[:depth]] = places[()]
         moved = {path + below: where for below, where in places.items()}
         keys |= moved | {path: key_place or places[()]}
-        data = _put(self.data, path, value)
-        assert isinstance(data, dict)
-        return replace(self, data=data, places=keep | moved, key_places=keys)
+        return self._with(path, value, keep | moved, keys)
 
     def without(self, path: PathKey) -> "Document":
         """A copy without that key of a mapping; the same where there is none."""
         owner = self.get(path[:-1])
         if not isinstance(owner, dict):
             return self
-        size = len(path)
         left = {key: value for key, value in owner.items() if key != path[-1]}
-        data = _put(self.data, path[:-1], left)
+        keep, keys = _outside(self.places, path), _outside(self.key_places, path)
+        return self._with(path[:-1], left, keep, keys)
+
+    def _with(self, path: PathKey, value: Data, places: Places, key_places: Places) -> "Document":
+        data = _put(self.data, path, value)
         assert isinstance(data, dict)
-        keep, keys = (
-            {p: where for p, where in places.items() if p[:size] != path}
-            for places in (self.places, self.key_places)
-        )
-        return replace(self, data=data, places=keep, key_places=keys)
+        return replace(self, data=data, places=places, key_places=key_places)
 
 
-def _joined(here: Data, parts: list[str]) -> bool:
-    return isinstance(here, dict) and ".".join(parts) in here
+def _outside(places: Places, path: PathKey) -> dict[PathKey, str]:
+    return {p: where for p, where in places.items() if p[: len(path)] != path}
 
 
 def has_step(here: Data, step: str | int) -> bool:
@@ -131,6 +126,11 @@ def has_step(here: Data, step: str | int) -> bool:
     if isinstance(here, list):
         return isinstance(step, int) and step < len(here)
     return isinstance(here, dict) and step in here
+
+
+def value_at(data: Data, path: PathKey) -> Data:
+    """What stands at a path of plain data; ``None`` where nothing does."""
+    return reduce(get_step, path, data)
 
 
 def get_step(here: Data, step: str | int) -> Data:

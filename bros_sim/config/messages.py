@@ -15,25 +15,18 @@ from bros_sim.core.errors import Code, Fault, PathKey
 
 MISSING = "this key is missing"
 WORDS = {
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "valid array": "list",
-    "an object": "a mapping",
-    "a valid string": "text",
+    "greater than or equal to": "at least", "less than or equal to": "at most",
+    "valid array": "list", "an object": "a mapping", "a valid string": "text",
     "a valid dictionary": "a mapping",
-}
+}  # fmt: skip
 """pydantic's words -> ours."""
 FINISHED = "finished"
 """Pydantic's error type of a `Fault` that only lacks its place."""
 CODES = {
-    "extra_forbidden": Code.UNKNOWN_KEY,
-    "unexpected_keyword_argument": Code.UNKNOWN_KEY,
-    "missing": Code.MISSING_KEY,
-    "missing_argument": Code.MISSING_KEY,
-    "value_error": Code.OTHER,
-    "int_type": Code.NOT_WHOLE,
-    "int_from_float": Code.NOT_WHOLE,
-}
+    "extra_forbidden": Code.UNKNOWN_KEY, "unexpected_keyword_argument": Code.UNKNOWN_KEY,
+    "missing": Code.MISSING_KEY, "missing_argument": Code.MISSING_KEY,
+    "int_type": Code.NOT_WHOLE, "int_from_float": Code.NOT_WHOLE, "value_error": Code.OTHER,
+}  # fmt: skip
 """Pydantic's error types; what is not here is `Code.VALUE`."""
 
 
@@ -57,13 +50,12 @@ def invalid(path: PathKey, text: str, code: Code = Code.OTHER) -> ValidationErro
 
 def combined(faults: Iterable[Fault]) -> ValidationError:
     """Several of them; what has a place of its own, in another document, names it in its text."""
-    details = [_detail(Fault(f.code, (), str(f))) if f.place else _detail(f) for f in faults]
+    details = []
+    for fault in faults:
+        path, text = ((), str(fault)) if fault.place else (fault.path, fault.text)
+        custom = PydanticCustomError(FINISHED, "{text}", {"text": text, "code": fault.code})
+        details.append(InitErrorDetails(type=custom, loc=path, input=None))
     return ValidationError.from_exception_data("component", details)
-
-
-def _detail(fault: Fault) -> InitErrorDetails:
-    custom = PydanticCustomError(FINISHED, "{text}", {"text": fault.text, "code": fault.code})
-    return InitErrorDetails(type=custom, loc=fault.path, input=None)
 
 
 def finished(error: ValidationError, model: type = object) -> list[Fault]:
@@ -75,11 +67,12 @@ def _fault(error: ErrorDetails, model: type) -> Fault:
     kind, path = error["type"], error["loc"]
     if kind == FINISHED:
         return Fault(error["ctx"]["code"], path, error["ctx"]["text"])
-    return Fault(CODES.get(kind, Code.VALUE), path, _message(error, model))
+    code = CODES.get(kind, Code.VALUE)
+    return Fault(code, path, _message(error, code, model))
 
 
-def _message(error: ErrorDetails, model: type) -> str:
-    code, loc = CODES.get(error["type"], Code.VALUE), error["loc"]
+def _message(error: ErrorDetails, code: Code, model: type) -> str:
+    loc = error["loc"]
     if code is Code.UNKNOWN_KEY:
         return f"unknown key{nearest(str(loc[-1]), known_keys(model, loc[:-1]))}"
     if code is Code.MISSING_KEY:
@@ -112,16 +105,16 @@ def known_keys(shape: object, loc: PathKey) -> list[str]:
     """The keys that the mapping at ``loc`` inside ``shape`` may have."""
     for part in loc:
         shape = _below(shape, part)
-    found = [item for item in _alternatives(shape) if isinstance(item, type)]
-    return [name for item in found for name in _keys(item)]
+    return [name for item in _alternatives(shape) for name in _keys(item)]
 
 
-def _keys(cls: type) -> list[str]:
-    if issubclass(cls, BaseModel):
-        return [item.alias or name for name, item in cls.model_fields.items()]
-    if dataclasses.is_dataclass(cls):
-        return [i.metadata.get("alias", i.name) for i in dataclasses.fields(cls) if i.init]
-    return []
+def _keys(cls: object) -> dict[str, object]:
+    if isinstance(cls, type) and issubclass(cls, BaseModel):
+        return {item.alias or name: item.annotation for name, item in cls.model_fields.items()}
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+        fields, hints = dataclasses.fields(cls), typing.get_type_hints(cls)
+        return {i.metadata.get("alias", i.name): hints[i.name] for i in fields if i.init}
+    return {}
 
 
 def _alternatives(shape: object) -> list[object]:
@@ -134,19 +127,11 @@ def _alternatives(shape: object) -> list[object]:
     return [shape]
 
 
-def _field_type(cls: type, key: str) -> object:
-    if not issubclass(cls, BaseModel):
-        return typing.get_type_hints(cls)[key]
-    fields = cls.model_fields.items()
-    return next(item.annotation for name, item in fields if key == (item.alias or name))
-
-
 def _below(shape: object, part: int | str) -> object:
-    """The type of what stands at key or position ``part``."""
     for item in _alternatives(shape):
-        args = typing.get_args(item)
-        if isinstance(item, type) and str(part) in _keys(item):
-            return _field_type(item, str(part))
+        args, keys = typing.get_args(item), _keys(item)
+        if str(part) in keys:
+            return keys[str(part)]
         if isinstance(part, int) and args:
             return args[0] if len(args) <= part or args[-1] is Ellipsis else args[part]
         if typing.get_origin(item) in {dict, Mapping}:

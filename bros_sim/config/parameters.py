@@ -6,7 +6,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from bros_sim.config.components import Kinds, documentation, supplied
+from bros_sim.config.components import Kinds, documentation, hints_of, init_fields, supplied
 
 
 class Parameter(typing.NamedTuple):
@@ -18,30 +18,23 @@ class Parameter(typing.NamedTuple):
     help: str
 
 
-REQUIRED = "required"
-
-
 def parameters(cls: type) -> list[Parameter]:
     """The init fields of a dataclass, as `bros-sim list` prints them."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = hints_of(cls)
     sources = {name: mark.source for name, mark in supplied(cls).items()}
-    return [
-        Parameter(
-            item.metadata.get("alias", item.name),
-            _in_words(hints[item.name]),
-            sources.get(item.name, _default(item)),
-            documentation(hints[item.name]) or "",
-        )
-        for item in dataclasses.fields(cls)
-        if item.init
-    ]
+    found = []
+    for item in init_fields(cls):
+        name, hint = item.metadata.get("alias", item.name), hints[item.name]
+        default, text = sources.get(item.name, _default(item)), documentation(hint) or ""
+        found.append(Parameter(name, _in_words(hint), default, text))
+    return found
 
 
 def _default(item: "dataclasses.Field[Any]") -> object:
     if item.default is not dataclasses.MISSING:
         return "its defaults" if dataclasses.is_dataclass(item.default) else item.default
     factory = item.default_factory
-    return factory() if factory is not dataclasses.MISSING else REQUIRED
+    return factory() if factory is not dataclasses.MISSING else "required"
 
 
 SIGNS = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
@@ -54,23 +47,17 @@ def _in_words(hint: Any) -> str:  # noqa: ANN401 - any annotation
         kinds = next((item for item in args[1:] if isinstance(item, Kinds)), None)
         if kinds is not None:
             return f"a {kinds.what} ({' | '.join(kinds.classes)})"
-        bounds = [
-            f" {SIGNS[type(item).__name__]} {dataclasses.astuple(item)[0]:g}"
-            for item in args[1:]
-            if type(item).__name__ in SIGNS
-        ]
+        limits = [(SIGNS.get(type(item).__name__), item) for item in args[1:]]
+        bounds = [f" {sign} {dataclasses.astuple(item)[0]:g}" for sign, item in limits if sign]
         return _in_words(args[0]) + ",".join(bounds)
     if origin is typing.Literal:
         return " | ".join(map(str, args))
     if origin in {typing.Union, types.UnionType}:
-        return " | ".join(_in_words(item) for item in args)
+        return " | ".join(map(_in_words, args))
     if origin in {dict, Mapping}:
         return "mapping"
     if origin in {tuple, list}:
-        return f"list of {_in_words(args[0])}" if args[-1] is Ellipsis else _pair(args)
+        pair = f"[{', '.join(map(_in_words, args))}]"
+        return f"list of {_in_words(args[0])}" if args[-1] is Ellipsis else pair
     words = {float: "number", str: "text", type(None): "none"}
     return words.get(hint) or str(getattr(hint, "__name__", hint))
-
-
-def _pair(args: tuple[Any, ...]) -> str:
-    return f"[{', '.join(_in_words(item) for item in args)}]"

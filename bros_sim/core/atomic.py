@@ -9,22 +9,14 @@ from bros_sim.core.errors import InputError
 
 
 def keep_source(source: Path, out: Path) -> None:
-    """Refuse to write over the file that is read.
-
-    Raises:
-        InputError: Both are the same file, by whatever names.
-    """
+    """An `InputError` if the file that is read would be written over, by whatever name."""
     if source.exists() and out.exists() and source.samefile(out):
         raise InputError(f"{out}: is the file that is read; write to another")
 
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Yield a draft beside ``path`` to write to; rename it into place if nothing was raised.
-
-    Raises:
-        InputError: The folder does not exist or cannot be written.
-    """
+    """Yield a draft, renamed to ``path`` if nothing was raised; `InputError` if it cannot be."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield draft

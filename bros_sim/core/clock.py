@@ -1,8 +1,7 @@
 """The grid of simulated time: every instant is a multiple of 2**-30 s (0.93 ns).
 
-On that grid, below 2**22 s (48 days), sums and differences of floats are exact. So a stretch of
-iterations ends at the very instant at which the same iterations end one by one, SimPy's relative
-time-outs land on absolute times, and ties are ties on every machine.
+Below 2**22 s (48 days) sums and differences of floats are exact on it: a stretch of iterations ends
+at the very instant at which they end one by one, and ties are ties on every machine.
 """
 
 import numpy as np

@@ -9,7 +9,6 @@ from typing import Literal
 
 DType = Literal["str", "int64", "Int64", "float64", "boolean"]
 """As pandas names them; ``Int64`` and ``boolean`` may be missing, a missing float is NaN."""
-
 Source = Literal["workload", "engine", "metrics"]
 """Who knows it: the client who sent the request, the engine, or nobody before the run is over."""
 
@@ -126,18 +125,14 @@ ENGINES = (
 )
 
 TABLES = {
-    "requests": REQUESTS,
-    "steps": STEPS,
-    "decisions": DECISIONS,
-    "engines": ENGINES,
-    "spans": SPANS,
-    "exceptions": EXCEPTIONS,
-}
+    "requests": REQUESTS, "steps": STEPS, "decisions": DECISIONS, "engines": ENGINES,
+    "spans": SPANS, "exceptions": EXCEPTIONS,
+}  # fmt: skip
 """Name of a table -> its columns, in order."""
 
 
 def names(columns: tuple[Column, ...]) -> tuple[str, ...]:
-    """The names of some columns."""
+    """Their names."""
     return tuple(column.name for column in columns)
 
 

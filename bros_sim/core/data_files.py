@@ -4,11 +4,7 @@ from pathlib import Path
 
 
 def data_path(kind: str) -> Path:
-    """Folder of the shipped ``kind`` of data: ``profiles``, ``traces`` or ``experiments``.
-
-    An installed wheel carries it inside the package (``bros_sim/_data``); in a source checkout it
-    is the top-level folder beside the package.
-    """
+    """Folder of the shipped ``kind`` of data; in a source checkout it is beside the package."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_data" / kind
     return installed if installed.is_dir() else package.parent / kind

@@ -21,13 +21,9 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong with an input.
+    """One thing that is wrong with an input; ``path`` is where in its document, () for all of it.
 
-    Attributes:
-        code: Its kind.
-        path: Where in its document it is; () for the whole document, or where there is none.
-        text: What is wrong, with a suggestion where there is one.
-        place: Source of the document, or of the value in it: ``file:line:column`` or an option.
+    ``place`` is that of the document, or of the value in it: ``file:line:column`` or an option.
     """
 
     code: Code
@@ -50,14 +46,13 @@ def show_path(path: Iterable[str | int]) -> str:
 class InputError(Exception):
     """Bad input, with every `Fault` that was found; a text is one without a path.
 
-    Library code raises it and never prints; the command line prints every fault to stderr and
-    exits with code 2.
+    Library code never prints it; the command line prints every fault to stderr and exits with 2.
     """
 
     def __init__(self, *faults: Fault | str) -> None:
         super().__init__("\n".join(map(str, faults)))
         self.faults = tuple(
-            Fault(Code.OTHER, (), item) if isinstance(item, str) else item for item in faults
+            Fault(Code.OTHER, (), each) if isinstance(each, str) else each for each in faults
         )
 
     @property

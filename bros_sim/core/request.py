@@ -11,7 +11,6 @@ from annotated_types import Gt
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
 Positive = Annotated[float, Gt(0)]
 Number = TypeVar("Number", float, "NDArray[np.float64]")
 
@@ -29,10 +28,7 @@ class ServiceClass(StrEnum):
 
 
 def token_deadline(first_due_s: Number, tpot_s: Number, later: Number) -> Number:
-    """When a token is due that comes ``later`` tokens after the first: of one, or of arrays.
-
-    The only definition of a token's deadline: ``arrival + ttft + (k - 1) * tpot`` for token k.
-    """
+    """``arrival + ttft + (k - 1) * tpot`` for token k, ``later`` than the first; also of arrays."""
     return first_due_s + later * tpot_s
 
 
@@ -50,10 +46,7 @@ class Slo:
         return math.inf if self.tpot_s is None else self.tpot_s
 
     def deadline(self, arrival_s: float, k: int) -> float:
-        """When token ``k`` (1-based) is due; infinity when nothing binds it.
-
-        A missing TTFT leaves every token free, a missing TPOT leaves all but the first free.
-        """
+        """When token ``k`` (1-based) is due; infinity without TTFT, or without TPOT for k > 1."""
         if self.ttft_s is None or (k > 1 and self.tpot_s is None):
             return math.inf
         return token_deadline(arrival_s + self.ttft_s, self.tpot_s or 0.0, k - 1)
@@ -67,11 +60,10 @@ class Slo:
 class Request:
     """One request as the client sends it.
 
-    ``output_tokens`` is the true output length, known to the simulator alone; ``max_tokens`` is
-    the cap that the client states, which a policy may see. ``prefix_hashes`` holds one chained
-    content key for each block of ``hash_block_tokens`` prompt tokens (equal key = equal prefix up
-    to and including that block), the last block possibly partial; empty = nothing is shared.
-    ``system_prompt_tokens`` of the prompt are the system prompt of the stream.
+    ``output_tokens`` is the true length, known to the simulator alone; ``max_tokens`` the cap that
+    the client states, which a policy may see. ``prefix_hashes`` holds one chained content key for
+    each block of ``hash_block_tokens`` prompt tokens (equal key = equal prefix up to and including
+    that block), the last one possibly partial. ``system_prompt_tokens`` come first in the prompt.
     """
 
     stream: str
@@ -94,8 +86,8 @@ class Request:
     def block_keys(self, block_size: int) -> tuple[tuple[int, int], ...]:
         """Content keys of the prompt's leading full blocks of ``block_size`` tokens.
 
-        Equal keys mean equal prefixes up to and including that block. A block is identified by
-        the hash of the trace block that its last token lies in, and by its place in there.
+        A block is identified by the hash of the trace block that its last token lies in, and by its
+        place in there, so equal keys mean equal prefixes up to and including it.
         """
         size, hashes = self.hash_block_tokens, self.prefix_hashes
         covered = min(self.prompt_tokens, size * len(hashes)) // block_size

@@ -1,7 +1,7 @@
 """What the parameters of a component know of the experiment around it.
 
-What YAML sets of a component is a frozen dataclass, its parameters; what runs is made from them
-by ``make(world)``. So parameters are hashable and shared, and only what runs has a memory.
+What YAML sets of a component is a frozen dataclass, hashable and shared: its parameters. What runs,
+and alone has a memory, is made from them by ``make(world)``.
 """
 
 import zlib
@@ -29,7 +29,6 @@ class World:
     profile: str = ""
     gpu: str = ""
     gpu_memory_gib: float = 0.0
-    """Total memory of one card."""
     weight_bytes: int = 0
     kv_bytes_per_token: int = 1
     profile_blocks: int = 2
@@ -50,28 +49,21 @@ class Given(NamedTuple):
     written: Mapping[str, object]
     defaults: Mapping[str, object]
 
-    def number(self, name: str) -> int | None:
+    def number(self, name: str, default: object = None) -> int | None:
         """A number from 1 on, if that is what is written; other values are reported elsewhere."""
-        return _count(self.written.get(name))
+        value = self.written.get(name, default)
+        return value if isinstance(value, int) and value >= 1 else None
 
     def number_or_default(self, name: str) -> int | None:
         """The same, or else the default."""
-        return _count(self.written.get(name, self.defaults.get(name)))
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 1 else None
+        return self.number(name, self.defaults.get(name))
 
 
 @dataclass(frozen=True)
 class Supplied:
-    """Marks a parameter that follows from the rest of the experiment where YAML does not say it.
-
-    ``rule`` answers None where the class's own default is to hold.
-    """
+    """A parameter from the experiment, as ``source`` says, or if None the default, without YAML."""
 
     source: str
-    """From what, in words: for `bros-sim list` and the schema."""
     rule: Callable[[World, Given], int | None]
 
 

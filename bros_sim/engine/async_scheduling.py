@@ -1,9 +1,6 @@
 """Asynchronous scheduling: an engine that plans one iteration ahead of what it knows."""
 
 from collections import abc
-from collections.abc import Iterator
-from itertools import chain
-from typing import Any
 
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.scheduler import Plan
@@ -13,28 +10,11 @@ from bros_sim.engine.sequence import Sequence
 class AsyncEngine(Engine):
     """vLLM's asynchronous scheduling (``EngineCore.step_with_batch_queue``, ``AsyncScheduler``).
 
-    The engine plans an iteration while the one before it computes. Planning it when that one ends,
-    with the knowledge of its start, is the same: a plan sees the requests that had arrived by then,
-    and a request that finishes in the iteration before keeps its seat and its blocks for one more,
-    in which it computes nothing (vLLM knows from the request's cap that no token is left).
+    Planning an iteration while the one before computes is planning it when that one ends with what
+    was known at its start: a plan sees those that had arrived by then, and who finishes in the
+    iteration before keeps seat and blocks for one more, in which it computes nothing (vLLM knows
+    from the request's cap that no token is left).
     """
-
-    def __init__(self, **parts: Any) -> None:  # noqa: ANN401  # those of an engine
-        super().__init__(**parts)
-        self._unseen: list[Sequence] = []
-        """Arrivals that no plan knows yet."""
-        self._held: list[Sequence] = []
-        """Finished sequences whose memory is free once the iteration under way has ended."""
-        self._refused: list[Sequence] = []
-
-    @property
-    def held_seats(self) -> int:
-        """Seats that finished sequences still hold."""
-        return len(self._held)
-
-    def holders(self) -> Iterator[Sequence]:
-        """The sequences that hold KV: those that run, then those that finished just now."""
-        return chain(super().holders(), self._held)
 
     def begin(self, t: float) -> list[Sequence]:
         """See `Engine.begin`; the scheduler hears now of those that came before it planned."""
@@ -49,7 +29,6 @@ class AsyncEngine(Engine):
         return True
 
     def _reveal(self, until_s: float) -> None:
-        """The scheduler hears of all that arrived until then."""
         seen = [seq for seq in self._unseen if seq.queued_s <= until_s]
         self._unseen = self._unseen[len(seen) :]
         for seq in seen:
@@ -60,7 +39,7 @@ class AsyncEngine(Engine):
         del self._waiting[seq.id]
         self._count_waiting(seq, -1)
         self.outstanding_tokens -= seq.prompt_tokens + seq.max_tokens
-        self._accounts.end(seq, "rejected")
+        self.log.add_request(seq, self.id, "rejected")
         self._refused.append(seq)
 
     def _plan(self) -> Plan:

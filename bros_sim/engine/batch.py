@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Copy, Direction
 from bros_sim.engine.scheduler import Plan
-from bros_sim.engine.sequence import Sequence, SequenceView
+from bros_sim.engine.sequence import Cohort, Sequence, SequenceView
 
 RT = ServiceClass.RT
 
@@ -14,8 +14,8 @@ RT = ServiceClass.RT
 class Batch:
     """The sequences that run, in order of admission.
 
-    Each is a member of the decode cohort or outside it: a prompt under way, or paused. This is the
-    one ledger of who runs. The engine keeps it; policies see it as `ReplicaView.batch`.
+    Each is a member of the decode cohort or outside it: a prompt under way, or paused. Policies see
+    this one ledger of who runs as `ReplicaView.batch`.
     """
 
     def __init__(self, *, track_longest: bool) -> None:
@@ -28,15 +28,12 @@ class Batch:
         self._admissions = 0
 
     def __len__(self) -> int:
-        """How many run."""
         return len(self.members)
 
     def __contains__(self, seq: SequenceView) -> bool:
-        """Whether a sequence runs."""
         return seq.id in self.members
 
     def __iter__(self) -> Iterator[Sequence]:
-        """The sequences that run, in order of admission."""
         return iter(self.members.values())
 
     @property
@@ -72,29 +69,21 @@ class Batch:
 
     def computed_by_class(self) -> list[int]:
         """Tokens in the cache of those that run, a shared prefix counted for each of them."""
-        cohort = self.cohort
-        tokens = [a - b for a, b in zip(cohort.kv_tokens, cohort.members, strict=True)]
+        known, members = self.cohort.kv_tokens, self.cohort.members
+        tokens = [a - b for a, b in zip(known, members, strict=True)]
         for seq in self.outside.values():
             tokens[seq.priority] += seq.num_computed
         return tokens
 
     def attended(self, plan: Plan) -> tuple[int, int, int]:
         """RT decodes of an iteration, and the tokens in the cache at its end: all, RT."""
-        (rt, be), (decodes, others) = self.cohort.kv_tokens, self.cohort.members
-        if plan.stalls:
-            rt, be, decodes = rt - decodes, be - others, 0
-        for seq in self.outside.values():
-            if seq.service_class is RT:
-                rt += seq.num_computed
-            else:
-                be += seq.num_computed
+        members = [0, 0] if plan.stalls else self.cohort.members
+        kv_tokens = [a + b for a, b in zip(self.computed_by_class(), members, strict=True)]
+        decodes = members[RT.priority]
         for view, tokens in plan.chunks:
-            if view.service_class is RT:
-                rt += tokens
-                decodes += tokens == 1
-            else:
-                be += tokens
-        return decodes, rt + be, rt
+            kv_tokens[view.priority] += tokens
+            decodes += view.service_class is RT and tokens == 1
+        return decodes, sum(kv_tokens), kv_tokens[RT.priority]
 
     def copied(self, copies: Iterable[Copy]) -> dict[Direction, int]:
         """Tokens to copy for the plan just committed, noted with the sequences they belong to."""
@@ -111,15 +100,11 @@ class Batch:
         return copied
 
 
-class DecodeCohort:
-    """The requests that decode one token in every iteration, and their running totals.
-
-    Nothing here is touched per token: members derive their progress from ``iteration``.
-    """
+class DecodeCohort(Cohort):
+    """The requests that decode one token in every iteration; they derive theirs from its clock."""
 
     def __init__(self, *, track_longest: bool) -> None:
-        self.iteration = 0
-        self.last_end_s = 0.0
+        super().__init__()
         self.size = 0
         self.kv_tokens = [0, 0]
         """Tokens the members attend to in the next iteration, by class."""
@@ -173,10 +158,7 @@ class DecodeCohort:
         return 0
 
     def longest_kv(self) -> int:
-        """Tokens that the longest member attends to in the next iteration; 0 when there is none.
-
-        Members grow alike, so who is longest changes only when one comes or goes.
-        """
+        """Tokens that the longest member attends to in the next iteration; 0 when there is none."""
         heap = self._longest
         while heap and not self._is_current(*heap[0]):
             heapq.heappop(heap)
@@ -188,8 +170,7 @@ class DecodeCohort:
     def pop_finished(self) -> list[Sequence]:
         """Members that have all their tokens, each once.
 
-        One that left and joined again may be listed twice, with the same iteration: while the
-        cohort stalled, it can have got ahead by a token. Who left for good is listed still.
+        Listed may be, too, who left, and one twice that left and joined again while others stalled.
         """
         done = []
         while self._finish and self._finish[0] <= self.iteration:

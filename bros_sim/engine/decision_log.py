@@ -1,13 +1,17 @@
 """The decision log: what became of each request in each iteration, and why.
 
 Equal decisions about a request are one row with a count until it is admitted or evicted next, so
-that the log grows with the requests, not with how long they wait or how often two of them take
-turns.
+the log does not grow with how long requests wait or how often two of them take turns.
 """
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from bros_sim.engine.reasons import Note
+from bros_sim.engine.scheduler import Plan
+from bros_sim.engine.sequence import SequenceView
 
 TURNS = frozenset({"admitted", "evicted"})
 INTERRUPTED = frozenset({"paused", "swapped_out", "passed_over"})
@@ -40,8 +44,8 @@ class _Row:
 class DecisionLog:
     """The rows of one run, in the order in which they begin.
 
-    ``request`` and ``other`` are row numbers in the requests table; a row stands for ``count``
-    iterations, and ``other``, ``tokens``, ``value`` and ``limit`` are those of the first.
+    ``request`` and ``other`` are row numbers in the requests table; ``other``, ``tokens``,
+    ``value`` and ``limit`` are those of the first of ``count`` iterations.
     """
 
     def __init__(self) -> None:
@@ -78,3 +82,34 @@ class DecisionLog:
             )
             for row in self._rows
         ]  # fmt: skip
+
+
+def decisions_of(
+    plan: Plan, swapped: Mapping[int, SequenceView], interrupted: Callable[[int], bool]
+) -> Iterator[Decision]:
+    """The decisions of a plan that is not applied yet, and the reasons that it gives.
+
+    ``swapped``: those whose KV it moves to the CPU. ``interrupted``: who goes on if in its chunks.
+    """
+    notes = {note.seq.id: note for note in plan.notes}
+    for seq in plan.evicted:
+        yield _decision(seq, "evicted", notes.pop(seq.id, None))
+    paused = {seq.id: seq for seq in plan.paused if seq.id not in swapped}
+    for what, seqs in (("swapped_out", swapped), ("paused", paused)):
+        for seq in seqs.values():
+            yield _decision(seq, what, notes.pop(seq.id, None))
+    admitted = dict(plan.admitted)
+    for seq, cached in admitted.items():
+        yield Decision(seq.id, "admitted", cached)
+    for seq, _ in plan.chunks:
+        if seq not in admitted and interrupted(seq.id):
+            yield Decision(seq.id, "resumed", seq.num_computed)
+    for note in notes.values():
+        yield _decision(note.seq, "passed_over", note)
+
+
+def _decision(seq: SequenceView, what: str, note: Note | None) -> Decision:
+    if note is None:
+        return Decision(seq.id, what, seq.num_computed)
+    other = None if note.other is None else note.other.id
+    return Decision(seq.id, what, seq.num_computed, note.reason, other, note.value, note.limit)

@@ -1,12 +1,9 @@
 """An engine: one model instance, at rest at an exact instant between any two calls.
 
-It asks its scheduler for a plan, applies it, advances sequences and writes the record. It knows no
-other engine, no router, no SimPy and no YAML. Whoever holds the clock drives it: `catch_up` to an
-instant, then `submit`, `take`, `crash` or a look at it; `proceed` at `due`, then `begin`.
-
-Ending iterations and beginning the next are two calls, because at one instant clients and other
-engines may still react to what ended before the next plan is made. Copies over the host link are
-data (`copies_s`): the link is shared and belongs to the clock, which then calls `proceed` late.
+Whoever holds the clock drives it: `catch_up` to an instant, then `submit`, `take`, `crash` or a
+look at it; `proceed` at `due`, then `begin`. These are two calls, because at one instant clients
+and other engines may still react to what ended before the next plan is made. Copies over the host
+link are data (`copies_s`): the link belongs to the clock, which then calls `proceed` late.
 """
 
 import math
@@ -16,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Direction, Imports, KvImage
+from bros_sim.engine.kv_cache import Direction, KvImage
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.engine.load import Refusal
 from bros_sim.engine.record import SpanEnd
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
-from bros_sim.engine.state import EngineState
+from bros_sim.engine.state import EngineState, Refusal
 from bros_sim.engine.step_clock import NO_FORWARD, Stretch
 
 
@@ -38,7 +34,7 @@ class Engine(EngineState):
         """
         if not self.fits(seq.request):
             return self._refuse(seq, Refusal.NEVER_FITS)
-        if image is not None and isinstance(self.kv, Imports):
+        if image is not None:
             self.kv.import_(seq, image)
         if not self._hand_over(seq):
             return self._refuse(seq, Refusal.TURNED_AWAY)
@@ -52,8 +48,8 @@ class Engine(EngineState):
     def take(self, seq: Sequence) -> KvImage:
         """A running sequence leaves with its KV, at the instant of the last `catch_up`.
 
-        What it computes in the iteration under way is lost, and that iteration is the last one
-        before the next plan. The scheduler hears of it as of a finish.
+        What it computes in the iteration under way is lost; a plan follows that iteration. The
+        scheduler hears of a finish.
 
         Raises:
             LawBroken: It does not run here.
@@ -72,9 +68,9 @@ class Engine(EngineState):
         return image
 
     def crash(self) -> list[Sequence]:
-        """All KV is lost at the instant of the last `catch_up`; who was here.
+        """All KV is lost at the instant of the last `catch_up`; who was here. The engine is over.
 
-        The engine is over: it takes nothing more. Generated tokens are kept, as clients have them.
+        Generated tokens are kept, as clients have them.
         """
         self._settle()
         stretch = self._stretch
@@ -88,7 +84,7 @@ class Engine(EngineState):
             self._leave(seq, "crashed")
             seq.lose_kv()
         self._rest()
-        self._accounts.down(self.now)
+        self.log.engine_down(self.id, self.now)
         gone = running + list(self._waiting.values())
         self._waiting.clear()
         self._waiting_by_class = [0, 0]
@@ -114,7 +110,7 @@ class Engine(EngineState):
             self._accounts.close_span(seq, "unfinished")
             if seq in self.batch:
                 self.batch.remove(seq)
-            self._accounts.end(seq, "unfinished")
+            self.log.add_request(seq, self.id, "unfinished")
         self._waiting.clear()
 
     def _settle(self) -> None:
@@ -128,22 +124,20 @@ class Engine(EngineState):
                 raise LawBroken(f"engine {self.id} lacks memory inside a stretch at {self.now} s")
 
     def _refuse(self, seq: Sequence, why: Refusal) -> Refusal:
-        self._accounts.end(seq, "rejected")
+        self.log.add_request(seq, self.id, "rejected")
         return why
 
     def _hand_over(self, seq: Sequence) -> bool:
-        """Tell the scheduler of an arrival; False: it turns it away."""
+        """Whether the scheduler takes an arrival."""
         self.scheduler.set_true_length(seq, seq.request.output_tokens)
         return self.scheduler.submit(seq) is not False
 
     def _leave(self, seq: Sequence, why: SpanEnd) -> None:
-        """A running sequence is gone."""
         self._accounts.close_span(seq, why)
         self.batch.remove(seq)
         self.outstanding_tokens -= seq.prompt_tokens + seq.max_tokens
 
     def _release(self, seq: Sequence) -> None:
-        """The KV of a finished sequence is free."""
         self.kv.release(seq, resumable=False)
 
     def _count_waiting(self, seq: Sequence, change: int) -> None:
@@ -153,10 +147,7 @@ class Engine(EngineState):
     # -- iterations -----------------------------------------------------------------------------
 
     def begin(self, t: float) -> list[Sequence]:
-        """Plan and begin the next iteration(s), if there is work; `due` says when they end.
-
-        Returns whom the scheduler turns away only now, as an `AsyncEngine` finds out late.
-        """
+        """Plan and begin what ends at `due`, if anything; whom an `AsyncEngine` turns away now."""
         self.now = t
         if self.batch.members or self._waiting:
             self._begin(t)
@@ -174,10 +165,7 @@ class Engine(EngineState):
         return stretch.copies_s(self._link, self._token_bytes)
 
     def proceed(self, t: float | None = None) -> list[Sequence]:
-        """At `due`: what finished, in order of admission. Nothing is under way then.
-
-        ``t``: when the iteration ended, if it had to wait for copies.
-        """
+        """At `due`, or at ``t`` after copies: what finished, in order of admission."""
         stretch = self._under_way()
         if t is not None and stretch.copied:
             stretch.ends_s = np.array([t])
@@ -201,17 +189,14 @@ class Engine(EngineState):
         self.due = self._stretch.end_s
 
     def _nothing_to_compute(self) -> None:
-        """The plan is empty."""
         if here := len(self.batch) + len(self._waiting):
             raise LawBroken(f"L7: empty plan at {self.now} s with {here} requests waiting")
         self._rest()
 
     def _rest(self) -> None:
-        """There is nothing to do."""
         self._paused = True
 
     def _plan(self) -> Plan:
-        """The scheduler's answer, with what the engine knows."""
         return self.scheduler.plan(self)
 
     def _end(self, stretch: Stretch) -> list[Sequence]:
@@ -257,12 +242,11 @@ class Engine(EngineState):
         return done
 
     def _finish(self, done: abc.Sequence[Sequence]) -> None:
-        """Sequences have all their tokens."""
         for seq in done:
             self._release(seq)
             self._leave(seq, "finished")
             self.scheduler.finished(seq)
-            self._accounts.end(seq, "completed")
+            self.log.add_request(seq, self.id, "completed")
 
     def _under_way(self) -> Stretch:
         if self._stretch is None:

@@ -2,38 +2,32 @@
 
 import math
 import zlib
+from dataclasses import dataclass
 from statistics import NormalDist
 
 from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.engine.link_parameters import HostLink
 
 
+@dataclass(eq=False)
 class Estimate:
     """``max(t_exec, t_swap)`` of an iteration (BROS: t_iter), as the policy sees it.
 
-    ``model`` and ``link`` are the policy's own; by default the builder passes those of the truth.
     ``bias`` multiplies every estimate. ``noise`` is the standard deviation of the logarithm of a
     random factor that is a pure function of the iteration's shape and ``seed``: an estimate that is
-    wrong, but wrong in the same way each time, as a fitted model is.
+    wrong in the same way each time, as a fitted model is.
     """
 
-    def __init__(
-        self,
-        model: LatencyModel,
-        link: HostLink | None = None,
-        token_bytes: int = 0,
-        overhead_share: float = 0.0,
-        bias: float = 1.0,
-        noise: float = 0.0,
-        seed: int = 0,
-    ) -> None:
-        self.model = model
-        self.link = link
-        self.token_bytes = token_bytes
-        self.bias = bias
-        self.noise = noise
-        self.seed = seed
-        self._scale = bias / (1.0 - overhead_share)
+    model: LatencyModel
+    link: HostLink | None = None
+    token_bytes: int = 0
+    overhead_share: float = 0.0
+    bias: float = 1.0
+    noise: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._scale = self.bias / (1.0 - self.overhead_share)
 
     def step_s(self, shape: StepShape, to_gpu_tokens: int = 0, to_cpu_tokens: int = 0) -> float:
         """Seconds of an iteration with that shape and those copies."""

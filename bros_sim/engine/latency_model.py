@@ -12,10 +12,9 @@ class StepShape(NamedTuple):
 
     ``chunks`` holds ``(tokens, context)`` of every prefill chunk: tokens computed now, and tokens
     of that prompt already in the cache. ``decode_jobs`` requests compute one token each and attend
-    together to ``kv_tokens`` tokens, their new ones included; what is read for several of them at
-    once (`ChangesCost`) is counted once. A shape computes at least one token.
-    ``longest_kv`` is what the longest of them attends to, for models that read it; 0 where it is
-    not known.
+    together to ``kv_tokens`` tokens, their new ones included; what is read for several at once
+    (`KVManager.spared_kv_tokens`) counts once. ``longest_kv`` is what the longest of them attends
+    to, for models that read it; 0: not known. A shape computes at least one token.
     """
 
     chunks: tuple[tuple[int, int], ...]
@@ -27,9 +26,8 @@ class StepShape(NamedTuple):
 class LatencyModel(Protocol):
     """What an iteration costs on one replica. Pure: the same shape always costs the same."""
 
-    @property
-    def reads_longest_kv(self) -> bool:
-        """Whether the time of an iteration depends on ``longest_kv``."""
+    reads_longest_kv: bool
+    """Whether the time of an iteration depends on ``longest_kv``."""
 
     def step_s(self, shape: StepShape) -> float:
         """Duration of the iteration in seconds."""
@@ -42,11 +40,7 @@ class LatencyModel(Protocol):
         """
 
     def extrapolates(self, shape: StepShape) -> bool:
-        """Whether the shape lies outside the range the model was fitted on.
-
-        The shipped models' ranges are convex: where the first and the last iteration of a stretch
-        lie inside, all of it does.
-        """
+        """Whether the shape lies outside the range the model was fitted on, which is convex."""
 
 
 def count_extrapolated(model: LatencyModel, shape: StepShape, repeat: int) -> int:

@@ -16,10 +16,9 @@ class StepNoise:
     """Factors on the durations of one replica's iterations: mean 1, independent of each other.
 
     A factor is what was measured over what the model says, ``1 / (1 + error)``, by the quantiles of
-    the signed relative error of a fit in percent (``p05``: 5 % of the errors lie below); linear
-    between them, none beyond the outermost. All are divided by their mean: the bias of the fit is
-    not noise. A factor is a pure function of seed, replica and iteration, so that stretches stay
-    exact.
+    a fit's signed relative error in percent (``p05``: 5 % of the errors lie below); linear between
+    them, none beyond the outermost, divided by their mean, as the bias of the fit is not noise. It
+    is a pure function of seed, replica and iteration, so that stretches stay exact.
     """
 
     def __init__(self, quantiles_pct: Mapping[str, float], seed: int, replica: int) -> None:

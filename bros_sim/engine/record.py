@@ -1,16 +1,17 @@
-"""RunLog: what engines write while a run goes; RunRecord: the columns that it leaves.
+"""RunLog: what engines write while a run goes; RunRecord: the columns (`core.columns`) it leaves.
 
 Token times are stored once per iteration of an engine (``iteration_end_s``). A span says that a
-request got one token in each iteration from its first on; exceptions say where it was several or
-none. Nothing here grows with tokens times requests. Columns are those of `core.columns`.
+request got one token in each iteration from its first on, exceptions where it was several or none:
+nothing grows with tokens times requests.
 """
 
 import math
 from array import array
 from collections import abc
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,12 @@ from bros_sim.core.columns import (
     names,
 )
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.decision_log import DecisionLog
+from bros_sim.engine.decision_log import DecisionLog, decisions_of
+from bros_sim.engine.kv_cache import Copy, Direction
+from bros_sim.engine.latency_model import LatencyModel, count_extrapolated
+from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
+from bros_sim.engine.step_clock import Stretch
 
 Columns = Mapping[str, NDArray[Any]]
 """The columns of a table by name, all of one length."""
@@ -36,10 +41,17 @@ Columns = Mapping[str, NDArray[Any]]
 SpanEnd = Literal["finished", "preempted", "paused", "taken", "crashed", "unfinished"]
 """Why a span ended: the request was done, lost its KV, keeps it and computes nothing, left with
 it, lost it with the engine, or the run ended."""
-_SPAN_ENDS: tuple[SpanEnd, ...] = (
-    "finished", "preempted", "paused", "taken", "crashed", "unfinished",
-)  # fmt: skip
+_SPAN_ENDS: tuple[SpanEnd, ...] = get_args(SpanEnd)
 
+_SPAN_CODES = {ended: code for code, ended in enumerate(_SPAN_ENDS)}
+
+_OF_REQUEST = ("request_id", "stream", "prompt_tokens", "output_tokens", "max_tokens")
+_OF_SEQUENCE = (
+    "arrival_s", "queued_s", "first_scheduled_s", "first_token_s", "last_token_s", "cached_tokens",
+    "num_preemptions", "recomputed_tokens", "swapped_blocks", "checkpointed_slots",
+)  # fmt: skip
+"""Columns of the requests table with the name of what they hold."""
+_of_request, _of_sequence = attrgetter(*_OF_REQUEST), attrgetter(*_OF_SEQUENCE)
 EVERYONE = -1
 """The ``request`` of an exception to all spans of an engine that began before its iteration."""
 
@@ -61,7 +73,7 @@ class RunRecord:
 
 
 class RunLog:
-    """What a run writes while it goes; the run's only output."""
+    """The run's only output."""
 
     def __init__(self, *, decisions: DecisionLog | None = None) -> None:
         self.decisions = decisions
@@ -87,10 +99,6 @@ class RunLog:
         """An engine went down."""
         self._down_s[engine] = now
 
-    def iterations(self, engine: int) -> int:
-        """How many iterations of an engine have ended."""
-        return len(self._ends(engine))
-
     def _ends(self, engine: int) -> "array[float]":
         while len(self._iteration_ends) <= engine:
             self._iteration_ends.append(array("d"))
@@ -110,7 +118,7 @@ class RunLog:
         self, request: int, engine: int, first_iteration: int, tokens: int, ended: SpanEnd
     ) -> None:
         """A request got ``tokens``, the first in ``first_iteration``; it gets no more for now."""
-        self._spans.extend((request, engine, first_iteration, tokens, _SPAN_ENDS.index(ended)))
+        self._spans.extend((request, engine, first_iteration, tokens, _SPAN_CODES[ended]))
 
     def add_exception(self, request: int, engine: int, iteration: int, tokens: int) -> None:
         """A request (or `EVERYONE`) did not get one token in an iteration, but ``tokens``."""
@@ -121,38 +129,24 @@ class RunLog:
         request, slo = seq.request, seq.slo
         self._ids.append(seq.id)
         values: dict[str, object] = {
-            "request_id": request.request_id,
-            "stream": request.stream,
             "class": request.service_class.value,
-            "arrival_s": seq.arrival_s,
-            "prompt_tokens": request.prompt_tokens,
-            "output_tokens": request.output_tokens,
-            "max_tokens": request.max_tokens,
             "ttft_slo_s": slo.ttft_s,
             "tpot_slo_s": slo.tpot_s,
             "e2e_slo_s": slo.e2e_s,
             "replica": engine,
             "status": status,
-            "queued_s": seq.queued_s,
-            "first_scheduled_s": seq.first_scheduled_s,
-            "first_token_s": seq.first_token_s,
-            "last_token_s": seq.last_token_s,
             "generated_tokens": seq.num_output,
-            "cached_tokens": seq.cached_tokens,
-            "num_preemptions": seq.num_preemptions,
-            "recomputed_tokens": seq.recomputed_tokens,
-            "swapped_blocks": seq.swapped_blocks,
-            "checkpointed_slots": seq.checkpointed_slots,
         }
         if not self._requests:
-            self._filled = tuple(values)
-        self._requests.append(tuple(values.values()))
+            self._filled = (*values, *_OF_REQUEST, *_OF_SEQUENCE)
+        self._requests.append((*values.values(), *_of_request(request), *_of_sequence(seq)))
 
     def record(self, duration_s: float) -> RunRecord:
         """What was written, as columns."""
         engines = [
             (*row, self._down_s.get(engine, math.nan)) for engine, row in self._engines.items()
         ]
+        count = max(len(self._iteration_ends), 1 + max(self._engines, default=-1))
         decisions = None if self.decisions is None else _rows(DECISIONS, self.decisions.rows())
         return RunRecord(
             self._request_columns(),
@@ -161,7 +155,7 @@ class RunLog:
             dict(zip(names(EXCEPTIONS), _numbers(self._exceptions, len(EXCEPTIONS)), strict=True)),
             _rows(ENGINES, engines),
             decisions,
-            tuple(np.asarray(self._ends(engine), np.float64) for engine in range(self._count())),
+            tuple(np.asarray(self._ends(engine), np.float64) for engine in range(count)),
             duration_s,
         )
 
@@ -174,12 +168,51 @@ class RunLog:
         found = _rows(filled, self._requests)
         return {name: found[name][order] for name in names(logged(REQUESTS))}
 
-    def _count(self) -> int:
-        return max(len(self._iteration_ends), 1 + max(self._engines, default=-1))
-
     def _span_columns(self) -> Columns:
         found = dict(zip(names(SPANS), _numbers(self._spans, len(SPANS)), strict=True))
         return found | {"ended": np.array(_SPAN_ENDS, object)[found["ended"]]}
+
+
+class Accounts:
+    """One engine's part of the record."""
+
+    def __init__(self, engine: int, log: RunLog, latency: LatencyModel) -> None:
+        self._engine = engine
+        self._log = log
+        self._latency = latency
+        self.iterations = 0
+        """How many have ended."""
+
+    def end_iterations(self, stretch: Stretch, ended: int) -> None:
+        """More iterations of a stretch have ended: so many of all."""
+        ends = stretch.ends_s[stretch.ended : ended]
+        self._log.add_iterations(self._engine, ends, stalled=stretch.plan.stalls)
+        self.iterations += ended - stretch.ended
+        stretch.ended = ended
+
+    def close(self, stretch: Stretch) -> None:
+        """A stretch is over; it goes into the steps table unless none of it has ended."""
+        if len(stretch.ends_s):
+            outside = count_extrapolated(self._latency, stretch.shape, len(stretch.ends_s))
+            self._log.steps.append(stretch.row(self._engine, outside))
+
+    def close_span(self, seq: Sequence, ended: SpanEnd) -> None:
+        """A sequence gets no more tokens for now, if it got any."""
+        start = seq.span_start
+        if start is not None:
+            output = seq.num_output
+            tokens = output - seq.logged_output
+            self._log.add_span(seq.id, self._engine, start, tokens, ended)
+            seq.span_start, seq.logged_output = None, output
+
+    def decide(self, plan: Plan, copies: Iterable[Copy], now: float) -> None:
+        """A plan is about to be applied: its decisions, if they are kept."""
+        log = self._log.decisions
+        if log is None:
+            return
+        out = (copy.seq for copy in copies if copy.blocks and copy.direction is Direction.TO_CPU)
+        for decision in decisions_of(plan, {seq.id: seq for seq in out}, log.interrupted):
+            log.add(self._engine, now, self.iterations, decision)
 
 
 def _numbers(rows: "array[int]", width: int) -> NDArray[np.int64]:
@@ -188,13 +221,9 @@ def _numbers(rows: "array[int]", width: int) -> NDArray[np.int64]:
 
 
 def _rows(columns: abc.Sequence[Column], rows: abc.Sequence[tuple[object, ...]]) -> Columns:
-    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
-    return _columns(columns, values)
-
-
-def _columns(columns: abc.Sequence[Column], values: abc.Iterable[abc.Sequence[object]]) -> Columns:
     """Text, and whole numbers that may be missing, stay Python objects."""
     kinds = {"int64": np.int64, "float64": np.float64}
+    values = zip(*rows, strict=True) if rows else ([] for _ in columns)
     return {
         column.name: np.array(of_column, kinds.get(column.dtype, object))
         for column, of_column in zip(columns, values, strict=True)
@@ -202,10 +231,7 @@ def _columns(columns: abc.Sequence[Column], values: abc.Iterable[abc.Sequence[ob
 
 
 def _joined(rows: abc.Sequence[tuple[float, ...]]) -> Columns:
-    """The steps table, rows that continue the row before joined (law L11).
-
-    How the simulator grouped iterations into stretches then leaves no trace.
-    """
+    """The steps table, rows that continue the row before joined: stretches leave no trace (L11)."""
     values = np.array(rows, dtype=np.float64).reshape(len(rows), len(STEPS))
     columns = dict(zip(names(STEPS), values.T, strict=True))
     order = np.lexsort((columns["start_s"], columns["replica"]))
@@ -218,11 +244,14 @@ def _joined(rows: abc.Sequence[tuple[float, ...]]) -> Columns:
     return {column.name: joined[column.name].astype(column.dtype) for column in STEPS}
 
 
-def _continues(columns: Columns) -> NDArray[np.bool_]:
-    """Which rows go on where the row before ended.
+_STEADY = (
+    "replica", "decode_jobs", "decode_jobs_rt", "running_rt", "running_be", "waiting_rt",
+    "waiting_be",
+)  # fmt: skip
 
-    Both are on one engine, hold nothing but the same decodes, and no request came or went between.
-    """
+
+def _continues(columns: Columns) -> NDArray[np.bool_]:
+    """Which rows hold nothing but the decodes of the row before, no request having come or gone."""
     before = {name: column[:-1] for name, column in columns.items()}
     after = {name: column[1:] for name, column in columns.items()}
     same: NDArray[np.bool_] = after["start_s"] == before["end_s"]
@@ -232,10 +261,3 @@ def _continues(columns: Columns) -> NDArray[np.bool_]:
     grown = before["kv_tokens"] + before["decode_jobs"] * before["repeat"]
     same &= after["kv_tokens"] == grown
     return np.append(np.zeros(min(1, len(columns["start_s"])), np.bool_), same)
-
-
-_STEADY = (
-    "replica", "decode_jobs", "decode_jobs_rt", "running_rt", "running_be", "waiting_rt",
-    "waiting_be",
-)  # fmt: skip
-"""What does not change while the same decodes go on."""

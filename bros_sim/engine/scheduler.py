@@ -33,23 +33,18 @@ class Plan(NamedTuple):
     """Iterations for which the answer stays the same unless something arrives, finishes, or
     memory runs short; more than 1 only when the cohort alone computes."""
     stalls: bool = False
-    """Whether the whole cohort computes nothing in this iteration and yet stays together: one that
-    runs prompts only. Costs nothing per member, unlike ``paused``; the draft extends no member."""
+    """Whether the whole cohort computes nothing in this iteration, which runs prompts only, and yet
+    stays together. Costs nothing per member, unlike ``paused``; the draft extends no member."""
     notes: tuple[Note, ...] = ()
     """Why requests were kept from running, at most one note for each; only if the view asks."""
 
 
 class BatchView(Protocol):
-    """What a policy sees of those that run, until its plan is applied."""
+    """What a policy sees of those that run, in order of admission, until its plan is applied."""
 
-    def __len__(self) -> int:
-        """How many run."""
-
-    def __iter__(self) -> Iterator[SequenceView]:
-        """The sequences that run, in order of admission."""
-
-    def __contains__(self, seq: SequenceView) -> bool:
-        """Whether a sequence runs."""
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[SequenceView]: ...
+    def __contains__(self, seq: SequenceView) -> bool: ...
 
     @property
     def by_class(self) -> abc.Sequence[int]:
@@ -67,9 +62,18 @@ class BatchView(Protocol):
 class ReplicaView(Protocol):
     """What a policy sees of its replica when it plans an iteration."""
 
-    @property
-    def now(self) -> float:
-        """The instant of planning, in seconds."""
+    now: float
+    """The instant of planning, in seconds."""
+    estimate: Estimate
+    """The policy's belief about what an iteration costs."""
+    decodes_by_class: abc.Sequence[int]
+    """Members of the decode cohort: real-time, best-effort."""
+    decode_kv_by_class: abc.Sequence[int]
+    """Tokens they attend to in the coming iteration, their new ones included."""
+    explain: bool
+    """Whether plans are to say why (`Plan.notes`)."""
+    kv: KVManager
+    """The KV state, with an open draft to write into."""
 
     @property
     def batch(self) -> BatchView:
@@ -80,40 +84,19 @@ class ReplicaView(Protocol):
         """Members of the decode cohort."""
 
     @property
-    def decodes_by_class(self) -> abc.Sequence[int]:
-        """Members of the decode cohort: real-time, best-effort."""
-
-    @property
-    def decode_kv_by_class(self) -> abc.Sequence[int]:
-        """Tokens they attend to in the coming iteration, their new ones included."""
-
-    @property
     def last_durations_s(self) -> abc.Sequence[float]:
         """Durations of the iterations since the last plan, also when a pause came after them."""
-
-    @property
-    def estimate(self) -> Estimate:
-        """The policy's belief about what an iteration costs."""
 
     @property
     def held_seats(self) -> int:
         """Seats that finished requests still hold (asynchronous scheduling)."""
 
-    @property
-    def explain(self) -> bool:
-        """Whether plans are to say why (`Plan.notes`)."""
-
-    @property
-    def kv(self) -> KVManager:
-        """The KV state, with an open draft to write into."""
-
 
 class Scheduler(Protocol):
     """One policy on one engine. It owns the order of who waits; who runs is in the view's batch."""
 
-    @property
-    def overhead_share(self) -> float:
-        """Share of every iteration that the policy itself takes."""
+    overhead_share: float
+    """Share of every iteration that the policy itself takes."""
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
         """The true output length of a request about to be submitted, for bounds by an oracle."""

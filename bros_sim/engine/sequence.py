@@ -1,116 +1,68 @@
 """One request's progress inside an engine, and the part of it that a policy may see."""
 
+from collections import abc
 from collections.abc import Hashable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from bros_sim.core.request import Request, ServiceClass, Slo
 
 
-class Cohort(Protocol):
-    """The clock of the decode cohort: what a request needs to derive its own progress lazily."""
-
-    @property
-    def iteration(self) -> int:
-        """Iterations so far."""
-        ...
-
-    @property
-    def last_end_s(self) -> float:
-        """When the last of them ended."""
-        ...
-
-
 class SequenceView(Protocol):
-    """What a policy may know of a request: everything but its true output length."""
+    """What a policy may know of a request, and never changes: all but its true output length."""
 
-    @property
-    def id(self) -> int:
-        """Number of the request in order of arrival at the cluster (vLLM's tie-break)."""
-        ...
-
-    @property
-    def stream(self) -> str:
-        """Who sent it: the stream of the workload, as an engine knows clients by their keys."""
-        ...
-
-    @property
-    def service_class(self) -> ServiceClass:
-        """Real-time or best-effort."""
-        ...
-
-    @property
-    def priority(self) -> int:
-        """vLLM's priority value; the lower is the more urgent."""
-        ...
-
-    @property
-    def arrival_s(self) -> float:
-        """When the request arrived."""
-        ...
-
-    @property
-    def slo(self) -> Slo:
-        """Its service-level objective."""
-        ...
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Length of the prompt."""
-        ...
-
-    @property
-    def max_tokens(self) -> int:
-        """The client's cap on the output."""
-        ...
-
-    @property
-    def system_prompt_tokens(self) -> int:
-        """Tokens at the start of the prompt that its whole stream shares."""
-        ...
-
-    @property
-    def decoding(self) -> bool:
-        """Whether it decodes one token in every iteration (member of the decode cohort)."""
-        ...
+    id: int
+    """Number of the request in order of arrival at the cluster (vLLM's tie-break)."""
+    stream: str
+    """Who sent it: the stream of the workload, as an engine knows clients by their keys."""
+    service_class: ServiceClass
+    priority: int
+    """vLLM's priority value; the lower is the more urgent."""
+    arrival_s: float
+    slo: Slo
+    prompt_tokens: int
+    max_tokens: int
+    """The client's cap on the output."""
+    system_prompt_tokens: int
+    """Tokens at the start of the prompt that its whole stream shares."""
+    decoding: bool
+    """Whether it decodes one token in every iteration (member of the decode cohort)."""
+    num_preemptions: int
+    """How often its KV was dropped."""
 
     @property
     def num_computed(self) -> int:
         """Tokens whose KV is in the cache."""
-        ...
 
     @property
     def num_tokens(self) -> int:
         """Known tokens: prompt and generated ones (vLLM's ``num_tokens``)."""
-        ...
 
     @property
     def num_output(self) -> int:
         """Tokens generated so far."""
-        ...
-
-    @property
-    def num_preemptions(self) -> int:
-        """How often its KV was dropped."""
-        ...
 
     @property
     def last_token_s(self) -> float | None:
         """When the last token was generated; ``None`` before the first."""
-        ...
 
     def block_keys(self, block_size: int) -> tuple[Hashable, ...]:
         """Content keys of the prompt's leading full blocks that other requests may share."""
-        ...
 
 
-class _NoCohort(NamedTuple):
-    """What the clock of a request says that is in no cohort."""
-
-    iteration: int = 0
-    last_end_s: float = 0.0
+Seqs = abc.Sequence[SequenceView]
 
 
-NO_COHORT = _NoCohort()
+class Cohort:
+    """The clock of the decode cohort; this one stands still, for requests in no cohort."""
+
+    def __init__(self) -> None:
+        self.iteration = 0
+        """Iterations so far."""
+        self.last_end_s = 0.0
+        """When the last of them ended."""
+
+
+NO_COHORT = Cohort()
 
 
 class Sequence:
@@ -121,38 +73,13 @@ class Sequence:
     """
 
     __slots__ = (
-        "_base_computed",
-        "_base_output",
-        "_block_keys",
-        "_cohort",
-        "_joined",
-        "_last_token_s",
-        "_most_computed",
-        "admit_order",
-        "arrival_s",
-        "cached_tokens",
-        "checkpointed_slots",
-        "decoding",
-        "finish_iteration",
-        "first_scheduled_s",
-        "first_token_s",
-        "id",
-        "logged_output",
-        "max_tokens",
-        "num_preemptions",
-        "priority",
-        "prompt_tokens",
-        "queued_s",
-        "recomputed_tokens",
-        "request",
-        "service_class",
-        "slo",
-        "span_start",
-        "stream",
-        "swapped_blocks",
-        "system_prompt_tokens",
-        "target_output",
-    )
+        "_base_computed", "_base_output", "_block_keys", "_cohort", "_joined", "_last_token_s",
+        "_most_computed", "admit_order", "arrival_s", "cached_tokens", "checkpointed_slots",
+        "decoding", "finish_iteration", "first_scheduled_s", "first_token_s", "id",
+        "logged_output", "max_tokens", "num_preemptions", "priority", "prompt_tokens", "queued_s",
+        "recomputed_tokens", "request", "service_class", "slo", "span_start", "stream",
+        "swapped_blocks", "system_prompt_tokens", "target_output",
+    )  # fmt: skip
 
     def __init__(self, seq_id: int, request: Request, arrival_s: float) -> None:
         self.id = seq_id
@@ -171,13 +98,9 @@ class Sequence:
         self.first_token_s: float | None = None
         self.decoding = False
         """Whether the request is a member of the decode cohort."""
-        self.cached_tokens = 0
-        self.num_preemptions = 0
-        self.recomputed_tokens = 0
-        self.swapped_blocks = 0
-        self.checkpointed_slots = 0
-        self.admit_order = -1
-        self.finish_iteration = -1
+        self.cached_tokens = self.recomputed_tokens = self.num_preemptions = 0
+        self.swapped_blocks = self.checkpointed_slots = 0
+        self.admit_order = self.finish_iteration = -1
         self.span_start: int | None = None
         self.logged_output = 0
         self._base_computed = 0

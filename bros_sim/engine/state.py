@@ -3,29 +3,54 @@
 import math
 from collections import abc
 from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from itertools import chain
 
 from bros_sim.core.request import Request
-from bros_sim.engine.accounts import Accounts
 from bros_sim.engine.batch import Batch
 from bros_sim.engine.estimate import Estimate
-from bros_sim.engine.kv_cache import ChangesCost, KVManager
+from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.link_parameters import HostLink
-from bros_sim.engine.load import Load
 from bros_sim.engine.noise import StepNoise
-from bros_sim.engine.record import RunLog
+from bros_sim.engine.record import Accounts, RunLog
 from bros_sim.engine.scheduler import Plan, Scheduler
 from bros_sim.engine.sequence import Sequence
 from bros_sim.engine.step_clock import StepClock, Stretch
 
 
+class Refusal(Enum):
+    """Why an engine does not take a request."""
+
+    NEVER_FITS = "never fits"
+    """Its KV is more than the engine has, or it is longer than the model allows."""
+    TURNED_AWAY = "turned away"
+    """The policy does not take it."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """An engine at one instant; pairs are real-time and best-effort."""
+
+    waiting: tuple[int, int]
+    running: tuple[int, int]
+    kv_tokens: tuple[int, int]
+    """Tokens in the cache of those that run, a shared prefix counted for each of them."""
+    free_tokens: int
+    """KV slots that nobody holds."""
+    waiting_tokens: int
+    """Known tokens of the requests that wait."""
+    outstanding_tokens: int
+    """Prompt and ``max_tokens`` of all unfinished requests."""
+
+
 class EngineState:
     """A scheduler, a KV manager and a latency model, and the sequences that they work on.
 
-    ``id`` names the engine in the record. ``max_model_len`` bounds prompt and output together, as
-    in vLLM. ``longest_stretch`` bounds how many like iterations are planned at once: a bound on
-    memory that changes no result (law L11). ``noise`` scatters what the latency model says; what
-    policies believe knows nothing of it.
+    ``max_model_len`` bounds prompt and output together, as in vLLM. ``longest_stretch``, how many
+    like iterations are planned at once, bounds memory and changes no result (law L11). ``noise``
+    scatters what the latency model says, not what policies believe.
     """
 
     def __init__(
@@ -64,14 +89,21 @@ class EngineState:
         # With a decision log every iteration is decided on, and logged, by itself.
         self._longest_stretch = 1 if self.explain else longest_stretch
         self._accounts = Accounts(id, log, latency)
-        cost = kv if isinstance(kv, ChangesCost) else None
-        self._clock = StepClock(latency, scheduler.overhead_share, noise, cost)
+        self._clock = StepClock(latency, scheduler.overhead_share, noise, kv)
         self.batch = Batch(track_longest=latency.reads_longest_kv)
+        self.decodes_by_class: abc.Sequence[int] = self.batch.cohort.members
+        self.decode_kv_by_class: abc.Sequence[int] = self.batch.cohort.kv_tokens
         self._waiting: dict[int, Sequence] = {}
         self._waiting_by_class = [0, 0]
         self._stretch: Stretch | None = None
         self._last: Stretch | None = None
         self._paused = False
+        # Of an `AsyncEngine`:
+        self._unseen: list[Sequence] = []
+        """Arrivals that no plan knows yet."""
+        self._held: list[Sequence] = []
+        """Finished sequences whose memory is free once the iteration under way has ended."""
+        self._refused: list[Sequence] = []
 
     @property
     def busy(self) -> bool:
@@ -86,10 +118,9 @@ class EngineState:
     def catch_up(self, t: float) -> None:
         """Be at rest at ``t``, which is not before the last call and not after `due`.
 
-        All that can be seen then counts the iterations that ended before ``t``: one that ends at
-        ``t`` comes after whatever else happens at ``t``, and what finishes at `due` is for
-        `Engine.proceed`. A look accounts them, so that catching up alone costs nothing. Neither
-        changes a result (law L13).
+        All that can be seen then counts the iterations that ended before ``t``; one that ends at
+        ``t`` comes after whatever else happens at ``t``. The look itself accounts them, so that
+        catching up costs nothing. Neither changes a result (law L13).
         """
         self.now = t
 
@@ -109,19 +140,9 @@ class EngineState:
         return self.batch.cohort.size
 
     @property
-    def decodes_by_class(self) -> abc.Sequence[int]:
-        """Members of the decode cohort: real-time, best-effort."""
-        return self.batch.cohort.members
-
-    @property
-    def decode_kv_by_class(self) -> abc.Sequence[int]:
-        """Tokens they attend to in the coming iteration."""
-        return self.batch.cohort.kv_tokens
-
-    @property
     def held_seats(self) -> int:
         """Seats of sequences that have finished, unknown to the scheduler; see `AsyncEngine`."""
-        return 0
+        return len(self._held)
 
     @property
     def last_durations_s(self) -> abc.Sequence[float]:
@@ -129,23 +150,18 @@ class EngineState:
         return () if self._last is None else self._last.durations_s()
 
     def holders(self) -> Iterator[Sequence]:
-        """The sequences that hold KV, in order of admission."""
+        """The sequences that hold KV, in order of admission; last, those that just finished."""
         self._settle()
-        return iter(self.batch)
+        return chain(self.batch, self._held)
 
     def load(self) -> Load:
         """What a router may know of it."""
         self._settle()
-        (wait_rt, wait_be), (run_rt, run_be) = self._waiting_by_class, self.batch.by_class
-        rt, be = self.batch.computed_by_class()
-        return Load(
-            (wait_rt, wait_be),
-            (run_rt, run_be),
-            (rt, be),
-            self.free_tokens,
-            self.waiting_tokens,
-            self.outstanding_tokens,
-        )
+        batch = self.batch
+        pairs = (self._waiting_by_class, batch.by_class, batch.computed_by_class())
+        waiting, running, kv_tokens = ((rt, be) for rt, be in pairs)
+        tokens = self.free_tokens, self.waiting_tokens, self.outstanding_tokens
+        return Load(waiting, running, kv_tokens, *tokens)
 
     def fits(self, request: Request) -> bool:
         """Whether the request could ever finish here (the last token needs no KV slot)."""

@@ -1,5 +1,6 @@
 """A stretch: like iterations of an engine that are planned at once, and how long they take."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from bros_sim.core.clock import TICK_S, on_grid, to_grid
 from bros_sim.engine.batch import Batch
-from bros_sim.engine.kv_cache import ChangesCost, Direction
+from bros_sim.engine.kv_cache import Direction, KVManager
 from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.engine.link_parameters import HostLink
 from bros_sim.engine.noise import StepNoise
@@ -18,6 +19,7 @@ NO_FORWARD = np.array([TICK_S])
 """An iteration that only evicts: the engine plans again at once, without a forward pass."""
 
 
+@dataclass(eq=False)
 class Stretch:
     """A plan under way: its iterations, all of one shape.
 
@@ -25,23 +27,14 @@ class Stretch:
     are copied meanwhile; the iteration ends when they have arrived.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        start_s: float,
-        ends_s: NDArray[np.float64],
-        shape: StepShape,
-        state: tuple[int, ...],
-        copied: dict[Direction, int],
-    ) -> None:
-        self.plan = plan
-        self.start_s = start_s
-        self.ends_s = ends_s
-        self.shape = shape
-        self.state = state
-        self.copied = copied
-        self.ended = 0
-        """How many of its iterations the engine has accounted."""
+    plan: Plan
+    start_s: float
+    ends_s: NDArray[np.float64]
+    shape: StepShape
+    state: tuple[int, ...]
+    copied: dict[Direction, int]
+    ended: int = 0
+    """How many of its iterations the engine has accounted."""
 
     @property
     def end_s(self) -> float:
@@ -78,36 +71,25 @@ class Stretch:
 
     def row(self, replica: int, extrapolated: int) -> tuple[float, ...]:
         """Its row of the steps table."""
-        return (
-            replica,
-            self.start_s,
-            self.end_s,
-            len(self.ends_s),
-            sum(tokens for tokens, _ in self.shape.chunks),
-            self.shape.decode_jobs,
-            *self.state,
-            *(self.copied.get(way, 0) for way in (Direction.TO_CPU, Direction.TO_GPU)),
-            extrapolated,
-        )
+        prefill = sum(tokens for tokens, _ in self.shape.chunks)
+        iterations = (len(self.ends_s), prefill, self.shape.decode_jobs)
+        copied = (self.copied.get(way, 0) for way in (Direction.TO_CPU, Direction.TO_GPU))
+        return (replica, self.start_s, self.end_s, *iterations, *self.state, *copied, extrapolated)
 
 
 class StepClock:
-    """What the iterations of an engine really take, on the grid of the clock.
-
-    ``overhead_share`` of an iteration is the scheduler's own. ``noise`` scatters what the latency
-    model says.
-    """
+    """What the iterations of an engine really take, on the grid of the clock."""
 
     def __init__(
         self,
         latency: LatencyModel,
         overhead_share: float,
         noise: StepNoise | None,
-        cost: ChangesCost | None = None,
+        kv: KVManager | None = None,
     ) -> None:
         self.latency = latency
         self._noise = noise
-        self._cost = cost
+        self._kv = kv
         self._stretching = 1.0 / (1.0 - overhead_share)
 
     def shape(self, plan: Plan, batch: Batch) -> StepShape:
@@ -116,8 +98,8 @@ class StepClock:
         decodes, kv_tokens = cohort.size, sum(cohort.kv_tokens)
         if plan.stalls:
             decodes = kv_tokens = 0
-        elif self._cost:
-            kv_tokens -= self._cost.spared_kv_tokens
+        elif self._kv:
+            kv_tokens -= self._kv.spared_kv_tokens
         longest = cohort.longest_kv() if self.latency.reads_longest_kv and decodes else 0
         if not plan.chunks:
             return StepShape((), decodes, kv_tokens, longest)
@@ -130,7 +112,7 @@ class StepClock:
 
     def ends_s(self, shape: StepShape, iteration: int, repeat: int) -> NDArray[np.float64]:
         """Cumulated durations of ``repeat`` iterations, of which ``iteration`` is the first."""
-        pace = self._cost.pace if self._cost else 1.0
+        pace = self._kv.pace if self._kv else 1.0
         if repeat <= 1:
             seconds = self.latency.step_s(shape) * self._stretching * pace
             if self._noise:

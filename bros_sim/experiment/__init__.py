@@ -12,33 +12,30 @@ from functools import cached_property
 from typing import Any
 
 from bros_sim.config import Document, decode
-from bros_sim.config.yaml_write import yaml_text
+from bros_sim.config.yaml_text import yaml_text
 from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.experiment.build import draw_model, latency_parameters
 from bros_sim.experiment.compatibility import conflicts
-from bros_sim.experiment.grid import variants
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
 from bros_sim.experiment.streams import Labels, StreamCheck, check_streams, warnings
-from bros_sim.experiment.sweep import Sweep
+from bros_sim.experiment.sweep import Sweep, variants
 from bros_sim.experiment.truth import truth_of
-from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.profile import Profile
 
 VERSION = 2
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""
+Specs = list[tuple[Labels, Experiment]]
+"""The experiment at every point of the grid."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run: a system at one point of the grid with one seed.
+    """One run: a system at one point of the grid with one seed (or draw).
 
-    Attributes:
-        labels: ``system``, every sweep path, ``seed``; of a draw also ``draw``.
-        spec: All that the run needs, every default written out.
-        contents: File -> sha256 of what is in it, of each that the run depends on.
-        baseline: The BE-only baseline that ``be_retention`` is measured against: the same without
-            its real-time streams. None where it is not asked for or nothing is best-effort.
+    ``contents``: file -> sha256, of each that the run depends on. ``baseline``, which
+    ``be_retention`` is measured against, is the same without real-time streams; None where none is
+    asked for.
     """
 
     labels: Labels
@@ -82,7 +79,6 @@ def resolved(spec: PointSpec) -> str:
 
 
 def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401 - JSON
-    """``value`` with the content instead of the name of every file."""
     if isinstance(value, dict):
         return {key: _by_content(below, contents) for key, below in value.items()}
     if isinstance(value, list):
@@ -92,26 +88,15 @@ def _by_content(value: Any, contents: Mapping[str, str]) -> Any:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checked experiment.
-
-    Attributes:
-        spec: What it says.
-        points: Systems x grid x seeds.
-        drawn: The points under latency models drawn from the profile's uncertainty.
-        document: What it was read from.
-        streams: Those that were built while it was checked, and what was changed in them.
-    """
+    """A checked experiment: its points, and ``drawn``, those under models drawn by uncertainty."""
 
     spec: Experiment
     points: list[Point]
     drawn: list[Point]
     document: Document
     streams: list[StreamCheck]
-
-    @property
-    def warnings(self) -> list[str]:
-        """One line for each stream whose requests are not what its trace or lengths say."""
-        return list(warnings(self.streams))
+    warnings: list[str]
+    """One line for each stream whose requests are not what its trace or lengths say."""
 
     @property
     def baselines(self) -> list[Point]:
@@ -131,22 +116,13 @@ class Loaded:
         rates = {f"workload.{name}.arrivals.rate_rps" for name in streams}
         return [axis for axis in self.points[0].labels if axis in rates]
 
-    @property
-    def contents(self) -> dict[str, str]:
-        """File -> sha256, of all files that any point depends on."""
-        return {name: sha for point in self.points for name, sha in point.contents.items()}
-
 
 def load(document: Document) -> Loaded:
-    """Check an experiment, the values of its sweep and the files it names; lay out its points.
-
-    Raises:
-        InputError: With every fault that was found.
-    """
+    """Check an experiment, the values of its sweep and the files it names; lay out its points."""
     inputs = Inputs()
     sweep = _sweep(document, inputs)
     faults = dict.fromkeys(_base_faults(document, sweep, inputs))
-    specs: list[tuple[Labels, Experiment]] = []
+    specs: Specs = []
     for labels, variant in variants(document, sweep):
         try:
             specs.append((labels, _decode(variant, inputs)))
@@ -155,17 +131,17 @@ def load(document: Document) -> Loaded:
     if faults:
         raise InputError(*faults)
     streams = check_streams(document, specs)
-    _same_draws(document, specs)
-    points, drawn = _points(specs, inputs), _drawn(specs, inputs)
+    if len({truth_of(spec.latency).draws for _, spec in specs}) > 1:
+        what = "uncertainty and draws have to be the same at all points"
+        raise InputError(document.fault(("sweep", "grid"), what))
+    points, drawn = _laid_out(specs, inputs)
     if specs[0][1].outputs.be_retention:
-        reduced = [(labels, _best_effort(spec)) for labels, spec in specs]
-        points = _with_baselines(points, _points(reduced, inputs))
-        drawn = _with_baselines(drawn, _drawn(reduced, inputs))
+        alone = _laid_out([(labels, _best_effort(spec)) for labels, spec in specs], inputs)
+        points, drawn = map(_with_baselines, (points, drawn), alone)
         if not any(point.baseline for point in points):
-            raise InputError(
-                document.fault(("outputs", "be_retention"), "no stream is of class be")
-            )
-    return Loaded(specs[0][1], points, drawn, document, streams)
+            what = "no stream is of class be"
+            raise InputError(document.fault(("outputs", "be_retention"), what))
+    return Loaded(specs[0][1], points, drawn, document, streams, warnings(streams))
 
 
 def _sweep(document: Document, inputs: Inputs) -> Sweep:
@@ -185,11 +161,8 @@ def _base_faults(document: Document, sweep: Sweep, inputs: Inputs) -> list[Fault
     try:
         _decode(document, inputs)
     except InputError as error:
-        return [
-            fault
-            for fault in error.faults
-            if not (fault.code is Code.MISSING_KEY and fault.path in supplied)
-        ]
+        faults = error.faults
+        return [f for f in faults if f.code is not Code.MISSING_KEY or f.path not in supplied]
     return []
 
 
@@ -205,16 +178,6 @@ def _decode(document: Document, inputs: Inputs) -> Experiment:
     return spec
 
 
-Specs = list[tuple[Labels, Experiment]]
-"""The experiment at every point of the grid."""
-
-
-def _same_draws(document: Document, specs: Specs) -> None:
-    if len({truth_of(spec.latency).draws for _, spec in specs}) > 1:
-        what = "uncertainty and draws have to be the same at all points"
-        raise InputError(document.fault(("sweep", "grid"), what))
-
-
 def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:
     """What one system runs with one seed; a router of its own becomes that of the cluster."""
     shared = {key: getattr(spec, key) for key in PointSpec.model_fields if key != "system"}
@@ -228,59 +191,41 @@ def point_spec(spec: Experiment, system: str, seed: int) -> PointSpec:
     return PointSpec.model_construct(**{**shared, **own})
 
 
-def _points(specs: Specs, inputs: Inputs) -> list[Point]:
-    points = []
-    for name in specs[0][1].systems:
-        for labels, spec in specs:
-            contents = inputs.contents(spec, name)
-            for seed in range(spec.seed, spec.seed + spec.sweep.seeds):
-                point_labels = {"system": name, **labels, "seed": seed}
-                points.append(Point(point_labels, point_spec(spec, name, seed), contents))
-    return points
-
-
-def _drawn(specs: Specs, inputs: Inputs) -> list[Point]:
-    """Every system at every point of the grid under every drawn model, written out.
+def _laid_out(specs: Specs, inputs: Inputs) -> tuple[list[Point], list[Point]]:
+    """Systems x grid x seeds; and systems x grid x drawn models, written out.
 
     Draw d is the same model at all of them, and takes seed d modulo the number of seeds.
     """
-    models = [_draws(spec, inputs.profile(spec.cluster.profile)) for _, spec in specs]
-    points = []
+    points, drawn = [], []
     for name in specs[0][1].systems:
-        for (labels, spec), drawn in zip(specs, models, strict=True):
-            contents = inputs.contents(spec, name)
-            for draw, model in enumerate(drawn, 1):
+        for labels, spec in specs:
+            profile, contents = inputs.profile(spec.cluster.profile), inputs.contents(spec, name)
+            at = {"system": name, **labels}
+            for n in range(spec.sweep.seeds):
+                seed = spec.seed + n
+                points.append(Point({**at, "seed": seed}, point_spec(spec, name, seed), contents))
+            for draw in range(1, truth_of(spec.latency).draws + 1):
                 seed = spec.seed + draw % spec.sweep.seeds
-                nominal = point_spec(spec, name, seed)
-                believed = _with_belief(nominal, inputs.profile(spec.cluster.profile))
-                latency = truth_of(spec.latency).at_a_point(model)
-                drawn_spec = believed.model_copy(update={"latency": latency})
-                point_labels = {"system": name, **labels, "seed": seed, "draw": draw}
-                points.append(Point(point_labels, drawn_spec, contents))
-    return points
+                under = _drawn(spec, point_spec(spec, name, seed), draw, profile)
+                drawn.append(Point({**at, "seed": seed, "draw": draw}, under, contents))
+    return points, drawn
 
 
-def _draws(spec: Experiment, profile: Profile) -> list[LatencyParameters]:
-    truth = truth_of(spec.latency)
-    return [draw_model(truth, profile, spec.seed, n) for n in range(1, truth.draws + 1)]
-
-
-def _with_belief(spec: PointSpec, profile: Profile) -> PointSpec:
-    """The point whose system goes on believing in the model that is now true."""
-    estimate = spec.system.estimate
-    if estimate.latency is not None:
-        return spec
-    model = truth_of(spec.latency).model
-    nominal = type(latency_parameters(None, profile)) if model is None else model
-    estimate = estimate.model_copy(update={"latency": nominal})
-    return spec.model_copy(update={"system": spec.system.model_copy(update={"estimate": estimate})})
+def _drawn(spec: Experiment, nominal: PointSpec, draw: int, profile: Profile) -> PointSpec:
+    """The point under a drawn model; its system goes on believing in the nominal one."""
+    truth, system = truth_of(spec.latency), nominal.system
+    if system.estimate.latency is None:
+        believed = type(latency_parameters(None, profile)) if truth.model is None else truth.model
+        estimate = system.estimate.model_copy(update={"latency": believed})
+        system = system.model_copy(update={"estimate": estimate})
+    latency = truth.at_a_point(draw_model(truth, profile, spec.seed, draw))
+    return nominal.model_copy(update={"latency": latency, "system": system})
 
 
 def _with_baselines(points: list[Point], reduced: list[Point]) -> list[Point]:
     """Each point with the one that has its best-effort streams only, where it has any.
 
-    Every stream draws from its own generators, so best-effort requests arrive as they did. Points
-    that differ in real-time streams only have equal baselines, and these run once.
+    Every stream draws from its own generators, so best-effort requests arrive as they did.
     """
     pairs = zip(points, reduced, strict=True)
     return [replace(point, baseline=one if one.spec.workload else None) for point, one in pairs]

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bros_sim.cluster.cluster import simulate
-from bros_sim.cluster.pool import Pool
+from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
 from bros_sim.core.world import World
@@ -20,11 +19,10 @@ from bros_sim.engine.noise import StepNoise
 from bros_sim.engine.record import RunLog
 from bros_sim.experiment import schema
 from bros_sim.experiment.truth import Model, Truth, truth_of
-from bros_sim.experiment.worlds import world_of
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile, load_profile, profile_path
-from bros_sim.workload.prefixes import shareable
+from bros_sim.workload.prompts import shareable
 from bros_sim.workload.streams import ClosedLoop, OpenLoop, Stream, build
 
 
@@ -34,11 +32,7 @@ def read_point(resolved: str) -> schema.PointSpec:
 
 
 def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
-    """Simulate one point, with a decision log if asked for.
-
-    Raises:
-        InputError: A file that it reads has changed or gone.
-    """
+    """Simulate one point, with a decision log if asked for."""
     profile = profile_of(spec)
     world = world_of(spec, profile)
     record = simulate(
@@ -53,7 +47,6 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
 
 
 def _pool(spec: schema.PointSpec, profile: Profile, world: World) -> Pool:
-    """The replicas of the cluster."""
     truth = truth_of(spec.latency)
     latency = latency_parameters(truth.model, profile).make()
 
@@ -80,6 +73,29 @@ def _source(stream: Stream, spec: schema.PointSpec) -> OpenLoop | ClosedLoop:
     return replace(made, requests=shareable(made.requests)) if isinstance(made, OpenLoop) else made
 
 
+def world_of(spec: schema.Run, profile: Profile) -> World:
+    """What the experiment and its profile say to the components of a run."""
+    longest, blocks = spec.cluster.max_model_len, spec.cluster.num_gpu_blocks
+    world = profile_world(profile, longest, blocks)
+    return replace(world, replicas=spec.cluster.replicas, seed=spec.seed)
+
+
+def profile_world(profile: Profile, max_model_len: int | None, blocks: int | None) -> World:
+    """The world of any run on that profile, with one replica."""
+    return World(
+        num_gpu_blocks=blocks,
+        max_model_len=max_model_len or profile.model.max_model_len,
+        profile=profile.id,
+        gpu=profile.gpu.name,
+        gpu_memory_gib=profile.gpu.memory_gib,
+        weight_bytes=profile.weight_bytes,
+        kv_bytes_per_token=profile.kv_bytes_per_token,
+        profile_blocks=profile.kv.num_gpu_blocks,
+        profile_block_size=profile.kv.block_size,
+        host_kv_gib=profile.host.kv_gib if profile.host else None,
+    )
+
+
 def profile_of(spec: schema.Run) -> Profile:
     """The profile of a run, parsed once for each content of its file."""
     path = profile_path(spec.cluster.profile)
@@ -97,34 +113,20 @@ def estimate_of(spec: schema.PointSpec, profile: Profile, latency: LatencyModel)
     belief = spec.system.estimate
     if belief.latency is not None:
         latency = latency_parameters(belief.latency, profile).make()
-    return Estimate(
-        latency,
-        profile.host,
-        profile.kv_bytes_per_token,
-        spec.system.scheduler.overhead_share,
-        belief.bias,
-        belief.noise,
-        spec.seed,
-    )
+    share, token_bytes = spec.system.scheduler.overhead_share, profile.kv_bytes_per_token
+    bias, noise = belief.bias, belief.noise
+    return Estimate(latency, profile.host, token_bytes, share, bias, noise, spec.seed)
 
 
 def latency_parameters(written: Model, profile: Profile) -> LatencyParameters:
-    """Those that the experiment writes out, or the profile's: of the kind it names, or default.
-
-    Raises:
-        InputError: The profile has none of that kind.
-    """
+    """Those that the experiment writes out, or the profile's: of the kind it names, or default."""
     if written is None:
         return profile.models.by_kind()[profile.default_model]
     return profile.coefficients(written) if isinstance(written, type) else written
 
 
 def noise_of(truth: Truth, profile: Profile, seed: int, replica: int = 0) -> StepNoise | None:
-    """The scatter of a replica's iterations, if there is any.
-
-    Raises:
-        InputError: The profile does not state how its fit's errors are distributed.
-    """
+    """The scatter of a replica's iterations, if there is any."""
     if not truth.options.noise:
         return None
     kind = kind_of(truth.model, profile)
@@ -136,11 +138,7 @@ def noise_of(truth: Truth, profile: Profile, seed: int, replica: int = 0) -> Ste
 
 
 def draw_model(truth: Truth, profile: Profile, seed: int, draw: int) -> LatencyParameters:
-    """The ``draw``-th model that the profile's uncertainty gives, the same under every system.
-
-    Raises:
-        InputError: Coefficients are written out, or the profile does not say how uncertain its are.
-    """
+    """The ``draw``-th model that the profile's uncertainty gives, the same under every system."""
     kind = kind_of(truth.model, profile)
     if truth.model is not None and not isinstance(truth.model, type):
         raise InputError("the coefficients are written out: only of a profile's own it is known")
@@ -162,16 +160,7 @@ def kind_of(model: Model, profile: Profile) -> str:
 
 def stream_of(name: str, stream: schema.Stream) -> Stream:
     """A stream of the YAML as the workload package knows it."""
-    return Stream(
-        name=name,
-        service_class=stream.service_class,
-        arrivals=stream.arrivals,
-        lengths=stream.lengths,
-        slo=stream.slo,
-        max_tokens=stream.max_tokens,
-        system_prompt_tokens=stream.system_prompt_tokens,
-        refrag=stream.refrag,
-    )
+    return Stream(name, **{key: getattr(stream, key) for key in schema.Stream.model_fields})
 
 
 def facts(spec: schema.PointSpec) -> dict[str, str]:

@@ -1,16 +1,15 @@
 """Whether profile and components go together, and with the experiment."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from bros_sim.config import Document, PathKey
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.world import Parameters
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.experiment.build import draw_model, latency_parameters, noise_of
+from bros_sim.experiment.build import draw_model, latency_parameters, noise_of, world_of
 from bros_sim.experiment.schema import Experiment
 from bros_sim.experiment.truth import Model, truth_of
-from bros_sim.experiment.worlds import world_of
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.profile import Profile
 
@@ -24,39 +23,36 @@ CHEAPEST = {
 
 def conflicts(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
     """What the profile cannot give, what takes no time, and what a component cannot serve."""
-    faults = _lacking(spec, document, profile) or _unstated(spec, document, profile)
-    faults = faults or _too_fast(spec, document, profile)
+    models = _models(spec)
+    needed = (((*at, "kind"), partial(latency_parameters, it, profile)) for at, it in models)
+    faults = _failing(document, needed) or _failing(document, _stated(spec, profile))
+    faults = faults or [*_too_fast(spec, document, profile)]
     return [*faults, *_refusals(spec, document, profile)]
 
 
-def _lacking(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
-    """What the profile cannot give."""
-    faults = []
-    for place, written in _models(spec):
-        try:
-            latency_parameters(written, profile)
-        except InputError as error:
-            faults += [document.fault((*place, "kind"), line) for line in error.lines]
-    return faults
+Checks = Iterable[tuple[PathKey, Callable[[], object]]]
+"""Places of the document, and what raises an InputError if they ask for too much."""
 
 
-def _unstated(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
-    """What the profile does not say about the error of its model, and the truth asks for."""
-    truth = truth_of(spec.latency)
-    asked: dict[str, Callable[[], object]] = {"noise": partial(noise_of, truth, profile, spec.seed)}
-    if truth.draws:
-        asked["uncertainty"] = partial(draw_model, truth, profile, spec.seed, 1)
+def _failing(document: Document, checks: Checks) -> list[Fault]:
     faults = []
-    for key, check in asked.items():
+    for place, check in checks:
         try:
             check()
         except InputError as error:
-            faults += [document.fault(("latency", key), line) for line in error.lines]
+            faults += document.faults(place, error)
     return faults
 
 
+def _stated(spec: Experiment, profile: Profile) -> Checks:
+    """What the profile has to say about the error of its model, if the truth asks for it."""
+    truth = truth_of(spec.latency)
+    yield ("latency", "noise"), partial(noise_of, truth, profile, spec.seed)
+    if truth.draws:
+        yield ("latency", "uncertainty"), partial(draw_model, truth, profile, spec.seed, 1)
+
+
 def _models(spec: Experiment) -> Iterator[tuple[PathKey, Model]]:
-    """Where a latency model is chosen, and which: the truth, and what systems believe."""
     yield ("latency",), truth_of(spec.latency).model
     for name, system in spec.systems.items():
         if system.estimate.latency is not None:
@@ -79,27 +75,27 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
         yield from (document.fault(place, why) for why in part.conflicts(world))
 
 
-def _too_fast(spec: Experiment, document: Document, profile: Profile) -> list[Fault]:
+def _too_fast(spec: Experiment, document: Document, profile: Profile) -> Iterator[Fault]:
     """An iteration that takes no time: a closed loop would never end."""
-    faults = []
+    truth = truth_of(spec.latency)
+    models: list[tuple[PathKey, LatencyParameters]] = []
     for place, written in _models(spec):
         own = written is not None and not isinstance(written, type)
         at = place if own else ("cluster", "profile")
-        faults += _too_fast_a_model(latency_parameters(written, profile), document, at)
-    truth = truth_of(spec.latency)
+        models.append((at, latency_parameters(written, profile)))
     for draw in range(1, truth.draws + 1):
         model = draw_model(truth, profile, spec.seed, draw)
-        faults += _too_fast_a_model(model, document, ("latency", "uncertainty"))
-    return faults
+        models.append((("latency", "uncertainty"), model))
+    yield from (document.fault(at, why) for at, model in models if (why := _stands_still(model)))
 
 
-def _too_fast_a_model(model: LatencyParameters, document: Document, place: PathKey) -> list[Fault]:
+def _stands_still(model: LatencyParameters) -> str:
+    """The first iteration that is too short, or fails."""
     for what, shape in CHEAPEST.items():
         try:
             seconds = float(model.make().step_s(shape))
         except Exception as error:  # a user's model may fail in any way
-            return [document.fault(place, f"step_s fails: {type(error).__name__}: {error}")]
+            return f"step_s fails: {type(error).__name__}: {error}"
         if not seconds >= LEAST_STEP_S:
-            why = f"an iteration would take {seconds:g} s: {what}; the least is {LEAST_STEP_S:g} s"
-            return [document.fault(place, why)]
-    return []
+            return f"an iteration would take {seconds:g} s: {what}; the least is {LEAST_STEP_S:g} s"
+    return ""

@@ -3,18 +3,19 @@
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING
+from functools import cache
 from pathlib import Path
 
 from bros_sim.cluster.routers import ROUTERS
-from bros_sim.config import Data, Document, PathKey, component_class
+from bros_sim.config import Document, PathKey, component_class
 from bros_sim.config.components import supplied
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.world import Given, World
+from bros_sim.experiment.build import profile_world
 from bros_sim.experiment.schema import Experiment, router_of
 from bros_sim.experiment.truth import truth_of
-from bros_sim.experiment.worlds import profile_world
 from bros_sim.kv import KV_MANAGERS
 from bros_sim.profiles.profile import DEFAULT_PROFILE, Profile, load_profile, profile_path
 from bros_sim.schedulers import SCHEDULERS
@@ -26,24 +27,11 @@ class Inputs:
     """Profiles and contents of files, each read once while an experiment is loaded."""
 
     def __init__(self) -> None:
-        self._profiles: dict[str, Profile] = {}
-        self._hashes: dict[str, str] = {}
-
-    def profile(self, name: str) -> Profile:
-        """A profile by id or path.
-
-        Raises:
-            InputError: It is not there or invalid.
-        """
-        if name not in self._profiles:
-            self._profiles[name] = load_profile(name)
-        return self._profiles[name]
+        self.profile: Callable[[str], Profile] = cache(load_profile)
+        self._sha256: Callable[[Path], str] = cache(_sha256)
 
     def completed(self, document: Document) -> tuple[Document, list[Fault]]:
-        """The document with what follows from its profile, and what is wrong with that profile.
-
-        A path of a profile becomes absolute.
-        """
+        """The document with what its profile supplies, and the faults of that profile."""
         named = document.get(PROFILE)
         name = DEFAULT_PROFILE if named is None else named
         if not isinstance(name, str):
@@ -54,8 +42,7 @@ class Inputs:
         try:
             profile = self.profile(name)
         except InputError as error:
-            faults = [document.fault(PROFILE, line) for line in error.lines]
-            return _completed(document, None), faults
+            return _completed(document, None), document.faults(PROFILE, error)
         return _completed(document, profile), []
 
     def contents(self, spec: Experiment, system: str) -> dict[str, str]:
@@ -67,18 +54,16 @@ class Inputs:
         for stream in spec.workload.values():
             parts += [stream.arrivals, stream.lengths, stream.max_tokens]
             files += [*files_of(stream.arrivals), *files_of(stream.lengths)]
-        files += list(_own_sources(parts))
-        named = {str(path): self._hash(path) for path in files}
+        files += _own_sources(parts)
+        named = {str(path): self._sha256(path) for path in files}
         return {spec.cluster.profile: named[str(files[0])], **named}
 
-    def _hash(self, path: Path) -> str:
-        name = str(path)
-        if name not in self._hashes:
-            try:
-                self._hashes[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-            except OSError as error:
-                raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-        return self._hashes[name]
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def files_of(component: object) -> list[Path]:
@@ -91,16 +76,15 @@ def _own_sources(components: list[object]) -> Iterator[Path]:
     """Source files of classes that are not ours: their results depend on them."""
     for component in components:
         cls = component if isinstance(component, type) else type(component)
-        if component is not None and not cls.__module__.startswith("bros_sim."):
-            source = inspect.getsourcefile(cls)
-            if source is not None:
-                yield Path(source)
+        own = component is not None and not cls.__module__.startswith("bros_sim.")
+        if own and (source := inspect.getsourcefile(cls)):
+            yield Path(source)
 
 
 def _completed(document: Document, profile: Profile | None) -> Document:
     """Every component gets what follows from the experiment: see `Supplied`.
 
-    Without a profile only what has no default is supplied, so that the fault is reported alone.
+    Without a profile only what has no default, so that the fault is reported alone.
     """
     world = _world(document, profile)
     for path, kinds in _components(document):
@@ -108,7 +92,8 @@ def _completed(document: Document, profile: Profile | None) -> Document:
         cls = component_class(kinds, written, document)
         if cls is None or not isinstance(written, dict):
             continue
-        defaults = _defaults(cls)
+        fields = dataclasses.fields(cls)
+        defaults = {item.name: item.default for item in fields if item.default is not MISSING}
         for name, mark in supplied(cls).items():
             value = mark.rule(world, Given(written, defaults))
             if name not in written and value is not None and (profile or name not in defaults):
@@ -117,7 +102,6 @@ def _completed(document: Document, profile: Profile | None) -> Document:
 
 
 def _components(document: Document) -> Iterator[tuple[PathKey, Mapping[str, type]]]:
-    """Where schedulers, KV managers and routers are chosen, and out of what."""
     yield ("cluster", "router"), ROUTERS
     systems = document.get(("systems",))
     for name in systems if isinstance(systems, dict) else ():
@@ -128,21 +112,9 @@ def _components(document: Document) -> Iterator[tuple[PathKey, Mapping[str, type
 
 def _world(document: Document, profile: Profile | None) -> World:
     """The world as far as it is written; faults are for `decode` to report."""
-    written = _count(document.get(("cluster", "max_model_len")))
+    cluster = document.get(("cluster",))
+    given = Given(cluster if isinstance(cluster, dict) else {}, {})
+    longest, blocks = given.number("max_model_len"), given.number("num_gpu_blocks") or 0
     if profile is None:
-        return World(max_model_len=written or 1)
-    blocks = _count(document.get(("cluster", "num_gpu_blocks")))
-    return replace(
-        profile_world(profile, written),
-        num_gpu_blocks=blocks if blocks and blocks > 1 else None,
-    )
-
-
-def _defaults(cls: type) -> dict[str, object]:
-    """The defaults of a class of parameters."""
-    fields = dataclasses.fields(cls)
-    return {item.name: item.default for item in fields if item.default is not MISSING}
-
-
-def _count(value: Data) -> int | None:
-    return value if isinstance(value, int) and value >= 1 else None
+        return World(max_model_len=longest or 1)
+    return profile_world(profile, longest, blocks if blocks > 1 else None)

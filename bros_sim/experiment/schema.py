@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, create_model, model_validator
 
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.cluster.routers.base import RouterParameters
-from bros_sim.config.components import Kinds, Record, Strict, model_of
+from bros_sim.config.components import Kinds, Record, Strict, key, model_of
 from bros_sim.config.messages import MISSING, invalid
 from bros_sim.core.clock import HORIZON_S
 from bros_sim.core.errors import Code
@@ -26,37 +26,35 @@ from bros_sim.workload.arrivals import Arrivals
 from bros_sim.workload.prompts import Refrag
 
 TABLES: Mapping[str, Mapping[str, type]] = {
-    "schedulers": SCHEDULERS,
-    "kv": KV_MANAGERS,
-    "routers": ROUTERS,
-    "arrivals": ARRIVALS,
-    "lengths": LENGTHS,
-    "max_tokens": MAX_TOKENS,
-    "latency": LATENCY_MODELS,
-}
+    "schedulers": SCHEDULERS, "kv": KV_MANAGERS, "routers": ROUTERS, "arrivals": ARRIVALS,
+    "lengths": LENGTHS, "max_tokens": MAX_TOKENS, "latency": LATENCY_MODELS,
+}  # fmt: skip
 """Every table of components, by the name that `bros-sim list` knows it by."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
 Title = Annotated[str, Len(1, 80)]
 
 
+Router = Annotated[Any, Kinds("router", ROUTERS, RouterParameters)]
+
+
 class Stream(Strict):
     """One stream of requests."""
 
-    service_class: ServiceClass = Field(alias="class", description="rt or be")
+    service_class: ServiceClass = key("rt or be", alias="class")
     arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS, Arrivals)]
-    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = Field(
-        None, description="may be left out where the arrivals bring their own (replay, twin)"
+    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] | None = key(
+        "may be left out where the arrivals bring their own (replay, twin)", None
     )
-    slo: Annotated[Slo, Record(Slo)] = Field(default_factory=Slo)
-    max_tokens: Annotated[Any, Kinds("rule for max_tokens", MAX_TOKENS)] = Field(
-        default_factory=MAX_TOKENS["headroom"], description="the cap that a client states"
+    slo: Annotated[Slo, Record(Slo)] = key("", Slo)
+    max_tokens: Annotated[Any, Kinds("rule for max_tokens", MAX_TOKENS)] = key(
+        "the cap that a client states", MAX_TOKENS["headroom"]
     )
-    system_prompt_tokens: int = Field(
-        0, ge=0, le=10**9, description="tokens before every prompt, the same ones in all of them"
+    system_prompt_tokens: int = key(
+        "tokens before every prompt, the same ones in all of them", 0, ge=0, le=10**9
     )
-    refrag: Annotated[Refrag, Record(Refrag)] | None = Field(
-        None, description="retrieved context that is compressed (arXiv 2509.01092)"
+    refrag: Annotated[Refrag, Record(Refrag)] | None = key(
+        "retrieved context that is compressed (arXiv 2509.01092)", None
     )
 
     @model_validator(mode="after")
@@ -75,18 +73,12 @@ class Stream(Strict):
 class Cluster(Strict):
     """Like replicas behind a router."""
 
-    replicas: int = Field(1, ge=1, le=10_000, description="engines, each on its own GPU(s)")
-    profile: str = Field(
-        DEFAULT_PROFILE, description="id of a shipped profile, or path of your own (.yaml)"
-    )
-    router: Annotated[Any, Kinds("router", ROUTERS, RouterParameters)] = Field(
-        default_factory=ROUTERS["round_robin"], description="which replica takes a request"
-    )
-    num_gpu_blocks: int | None = Field(
-        None, ge=2, description="KV blocks of a replica; default: the profile's"
-    )
-    max_model_len: int | None = Field(
-        None, ge=2, description="most tokens of prompt and output; default: the model's"
+    replicas: int = key("engines, each on its own GPU(s)", 1, ge=1, le=10_000)
+    profile: str = key("id of a shipped profile, or path of your own (.yaml)", DEFAULT_PROFILE)
+    router: Router = key("which replica takes a request", ROUTERS["round_robin"])
+    num_gpu_blocks: int | None = key("KV blocks of a replica; default: the profile's", None, ge=2)
+    max_model_len: int | None = key(
+        "most tokens of prompt and output; default: the model's", None, ge=2
     )
 
 
@@ -96,12 +88,12 @@ Latency = Annotated[Any, KINDS]
 class Belief(Strict):
     """What the scheduler believes an iteration to cost."""
 
-    latency: Latency | None = Field(
-        None, description="the scheduler's own latency model; default: the one that is true"
+    latency: Latency | None = key(
+        "the scheduler's own latency model; default: the one that is true", None
     )
-    bias: float = Field(1.0, gt=0, description="factor on every estimated iteration time")
-    noise: float = Field(
-        0.0, ge=0, le=2, description="standard deviation of the log of a random factor per shape"
+    bias: float = key("factor on every estimated iteration time", 1.0, gt=0)
+    noise: float = key(
+        "standard deviation of the log of a random factor per shape", 0.0, ge=0, le=2
     )
 
 
@@ -110,57 +102,51 @@ class System(Strict):
 
     scheduler: Annotated[Any, Kinds("scheduler", SCHEDULERS, SchedulerParameters)]
     kv: Annotated[Any, Kinds("KV manager", KV_MANAGERS, KvParameters)]
-    estimate: Belief = Field(
-        default_factory=lambda: Belief.model_validate({}),
-        description="what the scheduler believes of iteration times; default: the truth",
+    estimate: Belief = key(
+        "what the scheduler believes of iteration times; default: the truth", Belief
     )
 
 
 class Compared(System):
     """A system as an experiment names it."""
 
-    router: Annotated[Any, Kinds("router", ROUTERS, RouterParameters)] | None = Field(
-        None, description="this system's own router; default: that of the cluster"
-    )
+    router: Router | None = key("this system's own router; default: that of the cluster", None)
 
 
 class Outputs(Strict):
     """What is stored or measured besides; changes no result of a point."""
 
-    decisions: bool = Field(
-        False, description="log who ran and who did not, and why, for `bros-sim explain`"
+    decisions: bool = key("log who ran and who did not, and why, for `bros-sim explain`", False)
+    tables: Literal["parquet", "csv"] = key(
+        "csv: write the tables of each point as CSV beside the Parquet files", "parquet"
     )
-    tables: Literal["parquet", "csv"] = Field(
-        "parquet", description="csv: write the tables of each point as CSV beside the Parquet files"
-    )
-    be_retention: bool = Field(False, description="run the BE-only baseline of each point as well")
+    be_retention: bool = key("run the BE-only baseline of each point as well", False)
 
 
 class Run(Strict):
     """All that one point needs, but for its system."""
 
-    seed: int = Field(0, ge=0, lt=2**63)
-    duration_s: float = Field(ge=1e-6, lt=HORIZON_S, description="requests arrive for so long")
-    warmup_s: Annotated[float, Ge(0)] | Literal["mser5"] = Field(
-        0.0, description="start of the window that metrics look at; mser5: found by that rule"
+    seed: int = key("", 0, ge=0, lt=2**63)
+    duration_s: float = key("requests arrive for so long", ge=1e-6, lt=HORIZON_S)
+    warmup_s: Annotated[float, Ge(0)] | Literal["mser5"] = key(
+        "start of the window that metrics look at; mser5: found by that rule", 0.0
     )
-    drain_s: float = Field(600.0, ge=0, description="longest time to finish what arrived")
-    cluster: Cluster = Field(default_factory=lambda: Cluster.model_validate({}))
-    latency: TruthField | None = Field(
+    drain_s: float = key("longest time to finish what arrived", 600.0, ge=0)
+    cluster: Cluster = key("", Cluster)
+    latency: TruthField | None = key(
+        "default: the profile's; a lone kind takes its coefficients; beside it, or alone:"
+        " uncertainty, draws, noise",
         None,
-        description="default: the profile's; a lone kind takes its coefficients; beside it, or"
-        " alone: uncertainty, draws, noise",
     )
-    workload: dict[Name, Stream] = Field(min_length=1, description="named streams of requests")
+    workload: dict[Name, Stream] = key("named streams of requests", min_length=1)
 
     @model_validator(mode="after")
     def _times(self) -> "Run":
         if isinstance(self.warmup_s, float) and self.warmup_s >= self.duration_s:
             raise ValueError("warmup_s should be less than duration_s")
         if self.duration_s + self.drain_s >= HORIZON_S:
-            raise ValueError(
-                f"duration_s + drain_s should be less than {HORIZON_S:.0f} s (48 days)"
-            )
+            what = f"duration_s + drain_s should be less than {HORIZON_S:.0f} s (48 days)"
+            raise ValueError(what)
         return self
 
 
@@ -173,13 +159,11 @@ class PointSpec(Run):
 class Experiment(Run):
     """An experiment file."""
 
-    name: Name = Field(description="results go to results/<name>")
-    systems: dict[Title, Compared] = Field(min_length=1, description="what is compared, by name")
-    sweep: Sweep = Field(default_factory=lambda: Sweep.model_validate({}))
-    outputs: Outputs = Field(default_factory=lambda: Outputs.model_validate({}))
-    figures: list[Any] = Field(
-        default_factory=list, description="figures to draw; `bros-sim list plots` says which"
-    )
+    name: Name = key("results go to results/<name>")
+    systems: dict[Title, Compared] = key("what is compared, by name", min_length=1)
+    sweep: Sweep = key("", Sweep)
+    outputs: Outputs = key("", Outputs)
+    figures: list[Any] = key("figures to draw; `bros-sim list plots` says which", list)
 
 
 def router_of(spec: Experiment, system: str) -> RouterParameters:

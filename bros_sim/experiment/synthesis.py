@@ -1,7 +1,7 @@
 """Synthetic traces: arrivals and lengths as an experiment writes them -> a trace file, a twin."""
 
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from bros_sim.config import decode, parse
 from bros_sim.config.components import Kinds, Strict
@@ -10,98 +10,67 @@ from bros_sim.core.errors import InputError
 from bros_sim.core.request import ServiceClass
 from bros_sim.workload import ARRIVALS, LENGTHS
 from bros_sim.workload.arrivals import Poisson
-from bros_sim.workload.convert import synthesise, write_trace
+from bros_sim.workload.convert import synthesise
 from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.streams import Stream
 from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import save_twin
-from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
+from bros_sim.workload.twins import fit_twin, save_twin, twin_paths, why_no_twin
 
-T = TypeVar("T")
 LENGTHS_ONLY_RPS = 1.0
 """Rate at which a figure plays a twin that has no arrivals of its own."""
 
 
-class _Arrivals(Strict):
-    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)]
-
-
-class _Lengths(Strict):
-    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)]
+class _Parts(Strict):
+    arrivals: Annotated[Any, Kinds("arrival process", ARRIVALS)] = None
+    lengths: Annotated[Any, Kinds("length distribution", LENGTHS)] = None
 
 
 def make_twin(
     source: Path, out: Path, *, name: str | None, describes: str, licence: str, note: str
 ) -> int:
-    """Write the twin of a trace; the number of rows that it describes.
-
-    Raises:
-        InputError: The trace cannot be read, or ``out`` cannot be written.
-    """
+    """Write the twin of a trace; the number of rows that it describes."""
     if out.suffix != ".json":
         raise InputError(f"{out}: the name of a twin must end in .json")
     keep_source(source, out)
     trace = read_trace(source)
-    made = name or out.stem
-    save_twin(fit_twin(trace, name=made, describes=describes, licence=licence, note=note), out)
+    made = fit_twin(trace, name=name or out.stem, describes=describes, licence=licence, note=note)
+    save_twin(made, out)
     return len(trace)
-
-
-def make_trace(
-    twin: str | None,
-    arrivals: str | None,
-    lengths: str | None,
-    rate: float | None,
-    seed: int,
-    duration_s: float,
-    out: Path,
-) -> Trace:
-    """Write a synthetic trace.
-
-    Raises:
-        InputError: Too little or too much is given, or ``out`` cannot be written.
-    """
-    stream = _stream(twin, arrivals, lengths, rate)
-    trace = synthesise(stream, seed, duration_s)
-    write_trace(trace, out)
-    return trace
 
 
 def sample_twin(name: str) -> Trace:
     """A trace like the one that a twin describes."""
-    arrivals = _twin_arrivals(name, None)
-    if arrivals.twin.rate is None:
-        duration_s = arrivals.twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
-        return synthesise(_stream(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
-    return synthesise(_stream(name, None, None, None), 0, arrivals.twin.rate.period_s or 3600.0)
+    twin = _twin_arrivals(name, None).content
+    if twin.rate is None:
+        duration_s = twin.lengths.counts.sum() / LENGTHS_ONLY_RPS
+        return synthesise(synthetic(name, None, None, LENGTHS_ONLY_RPS), 0, float(duration_s))
+    return synthesise(synthetic(name, None, None, None), 0, twin.rate.period_s or 3600.0)
 
 
-def _stream(
+def synthetic(
     twin: str | None, arrivals: str | None, lengths: str | None, rate: float | None
 ) -> Stream:
+    """The stream of a synthetic trace: of a twin, of what is written in YAML, or of both."""
     if arrivals is not None and rate is not None:
         raise InputError("--rate: state the rate in --arrivals")
     if twin is None and (arrivals is None or lengths is None):
         raise InputError("trace synth: give --twin, or --arrivals and --lengths (or --twin-of)")
-    size = None if lengths is None else _parsed(_Lengths, "lengths", lengths).lengths
+    size = None if lengths is None else _parsed("lengths", lengths).lengths
     if arrivals is not None:
-        when = _parsed(_Arrivals, "arrivals", arrivals).arrivals
-        return Stream("synth", ServiceClass.RT, when, size or _twin_lengths(twin))
-    assert twin is not None
-    own = _twin_arrivals(twin, rate)
-    if own.twin.rate is not None:
-        return Stream("synth", ServiceClass.RT, own, size)
-    if rate is None:
-        raise InputError(f"--twin {twin}: has no arrivals of its own; give --rate")
-    return Stream("synth", ServiceClass.RT, Poisson(rate), size or _twin_lengths(twin))
-
-
-def _twin_lengths(twin: str | None) -> Empirical | None:
-    if twin is None:
-        return None
-    own = _twin_arrivals(twin, None)
-    return Empirical(own.name, own.path)
+        when = _parsed("arrivals", arrivals).arrivals
+    else:
+        assert twin is not None
+        when = _twin_arrivals(twin, rate)
+        if when.content.rate is not None:
+            return Stream("synth", ServiceClass.RT, when, size)
+        if rate is None:
+            raise InputError(f"--twin {twin}: has no arrivals of its own; give --rate")
+        when = Poisson(rate)
+    if size is None and twin is not None:
+        own = _twin_arrivals(twin, None)
+        size = Empirical(own.name, own.path)
+    return Stream("synth", ServiceClass.RT, when, size)
 
 
 def _twin_arrivals(name: str, rate: float | None) -> TwinArrivals:
@@ -112,5 +81,5 @@ def _twin_arrivals(name: str, rate: float | None) -> TwinArrivals:
     return TwinArrivals(path=Path(name), rate_rps=rate)
 
 
-def _parsed(shape: type[T], key: str, text: str) -> T:
-    return decode(shape, parse(f"{key}: {text}\n", f"--{key}"))
+def _parsed(key: str, text: str) -> _Parts:
+    return decode(_Parts, parse(f"{key}: {text}\n", f"--{key}"))

@@ -1,21 +1,13 @@
 """``latency`` of an experiment: the model that advances the clock, and how sure one is of it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import (
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    ValidationError,
-    ValidationInfo,
-)
+from pydantic import GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
-from pydantic_core import core_schema as schemas
 
-from bros_sim.config.components import Kinds, Strict, build
+from bros_sim.config.components import Kinds, Mark, Strict, build, key
 from bros_sim.config.messages import combined, finished
 from bros_sim.core.errors import Code, Fault
 from bros_sim.latency import LATENCY_MODELS
@@ -29,13 +21,11 @@ Model = LatencyParameters | type[LatencyParameters] | None
 class TruthOptions(Strict):
     """What ``latency`` may say beside, or without, a component."""
 
-    uncertainty: bool = Field(
-        False, description="run draws from the profile's uncertainty besides: bands in the figures"
+    uncertainty: bool = key(
+        "run draws from the profile's uncertainty besides: bands in the figures", False
     )
-    draws: int = Field(20, ge=2, le=1000, description="models drawn, with uncertainty")
-    noise: bool = Field(
-        False, description="scatter each iteration as the residuals of the profile's fit"
-    )
+    draws: int = key("models drawn, with uncertainty", 20, ge=2, le=1000)
+    noise: bool = key("scatter each iteration as the residuals of the profile's fit", False)
 
 
 @dataclass(frozen=True)
@@ -63,8 +53,8 @@ def truth_of(written: object) -> Truth:
 
 
 @dataclass(frozen=True)
-class _Options:
-    """Marks the field: what is left without the options is for ``KINDS`` to read and write."""
+class _Options(Mark):
+    """What is left without the options is for ``KINDS`` to read and write."""
 
     def read(self, value: object, info: ValidationInfo) -> object:
         """A component where no option is written, else a `Truth`."""
@@ -89,30 +79,21 @@ class _Options:
         plain = not (options.uncertainty or options.noise)
         return model if plain else Truth(model, options)  # type: ignore[arg-type]
 
-    def write(self, latency: object) -> dict[str, object] | None:
-        """The mapping that ``read`` makes it from."""
-        truth = truth_of(latency)
+    def write(self, made: object) -> dict[str, object] | None:
+        """None where the profile says all."""
+        truth = truth_of(made)
         component = {} if truth.model is None else KINDS.write(truth.model)
         return {**component, **truth.options.model_dump(exclude_defaults=True)} or None
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return schemas.with_info_plain_validator_function(
-            self.read, serialization=schemas.plain_serializer_function_ser_schema(self.write)
-        )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         options = handler.resolve_ref_schema(handler(TruthOptions.__pydantic_core_schema__))
         known = KINDS.__get_pydantic_json_schema__(schema, handler)["anyOf"]
-        whole = [_with(handler.resolve_ref_schema(one), options) for one in known]
+        kinds = map(handler.resolve_ref_schema, known)
+        more = options["properties"]
+        whole = [{**one, "properties": {**one["properties"], **more}} for one in kinds]
         return {"anyOf": [*whole, options]}
-
-
-def _with(schema: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    return {**schema, "properties": {**schema["properties"], **options["properties"]}}
 
 
 TruthField = Annotated[Any, _Options()]

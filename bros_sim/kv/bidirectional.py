@@ -10,14 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.base import BaseKV
-from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
-from bros_sim.kv.holdings import Holding
 from bros_sim.kv.rooms import RoomFinder
-from bros_sim.kv.sharing import PreemptionTable
+from bros_sim.kv.sharing import Holding, PreemptionTable
 from bros_sim.kv.sharing_laws import check_sharing
 
 if TYPE_CHECKING:
@@ -28,40 +25,24 @@ class BidirectionalKV(BaseKV):
     """A block holds one RT request's KV from the left and one BE request's from the right.
 
     Real-time requests take free blocks first, then borrow those of pending best-effort requests and
-    overwrite, slot by slot, what they need (lazy checkpointing to the CPU). Best-effort requests
-    take free blocks alone, and get back what they lost before they run. No prefix caching.
+    overwrite what they need, slot by slot (lazy checkpointing to the CPU). Best-effort requests
+    take free blocks alone, and get back what they lost before they run.
     """
 
+    can_lend = True
+
     def __init__(self, parameters: "BidirectionalParameters") -> None:
-        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
-        self._free = self.usable_blocks
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size, parameters.cpu_blocks)
+        self.free_blocks = self.usable_blocks
         self._holdings: dict[int, Holding] = {}
         self._crossings = Crossings(self.block_size)
-        self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
         self._table = PreemptionTable(self.block_size, self._journal, self._cpu)
         self._rooms = RoomFinder(self._holdings, self._table, self._cpu, self.block_size)
 
-    @property
-    def can_lend(self) -> bool:
-        return True
-
-    @property
-    def free_blocks(self) -> int:
-        """Blocks with no owner on either side, the open draft included."""
-        return self._free
-
-    # -- room -----------------------------------------------------------------------------------
-
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """A request on the CPU may be admitted, too, and is brought back."""
         known = self._holdings.get(seq.id)
         holding = known or Holding(seq)
@@ -72,14 +53,11 @@ class BidirectionalKV(BaseKV):
             self._journal.put(self._holdings, seq.id, holding)
         return True
 
-    def extend(
-        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
-    ) -> bool:
-        """Room for a running request.
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
+        """False for a cohort member swapped out in this draft, too.
 
         A best-effort request in the way of a real-time one loses slots if it is a lender or outside
-        the cohort. If it is in the coming iteration, or may still be, it moves to a free block
-        instead; where there is none, False. A cohort member swapped out in this draft gets False.
+        the cohort; one that is, or may be, in the coming iteration moves to a free block instead.
         """
         holding = self._holdings[seq.id]
         room = self._table.room(holding)
@@ -89,7 +67,7 @@ class BidirectionalKV(BaseKV):
             return True
         return self._reserve(holding, num_tokens, lenders, 0, 0)
 
-    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
+    def extend_all(self, seqs: Seqs) -> int:
         """Ends at the first one that shares a block, too."""
         outside: list[tuple[Holding, int, int]] = []
         ids: set[int] = set()
@@ -101,7 +79,7 @@ class BidirectionalKV(BaseKV):
                 break
             phase = holding.phase
             if (phase == crossing) if phase >= 0 else (holding.tokens % size == 0):
-                if need == self._free:
+                if need == self.free_blocks:
                     break
                 need += 1
             ids.add(number)
@@ -122,18 +100,13 @@ class BidirectionalKV(BaseKV):
             self._journal.on_undo(partial(_shrink, sizes))
 
     def _reserve(
-        self,
-        holding: Holding,
-        tokens: int,
-        lenders: abc.Sequence[SequenceView],
-        extra: int,
-        spare: int,
+        self, holding: Holding, tokens: int, lenders: Seqs, extra: int, spare: int
     ) -> bool:
         """``extra`` blocks must be there as well but are not taken; ``spare`` stay free."""
         if holding.swapped and holding.seq.decoding:
             return False
         tokens = max(tokens, self._table.room(holding))
-        empty = self._free - spare
+        empty = self.free_blocks - spare
         if holding.real_time:
             taken = self._rooms.real_time(holding, tokens, empty, extra, lenders)
         else:
@@ -163,13 +136,11 @@ class BidirectionalKV(BaseKV):
     def extend_decodes(self) -> bool:
         """False as well if two requests would meet in a block."""
         need = self._crossings.due()
-        if need > self._free or not self._table.iterations_within_gaps(0):
+        if need > self.free_blocks or not self._table.iterations_within_gaps(0):
             return False
         self._take(need)
         self._journal.set(self._table, "cohort_extended", True)
         return True
-
-    # -- taking room away -----------------------------------------------------------------------
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
         """Give up what the request has here and on the CPU; a block without owners is free."""
@@ -202,10 +173,6 @@ class BidirectionalKV(BaseKV):
             self._table.extended.discard(seq.id)
             self._journal.on_undo(partial(self._table.extended.add, seq.id))
 
-    @property
-    def restores_nothing(self) -> bool:
-        return not self._cpu.seqs()
-
     def blocks_to_restore(self, seq: SequenceView) -> int:
         """Blocks with overwritten tokens, or all of them on the CPU (the paper's ``M_cpu``)."""
         holding = self._holdings.get(seq.id)
@@ -213,15 +180,9 @@ class BidirectionalKV(BaseKV):
             return 0
         return self._blocks(holding.tokens) if holding.swapped else holding.damaged
 
-    def take_copies(self) -> abc.Sequence[Copy]:
-        """A relocation stays on the GPU and is no copy."""
-        return self._cpu.take_copies()
-
     def relocated_blocks(self, seq: SequenceView) -> int:
-        """Blocks moved within the GPU for a request since it was admitted; other copies: `Copy`."""
+        """Blocks moved within the GPU for a request since it was admitted, which is no `Copy`."""
         return self._holdings[seq.id].relocated
-
-    # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
         self._holdings[seq.id].phase = self._crossings.add(seq.num_computed)
@@ -230,13 +191,13 @@ class BidirectionalKV(BaseKV):
         """A request that was just swapped out has left already."""
         holding = self._holdings[seq.id]
         if not holding.swapped:
+            holding.tokens = tokens = seq.num_computed + self._table.in_batch(holding)
             self._crossings.remove(seq.num_computed)
-            holding.tokens = tokens = self._table.room(holding)
             holding.top = (tokens - 1) // self.block_size
         holding.phase = -1
 
     def spare_iterations(self) -> int:
-        within_memory = self._crossings.iterations_within(self._free)
+        within_memory = self._crossings.iterations_within(self.free_blocks)
         return min(within_memory, self._table.iterations_within_gaps(1))
 
     def advance(self, iterations: int) -> None:
@@ -245,21 +206,21 @@ class BidirectionalKV(BaseKV):
         self._table.extended.clear()
         self._table.cohort_extended = False
 
-    # -- laws and helpers -----------------------------------------------------------------------
-
     def check(self, seqs: Iterable[SequenceView]) -> None:
         """Raise `LawBroken` unless blocks and tokens are all where they must be, each once."""
         running = sorted(seq.id for seq in seqs)
         if running != sorted(self._holdings):
             raise LawBroken(f"L4: KV of requests {sorted(self._holdings)}, running {running}")
         held = check_sharing(self._holdings, self._table, self._cpu, self.block_size)
-        if self._free < 0 or self._free + held != self.usable_blocks:
-            raise LawBroken(f"L4: {self._free} free + {held} held != {self.usable_blocks} blocks")
+        if self.free_blocks < 0 or self.free_blocks + held != self.usable_blocks:
+            raise LawBroken(
+                f"L4: {self.free_blocks} free + {held} held != {self.usable_blocks} blocks"
+            )
 
     def _take(self, blocks: int) -> None:
         """Take free blocks; a negative number gives back."""
         if blocks:
-            self._journal.set(self, "_free", self._free - blocks)
+            self._journal.set(self, "free_blocks", self.free_blocks - blocks)
 
 
 def _shrink(sizes: Iterable[tuple[Holding, int, int]]) -> None:

@@ -9,10 +9,7 @@ from bros_sim.engine.sequence import SequenceView
 
 
 class CpuStore:
-    """Room for ``capacity`` tokens on the CPU. Every change can be undone by the owner's journal.
-
-    Room counts as given back when the copy back is called for: a draft does not wait for copies.
-    """
+    """Room for ``capacity`` tokens on the CPU, free again when the copy back is called for."""
 
     def __init__(self, capacity: int, on_undo: Callable[[Callable[[], object]], object]) -> None:
         self.capacity = capacity

@@ -16,10 +16,7 @@ class Crossings:
         self._by_residue = [0] * block_size
 
     def add(self, tokens: int) -> int:
-        """A member with ``tokens`` in the cache joins; its phase, which stays as it is.
-
-        It needs a block for its next token when that is the `next` phase.
-        """
+        """A member with ``tokens`` in the cache joins; its phase, see `next`, which stays."""
         phase = (tokens - self._shift) % self._size
         self._by_residue[phase] += 1
         self._members += 1
@@ -39,14 +36,10 @@ class Crossings:
         """Blocks needed by the next iteration, or by the one ``ahead`` of it."""
         return self._by_residue[(-self._shift - ahead) % self._size]
 
-    def total(self, first: int, count: int) -> int:
-        """Blocks needed by ``count`` iterations, the first of them ``first`` ahead."""
-        rounds, rest = divmod(count, self._size)
-        return rounds * self._members + sum(self.due(first + i) for i in range(rest))
-
     def advance(self, iterations: int) -> int:
         """Let every member decode; the blocks needed after the first of ``iterations``."""
-        blocks = self.total(1, iterations - 1)
+        rounds, rest = divmod(iterations - 1, self._size)
+        blocks = rounds * self._members + sum(self.due(1 + i) for i in range(rest))
         self._shift += iterations
         return blocks
 

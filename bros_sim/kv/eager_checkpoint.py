@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bros_sim.core.errors import LawBroken
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.kv_cache import Copy, Direction
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.paged import PagedKV
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class SavedBlock(NamedTuple):
 class EagerCheckpointKV(PagedKV):
     """`PagedKV` in which preempted best-effort requests get back from the CPU what the GPU lost.
 
-    What the prefix cache on the GPU still holds is hit there; it is the rest that is copied back.
-    Real-time requests are preempted as in `PagedKV`. Nothing is swapped: a preemption is cheaper.
+    What the prefix cache still holds is hit on the GPU. Nothing is swapped: preemption is cheaper.
     """
 
     def __init__(self, parameters: "EagerCheckpointParameters") -> None:
@@ -62,8 +61,6 @@ class EagerCheckpointKV(PagedKV):
         """Best-effort members of the cohort by phase (`Crossings.add`): one fills at a time."""
         self._copying = False
 
-    # -- coming back ----------------------------------------------------------------------------
-
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
         """What the GPU still holds, then what was saved beyond it: never the last token."""
         hit: list[object] = list(super().lookup(seq))
@@ -72,15 +69,9 @@ class EagerCheckpointKV(PagedKV):
         return hit
 
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """Saved blocks of ``hit`` need a free block each, and a copy."""
         if not super().admit(seq, num_tokens, hit, must_fit=must_fit, spare=spare, lenders=lenders):
             return False
@@ -91,11 +82,7 @@ class EagerCheckpointKV(PagedKV):
         self._grant(seq)
         return True
 
-    # -- saving ---------------------------------------------------------------------------------
-
-    def extend(
-        self, seq: SequenceView, num_tokens: int, *, lenders: abc.Sequence[SequenceView] = ()
-    ) -> bool:
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         fits = super().extend(seq, num_tokens, lenders=lenders)
         if fits:
             self._grant(seq)
@@ -130,7 +117,6 @@ class EagerCheckpointKV(PagedKV):
             self._unsaved[seq.id] = seq
 
     def swap_out(self, seq: SequenceView) -> bool:
-        """Nothing is swapped."""
         return False
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
@@ -147,8 +133,6 @@ class EagerCheckpointKV(PagedKV):
         if not resumable and seq.id in self._saved:
             self._journal.set(self, "_room", self._room + self._saved[seq.id])
             self._journal.pop(self._saved, seq.id)
-
-    # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
         super().join(seq)
@@ -177,21 +161,13 @@ class EagerCheckpointKV(PagedKV):
         due = self._crossings.next
         return next((i for i in ahead if self._filling[due - i]), sys.maxsize)
 
-    # -- laws -----------------------------------------------------------------------------------
-
     def check(self, seqs: Iterable[SequenceView]) -> None:
-        """As `PagedKV.check`, for the CPU's room as well.
-
-        Raises:
-            LawBroken: Blocks are lost or held twice, or more is on the CPU than was ever known.
-        """
+        """As `PagedKV.check`, for the CPU's room as well."""
         running = list(seqs)
         super().check(running)
-        if self._room < 0 or self._room + sum(self._saved.values()) != self.cpu_blocks:
-            raise LawBroken(
-                f"L4: room for {self._room} + {sum(self._saved.values())} saved"
-                f" != {self.cpu_blocks} blocks on the CPU"
-            )
+        room, held, own = self._room, sum(self._saved.values()), self.cpu_blocks
+        if room < 0 or room + held != own:
+            raise LawBroken(f"L4: room for {room} + {held} saved != {own} blocks on the CPU")
         saved = [seq for seq in running if _is_saved(seq)]
         for seq in saved:
             if self._saved.get(seq.id, 0) * self.block_size >= seq.num_tokens:

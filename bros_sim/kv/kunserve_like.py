@@ -39,7 +39,6 @@ class KunserveLikeKV(PagedKV):
 
     @property
     def usable_blocks(self) -> int:
-        """Blocks that requests can hold, with those in the room of dropped parameters."""
         return self.num_gpu_blocks - 1 + (self.extra_blocks if self._dropped else 0)
 
     @property
@@ -56,7 +55,6 @@ class KunserveLikeKV(PagedKV):
             self._journal.set(self, "_dropped", value=False)
 
     def _has_room(self, blocks: int) -> bool:
-        """Whether so many blocks are free, if need be after parameters were dropped."""
         if blocks <= self.free_blocks:
             return True
         if self._dropped or blocks > self.free_blocks + self.extra_blocks:

@@ -2,14 +2,14 @@
 
 from collections import abc
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.kv_cache import Copy, KvImage
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.kv_cache import KvImage
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.base import BaseKV
-from bros_sim.kv.cpu_store import CpuStore
 from bros_sim.kv.crossings import Crossings
 from bros_sim.kv.pool import Block, BlockPool, ImportedBlock, Key
 from bros_sim.kv.relay import SharedReads
@@ -26,27 +26,24 @@ def _own(seq: SequenceView, i: int) -> Key:
     return ("own", seq.id, i)
 
 
+@dataclass(slots=True, eq=False)
 class _Table:
     """Blocks of one request: the leading shareable ones; the rest follows from ``tokens``."""
 
-    __slots__ = ("keys", "shared", "tokens")
-
-    def __init__(self, keys: tuple[Key, ...], tokens: int, shared: list[Block]) -> None:
-        self.keys = keys
-        self.tokens = tokens
-        self.shared = shared
+    keys: tuple[Key, ...]
+    tokens: int
+    shared: list[Block]
 
 
 class PagedKV(BaseKV):
-    """vLLM's paged KV cache: blocks on demand, prefix caching, preemption by recompute.
+    """Mirrors vLLM V1's kv_cache_manager.py and block_pool.py.
 
-    Mirrors vLLM V1's kv_cache_manager.py and block_pool.py: only full blocks are cached, they can
-    be hit from the moment they are allocated, the last token is always recomputed, and freed
-    blocks stay cached until they are reused, least recently freed first.
+    Only full blocks are cached, they can be hit from the moment they are allocated, the last token
+    is always recomputed, and freed blocks stay cached until reused, least recently freed first.
     """
 
     def __init__(self, parameters: "PagedParameters") -> None:
-        super().__init__(parameters.num_gpu_blocks, parameters.block_size)
+        super().__init__(parameters.num_gpu_blocks, parameters.block_size, parameters.cpu_blocks)
         self.enable_prefix_caching = parameters.enable_prefix_caching
         self.relay_attention = parameters.relay_attention
         self._tables: dict[int, _Table] = {}
@@ -57,29 +54,18 @@ class PagedKV(BaseKV):
         self._all_extended = False
         """Whether the whole cohort has it."""
         self._crossings = Crossings(self.block_size)
-        self._pool = BlockPool(
-            self.num_gpu_blocks - 1,
-            self._journal,
-            caching=self.enable_prefix_caching,
-            unhashed_first=parameters.version == "0.33.0",
-        )
-        self._cpu = CpuStore(parameters.cpu_blocks * self.block_size, self._journal.on_undo)
+        caching, first = self.enable_prefix_caching, parameters.version == "0.33.0"
+        blocks = self.num_gpu_blocks - 1
+        self._pool = BlockPool(blocks, self._journal, caching=caching, unhashed_first=first)
         self._relay = SharedReads()
 
     @property
     def free_blocks(self) -> int:
-        """Blocks that nobody holds now, the open draft included."""
         return self._pool.free
 
     @property
     def spared_kv_tokens(self) -> int:
         return self._relay.spared
-
-    @property
-    def pace(self) -> float:
-        return 1.0
-
-    # -- what a policy writes into a draft ------------------------------------------------------
 
     def lookup(self, seq: SequenceView) -> abc.Sequence[object]:
         """The longest run of cached blocks that the seq's known tokens begin with.
@@ -106,19 +92,10 @@ class PagedKV(BaseKV):
         return hit
 
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
-        """Hit blocks that lie in the free list count as needed.
-
-        A request on the CPU may be admitted as well, and is brought back.
-        """
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
+        """Hit blocks in the free list count as needed; a request on the CPU is brought back."""
         blocks = [block for block in hit if isinstance(block, Block)]
         from_free = sum(block.refs == 0 for block in blocks)
         need = self._blocks(num_tokens) - len(blocks)
@@ -128,8 +105,8 @@ class PagedKV(BaseKV):
         for block in blocks:
             self._pool.touch(block)
         self._pool.take(need)
-        table = self._tables[seq.id] = _Table(self._keys(seq), num_tokens, blocks)
-        self._journal.on_undo(partial(self._tables.pop, seq.id))
+        table = _Table(self._keys(seq), num_tokens, blocks)
+        self._journal.put(self._tables, seq.id, table)
         self._cache(table)
         if seq.id in self._imported:
             self._journal.pop(self._imported, seq.id)
@@ -140,13 +117,7 @@ class PagedKV(BaseKV):
     def import_(self, seq: SequenceView, image: KvImage) -> None:
         self._imported[seq.id] = image.tokens // self.block_size
 
-    def extend(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        *,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         """A request on the CPU comes back into blocks of its own."""
         if seq.decoding and self._goes_on_inside(seq):
             return True
@@ -161,14 +132,11 @@ class PagedKV(BaseKV):
             self._extended.add(seq.id)
             self._journal.on_undo(partial(self._extended.discard, seq.id))
         else:
-            self._journal.on_undo(partial(setattr, table, "tokens", table.tokens))
-            table.tokens = num_tokens
+            self._journal.set(table, "tokens", num_tokens)
             self._cache(table)
-        if on_cpu := self._cpu.tokens(seq):
-            self._cpu.load(seq, on_cpu, self._blocks(on_cpu))
         return True
 
-    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
+    def extend_all(self, seqs: Seqs) -> int:
         for place, seq in enumerate(seqs):
             if self._cpu.tokens(seq) or not self.extend(seq, seq.num_tokens):
                 return place
@@ -184,12 +152,8 @@ class PagedKV(BaseKV):
         if not self._has_room(need):
             return False
         self._pool.take(need)
-        self._all_extended = True
-        self._journal.on_undo(self._not_all_extended)
+        self._journal.set(self, "_all_extended", value=True)
         return True
-
-    def _not_all_extended(self) -> None:
-        self._all_extended = False
 
     def swap_out(self, seq: SequenceView) -> bool:
         """The blocks left behind cannot be hit. False without tokens."""
@@ -202,31 +166,19 @@ class PagedKV(BaseKV):
         self._cpu.save(seq, tokens, self._blocks(tokens))
         return True
 
-    @property
-    def restores_nothing(self) -> bool:
-        return not self._cpu.seqs()
-
-    def blocks_to_restore(self, seq: SequenceView) -> int:
-        """All or nothing."""
-        return self._blocks(self._cpu.tokens(seq))
-
-    def take_copies(self) -> abc.Sequence[Copy]:
-        return self._cpu.take_copies()
-
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
         """Free all blocks, the last first; a resumable request's full blocks can be hit again."""
         on_cpu = self._cpu.tokens(seq)
         self._cpu.forget(seq)
         if on_cpu:
             return
-        table = self._tables.pop(seq.id)
-        self._journal.on_undo(partial(self._tables.__setitem__, seq.id, table))
+        table = self._journal.pop(self._tables, seq.id)
         full, partly = divmod(self._tokens(seq, table), self.block_size)
         if seq.decoding:
             self._crossings.remove(seq.num_computed)
             self._journal.on_undo(partial(self._crossings.add, seq.num_computed))
             for prompt in self._relayed(seq, table):
-                self._relay.remove(*prompt)
+                self._relay.add(*prompt, -1)
                 self._journal.on_undo(partial(self._relay.add, *prompt))
         self._pool.give(min(partly, 1), hashed=False)
         private = range(len(table.shared), full)
@@ -238,8 +190,6 @@ class PagedKV(BaseKV):
             self._pool.give(len(private), hashed=True)
         for block in reversed(table.shared):
             self._pool.drop(block)
-
-    # -- the decode cohort ----------------------------------------------------------------------
 
     def join(self, seq: SequenceView) -> None:
         self._crossings.add(seq.num_computed)
@@ -253,7 +203,7 @@ class PagedKV(BaseKV):
             table = self._tables[seq.id]
             table.tokens = self._tokens(seq, table)
             for prompt in self._relayed(seq, table):
-                self._relay.remove(*prompt)
+                self._relay.add(*prompt, -1)
 
     def spare_iterations(self) -> int:
         return self._crossings.iterations_within(self.free_blocks)
@@ -264,10 +214,7 @@ class PagedKV(BaseKV):
         self._extended.clear()
         self._all_extended = False
 
-    # -- laws and helpers -----------------------------------------------------------------------
-
     def check(self, seqs: Iterable[SequenceView]) -> None:
-        """Raise `LawBroken` unless free and held blocks are all blocks, each of them once."""
         running = {seq.id: seq for seq in seqs}
         known = self._tables.keys() | self._cpu.seqs()
         if running.keys() != known:
@@ -279,10 +226,8 @@ class PagedKV(BaseKV):
         )
         held = private + len(shared)
         if self.free_blocks + held != self.usable_blocks or self._pool.listed() != self.free_blocks:
-            raise LawBroken(
-                f"L4: {self.free_blocks} free ({self._pool.listed()} listed) + {held} held"
-                f" != {self.usable_blocks} blocks"
-            )
+            free = f"{self.free_blocks} free ({self._pool.listed()} listed)"
+            raise LawBroken(f"L4: {free} + {held} held != {self.usable_blocks} blocks")
         relay = SharedReads()
         for seq_id, table in self._tables.items():
             if running[seq_id].decoding:
@@ -292,7 +237,6 @@ class PagedKV(BaseKV):
             raise LawBroken(f"L4: {self._relay.spared} KV tokens spared, should be {relay.spared}")
 
     def _has_room(self, blocks: int) -> bool:
-        """Whether so many blocks are free."""
         return blocks <= self.free_blocks
 
     def _tokens(self, seq: SequenceView, table: _Table) -> int:

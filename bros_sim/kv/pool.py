@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from bros_sim.kv.journal import Journal
+from bros_sim.kv.base import Journal
 
 Key = Hashable
 
@@ -45,15 +45,9 @@ class FreeList:
     def __init__(self) -> None:
         self._end = Block(None, 0)
 
-    @property
-    def head(self) -> Block:
-        """The block to be reused next; an empty run when the list is empty."""
-        return self._end.next
-
-    @property
-    def tail(self) -> Block:
-        """The block to be reused last; an empty run when the list is empty."""
-        return self._end.prev
+    def end(self, *, first: bool = True) -> Block:
+        """The block to be reused next, or last; an empty run when the list is empty."""
+        return self._end.next if first else self._end.prev
 
     def __iter__(self) -> Iterator[Block]:
         block = self._end.next
@@ -61,24 +55,18 @@ class FreeList:
             yield block
             block = block.next
 
-    def put_first(self, block: Block) -> Callable[[], object]:
-        """Insert at the head; returns what undoes it."""
-        return self._insert(block, self._end, self._end.next)
-
-    def put_last(self, block: Block) -> Callable[[], object]:
-        """Insert at the tail; returns what undoes it."""
-        return self._insert(block, self._end.prev, self._end)
+    def put(self, block: Block, *, first: bool = False) -> Callable[[], object]:
+        """Insert at the head or the tail; returns what undoes it."""
+        undo = partial(self._unlink, block, block.prev, block.next)
+        block.prev = self._end if first else self._end.prev
+        block.next = block.prev.next
+        self._link(block)
+        return undo
 
     def remove(self, block: Block) -> Callable[[], object]:
         """Take out; returns what undoes it."""
         block.prev.next, block.next.prev = block.next, block.prev
         return partial(self._link, block)
-
-    def _insert(self, block: Block, prev: Block, following: Block) -> Callable[[], object]:
-        undo = partial(self._unlink, block, block.prev, block.next)
-        block.prev, block.next = prev, following
-        self._link(block)
-        return undo
 
     def _link(self, block: Block) -> None:
         block.prev.next = block.next.prev = block
@@ -103,11 +91,9 @@ class BlockPool:
         self._caching = caching
         self._unhashed_first = unhashed_first
         self._list = FreeList()
-        self._list.put_last(Block(None, blocks))
+        self._list.put(Block(None, blocks))
         self._cached: dict[Key, list[Block]] = {}
         self._journal = journal
-
-    # -- the prefix cache -----------------------------------------------------------------------
 
     def cached(self, key: Key) -> Block | None:
         """The block to hit for ``key``: the oldest one with that content."""
@@ -126,9 +112,7 @@ class BlockPool:
         if block.refs == 0:
             self._journal.on_undo(self._list.remove(block))
             self._add_free(-1)
-        self._add_ref(block, 1)
-
-    # -- taking and giving ----------------------------------------------------------------------
+        self._journal.set(block, "refs", block.refs + 1)
 
     def take(self, count: int) -> None:
         """Take ``count`` blocks from the head of the free list, evicting what they cached."""
@@ -136,13 +120,13 @@ class BlockPool:
             return
         self._add_free(-count)
         while count and self._caching:
-            head = self._list.head
+            head = self._list.end()
             size = min(head.count, count)
             if size == head.count:
                 self._journal.on_undo(self._list.remove(head))
                 self._evict(head)
             else:
-                self._resize(head, -size)
+                self._journal.set(head, "count", head.count - size)
             count -= size
 
     def give(self, count: int, *, hashed: bool) -> None:
@@ -153,34 +137,25 @@ class BlockPool:
         if not self._caching:
             return
         first = self._unhashed_first and not hashed
-        neighbour = self._list.head if first else self._list.tail
+        neighbour = self._list.end(first=first)
         if neighbour.key is None and neighbour.count:
-            self._resize(neighbour, count)
+            self._journal.set(neighbour, "count", neighbour.count + count)
         else:
-            put = self._list.put_first if first else self._list.put_last
-            self._journal.on_undo(put(Block(None, count)))
+            self._journal.on_undo(self._list.put(Block(None, count), first=first))
 
     def drop(self, block: Block) -> None:
         """One request less holds the block; when nobody does, it joins the free list's tail."""
-        self._add_ref(block, -1)
+        self._journal.set(block, "refs", block.refs - 1)
         if block.refs == 0:
             self._add_free(1)
-            self._journal.on_undo(self._list.put_last(block))
+            self._journal.on_undo(self._list.put(block))
 
     def listed(self) -> int:
         """Blocks in the free list; equals ``free``."""
         return sum(block.count for block in self._list) if self._caching else self.free
 
-    # -- steps that know how to undo themselves --------------------------------------------------
-
     def _add_free(self, count: int) -> None:
         self._journal.set(self, "free", self.free + count)
-
-    def _resize(self, block: Block, count: int) -> None:
-        self._journal.set(block, "count", block.count + count)
-
-    def _add_ref(self, block: Block, count: int) -> None:
-        self._journal.set(block, "refs", block.refs + count)
 
     def _evict(self, block: Block) -> None:
         if block.key is not None:

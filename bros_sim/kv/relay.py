@@ -19,15 +19,8 @@ class SharedReads:
         """KV tokens that the members attend to and an iteration need not read again."""
         self._members: dict[Block, int] = {}
 
-    def add(self, last: Block, tokens: int) -> None:
-        """A member comes whose system prompt of so many tokens ends in that block."""
-        self._count(last, tokens, 1)
-
-    def remove(self, last: Block, tokens: int) -> None:
-        """A member goes."""
-        self._count(last, tokens, -1)
-
-    def _count(self, last: Block, tokens: int, change: int) -> None:
+    def add(self, last: Block, tokens: int, change: int = 1) -> None:
+        """A member comes, or goes (-1), whose system prompt of ``tokens`` ends in that block."""
         before = self._members.pop(last, 0)
         after = before + change
         if after:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bros_sim.core.errors import LawBroken
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs, SequenceView
 from bros_sim.kv.base import BaseKV
 
 if TYPE_CHECKING:
@@ -24,93 +24,62 @@ if TYPE_CHECKING:
 
 
 class ReservedKV(BaseKV):
-    """TGI's KV cache: a request's blocks up to its max_tokens are taken when it is admitted.
+    """Of ``floor(max_batch_total_tokens / block_size)`` blocks one is never used.
 
-    Of ``floor(max_batch_total_tokens / block_size)`` blocks one is never used. TGI's block size
-    is 1 with flashinfer, its default on A100 and H100, and 16 with paged attention, which goes with
-    ``chunking: false`` of the scheduler. Any scheduler can use it; prefixes are not cached, and
-    nothing is swapped.
+    TGI's block size is 1 with flashinfer, its default on A100 and H100, and 16 with paged
+    attention, which goes with ``chunking: false`` of the scheduler.
     """
+
+    reserves = True
 
     def __init__(self, parameters: "ReservedParameters") -> None:
         super().__init__(parameters.num_gpu_blocks, parameters.block_size)
         self.max_batch_total_tokens = parameters.max_batch_total_tokens
         self._held: dict[int, int] = {}
-        self._free = self.usable_blocks
-
-    @property
-    def reserves(self) -> bool:
-        return True
+        self.free_blocks = self.usable_blocks
 
     @property
     def usable_blocks(self) -> int:
-        """Blocks that requests can hold: all but block 0."""
         tokens = self.max_batch_total_tokens
         return (self.num_gpu_blocks if tokens is None else tokens // self.block_size) - 1
 
-    @property
-    def free_blocks(self) -> int:
-        """Blocks that nobody has reserved, the open draft included."""
-        return self._free
-
     def admit(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        hit: abc.Sequence[object],
-        *,
-        must_fit: int,
-        spare: int,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
+        self, seq: SequenceView, num_tokens: int, hit: abc.Sequence[object], *,
+        must_fit: int, spare: int, lenders: Seqs = (),
+    ) -> bool:  # fmt: skip
         """Room for all that the request may ever need, or none."""
         need = self.blocks_for_life(seq)
-        if need + spare > self._free:
+        if need + spare > self.free_blocks:
             return False
         self._journal.put(self._held, seq.id, need)
-        self._journal.set(self, "_free", self._free - need)
+        self._journal.set(self, "free_blocks", self.free_blocks - need)
         return True
 
     def blocks_for_life(self, seq: SequenceView) -> int:
         """Blocks of the prompt and of the longest output but for its last token."""
         return -(-(seq.prompt_tokens + seq.max_tokens - 1) // self.block_size)
 
-    def extend(
-        self,
-        seq: SequenceView,
-        num_tokens: int,
-        *,
-        lenders: abc.Sequence[SequenceView] = (),
-    ) -> bool:
-        """The room is there already."""
+    def extend(self, seq: SequenceView, num_tokens: int, *, lenders: Seqs = ()) -> bool:
         return num_tokens <= self._held[seq.id] * self.block_size
 
-    def extend_all(self, seqs: abc.Sequence[SequenceView]) -> int:
-        """The room is there already."""
+    def extend_all(self, seqs: Seqs) -> int:
         return len(seqs)
 
     def extend_decodes(self) -> bool:
-        """The room is there already."""
         return True
 
     def release(self, seq: SequenceView, *, resumable: bool) -> None:
         blocks = self._journal.pop(self._held, seq.id)
-        self._journal.set(self, "_free", self._free + blocks)
+        self._journal.set(self, "free_blocks", self.free_blocks + blocks)
 
     def spare_iterations(self) -> int:
-        """Memory ends no stretch."""
         return sys.maxsize - 1
 
     def check(self, seqs: Iterable[SequenceView]) -> None:
-        """Raise `LawBroken` unless who runs holds its life's blocks and all others are free.
-
-        No request may have more tokens than it has room for.
-        """
+        """Raise `LawBroken` unless who runs holds its life's blocks and all others are free."""
         life = {seq.id: self.blocks_for_life(seq) for seq in seqs}
         if life != self._held:
             raise LawBroken(f"L4: blocks reserved {self._held}, running requests need {life}")
-        if self._free + sum(life.values()) != self.usable_blocks or self._free < 0:
-            raise LawBroken(
-                f"L4: {self._free} free + {sum(life.values())} reserved"
-                f" != {self.usable_blocks} blocks"
-            )
+        free, held, usable = self.free_blocks, sum(life.values()), self.usable_blocks
+        if free + held != usable or free < 0:
+            raise LawBroken(f"L4: {free} free + {held} reserved != {usable} blocks")

@@ -1,13 +1,11 @@
 """Where a request's tokens go: free blocks, gaps, and best-effort blocks to be overwritten."""
 
-from collections import abc
 from itertools import islice
 from typing import NamedTuple
 
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.engine.sequence import Seqs
 from bros_sim.kv.cpu_store import CpuStore
-from bros_sim.kv.holdings import Holding, SharedBlock
-from bros_sim.kv.sharing import PreemptionTable
+from bros_sim.kv.sharing import Holding, PreemptionTable, SharedBlock
 
 
 class _Loan(NamedTuple):
@@ -27,11 +25,7 @@ class RoomFinder:
     """
 
     def __init__(
-        self,
-        holdings: dict[int, Holding],
-        table: PreemptionTable,
-        cpu: CpuStore,
-        block_size: int,
+        self, holdings: dict[int, Holding], table: PreemptionTable, cpu: CpuStore, block_size: int
     ) -> None:
         self._holdings = holdings
         self._table = table
@@ -51,7 +45,7 @@ class RoomFinder:
         return need
 
     def real_time(
-        self, rt: Holding, tokens: int, empty: int, extra: int, lenders: abc.Sequence[SequenceView]
+        self, rt: Holding, tokens: int, empty: int, extra: int, lenders: Seqs
     ) -> int | None:
         """Free blocks first, then loans; what lies in the slots to be written is checkpointed."""
         tail = rt.shared.get(self._table.room(rt) // self._size)
@@ -69,9 +63,7 @@ class RoomFinder:
             self._table.overwrite(block, loan.overlap)
         return growth - len(loans) + moves
 
-    def _collision(
-        self, tail: SharedBlock | None, tokens: int, lenders: abc.Sequence[SequenceView]
-    ) -> tuple[int, int]:
+    def _collision(self, tail: SharedBlock | None, tokens: int, lenders: Seqs) -> tuple[int, int]:
         """In an RT request's own tail: tokens to overwrite, or 1 when the other side moves."""
         if tail is None:
             return 0, 0
@@ -82,7 +74,7 @@ class RoomFinder:
         return overlap, 0
 
     def _loans(
-        self, tokens: int, growth: int, wanted: int, empty: int, lenders: abc.Sequence[SequenceView]
+        self, tokens: int, growth: int, wanted: int, empty: int, lenders: Seqs
     ) -> list[_Loan] | None:
         """The last of ``growth`` blocks that must be borrowed; None unless ``wanted`` are there."""
         short = max(0, wanted - empty)

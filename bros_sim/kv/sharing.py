@@ -8,13 +8,50 @@ counts.
 """
 
 import sys
-from collections import abc
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from bros_sim.engine.sequence import SequenceView
+from bros_sim.core.request import ServiceClass
+from bros_sim.engine.sequence import Seqs, SequenceView
+from bros_sim.kv.base import Journal
 from bros_sim.kv.cpu_store import CpuStore
-from bros_sim.kv.holdings import Holding, SharedBlock
-from bros_sim.kv.journal import Journal
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """The KV of one sequence."""
+
+    seq: SequenceView
+    tokens: int = 0
+    """Room in tokens, or tokens on the CPU when swapped out; of a cohort member it is derived."""
+    swapped: bool = False
+    shared: "dict[int, SharedBlock]" = field(default_factory=dict)
+    """Those of its blocks that are objects, by index."""
+    damaged: int = 0
+    """Blocks with tokens that were overwritten."""
+    phase: int = -1
+    """Of a cohort member: see `Crossings.add`; -1 outside the cohort."""
+    top: int = -1
+    """No block above this index can be lent: a hint that saves looking at lent ones."""
+    relocated: int = 0
+    """Blocks copied within the GPU because a real-time request was in the way."""
+
+    @property
+    def real_time(self) -> bool:
+        """The side it is on: real-time left, best-effort right."""
+        return self.seq.service_class is ServiceClass.RT
+
+
+@dataclass(slots=True, eq=False)
+class SharedBlock:
+    """A BE request's block that an RT request shares, or whose newest tokens are lost."""
+
+    be: Holding
+    be_index: int
+    rt: Holding | None = None
+    rt_index: int = -1
+    lost: int = 0
+    """Newest best-effort tokens of the block that live only on the CPU."""
 
 
 class PreemptionTable:
@@ -27,12 +64,8 @@ class PreemptionTable:
         self._mixed: dict[int, Holding] = {}
         """Requests with at least one shared or damaged block."""
         self.extended: set[int] = set()
-        """Requests that the open draft gave room, by id: they are in the coming iteration.
-
-        They stay until it has ended."""
+        """Requests that the draft gave room, by id, until the coming iteration has ended."""
         self.cohort_extended = False
-
-    # -- where tokens are -----------------------------------------------------------------------
 
     def in_batch(self, holding: Holding) -> bool:
         """Whether the open draft has given the request room for the coming iteration."""
@@ -60,11 +93,8 @@ class PreemptionTable:
         """Best-effort tokens in the leftmost ``rt_fill`` slots of a best-effort request's block."""
         return max(0, rt_fill + self.resident(be, index) - self._size)
 
-    # -- what real-time requests may borrow
-    # ---------------------------------------------------------
-
     def lendable(
-        self, lenders: abc.Sequence[SequenceView], holdings: dict[int, Holding]
+        self, lenders: Seqs, holdings: dict[int, Holding]
     ) -> Iterator[tuple[Holding, int]]:
         """Blocks to borrow, in order: those with a gap, then full ones, of each the newest first.
 
@@ -106,8 +136,6 @@ class PreemptionTable:
             self._set_lost(block, block.lost + tokens)
             self._cpu.save(block.be.seq, tokens)
 
-    # -- bringing back --------------------------------------------------------------------------
-
     def to_restore(self, be: Holding, tokens: int) -> tuple[list[SharedBlock], list[SharedBlock]]:
         """Blocks that must be whole before it runs with ``tokens``: in place, and elsewhere.
 
@@ -135,8 +163,6 @@ class PreemptionTable:
         self._journal.set(be, "relocated", be.relocated + 1)
         self._journal.set(be, "top", max(be.top, block.be_index))
         self._drop_be(block)
-
-    # -- leaving --------------------------------------------------------------------------------
 
     def vacate(self, holding: Holding) -> int:
         """Take a request's side of all its shared blocks away; how many of them others still hold.
@@ -166,8 +192,6 @@ class PreemptionTable:
         self._detach(block.be, block.be_index)
         if block.rt is not None:
             self._detach(block.rt, block.rt_index)
-
-    # -- the decode cohort ----------------------------------------------------------------------
 
     def iterations_within_gaps(self, granted: int) -> int:
         """Cohort iterations after ``granted`` more ones until two requests meet in a block.
@@ -201,8 +225,6 @@ class PreemptionTable:
 
     def _tail(self, holding: Holding, granted: int) -> int:
         return self._after(holding, granted) // self._size
-
-    # -- steps that know how to undo themselves --------------------------------------------------
 
     def _attach(self, holding: Holding, index: int, block: SharedBlock) -> None:
         if not holding.shared:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 from bros_sim.core.errors import LawBroken
 from bros_sim.kv.cpu_store import CpuStore
-from bros_sim.kv.holdings import Holding, SharedBlock
-from bros_sim.kv.sharing import PreemptionTable
+from bros_sim.kv.sharing import Holding, PreemptionTable, SharedBlock
 
 
 def check_sharing(

@@ -7,21 +7,20 @@ from typing import Annotated
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
 
-from bros_sim.latency.hybrid import HybridModel
-from bros_sim.latency.layers import LayersModel
-from bros_sim.latency.linear import LinearModel
-from bros_sim.latency.roofline import RooflineModel
-from bros_sim.latency.table import TableModel
+from bros_sim.latency.grids import LayersModel, TableModel
+from bros_sim.latency.lines import HybridModel, LinearModel, RooflineModel
 from bros_sim.latency.term_parameters import (
     EVERYWHERE,
     FREE,
     KERNELS_ALONE,
+    Bound,
     DecodeGrid,
     EngineCosts,
     LatencyParameters,
     NonNegative,
     PerSequence,
     PrefillGrid,
+    Sizes,
     TokenCurve,
     Validity,
     require_grid,
@@ -29,6 +28,8 @@ from bros_sim.latency.term_parameters import (
 )
 
 Share = Annotated[float, Ge(0), Le(1)]
+WholeRuns = Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")]
+Overhead = Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,11 @@ class Linear(LatencyParameters):
         0.0
     )
     prefill_quadratic_to: Annotated[
-        Annotated[int, Ge(1)] | None,
-        Doc("prompt position beyond which the quadratic term adds nothing"),
+        Bound, Doc("prompt position beyond which the quadratic term adds nothing")
     ] = None
     decode: DecodeLine = DecodeLine()
     large_batch: Annotated[DecodeLine | None, Doc("decode line of large batches")] = None
-    large_batch_from: Annotated[int, Ge(1)] | None = None
+    large_batch_from: Bound = None
     validity: Validity = EVERYWHERE
 
     def __post_init__(self) -> None:
@@ -106,8 +106,8 @@ class Roofline(LatencyParameters):
     prefill_ms: Annotated[NonNegative, Doc("only in iterations without decode")]
     prefill_per_chunk_ms: NonNegative
     prefill_per_token2_ms: Annotated[NonNegative, Doc("per c * (x + c / 2)")]
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
-    engine: Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")] = KERNELS_ALONE
+    overhead: Overhead
+    engine: WholeRuns = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def make(self) -> RooflineModel:
@@ -118,15 +118,13 @@ class Roofline(LatencyParameters):
 class DecodeAttention:
     """``const + per_kv_token * KV`` for each batch size; linear between, constant outside."""
 
-    batch: tuple[Annotated[int, Ge(1)], ...]
+    batch: Sizes
     const_ms: tuple[NonNegative, ...]
     per_kv_token_ms: tuple[NonNegative, ...]
 
     def __post_init__(self) -> None:
         require_grid("batch", self.batch)
-        require_lengths(
-            batch=self.batch, const_ms=self.const_ms, per_kv_token_ms=self.per_kv_token_ms
-        )
+        require_lengths(**vars(self))
 
 
 @dataclass(frozen=True)
@@ -153,9 +151,9 @@ class Hybrid(LatencyParameters):
     decode_attention: DecodeAttention
     prefill_attention: PrefillAttention
     head: Annotated[PerSequence, Doc("LM head and sampler, per sequence that is scheduled")]
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
+    overhead: Overhead
     whole_iteration_factor: Annotated[float, Gt(0), Doc("multiplies the iteration time")] = 1.0
-    engine: Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")] = KERNELS_ALONE
+    engine: WholeRuns = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def make(self) -> HybridModel:
@@ -175,9 +173,7 @@ class Table(LatencyParameters):
     decode: DecodeGrid
     prefill: PrefillGrid
     sequences: Annotated[PerSequence, Doc("LM head and sampler, per scheduled sequence")] = FREE
-    overhead: Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")] = (
-        FREE
-    )
+    overhead: Overhead = FREE
     validity: Validity = EVERYWHERE
 
     def make(self) -> TableModel:
@@ -195,7 +191,7 @@ class Tail:
     """
 
     lone_ms_per_token: Annotated[NonNegative, Doc("one sequence on its thread blocks, all layers")]
-    batch: tuple[Annotated[int, Ge(1)], ...]
+    batch: Sizes
     share: Annotated[tuple[Share, ...], Doc("in decode-only iterations, per batch size")]
     mixed_share: Annotated[tuple[Share, ...], Doc("in iterations with prefill, per batch size")]
     unsplit_from: Annotated[
@@ -216,8 +212,7 @@ class Mixing:
         NonNegative, Doc("per decode request and chunk token: empty thread blocks")
     ]
     hidden_up_to: Annotated[
-        float,
-        Ge(0),
+        NonNegative,
         Doc("decode requests that run beside the chunks at no cost; for B requests n / B"),
     ]
 
@@ -239,14 +234,14 @@ class Layers(LatencyParameters):
     prefill: Annotated[PrefillGrid, Doc("attention of a chunk alone")]
     tail: Tail
     mixing: Mixing
-    graph_sizes: tuple[Annotated[int, Ge(1)], ...] = ()
+    graph_sizes: Sizes = ()
     tile_tokens: Annotated[int, Ge(1), Doc("tokens are rounded up to whole tiles")] = 1
     eager: Annotated[PerSequence, Doc("beyond the last CUDA graph, per token")] = FREE
     all_reduce: Annotated[TokenCurve | None, Doc("tensor parallelism, against tokens")] = None
     overhead: Annotated[
         PerSequence, Doc("GPU time between kernels and iterations, per decode request")
     ] = FREE
-    engine: Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")] = KERNELS_ALONE
+    engine: WholeRuns = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def __post_init__(self) -> None:

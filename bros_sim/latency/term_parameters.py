@@ -14,6 +14,7 @@ from bros_sim.latency.terms import Lines, segments
 
 NonNegative = Annotated[float, Ge(0)]
 Bound = Annotated[int, Ge(1)] | None
+Sizes = tuple[Annotated[int, Ge(1)], ...]
 Rows = tuple[tuple[NonNegative, ...], ...]
 
 
@@ -29,8 +30,7 @@ class Validity:
     max_context_tokens: Annotated[Bound, Doc("cached tokens before a prefill chunk")] = None
 
 
-EVERYWHERE = Validity()
-"""No bound at all: for costs that are set and not fitted."""
+EVERYWHERE = Validity()  # no bound at all: for costs that are set and not fitted
 
 
 class LatencyParameters:
@@ -64,7 +64,7 @@ class TokenCurve:
     Held constant below the first knot, proportional to the tokens beyond the last one.
     """
 
-    n: tuple[Annotated[int, Ge(1)], ...]
+    n: Sizes
     ms: tuple[NonNegative, ...]
 
     def __post_init__(self) -> None:
@@ -73,8 +73,8 @@ class TokenCurve:
 
     def make(self) -> Lines:
         """The curve, ready to be evaluated."""
-        ends = ((self.ms[0], 0.0), (0.0, self.ms[-1] / self.n[-1]))
-        return Lines(self.n, (ends[0], *segments(self.n, self.ms), ends[1]))
+        last = (0.0, self.ms[-1] / self.n[-1])
+        return Lines(self.n, ((self.ms[0], 0.0), *segments(self.n, self.ms), last))
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,8 @@ class DecodeGrid:
     the last KV length the last line goes on.
     """
 
-    batch: tuple[Annotated[int, Ge(1)], ...]
-    kv_per_job: tuple[Annotated[int, Ge(1)], ...]
+    batch: Sizes
+    kv_per_job: Sizes
     ms: Rows
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class PrefillGrid:
     Interpolated and continued as ``DecodeGrid`` is.
     """
 
-    chunk: tuple[Annotated[int, Ge(1)], ...]
+    chunk: Sizes
     context: tuple[Annotated[int, Ge(0)], ...]
     ms: Rows
 

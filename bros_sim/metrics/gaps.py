@@ -1,8 +1,7 @@
 """Gaps between tokens (ITL), exact and without expanding them.
 
 The gap before an iteration is shared by all requests that got a token in it and in the one before;
-only the gaps over a preemption stand alone. Iterations are taken in chunks: ten million of them
-need little more memory than their times.
+only gaps over a preemption stand alone. Chunks of iterations keep the memory small.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,12 +12,10 @@ from bros_sim.metrics.tokens import Bools, Floats, Ints, TokenRows
 
 CHUNK = 1 << 18
 """Iterations at once: small enough for the cache, large enough to hide numpy's overhead."""
-
 SHIFT = 41
 BINS = 1 << 17
 LOWEST = (1023 - 32) << (52 - SHIFT)
 """Bins of the pooled gaps: 2,048 per octave from 2**-32 to 2**32 s, by the bits of the float."""
-
 Counted = Callable[[], Iterator[tuple[Floats, Ints]]]
 """Values and how often each occurs, part by part, from the start at every call."""
 
@@ -36,32 +33,23 @@ def longest_gaps(rows: TokenRows, size: int) -> Floats:
     return np.where(np.isneginf(longest), np.nan, longest)
 
 
-class GapPool:
-    """All gaps of a run, as values with counts: mean and percentiles pooled over tokens."""
+def pooled(rows: TokenRows, chosen: Bools, percentiles: list[float]) -> tuple[float, list[float]]:
+    """Mean and percentiles (``np.percentile``'s linear method) of all gaps of some requests."""
+    mine = chosen[rows.request]
+    first, tokens = rows.first[mine], rows.tokens[mine]
+    whose, breaks = rows.break_gaps()
+    breaks = breaks[chosen[whose]]
+    total = int((tokens - 1).sum()) + breaks.size
+    if total == 0:
+        return np.nan, [np.nan] * len(percentiles)
+    inside = rows.end_s[first + tokens - 1] - rows.end_s[first]  # the gaps of a row, summed
+    mean = (float(inside.sum()) + float(breaks.sum())) / total
 
-    def __init__(self, rows: TokenRows) -> None:
-        self._rows = rows
-        self._break_request, self._breaks = rows.break_gaps()
+    def gaps() -> Iterator[tuple[Floats, Ints]]:
+        yield from _shared_gaps(rows.end_s, first, tokens)
+        yield breaks, np.ones(breaks.size, np.int64)
 
-    def statistics(self, chosen: Bools, percentiles: list[float]) -> tuple[float, list[float]]:
-        """Mean and percentiles (``np.percentile``'s linear method) over the chosen requests.
-
-        NaN when they have no gap.
-        """
-        rows, mine = self._rows, chosen[self._rows.request]
-        first, tokens = rows.first[mine], rows.tokens[mine]
-        breaks = self._breaks[chosen[self._break_request]]
-        total = int((tokens - 1).sum()) + breaks.size
-        if total == 0:
-            return np.nan, [np.nan] * len(percentiles)
-        inside = rows.end_s[first + tokens - 1] - rows.end_s[first]  # the gaps of a row, summed
-        mean = (float(inside.sum()) + float(breaks.sum())) / total
-
-        def gaps() -> Iterator[tuple[Floats, Ints]]:
-            yield from _shared_gaps(rows.end_s, first, tokens)
-            yield breaks, np.ones(breaks.size, np.int64)
-
-        return mean, _percentiles(gaps, total, percentiles)
+    return mean, _percentiles(gaps, total, percentiles)
 
 
 def _shared_gaps(end_s: Floats, first: Ints, tokens: Ints) -> Iterator[tuple[Floats, Ints]]:
@@ -105,17 +93,14 @@ def _order_statistics(values: Counted, ranks: Ints) -> Floats:
     found, counts = _distinct(*(np.concatenate(both) for both in zip(*parts, strict=True)))
     left_out = np.cumsum(np.where(wanted, 0.0, per_bin))[bins]
     at = np.searchsorted(np.cumsum(counts), ranks - left_out, side="right")
-    statistics: Floats = found[at]
-    return statistics
+    return np.asarray(found[at])
 
 
 def _bin(values: Floats) -> Ints:
     """Monotone in the value: the bits of floats that are not negative have their order."""
-    bins: Ints = np.clip((values.view(np.int64) >> SHIFT) - LOWEST, 0, BINS - 1)
-    return bins
+    return np.asarray(np.clip((values.view(np.int64) >> SHIFT) - LOWEST, 0, BINS - 1))
 
 
 def _distinct(values: Floats, counts: Ints) -> tuple[Floats, Ints]:
-    """Equal values as one, in order."""
     found, which = np.unique(values, return_inverse=True)
     return found, np.bincount(which, weights=counts, minlength=found.size).astype(np.int64)

@@ -1,15 +1,17 @@
 """``METRIC[CLASS]``: a number of the summary as users name it, alone or with a limit."""
 
+import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from bros_sim.config.messages import closest, nearest
 from bros_sim.core.errors import InputError
 from bros_sim.metrics.catalogue import METRICS, Metric, metric_name
+from bros_sim.metrics.usage import CLASSES
 
-CLASSES = ("rt", "be", "all")
 WORDS = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
 DEFAULT_CLASS = {"be_retention": "be"}
 """Metrics that only one class has; of the others `Measure.parse` takes the default."""
@@ -45,17 +47,19 @@ class Measure:
         """A number from 0 to 1, which people read in per cent."""
         return self.meaning.unit == "share"
 
+    @property
+    def unit(self) -> str:
+        """In which people read it; a number times `scale` is in it."""
+        return "%" if self.is_share else self.meaning.unit
+
+    @property
+    def scale(self) -> float:
+        """100 for a share, else 1."""
+        return 100.0 if self.is_share else 1.0
+
     @classmethod
     def parse(cls, text: str, option: str = "") -> Self:
-        """Read one; without a class it is that of real-time requests.
-
-        Args:
-            text: ``METRIC`` or ``METRIC[CLASS]``.
-            option: Where it stands, for error lines: ``--metric``; none if that is known.
-
-        Raises:
-            InputError: There is no such metric or class, or it is not a number.
-        """
+        """Read ``METRIC[CLASS]``, default rt; ``option`` is where it stands, for `InputError`."""
         found, place = NAME.fullmatch(text), f"{option} {text}: " if option else ""
         if not found:
             raise InputError(f"{place}write METRIC[CLASS], as in mean_ttft_ms[rt]")
@@ -85,21 +89,16 @@ class Target:
 
     @classmethod
     def parse(cls, text: str, option: str) -> Self:
-        """Read one.
-
-        Raises:
-            InputError: It is not ``METRIC[CLASS] >= NUMBER`` or ``<=``.
-        """
+        """Read one; an `InputError` if it is not ``METRIC[CLASS] >= NUMBER`` or ``<=``."""
         found = LIMIT.fullmatch(text)
         if not found or found["sign"] not in {">=", "<="}:
             what = "write METRIC[CLASS] >= NUMBER or <=, as in 'slo_attainment[rt] >= 0.99'"
             raise InputError(f"{option} {text}: {what}")
         measure = Measure.parse(found["measure"], option)
-        try:
+        value = math.nan
+        with suppress(ValueError):
             value = float(found["value"])
-        except ValueError:
-            value = float("nan")
-        if not abs(value) < float("inf"):
+        if not math.isfinite(value):
             raise InputError(f"{option} {text}: '{found['value']}' is not a number")
         if measure.is_share and not 0 <= value <= 1 and measure.metric != "be_retention":
             raise InputError(f"{option} {text}: {measure.metric} is a share, from 0 to 1")
@@ -119,11 +118,7 @@ class Width:
 
     @classmethod
     def parse(cls, measure: Measure, written: float | str) -> Self:
-        """Read a number, or a text like ``5 %``.
-
-        Raises:
-            InputError: It is neither, or not above 0.
-        """
+        """Read a number, or a text like ``5 %``; an `InputError` if it is neither, or not > 0."""
         share = PERCENT.fullmatch(written) if isinstance(written, str) else None
         value = float(share[1]) / 100 if share else written
         if isinstance(value, str) or not 0 < value < float("inf"):

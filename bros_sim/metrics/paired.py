@@ -1,6 +1,6 @@
 """Paired differences between systems: the same seeds mean the same arrivals, so chance cancels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 from scipy.stats import wilcoxon
 
+from bros_sim.metrics.capacity import AGREEING
 from bros_sim.metrics.intervals import CONFIDENCE, half_width, shifted
 from bros_sim.metrics.measures import Measure
-from bros_sim.metrics.undecided import AGREEING
 
 HIGHER, LOWER, EQUAL, UNDECIDED, ONE_SEED = "higher", "lower", "equal", "undecided", "one seed"
 LEAST_PAIRS = 6
@@ -22,20 +22,13 @@ MEASURED = (
 
 
 def paired(
-    table: pd.DataFrame,
-    draws: pd.DataFrame,
-    by: Sequence[str],
-    baseline: str,
+    table: pd.DataFrame, draws: pd.DataFrame, by: Sequence[str], baseline: str,
     measures: Sequence[Measure],
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """How every other system differs from ``baseline``, point by point of the grid.
 
-    Args:
-        table: The nominal rows of summary.csv.
-        draws: Those of the draws; may be empty.
-        by: The sweep paths.
-        baseline: A value of the column ``system``.
-        measures: What is compared; those that no point has are left out.
+    ``table`` holds the nominal rows of summary.csv, ``draws`` those of the draws, if any; ``by``
+    are the sweep paths. Measures that no point has are left out.
 
     Returns:
         ``system``, ``by`` and MEASURED, a row for each measure that some seed has under both.
@@ -51,19 +44,14 @@ def paired(
     systems = [name for name in good["system"].unique() if name != baseline]
     rows = []
     for measure in measures:
-        if measure.metric not in good:
-            continue
-        mine = _of_class(good, measure)
-        for system in systems:
-            rows += [
-                [system, *cell, *row]
-                for cell, row in _system(mine, _of_class(drawn, measure), names, baseline, system)
-            ]
+        if measure.metric in good:
+            tables = (_of_class(good, measure), _of_class(drawn, measure))
+            for system in systems:
+                rows += [[system, *row] for row in _system(*tables, names, baseline, system)]
     return pd.DataFrame(rows, columns=["system", *names, *MEASURED])
 
 
 def _of_class(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """The rows of the class, with the metric as ``value``."""
     if table.empty:
         return table
     mine = table[table["class"] == measure.service_class]
@@ -72,17 +60,18 @@ def _of_class(table: pd.DataFrame, measure: Measure) -> pd.DataFrame:
 
 def _system(
     table: pd.DataFrame, draws: pd.DataFrame, by: list[str], baseline: str, system: str
-) -> Iterator[tuple[tuple[object, ...], list[object]]]:
-    pairs = _pairs(table, [*by, "seed"], baseline, system)
-    moved = pd.DataFrame()
+) -> Iterator[list[object]]:
+    cell = [*by, "metric"]  # as `by` may be empty
+    pairs, moved = _pairs(table, [*by, "seed"], baseline, system), pd.DataFrame()
     if not draws.empty:
         drawn = _pairs(draws, [*by, "seed", "draw"], baseline, system)
-        moved = shifted(pairs.assign(every=0), drawn.assign(every=0), [*by, "every"], "difference")
-    for cell, group in pairs.groupby(by, sort=False, dropna=False) if by else [((), pairs)]:
-        keys = cell if isinstance(cell, tuple) else (cell,)
-        if len(group):
-            here = _same(moved, dict(zip(by, keys, strict=True)))
-            yield keys, [*_row(group, here)]
+        moved = shifted(pairs, drawn, cell, "difference")
+    for keys, group in pairs.groupby(cell, sort=False, dropna=False):
+        here = moved
+        for name, value in zip(by, keys, strict=False) if len(moved) else ():
+            here = here[here[name] == value]
+        drawn_here = here["difference"].to_numpy(np.float64) if len(here) else np.empty(0)
+        yield [*keys[:-1], *_row(group, drawn_here)]
 
 
 def _pairs(table: pd.DataFrame, keys: list[str], baseline: str, system: str) -> pd.DataFrame:
@@ -94,16 +83,7 @@ def _pairs(table: pd.DataFrame, keys: list[str], baseline: str, system: str) -> 
     return both.assign(difference=both["value_y"] - both["value_x"])
 
 
-def _same(moved: pd.DataFrame, cell: Mapping[str, object]) -> NDArray[np.float64]:
-    if moved.empty:
-        return np.empty(0)
-    for name, value in cell.items():
-        moved = moved[moved[name] == value]
-    return moved["difference"].to_numpy(np.float64)
-
-
 def _row(pairs: pd.DataFrame, drawn: NDArray[np.float64]) -> Iterator[object]:
-    """The cells of MEASURED."""
     change = pairs["difference"].to_numpy(np.float64)
     mean, half = float(change.mean()), half_width(change) if change.size > 1 else np.nan
     p_t, p_wilcoxon = _chances(change)
@@ -112,7 +92,8 @@ def _row(pairs: pd.DataFrame, drawn: NDArray[np.float64]) -> Iterator[object]:
     yield from (float(pairs["value_x"].mean()), float(pairs["value_y"].mean()))
     yield from (mean, mean - half, mean + half, p_t, p_wilcoxon, change.size, agreeing, drawn.size)
     yield from _verdict(change, half, p_wilcoxon, agreeing, drawn.size)
-    yield _load(pairs)
+    sides = [", ".join(dict.fromkeys(pairs[name])) for name in ("saturation_x", "saturation_y")]
+    yield "" if sides == ["stable", "stable"] else " / ".join(sides)
 
 
 def _chances(change: NDArray[np.float64]) -> tuple[float, float]:
@@ -129,7 +110,6 @@ def _chances(change: NDArray[np.float64]) -> tuple[float, float]:
 def _verdict(
     change: NDArray[np.float64], half: float, p_wilcoxon: float, agreeing: int, draws: int
 ) -> tuple[str, str]:
-    """What may be said, and why no more."""
     mean = float(change.mean())
     if change.size < 2:
         return ONE_SEED, ""
@@ -144,6 +124,42 @@ def _verdict(
     return (HIGHER if mean > 0 else LOWER), ""
 
 
-def _load(pairs: pd.DataFrame) -> str:
-    sides = [", ".join(dict.fromkeys(pairs[name])) for name in ("saturation_x", "saturation_y")]
-    return "" if sides == ["stable", "stable"] else " / ".join(sides)
+COLUMNS = ("request_id", "class", "arrival_s", "status", "ttft_s", "e2e_s", "slo_met")
+"""The columns of requests.parquet that this needs."""
+SIDES = ("_baseline", "_system")
+SLO = {(True, True): "both", (True, False): "only_baseline", (False, True): "only_system"}
+
+
+def same_requests(baseline: pd.DataFrame, system: pd.DataFrame) -> pd.DataFrame:
+    """The requests that both runs have, side by side, from `COLUMNS` of their requests.parquet.
+
+    Of closed-loop clients the same id at another time is another request, and is left out. Columns
+    beside id, class and arrival come with each of `SIDES`; ``e2e_change_s`` needs both completed.
+    """
+    keys = ["request_id", "class", "arrival_s"]
+    both = baseline[list(COLUMNS)].merge(system[list(COLUMNS)], on=keys, suffixes=SIDES)
+    return both.assign(e2e_change_s=both["e2e_s_system"] - both["e2e_s_baseline"])
+
+
+def slo_turns(both: pd.DataFrame) -> dict[str, int]:
+    """How many requests with an SLO met it under ``both``, ``only_`` one, or ``neither``."""
+    judged = both[both["slo_met_baseline"].notna() & both["slo_met_system"].notna()]
+    met = [judged[f"slo_met{side}"].astype(bool).to_numpy() for side in SIDES]
+    counts = {
+        name: int(((met[0] == one) & (met[1] == other)).sum()) for (one, other), name in SLO.items()
+    }
+    return {**counts, "neither": len(judged) - sum(counts.values())}
+
+
+def changed_most(both: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The ``count`` rows of `same_requests` that changed most; those that did not at all are out.
+
+    First those that completed under one system only, then by change of the last token; ties by id.
+    """
+    ended = (both["status_baseline"] == "completed") != (both["status_system"] == "completed")
+    change = both["e2e_change_s"].abs().fillna(0.0)
+    ranked = both.assign(_ended=ended, _change=change)
+    ranked = ranked[ended | (change > 0)]
+    keys = ["_ended", "_change", "request_id"]
+    ranked = ranked.sort_values(keys, ascending=[False, False, True], kind="stable")
+    return ranked.head(count).drop(columns=keys[:2])

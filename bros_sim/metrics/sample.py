@@ -1,96 +1,63 @@
 """What the metrics of a summary are computed from: a run, and its requests of one class."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 
-from bros_sim.metrics.gaps import GapPool
-from bros_sim.metrics.requests import Columns, completed, floats, has_any_slo, tpot_slo_s
-from bros_sim.metrics.saturation import Verdict, backlog_verdict
+from bros_sim.metrics.requests import Columns, binding_slo_s, completed, floats, has_slo
+from bros_sim.metrics.saturation import Verdict, WarmUp, backlog_verdict, left_out
 from bros_sim.metrics.tables import RunTables
 from bros_sim.metrics.tokens import Bools, Ints, gaps_on_time, token_rows
 from bros_sim.metrics.usage import kv_usage
-from bros_sim.metrics.warmup import WarmUp, left_out
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
 class Run:
     """What the summaries of all classes are taken from; arrays have one element per request."""
 
-    tables: RunTables
-    requests: Columns
-    classes: Columns
-    warmup_s: float
-    settled: bool
-    generated: Ints
-    generated_steady: Ints
-    gaps_on_time: Ints
-    gaps: GapPool
-    usage: dict[str, tuple[float, float]]
-    makespan_s: float
-    end_s: float
-
-
-def prepare(tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> Run:
-    """A run, as `Sample` looks at it."""
-    warmup_s, settled = left_out(wanted, requests, tables.duration_s)
-    rows, size = token_rows(tables), len(requests)
-    columns = _columns(requests)
-    before_window = np.nextafter(warmup_s, -np.inf)
-    steady = rows.count_until(tables.duration_s) - rows.count_until(before_window)
-    first_arrival = floats(columns, "arrival_s").min() if size else np.nan
-    last_token = rows.end_s[rows.first + rows.tokens - 1].max() if rows.request.size else np.nan
-    return Run(
-        tables=tables,
-        requests=columns,
-        classes=Columns({"class": requests["class"].to_numpy()}),
-        warmup_s=warmup_s,
-        settled=settled,
-        generated=rows.sum_by_request(rows.tokens, size),
-        generated_steady=rows.sum_by_request(np.maximum(steady, 0), size),
-        gaps_on_time=gaps_on_time(rows, tpot_slo_s(columns)),
-        gaps=GapPool(rows),
-        usage=kv_usage(tables, warmup_s),
-        makespan_s=float(last_token - first_arrival),
-        end_s=max([tables.duration_s, *(float(e[-1]) for e in tables.iteration_end_s if e.size)]),
-    )
+    def __init__(self, tables: RunTables, requests: pd.DataFrame, wanted: WarmUp) -> None:
+        rows, size = token_rows(tables), len(requests)
+        self.tables, self.requests, self.rows = tables, _columns(requests), rows
+        self.classes = requests["class"].to_numpy()
+        self.warmup_s, self.settled = left_out(wanted, requests, tables.duration_s)
+        steady = rows.count_until(tables.duration_s)
+        steady -= rows.count_until(np.nextafter(self.warmup_s, -np.inf))
+        self.generated = rows.sum_by_request(rows.tokens, size)
+        self.generated_steady = rows.sum_by_request(np.maximum(steady, 0), size)
+        self.gaps_on_time = gaps_on_time(rows, binding_slo_s(self.requests, "tpot"))
+        self.usage = kv_usage(tables, self.warmup_s)
+        first_arrival = floats(self.requests, "arrival_s").min() if size else np.nan
+        last_token = rows.end_s[rows.first + rows.tokens - 1].max() if rows.first.size else np.nan
+        self.makespan_s = float(last_token - first_arrival)
+        ends_s = (float(ends[-1]) for ends in tables.iteration_end_s if ends.size)
+        self.end_s = max([tables.duration_s, *ends_s])
 
 
 def _columns(requests: pd.DataFrame) -> Columns:
     """What the metrics look at; whether an SLO was met is False where there is none."""
+    skipped = {"request_id", "stream", "class", "status", "slo_met"}
+    arrays = {str(n): requests[n].to_numpy() for n in requests if n not in skipped}
     met = requests["slo_met"].to_numpy(np.bool_, na_value=False)
-    status = requests["status"].to_numpy(np.str_)
-    names = [n for n in requests if n not in {"request_id", "stream", "class", "status", "slo_met"}]
-    arrays = {name: requests[name].to_numpy() for name in names}
-    return Columns(arrays | {"status": status, "slo_met": met})
+    return Columns(arrays | {"status": requests["status"].to_numpy(np.str_), "slo_met": met})
 
 
 class Sample:
-    """The requests of one class (``rt``, ``be`` or ``all``).
-
-    ``everyone`` are all of them, ``window`` those that arrived at or after the warm-up, ``judged``
-    those of the window that have an SLO.
-    """
+    """The requests of one class (``rt``, ``be`` or ``all``)."""
 
     def __init__(self, run: Run, name: str) -> None:
-        self.run = run
-        self.name = name
+        self.run, self.name = run, name
         self._known: dict[object, Any] = {}
-        size = len(run.generated)
-        self.members = np.ones(size, np.bool_) if name == "all" else run.classes["class"] == name
+        self.members: Bools = np.asarray((run.classes == name) | (name == "all"), np.bool_)
 
     def once(self, compute: Callable[["Sample"], T]) -> T:
         """What this computes of the sample; metrics that share it compute it once."""
         if compute not in self._known:
             self._known[compute] = compute(self)
-        found: T = self._known[compute]
-        return found
+        return cast(T, self._known[compute])
 
     @cached_property
     def everyone(self) -> Columns:
@@ -110,7 +77,7 @@ class Sample:
     @cached_property
     def in_judged(self) -> Bools:
         """Which requests of the run are judged."""
-        return self.in_window & has_any_slo(self.run.requests)
+        return self.in_window & has_slo(self.run.requests)
 
     @cached_property
     def judged(self) -> Columns:
@@ -120,9 +87,8 @@ class Sample:
     @cached_property
     def owed(self) -> Ints:
         """Tokens that each of ``judged`` is to get."""
-        generated = self.run.generated[self.in_judged]
-        owed: Ints = np.where(completed(self.judged), generated, self.judged["output_tokens"])
-        return owed
+        generated, done = self.run.generated[self.in_judged], completed(self.judged)
+        return np.where(done, generated, self.judged["output_tokens"])
 
     @cached_property
     def backlog(self) -> tuple[Verdict, float]:

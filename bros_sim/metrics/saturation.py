@@ -1,14 +1,18 @@
-"""Is the run a steady state? A verdict by the slope of the backlog."""
+"""Is the run a steady state? A verdict by the slope of the backlog, and how much to leave out.
+
+The latter is MSER-5 on the requests in the system (White, Simulation 1997; White, Cobb and Spratt,
+WSC 2000): of all truncations that after which the mean of the rest has the least standard error.
+"""
 
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from bros_sim.metrics.requests import Table, completed, floats
 from bros_sim.metrics.tokens import Bools, Floats
 
 Verdict = Literal["stable", "backlogged", "overloaded", "too short"]
-
 SAMPLES = 201
 CHANCE = 2.0
 """A rise within this many square roots of the arrivals is chance."""
@@ -30,9 +34,8 @@ def backlog_verdict(
     """``saturation`` of the members of a class; who arrived in the warm-up is in the backlog."""
     arrival, departure = stays(requests)
     queued = members & np.asarray(requests["status"] != "rejected", dtype=np.bool_)
-    last = floats(requests, "last_token_s")
     served = members & completed(requests) & (arrival >= window[0])
-    service = last - floats(requests, "first_scheduled_s")
+    service = departure - floats(requests, "first_scheduled_s")
     return saturation(arrival[queued], departure[queued], service[served], window)
 
 
@@ -43,8 +46,10 @@ def stays(requests: Table) -> tuple[Floats, Floats]:
 
 
 def backlog(arrival_s: Floats, departure_s: Floats, times: Floats) -> Floats:
-    """Requests in the system at each time: arrived, last token not out."""
-    return _count(arrival_s, times) - _count(departure_s, times)
+    """Requests in the system at each time: arrived, last token not out; NaN lies nowhere."""
+    events_s = (np.sort(arrival_s), np.sort(departure_s))
+    arrived, left = (np.searchsorted(at_s, times, side="right") for at_s in events_s)
+    return (arrived - left).astype(np.float64)
 
 
 def saturation(
@@ -64,13 +69,9 @@ def saturation(
     - ``too short``: else n < 100;
     - ``stable``: else.
 
-    2 sqrt(n) is what a queue at exactly full load drifts by chance in n Poisson arrivals.
-
-    Args:
-        arrival_s: Arrivals of all requests that were not rejected.
-        departure_s: Their last tokens; NaN or infinity for those that never left.
-        service_s: Service times of the completed ones.
-        window: Warm-up and end of the arrivals, in seconds.
+    2 sqrt(n) is what a queue at exactly full load drifts by chance in n Poisson arrivals. The first
+    two columns are of all requests that were not rejected (NaN or infinity: never left), the
+    service times of the completed ones; the window is warm-up and end of the arrivals.
     """
     start, end = window
     if end <= start:
@@ -97,7 +98,7 @@ def _never_queueing(
     """Mean and standard deviation of the weighted sum of the backlog of an M/G/infinity queue.
 
     It is empty at time 0 and has these service times S: with M(t) = E[min(S, t)] the backlog at t
-    is Poisson with mean rate M(t), and for t <= u its covariance with that at u is
+    is Poisson with mean rate M(t); for t <= u its covariance with that at u is
     rate (M(u) - M(u - t)).
     """
     service = np.sort(service_s)
@@ -105,19 +106,13 @@ def _never_queueing(
 
     def mean_until(t: Floats) -> Floats:
         done = np.searchsorted(service, t, side="right")
-        mean: Floats = (total[done] + (service.size - done) * t) / service.size
-        return mean
+        return np.asarray((total[done] + (service.size - done) * t) / service.size)
 
     reached = mean_until(times)
     covariance = np.maximum.outer(reached, reached)
     covariance -= mean_until(np.abs(np.subtract.outer(times, times)))
     variance = float((weights[:, None] * covariance * weights).sum())  # no BLAS: the same bytes
     return float((weights * reached).sum()) * rate_rps, (max(variance, 0.0) * rate_rps) ** 0.5
-
-
-def _count(events_s: Floats, times: Floats) -> Floats:
-    """How many events lie at or before each time; NaN lies nowhere."""
-    return np.searchsorted(np.sort(events_s), times, side="right").astype(np.float64)
 
 
 def _verdict(rise: float, arrivals: float) -> Verdict:
@@ -127,3 +122,31 @@ def _verdict(rise: float, arrivals: float) -> Verdict:
     if abs(rise) > chance:
         return "backlogged"
     return "stable" if arrivals >= LEAST_ARRIVALS else "too short"
+
+
+WarmUp = float | Literal["mser5"]
+BATCH = 5
+OBSERVATIONS = 1000
+"""Samples of the backlog, evenly spaced over the window of arrivals."""
+LEAST_LEFT = 5
+"""Batches whose spread still says something."""
+
+
+def left_out(wanted: WarmUp, requests: pd.DataFrame, duration_s: float) -> tuple[float, bool]:
+    """Seconds to leave out, and whether the run settled: a truncation behind the middle says no."""
+    if not isinstance(wanted, str):
+        return wanted, True
+    kept = requests[(requests["status"] != "rejected").to_numpy(np.bool_)]
+    times = (np.arange(OBSERVATIONS) + 0.5) * duration_s / OBSERVATIONS
+    share = mser5(backlog(*stays(kept), times))
+    return min(share, 0.5) * duration_s, share <= 0.5
+
+
+def mser5(series: Floats) -> float:
+    """The share of ``series`` to leave out at its start; ties for the smallest."""
+    batches = series[: series.size // BATCH * BATCH].reshape(-1, BATCH).mean(axis=1)
+    left = np.arange(batches.size, 0, -1)  # batches that remain from each one on
+    total, squares = (np.cumsum(x[::-1])[::-1] for x in (batches, batches**2))
+    error = (squares - total**2 / left) / left**2
+    error = np.maximum(error[: -LEAST_LEFT + 1], 1e-12 * float(squares[0]) / batches.size**2)
+    return int(np.argmin(error)) / len(batches)

@@ -8,16 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.core.columns import (
-    DECISIONS,
-    ENGINES,
-    EXCEPTIONS,
-    REQUESTS,
-    SPANS,
-    STEPS,
-    Column,
-    logged,
-)
+from bros_sim.core.columns import TABLES, Column, logged
 from bros_sim.engine.record import RunRecord
 
 
@@ -39,17 +30,12 @@ class RunTables:
 
 def run_tables(record: RunRecord) -> RunTables:
     """The tables of a run that is over."""
-    decisions = record.decisions
-    return RunTables(
-        requests=as_table(logged(REQUESTS), record.requests),
-        steps=as_table(STEPS, record.steps),
-        spans=as_table(SPANS, record.spans),
-        exceptions=as_table(EXCEPTIONS, record.exceptions),
-        engines=as_table(ENGINES, record.engines),
-        iteration_end_s=record.iteration_end_s,
-        duration_s=record.duration_s,
-        decisions=None if decisions is None else as_table(DECISIONS, decisions),
-    )
+    made: dict[str, Any] = {
+        name: None if values is None else as_table(logged(columns), values)
+        for name, columns in TABLES.items()
+        for values in [getattr(record, name)]
+    }
+    return RunTables(**made, iteration_end_s=record.iteration_end_s, duration_s=record.duration_s)
 
 
 def as_table(columns: Sequence[Column], values: Mapping[Any, Any]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Token times: what every request's tokens say, without a row per token.
 
-The times of all tokens are slices of ``iteration_end_s``. What depends on a deadline expands them
-in blocks of whole requests, so memory stays bounded; the rest (gaps.py) is counted per iteration.
+They are slices of ``iteration_end_s``. What depends on a deadline expands them in blocks of whole
+requests, so memory stays bounded; the rest (gaps.py) is counted per iteration.
 """
 
 import itertools
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.core.request import token_deadline
@@ -18,23 +19,18 @@ from bros_sim.metrics.tables import RunTables
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
 BLOCK_TOKENS = 1 << 18
 """Tokens expanded at once: small enough for the cache, large enough to hide numpy's overhead."""
-
 NEVER_S = 1e300
 """Stands for infinity where 0 times it must be 0."""
 
 
 @dataclass(frozen=True)
 class TokenRows:
-    """Pieces of spans in order of request; ``first`` indexes ``end_s``, all engines in one.
-
-    ``end_s`` holds, engine by engine, the iterations in which requests decoded and then those in
-    which they stalled, so that the tokens of a row are a slice of it.
-    """
+    """Pieces of spans in order of request; the tokens of a row are ``end_s`` from ``first`` on."""
 
     end_s: Floats
+    """Engine by engine, the iterations in which requests decoded, then those in which not."""
     clock_starts: Ints
     request: Ints
     first: Ints
@@ -52,43 +48,35 @@ class TokenRows:
 
     def count_until(self, time_s: float) -> Ints:
         """Tokens of each row that ended at or before ``time_s``."""
-        bounds = np.append(self.clock_starts, self.end_s.size)
-        reached = np.array(
-            [
-                start + np.searchsorted(self.end_s[start:stop], time_s, side="right")
-                for start, stop in itertools.pairwise(bounds)
-            ],
-            dtype=np.int64,
-        )
+        bounds = itertools.pairwise(np.append(self.clock_starts, self.end_s.size))
+        inside = (a + np.searchsorted(self.end_s[a:b], time_s, side="right") for a, b in bounds)
+        reached = np.fromiter(inside, np.int64)
         clock = np.searchsorted(self.clock_starts, self.first, side="right") - 1
-        inside: Ints = np.clip(reached[clock] - self.first, 0, self.tokens)
-        return inside
+        counts: Ints = np.clip(reached[clock] - self.first, 0, self.tokens)
+        return counts
+
+
+def _ints(table: pd.DataFrame, *names: str) -> list[Ints]:
+    return [table[name].to_numpy(np.int64) for name in names]
 
 
 def _stalls(tables: RunTables) -> list[Ints]:
     """Per engine: iterations in which who decodes got no token, ascending."""
     of_all = tables.exceptions[tables.exceptions["request"] == EVERYONE]
-    engine, at = (of_all[name].to_numpy(np.int64) for name in ("engine", "iteration"))
+    engine, at = _ints(of_all, "engine", "iteration")
     return [np.sort(at[engine == n]) for n in range(len(tables.iteration_end_s))]
 
 
-def _clocks(ends_s: Sequence[Floats], stalls: Sequence[Ints]) -> list[Floats]:
-    """Ends of iterations by clock, two for each engine.
-
-    The first ticks when those that decode get a token, the second when they stall.
-    """
-    pairs = zip(ends_s, stalls, strict=True)
-    return [
-        clock
-        for ends, at in pairs
-        for clock in ((np.delete(ends, at), ends[at]) if at.size else (ends, ends[:0]))
-    ]
+def _clocks(ends_s: Sequence[Floats], stalls: Sequence[Ints]) -> Iterator[Floats]:
+    """Ends of iterations by engine: when those that decode get a token, and when they stall."""
+    for ends, at in zip(ends_s, stalls, strict=True):
+        yield np.delete(ends, at) if at.size else ends  # millions: no copy
+        yield ends[at]
 
 
 def token_rows(tables: RunTables) -> TokenRows:
     """The spans by request, cut at exceptions, with all clocks put one after another."""
-    columns = (tables.spans[n] for n in ("request", "engine", "first_iteration", "tokens"))
-    rows = [column.to_numpy(np.int64) for column in columns]
+    rows = _ints(tables.spans, "request", "engine", "first_iteration", "tokens")
     order = np.argsort(rows[0], kind="stable")
     order = order[rows[3][order] > 0]
     request, engine, first, tokens = (row[order] for row in rows)
@@ -97,7 +85,7 @@ def token_rows(tables: RunTables) -> TokenRows:
     if len(tables.exceptions):
         span, clock, first, tokens = _cut(tables, stalls, (request, engine, first, tokens))
         request = request[span]
-    clocks = _clocks(tables.iteration_end_s, stalls)
+    clocks = list(_clocks(tables.iteration_end_s, stalls))
     starts = np.cumsum([0, *map(len, clocks)])[:-1]
     ticking = [ends for ends in clocks if ends.size] or [np.empty(0)]
     end_s = ticking[0] if len(ticking) == 1 else np.concatenate(ticking)  # millions: no copy
@@ -126,22 +114,16 @@ def _cut(
     # Tokens of one iteration, and then those of the iterations after it.
     copies = np.column_stack((count, between > 0)).ravel().astype(np.int64)
     row = np.repeat(np.arange(copies.size), copies)
-    ones = np.ones_like(count)
-    pieces = (
-        np.column_stack(pair).ravel()[row]
-        for pair in (
-            (span, span), (2 * engine + stalled, 2 * engine), (mark, after), (ones, between),
-        )
-    )  # fmt: skip
-    return _merged(*pieces)
+    clocks, ones = (2 * engine + stalled, 2 * engine), np.ones_like(count)
+    pairs = ((span, span), clocks, (mark, after), (ones, between))
+    return _merged(*(np.column_stack(pair).ravel()[row] for pair in pairs))
 
 
 def _marks(tables: RunTables, spans: tuple[Ints, Ints, Ints, Ints]) -> tuple[Ints, Ints, Ints]:
     """Span, iteration and tokens of each mark, in order."""
     request, engine, first, _ = spans
     own = tables.exceptions[tables.exceptions["request"] != EVERYONE]
-    columns = ("request", "engine", "iteration", "tokens")
-    whose, where, at, count = (own[name].to_numpy(np.int64) for name in columns)
+    whose, where, at, count = _ints(own, "request", "engine", "iteration", "tokens")
     engines, size = len(tables.iteration_end_s), max(map(len, tables.iteration_end_s), default=0)
     begin, marked = (
         (r * engines + e) * size + i for r, e, i in ((request, engine, first), (whose, where, at))
@@ -157,7 +139,6 @@ def _marks(tables: RunTables, spans: tuple[Ints, Ints, Ints, Ints]) -> tuple[Int
 
 
 def _before(stalls: Sequence[Ints], engine: Ints, iteration: Ints) -> Ints:
-    """How many iterations before each one stalled."""
     found = np.zeros(iteration.size, np.int64)
     for number, at in enumerate(stalls):
         mine = engine == number
@@ -175,13 +156,7 @@ def _merged(span: Ints, clock: Ints, position: Ints, tokens: Ints) -> tuple[Ints
 
 
 def tokens_on_time(rows: TokenRows, due_s: Floats, tpot_slo_s: Floats) -> Ints:
-    """Per request: tokens that came by their deadline.
-
-    Args:
-        rows: Spans by request.
-        due_s: Per request: when its first token is due; infinity when nothing binds it.
-        tpot_slo_s: Per request: time between the deadlines; infinity leaves all but the first free.
-    """
+    """Per request: tokens by their deadlines, from ``due_s`` on and ``tpot_slo_s`` apart."""
     counts = rows.sum_by_request(rows.tokens, due_s.size)
     for tokens in _blocks(rows, np.isfinite(due_s)):
         tpot = np.repeat(np.minimum(tpot_slo_s[tokens.request], NEVER_S), tokens.length)
@@ -240,5 +215,4 @@ def _expand(end_s: Floats, request: Ints, first: Ints, tokens: Ints) -> _Tokens:
 
 
 def _starts(values: Ints) -> Ints:
-    """Positions where a new value begins."""
     return np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))

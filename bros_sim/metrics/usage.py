@@ -27,11 +27,10 @@ def kv_slots(tables: RunTables) -> Ints:
 
 
 def kv_usage(tables: RunTables, warmup_s: float) -> dict[str, tuple[float, float]]:
-    """Mean over the busy time and peak of KV tokens / KV slots of an engine, by class.
+    """Mean over the busy time and peak of KV tokens / KV slots of an engine, by class; or NaN.
 
-    Counts every iteration of a stretch with the tokens it has by then, so the length of stretches
-    changes nothing. A prefix that several requests share counts once: tokens are capped by the
-    slots of the blocks in use and split between the classes in proportion. NaN without busy time.
+    A prefix that several requests share counts once: tokens are capped by the slots of the blocks
+    in use and split between the classes in proportion.
     """
     busy, area, peak = 0.0, np.zeros(len(CLASSES)), np.full(len(CLASSES), -np.inf)
     slots = kv_slots(tables)
@@ -53,15 +52,10 @@ def _iterations(
     steps: pd.DataFrame, end_s: Floats, slots: int, block_size: int
 ) -> Iterator[tuple[Floats, Floats, Floats]]:
     """Start, duration and KV tokens (a row for each class) of an engine's iterations, in chunks."""
-    start_s, kv, kv_rt, decode, decode_rt, free = (
-        floats(steps, name)
-        for name in (
-            "start_s", "kv_tokens", "kv_tokens_rt", "decode_jobs", "decode_jobs_rt",
-            "free_blocks",
-        )
-    )  # fmt: skip
-    in_use = slots - free * block_size
-    begins = np.cumsum(steps["repeat"].to_numpy(np.int64)) - steps["repeat"].to_numpy(np.int64)
+    names = ["start_s", "kv_tokens", "kv_tokens_rt", "decode_jobs", "decode_jobs_rt", "free_blocks"]
+    start_s, kv, kv_rt, decode, decode_rt, free = (floats(steps, name) for name in names)
+    in_use, repeat = slots - free * block_size, steps["repeat"].to_numpy(np.int64)
+    begins = np.cumsum(repeat) - repeat
     for a in range(0, end_s.size, CHUNK):
         b = min(a + CHUNK, end_s.size)
         row = np.searchsorted(begins, np.arange(a, b), side="right") - 1

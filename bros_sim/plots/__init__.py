@@ -4,20 +4,11 @@ from matplotlib.figure import Figure
 
 from bros_sim.config import Document, PathKey, decode
 from bros_sim.config.messages import MISSING, nearest
-from bros_sim.core.errors import Code, Fault, InputError
+from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
-from bros_sim.plots.attainment import Attainment
 from bros_sim.plots.cdf import LatencyCdf
-from bros_sim.plots.line import Line
-from bros_sim.plots.spec import (
-    Axes,
-    FigureSpec,
-    PointView,
-    Results,
-    axes_of,
-    find_faults,
-    nothing_to_draw,
-)
+from bros_sim.plots.lines import Attainment, Line
+from bros_sim.plots.spec import Axes, FigureSpec, Results, axes_of, find_faults, nothing_to_draw
 from bros_sim.plots.style import paper_style, render
 from bros_sim.plots.timeline import Timeline
 
@@ -28,28 +19,11 @@ PLOTS: dict[str, type[FigureSpec]] = {
     "timeline": Timeline,
 }
 
-__all__ = [
-    "PLOTS",
-    "Axes",
-    "FigureSpec",
-    "PointView",
-    "Results",
-    "axes_of",
-    "draw",
-    "find_faults",
-    "nothing_to_draw",
-    "read",
-    "render",
-    "stem",
-]
+__all__ = ["PLOTS", "FigureSpec", "draw", "read", "render", "stem"]
 
 
 def read(document: Document, at: PathKey) -> FigureSpec:
-    """One entry of ``figures:`` of an experiment.
-
-    Raises:
-        InputError: With every fault.
-    """
+    """One entry of ``figures:`` of an experiment; an `InputError` with every fault."""
     kind = document.get((*at, "plot"))
     if not isinstance(kind, str) or kind not in PLOTS:
         what = f"there is no plot '{kind}'{nearest(str(kind), PLOTS)}"
@@ -57,27 +31,21 @@ def read(document: Document, at: PathKey) -> FigureSpec:
     return decode(PLOTS[kind], document.without((*at, "plot")), at)
 
 
-def kind_of(spec: FigureSpec) -> str:
-    """What its YAML calls it."""
+def _kind_of(spec: FigureSpec) -> str:
     return next(kind for kind, known in PLOTS.items() if type(spec) is known)
 
 
 def stem(spec: FigureSpec, axes: Axes) -> str:
     """File name that says what a figure shows; two may share it."""
-    return "-".join(word for word in (kind_of(spec), *spec.words(short_names(axes))) if word)
+    return "-".join(word for word in (_kind_of(spec), *spec.words(short_names(axes))) if word)
 
 
 def draw(spec: FigureSpec, results: Results) -> Figure:
-    """Draw one figure; ``render`` makes a file of it.
-
-    Raises:
-        InputError: The figure does not fit the results, or there is nothing to draw.
-    """
-    faults = find_faults(spec, axes_of(results.points))
+    """Draw one figure; an `InputError` if it does not fit, or there is nothing to draw."""
+    faults = [*map(str, find_faults(spec, axes_of(results.points)))]
     if not faults and (why := nothing_to_draw(spec, results)):
-        faults = [Fault(Code.OTHER, ("plot",), why)]
+        faults = [f"plot: {why}"]
     if faults:
-        kind = kind_of(spec)
-        raise InputError(*(f"figures: {kind}: {fault}" for fault in faults))
+        raise InputError(*(f"figures: {_kind_of(spec)}: {fault}" for fault in faults))
     with paper_style():
         return spec.draw(results)

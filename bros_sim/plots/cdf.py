@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Annotated
 
 import numpy as np
@@ -15,31 +14,13 @@ from matplotlib.ticker import FuncFormatter
 from bros_sim.config.messages import nearest
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import metric_name
-from bros_sim.plots.spec import (
-    Axes,
-    ClassName,
-    Faults,
-    FigureSpec,
-    PointView,
-    Results,
-    axes_of,
-    matches,
-    of_class,
-)
-from bros_sim.plots.style import (
-    CLASS_NAMES,
-    finish,
-    held,
-    label_axes,
-    look,
-    panel_title,
-    panels,
-    spread,
-)
+from bros_sim.metrics.measures import WORDS
+from bros_sim.plots import spec
+from bros_sim.plots.spec import Axes, ClassName, Faults, FigureSpec, PointView, Results
+from bros_sim.plots.style import DARK, HAIRLINE, finish, held, label_axes, look, per_cent, spread
 
 CDF_METRICS = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E latency"}
 """Latencies of single requests -> what their axis is called."""
-HEIGHT_IN = 2.35
 MAX_STEPS = 800
 LINE_STYLES = {"rt": "-", "be": (0, (3, 1.5)), "all": "-"}
 
@@ -49,9 +30,8 @@ class LatencyCdf(FigureSpec):
     """CDF of ``metric`` over all seeds; a request that never got there keeps it below 100 %."""
 
     metric: Annotated[str | None, Doc("ttft | tpot | e2e; ttft")] = None
-    # The YAML key is `class`, which Python reserves: the reader of experiments maps it (alias).
     service_class: Annotated[ClassName | None, Doc("requests shown; rt and be")] = field(
-        default=None, metadata={"alias": "class"}
+        default=None, metadata=spec.CLASS_KEY
     )
 
     @property
@@ -67,40 +47,35 @@ class LatencyCdf(FigureSpec):
             yield "metric", f"there is no latency '{self.metric}'{hint}"
 
     def shows(self, points: Sequence[PointView], table: pd.DataFrame) -> bool:
-        """Of any class asked for."""
         return bool(self._classes(points))
 
     def _classes(self, points: Sequence[PointView]) -> list[str]:
         """The classes asked for of which there is a request with this latency."""
         asked = [self.service_class] if self.service_class else ["rt", "be"]
-        return [name for name in asked if any(_has_values(p, name, self.needs) for p in points)]
+        latencies = f"{self.needs}_s"
+        return [
+            name
+            for name in asked
+            if any(spec.of_class(p.requests(), name)[latencies].notna().any() for p in points)
+        ]
 
     def draw(self, results: Results) -> Figure:
-        axes = axes_of(results.points)
-        points = [p for p in results.points if not p.error and matches(p, dict(self.where))]
+        axes, points = spec.axes_of(results.points), spec.shown_points(self, results)
         classes = self._classes(points)
-        left = self.open_axes(axes)
-        values = product(*(axes[name] for name in left))
-        choices = [dict(zip(left, chosen, strict=True)) for chosen in values]
-        names = short_names(axes)
-        figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
+        figure, drawn = self.open_panels(axes)
         requests = 0
-        for panel, choice in zip(drawn, choices, strict=True):
+        for panel, choice in drawn.items():
             for number, system in enumerate(axes["system"]):
-                chosen = [p.requests() for p in points if matches(p, choice | {"system": system})]
+                labels = choice | {"system": system}
+                chosen = [p.requests() for p in points if spec.matches(p, labels)]
                 if chosen:
                     table = pd.concat(chosen, ignore_index=True)
                     requests += _curves(panel, table, self.needs, classes, (str(system), number))
                     _slo_line(panel, table, self.needs, classes)
-        _dress(drawn, self.needs, classes)
+        _dress(list(drawn), self.needs, classes)
         seeds = [point.labels["seed"] for point in points]
-        note = held(seeds, len(points), requests, self.fixed(names))
+        note = held(seeds, len(points), requests, self.fixed(short_names(axes)))
         return finish(figure, self.title, f"{note}; seeds pooled" if len(set(seeds)) > 1 else note)
-
-
-def _has_values(point: PointView, service_class: str, metric: str) -> bool:
-    """Whether a request of the class has this latency."""
-    return bool(of_class(point.requests(), service_class)[f"{metric}_s"].notna().any())
 
 
 def _curves(
@@ -111,7 +86,7 @@ def _curves(
     colour, marker = look(number)
     total = 0
     for service_class in classes:
-        mine = of_class(table, service_class)
+        mine = spec.of_class(table, service_class)
         values, arrived = sample(mine, metric)
         total += len(mine)
         if not values.size:
@@ -145,22 +120,21 @@ def _dress(drawn: list[Panel], metric: str, classes: list[str]) -> None:
         else:
             width = (high - low) or high or 1.0  # all values may be the same
             panel.set_xlim(max(0.0, low - 0.3 * width), high + 0.1 * width)
-        panel.set_ylim(0, 102)
-        panel.set_yticks(range(0, 101, 20))
+        per_cent(panel, 102)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda s, _: f"{s * scale:g}"))
     who = {"rt": "Real-time requests", "be": "Best-effort requests"} if len(classes) == 1 else {}
     y = f"{who.get(classes[0], 'Requests')} (%)"
     label_axes(drawn, f"{CDF_METRICS[metric]} ({unit})", y)
     for name in classes if len(classes) > 1 else ():
-        drawn[0].plot([], [], color="#555555", linestyle=LINE_STYLES[name], label=CLASS_NAMES[name])
+        drawn[0].plot([], [], color=DARK, linestyle=LINE_STYLES[name], label=WORDS[name])
 
 
 def _slo_line(panel: Panel, table: pd.DataFrame, metric: str, classes: list[str]) -> None:
     """The SLO of the class shown first, where all of its requests have the same."""
-    slos = of_class(table, classes[0])[f"{metric}_slo_s"].unique()
+    slos = spec.of_class(table, classes[0])[f"{metric}_slo_s"].unique()
     if len(slos) == 1 and np.isfinite(slos[0]) and not panel.texts:
-        panel.axvline(slos[0], color="#555555", linewidth=0.7, linestyle=":", zorder=1)
+        panel.axvline(slos[0], linestyle=":", zorder=1, **HAIRLINE)
         panel.annotate(
             "SLO", (slos[0], 1), xycoords=("data", "axes fraction"), xytext=(0, 1), ha="center",
-            textcoords="offset points", fontsize=6, color="#555555", annotation_clip=True,
+            textcoords="offset points", fontsize=6, color=DARK, annotation_clip=True,
         )  # fmt: skip

@@ -1,27 +1,31 @@
 """What every figure has: what it is asked to show, the results it needs, what can be wrong with it.
 
-A kind of figure is a class of its own: its fields are its YAML keys, its methods say what fits it
-and draw it. It is one file and one line in PLOTS.
+A kind of figure is a class: its fields are its YAML keys. It is one file and one line in PLOTS.
 """
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from math import prod
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import pandas as pd
 from annotated_doc import Doc
+from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import Code, Fault
+from bros_sim.core.labels import short_names
+from bros_sim.plots.style import HEIGHT_IN, panel_title, panels
 
 Label = None | bool | int | float | str
 Axes = Mapping[str, Sequence[object]]
 """Label of the points (``system``, sweep paths, ``seed``) -> its values in order."""
 ClassName = Literal["rt", "be", "all"]
+CLASS_KEY = {"alias": "class"}  # YAML key of ``service_class``: Python reserves the word
 Faults = Iterator[tuple[str, str]]
 """YAML key -> what is wrong with its value, as a finished message."""
 
@@ -67,35 +71,40 @@ class FigureSpec(ABC):
         closed = {"seed", *self.taken(), *self.where}
         return [name for name, values in axes.items() if name not in closed and len(values) > 1]
 
+    def open_panels(self, axes: Axes) -> tuple[Figure, dict[Panel, dict[str, object]]]:
+        """A panel for each combination of the labels left open, with those labels."""
+        left, names = self.open_axes(axes), short_names(axes)
+        values = product(*(axes[name] for name in left))
+        choices = [dict(zip(left, chosen, strict=True)) for chosen in values]
+        figure, drawn = panels([panel_title(choice, names) for choice in choices], HEIGHT_IN)
+        return figure, dict(zip(drawn, choices, strict=True))
+
     def fixed(self, names: Mapping[str, str]) -> dict[str, object]:
         """The values that it fixes, by the short names of their paths."""
         return {names[path]: value for path, value in self.where.items() if path != "seed"}
 
 
-class PointView(Protocol):
-    """One point of an experiment; ``error`` says why it has no tables."""
+class HasLabels(Protocol):
+    """A point, run or not: its ``system``, sweep paths, and ``seed``."""
 
     @property
-    def labels(self) -> Mapping[str, Label]:
-        """``system``, each sweep path, and ``seed``."""
+    def labels(self) -> Mapping[str, Any]: ...
+
+
+class PointView(HasLabels, Protocol):
+    """A point with its requests.parquet and steps.parquet; ``error`` says why it has none."""
 
     @property
-    def error(self) -> str:
-        """Empty when the point succeeded."""
-
-    def requests(self) -> pd.DataFrame:
-        """The columns of requests.parquet."""
-
-    def steps(self) -> pd.DataFrame:
-        """The columns of steps.parquet."""
+    def error(self) -> str: ...
+    def requests(self) -> pd.DataFrame: ...
+    def steps(self) -> pd.DataFrame: ...
 
 
 class Results(Protocol):
-    """All points of an experiment."""
+    """All points of an experiment, in the order systems x grid x seeds."""
 
     @property
-    def points(self) -> Sequence[PointView]:
-        """In the order systems x grid x seeds."""
+    def points(self) -> Sequence[PointView]: ...
 
     def table(self) -> pd.DataFrame:
         """One row per point and class; labels, ``class``, metrics."""
@@ -116,17 +125,13 @@ def matches(point: PointView, values: Mapping[str, object]) -> bool:
 
 def of_class(requests: pd.DataFrame, service_class: str) -> pd.DataFrame:
     """The requests of rt, be or all."""
-    if service_class == "all":
-        return requests
-    return requests[requests["class"] == service_class]
+    return requests if service_class == "all" else requests[requests["class"] == service_class]
 
 
-def axes_of(points: Sequence[PointView]) -> Axes:
+def axes_of(points: Sequence[HasLabels]) -> Axes:
     """The labels of the points and their values, in order of appearance."""
     names = points[0].labels if points else ()
-    return {
-        name: list(dict.fromkeys(label(point.labels[name]) for point in points)) for name in names
-    }
+    return {n: list(dict.fromkeys(label(point.labels[n]) for point in points)) for n in names}
 
 
 def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
@@ -137,12 +142,8 @@ def select(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
 
 
 def find_faults(spec: FigureSpec, axes: Axes) -> list[Fault]:
-    """What is wrong with a figure of an experiment; the paths are from the figure's entry on.
-
-    Needs only the labels of the points, so that it can run before any point does.
-    """
-    found = [*_where(spec, axes), *spec.faults(axes)]
-    found = found or [*_too_many(spec, axes)]
+    """What is wrong with a figure, before any point has run; paths are from its entry on."""
+    found = [*_where(spec, axes), *spec.faults(axes)] or _too_many(spec, axes)
     return [Fault(Code.OTHER, (key,), text) for key, text in found]
 
 
@@ -157,15 +158,20 @@ def _where(spec: FigureSpec, axes: Axes) -> Faults:
 
 def _too_many(spec: FigureSpec, axes: Axes) -> Faults:
     left = spec.open_axes(axes)
-    panels = prod(len(axes[name]) for name in left)
-    if panels > spec.most_panels:
-        what = f"{panels} panels for {', '.join(left)} (at most {spec.most_panels})"
+    count = prod(len(axes[name]) for name in left)
+    if count > spec.most_panels:
+        what = f"{count} panels for {', '.join(left)} (at most {spec.most_panels})"
         yield "where", f"{what}: fix values here"
+
+
+def shown_points(spec: FigureSpec, results: Results) -> list[PointView]:
+    """Those that did not fail and that ``where`` lets through."""
+    return [p for p in results.points if not p.error and matches(p, spec.where)]
 
 
 def nothing_to_draw(spec: FigureSpec, results: Results) -> str:
     """Why a valid figure would be empty; nothing if it would not."""
-    points = [p for p in results.points if not p.error and matches(p, spec.where)]
+    points = shown_points(spec, results)
     if not points:
         return "there is nothing to draw: no such point succeeded"
     if not spec.shows(points, select(results.table(), spec.where)):

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from matplotlib import style
@@ -23,16 +23,17 @@ PALETTE = (
 """Okabe and Ito, in an order that keeps neighbours apart; yellow is unreadable on white."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 CLASS_COLOURS = {"rt": "#0072B2", "be": "#E69F00"}
-CLASS_NAMES = {"rt": "real-time", "be": "best-effort", "all": "all requests"}
+DARK = "#555555"
+HAIRLINE: Mapping[str, Any] = {"color": DARK, "linewidth": 0.7}
+"""Limits and other lines to hold the data against."""
+HEIGHT_IN = 2.35
+WIDE_X = 8.0  # largest / smallest value from which an x axis is logarithmic
 
-COLUMN_IN, PAGE_IN = 3.5, 7.16
-"""Widths of one and of two columns of a paper."""
-TITLE_LETTERS = 38
-"""Letters that fit above a panel when three stand side by side."""
+COLUMN_IN, PAGE_IN = 3.5, 7.16  # widths of one and of two columns of a paper
+TITLE_LETTERS = 38  # letters that fit above a panel when three stand side by side
 LINE_IN, LETTER_IN = 0.12, 0.052
 """Height of a line and width of a letter in the small sizes of a figure."""
-SEEDS = 8
-"""Seeds that a note lists one by one."""
+SEEDS = 8  # seeds that a note lists one by one
 NOTE_LETTERS_PER_IN = 26
 NOTE = {"fontsize": 5.5, "color": "#777777"}
 
@@ -47,8 +48,8 @@ def paper_style() -> Iterator[None]:
         yield
 
 
-def render(figure: Figure, kind: Literal["png", "svg", "pdf"]) -> bytes:
-    """The figure as a file; the same figure gives the same bytes."""
+def render(figure: Figure, kind: str) -> bytes:
+    """The figure as a png, svg or pdf file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with paper_style():
         figure.savefig(buffer, format=kind, metadata=_METADATA[kind])
@@ -62,6 +63,11 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return figure
 
 
+def across(panels: int, height_in: float) -> Figure:
+    """One column wide for one panel, two columns for more."""
+    return new_figure(COLUMN_IN if panels == 1 else PAGE_IN, height_in)
+
+
 def panel_title(choice: Mapping[str, object], names: Mapping[str, str]) -> str:
     """``path = value`` for the labels that make this panel, a line for each."""
     lines = (f"{names[name]} = {shown(value)}" for name, value in choice.items())
@@ -71,16 +77,13 @@ def panel_title(choice: Mapping[str, object], names: Mapping[str, str]) -> str:
 def panels(
     titles: Sequence[str], height_in: float, *, sharex: bool = True, sharey: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """One axes for each title, side by side, with shared scales unless an axis says otherwise.
-
-    One column wide if alone.
-    """
+    """One axes for each title, side by side, with shared scales unless an axis says otherwise."""
     count = len(titles)
     columns = min(count, 3 if count != 4 else 2)
     rows = math.ceil(count / columns)
     height = height_in if count == 1 else 0.35 + (height_in - 0.35) * 0.85 * rows
     height += LINE_IN * rows * max(title.count("\n") for title in titles)
-    figure = new_figure(COLUMN_IN if count == 1 else PAGE_IN, height)
+    figure = across(count, height)
     grid = figure.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
     for spare in grid.flat[count:]:
         spare.set_axis_off()
@@ -89,23 +92,33 @@ def panels(
     return figure, list(grid.flat[:count])
 
 
+def columns_of(panel: Axes) -> int:
+    """How many panels stand side by side."""
+    place = panel.get_subplotspec()
+    return place.get_gridspec().ncols if place is not None else 1
+
+
 def panel_width_in(panel: Axes) -> float:
     """About how wide a panel is inside its frame."""
-    place, figure = panel.get_subplotspec(), panel.get_figure(root=True)
-    columns = place.get_gridspec().ncols if place is not None else 1
-    return (figure.get_figwidth() if figure is not None else COLUMN_IN) / columns - 0.4
+    figure = panel.get_figure(root=True)
+    return (figure.get_figwidth() if figure is not None else COLUMN_IN) / columns_of(panel) - 0.4
 
 
 def label_axes(drawn: Sequence[Axes], x: str, y: str) -> None:
     """Name the axes at the left and at the lower edge of the panels."""
-    place = drawn[0].get_subplotspec()
-    columns = place.get_gridspec().ncols if place is not None else 1
+    columns = columns_of(drawn[0])
     for number, axes in enumerate(drawn):
         if number % columns == 0:
             axes.set_ylabel(y)
         if number + columns >= len(drawn):
             axes.set_xlabel(x)
             axes.tick_params(labelbottom=True)
+
+
+def per_cent(panel: Axes, end: float) -> None:
+    """A y axis of shares; above 100 there is room for marks."""
+    panel.set_ylim(0, end)
+    panel.set_yticks(range(0, 101, 20))
 
 
 def finish(figure: Figure, title: str | None, note: str) -> Figure:
@@ -116,13 +129,10 @@ def finish(figure: Figure, title: str | None, note: str) -> Figure:
             handles.setdefault(str(label), handle)
     if len(handles) > 1:
         figure.legend(
-            list(handles.values()),
-            list(handles),
-            loc="outside upper center",
+            list(handles.values()), list(handles), loc="outside upper center", title=title,
             ncols=_columns(figure, list(handles)),
-            title=title,
             title_fontproperties={"weight": "bold", "size": 8},
-        )
+        )  # fmt: skip
     elif title:
         figure.suptitle(title)
     width = int(NOTE_LETTERS_PER_IN * figure.get_figwidth())

@@ -1,6 +1,5 @@
 """Timeline of one run per system: batch size, queue and KV use, by class."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,25 +10,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from bros_sim.core.labels import short_names
-from bros_sim.plots.spec import (
-    FigureSpec,
-    PointView,
-    Results,
-    axes_of,
-    label,
-    matches,
-    select,
-)
-from bros_sim.plots.style import (
-    CLASS_COLOURS,
-    CLASS_NAMES,
-    COLUMN_IN,
-    PAGE_IN,
-    finish,
-    held,
-    new_figure,
-    thousands,
-)
+from bros_sim.metrics.measures import WORDS
+from bros_sim.plots import style
+from bros_sim.plots.spec import FigureSpec, PointView, Results, axes_of, label, select, shown_points
+from bros_sim.plots.style import CLASS_COLOURS, HAIRLINE, finish, held, thousands
 
 BINS = 240
 HEIGHT_IN = 3.1
@@ -48,13 +32,14 @@ class Timeline(FigureSpec):
         return "kv_slots"
 
     def draw(self, results: Results) -> Figure:
-        points = _first_of_each_system(results.points, dict(self.where))
-        figure = new_figure(COLUMN_IN if len(points) == 1 else PAGE_IN, HEIGHT_IN)
+        first: dict[object, PointView] = {}
+        for point in shown_points(self, results):
+            first.setdefault(point.labels["system"], point)
+        points = list(first.values())
+        figure = style.across(len(points), HEIGHT_IN)
         grid = figure.subplots(3, len(points), sharex=True, sharey="row", squeeze=False)
         runs = [(point, point.requests(), point.steps()) for point in points]
-        last_s = [
-            (_last(requests["arrival_s"]), _last(steps["end_s"])) for _, requests, steps in runs
-        ]
+        last_s = [(_last(r["arrival_s"]), _last(steps["end_s"])) for _, r, steps in runs]
         end = max(max(times) for times in last_s) or 1.0
         edges = np.linspace(0.0, end, BINS + 1)
         classes = [c for c in ("rt", "be") if any((r["class"] == c).any() for _, r, _ in runs)]
@@ -62,9 +47,10 @@ class Timeline(FigureSpec):
         for column, (point, _, steps), (arrival_s, _) in zip(grid.T, runs, last_s, strict=True):
             column[0].set_title(str(point.labels["system"]))
             row = select(table, {n: label(v) for n, v in point.labels.items()} | {"class": "all"})
-            _draw(column, steps, run_states(steps, row.iloc[0]), edges, classes)
+            for panel, state in zip(column, run_states(steps, row.iloc[0]), strict=True):
+                _stack(panel, steps, state[classes], edges)
             for panel in column:
-                panel.axvline(arrival_s, color="#555555", linewidth=0.7, linestyle=":")
+                panel.axvline(arrival_s, linestyle=":", **HAIRLINE)
             column[-1].set_xlabel("Time (s)")
             column[-1].set_xlim(0, end)
         for panel, what in zip(grid[:, 0], ROWS, strict=True):
@@ -75,17 +61,9 @@ class Timeline(FigureSpec):
         figure.align_ylabels(list(grid[:, 0]))
         requests = sum(len(requests) for _, requests, _ in runs)
         seeds = [point.labels["seed"] for point in points]
-        names = short_names(axes_of(results.points))
-        note = held(seeds, len(points), requests, self.fixed(names))
+        fixed = self.fixed(short_names(axes_of(results.points)))
+        note = held(seeds, len(points), requests, fixed)
         return finish(figure, self.title, f"{note}; dotted: last arrival")
-
-
-def _first_of_each_system(points: Sequence[PointView], where: dict[str, object]) -> list[PointView]:
-    found: dict[object, PointView] = {}
-    for point in points:
-        if not point.error and matches(point, where):
-            found.setdefault(point.labels["system"], point)
-    return list(found.values())
 
 
 def _last(times: "pd.Series[float]") -> float:
@@ -114,23 +92,15 @@ def _blocks_in_use(steps: pd.DataFrame, blocks: float, slots: float) -> "pd.Seri
     return mean
 
 
-def _draw(
-    column: Sequence[Panel], steps: pd.DataFrame, states: Sequence[pd.DataFrame],
-    edges: Floats, classes: Sequence[str],
-) -> None:  # fmt: skip
-    for panel, state in zip(column, states, strict=True):
-        low = np.zeros(BINS)
-        for name in classes:
-            high = low + binned_means(steps, state[name], edges)
-            _stack(panel, edges, low, high, name)
-            low = high
-
-
-def _stack(panel: Panel, edges: Floats, low: Floats, high: Floats, name: str) -> None:
-    panel.stairs(
-        high, edges, baseline=low, fill=True, color=CLASS_COLOURS[name], label=CLASS_NAMES[name],
-        linewidth=0,
-    )  # fmt: skip
+def _stack(panel: Panel, steps: pd.DataFrame, state: pd.DataFrame, edges: Floats) -> None:
+    low = np.zeros(BINS)
+    for name in map(str, state):
+        high = low + binned_means(steps, state[name], edges)
+        panel.stairs(
+            high, edges, baseline=low, fill=True, color=CLASS_COLOURS[name], label=WORDS[name],
+            linewidth=0,
+        )  # fmt: skip
+        low = high
 
 
 def binned_means(steps: pd.DataFrame, values: "pd.Series[float]", edges: Floats) -> Floats:

@@ -63,6 +63,13 @@ class ModelShape:
         return 2 * self.layers * heads * self.head_dim * BYTES[dtype]
 
 
+def kv_room_bytes(
+    memory_gib: float, utilization: float, reserve_gib: float, tp: int, weight_bytes: int
+) -> float:
+    """Bytes for KV over ``tp`` GPUs, by the rule of docs/latency.md."""
+    return tp * (memory_gib * utilization - reserve_gib) * GIB - weight_bytes
+
+
 @dataclass(frozen=True)
 class KvCache:
     """Default size of the KV cache of one replica and where the number comes from."""
@@ -212,11 +219,11 @@ class Profile:
     @property
     def derived_num_gpu_blocks(self) -> int | None:
         """Blocks by the rule of docs/latency.md; ``None`` where its inputs are not stated."""
-        if self.kv.gpu_memory_utilization is None or self.kv.reserve_gib is None:
+        share, reserve_gib = self.kv.gpu_memory_utilization, self.kv.reserve_gib
+        if share is None or reserve_gib is None:
             return None
-        usable = (self.gpu.memory_gib * self.kv.gpu_memory_utilization - self.kv.reserve_gib) * GIB
-        block = self.kv_bytes_per_token * self.kv.block_size
-        return int((self.tp * usable - self.weight_bytes) // block)
+        room = kv_room_bytes(self.gpu.memory_gib, share, reserve_gib, self.tp, self.weight_bytes)
+        return int(room // (self.kv_bytes_per_token * self.kv.block_size))
 
     @property
     def weight_bytes(self) -> int:
@@ -224,11 +231,7 @@ class Profile:
         return self.model.parameters * BYTES[self.dtype]
 
     def coefficients(self, cls: type[M]) -> M:
-        """Those of the latency model with parameters ``cls``.
-
-        Raises:
-            InputError: There are none.
-        """
+        """Those of the latency model with parameters ``cls``; `InputError` if there are none."""
         kinds = self.models.by_kind()
         for model in kinds.values():
             if isinstance(model, cls):
@@ -248,11 +251,7 @@ def profile_ids() -> list[str]:
 
 
 def profile_path(id_or_path: str | Path) -> Path:
-    """The file of a profile: what ends in ``.yaml`` or ``.yml`` is a path, all else a shipped id.
-
-    Raises:
-        InputError: There is no shipped profile with that id.
-    """
+    """The path itself if it ends in ``.yaml`` or ``.yml``, else that of a shipped id."""
     text = str(id_or_path)
     if text.endswith((".yaml", ".yml")):
         return Path(id_or_path)
@@ -263,9 +262,5 @@ def profile_path(id_or_path: str | Path) -> Path:
 
 
 def load_profile(id_or_path: str | Path) -> Profile:
-    """Read a profile, shipped (by id) or one's own (by path), and check all of it.
-
-    Raises:
-        InputError: It is not there, or not a valid profile: one line for each fault.
-    """
+    """A profile, shipped (by id) or your own (by path); `InputError` with a line for each fault."""
     return decode(Profile, read_yaml(profile_path(id_or_path)))

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 M = TypeVar("M")
 Numbers = float | tuple["Numbers", ...]
 
-MONOTONE = "tokens.ms"
-"""The curve that stays non-decreasing in every draw: more tokens never take less time."""
+MONOTONE = "tokens.ms"  # stays non-decreasing in every draw: more tokens never take less time
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,17 @@ class Uncertainty:
     ] = ()
 
     def draw(self, model: M, rng: np.random.Generator) -> M:
-        """A model whose coefficients lie where these errors put them; none turns negative.
-
-        Raises:
-            ValueError: A factor names no coefficient of the model, or not as many numbers.
-        """
+        """A model whose coefficients lie where these errors put them; none turns negative."""
         scale = float(np.exp(self.scale_pct / 100 * rng.standard_normal()))
         weights = rng.standard_normal(len(self.factors))
         moved = model
         for path in {path: None for factor in self.factors for path in factor}:
-            old = np.atleast_1d(np.asarray(get_coefficient(model, path), dtype=float))
-            new = old.copy()
+            new = old = np.atleast_1d(np.asarray(get_coefficient(model, path), dtype=float))
             for weight, factor in zip(weights, self.factors, strict=True):
-                if path in factor:
-                    new = new + weight * _like(old, factor[path], path)
+                if (size := len(factor.get(path, old))) != old.size:
+                    counts = f"a factor has {size} numbers for {path}, the model has {old.size}"
+                    raise ValueError(counts)
+                new = new + weight * np.asarray(factor.get(path, 0.0), dtype=float)
             new = np.where(old >= 0, np.maximum(new, 0.0), new)
             if path == MONOTONE:
                 new = np.maximum.accumulate(new)
@@ -59,11 +55,7 @@ class Uncertainty:
 
 
 def get_coefficient(model: object, path: str) -> object:
-    """The number or tuple of numbers at a dotted path.
-
-    Raises:
-        ValueError: There is nothing there.
-    """
+    """The number or tuple of numbers at a dotted path; `ValueError` if there is nothing."""
     found = model
     for name in path.split("."):
         if not hasattr(found, name):
@@ -76,12 +68,8 @@ def set_coefficient(model: M, path: str, values: NDArray[np.float64]) -> M:
     """The model with other numbers at a dotted path."""
     name, _, rest = path.partition(".")
     old = getattr(model, name)
-    new: object
-    if rest:
-        new = set_coefficient(old, rest, values)
-    else:
-        new = tuple(values.tolist()) if isinstance(old, tuple) else float(values[0])
-    return _replaced(model, {name: new})
+    flat = tuple(values.tolist()) if isinstance(old, tuple) else float(values[0])
+    return _replaced(model, {name: set_coefficient(old, rest, values) if rest else flat})
 
 
 def scaled(model: M, factor: float) -> M:
@@ -89,8 +77,6 @@ def scaled(model: M, factor: float) -> M:
     changes: dict[str, object] = {}
     for item in dataclasses.fields(model):  # type: ignore[arg-type]
         value = getattr(model, item.name)
-        if not item.init:
-            continue
         if "ms" in item.name.split("_"):
             changes[item.name] = _times(value, factor)
         elif dataclasses.is_dataclass(value):
@@ -105,9 +91,3 @@ def _replaced(model: M, changes: Mapping[str, object]) -> M:
 
 def _times(value: Numbers, factor: float) -> Numbers:
     return tuple(_times(v, factor) for v in value) if isinstance(value, tuple) else factor * value
-
-
-def _like(old: NDArray[np.float64], values: tuple[float, ...], path: str) -> NDArray[np.float64]:
-    if len(values) != old.size:
-        raise ValueError(f"a factor has {len(values)} numbers for {path}, the model has {old.size}")
-    return np.asarray(values, dtype=float)

@@ -12,9 +12,8 @@ import pandas as pd
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
 from bros_sim.core.labels import short_names
-from bros_sim.metrics.changed import COLUMNS, SLO, changed_most, same_requests, slo_turns
 from bros_sim.metrics.measures import WORDS, Measure
-from bros_sim.metrics.paired import paired
+from bros_sim.metrics.paired import COLUMNS, SLO, changed_most, paired, same_requests, slo_turns
 from bros_sim.report.tables import Part, Printed, Row, Table, plain_rows, records
 from bros_sim.report.verdict import amount, signed, unit, verdict
 from bros_sim.study.results import PointResult, ResultSet, show_label, undamaged
@@ -25,28 +24,20 @@ SHOWN = (
     "p99_tpot_ms[rt]", "mean_e2e_ms[be]", "output_throughput_steady[be]", "be_retention[be]",
 )  # fmt: skip
 IN_VERDICT = (
-    "slo_attainment[rt]",
-    "mean_ttft_ms[rt]",
-    "mean_tpot_ms[rt]",
-    "output_throughput_steady[be]",
-)
+    "slo_attainment[rt]", "mean_ttft_ms[rt]", "mean_tpot_ms[rt]", "output_throughput_steady[be]",
+)  # fmt: skip
 """Those of them that the verdict speaks of."""
-WIDTH = 110
-"""Letters in a line of the verdict."""
-MOST = 5
-"""How many single requests are shown of each system."""
+WIDTH = 110  # letters in a line of the verdict
+MOST = 5  # how many single requests are shown of each system
 TURNS = (*SLO.values(), "neither")
+SIDES = ("_baseline", "_system")
 
 
 @dataclass(frozen=True)
 class Comparison(Printed):
     """The systems of a finished run against ``baseline``, over the same seeds.
 
-    Attributes:
-        differences: The rows of `paired`: one per measure, system and point of the other axes.
-        slo_by_request: How the SLO verdicts of single requests turned.
-        changed_most: The requests that changed most.
-        verdict: What the differences support, in words.
+    ``differences`` are the rows of `paired`: one per measure, system and point of the other axes.
     """
 
     name: str
@@ -58,35 +49,30 @@ class Comparison(Printed):
     by: Sequence[str]
 
     def parts(self) -> Iterator[Part]:
-        """A table for each measure, those of single requests, the verdict."""
         names = list(short_names(self.by).values())
         for _, group in self.differences.groupby(["metric", "class"], sort=False):
-            yield from _measure_parts(group, self.by, names, self.baseline)
+            yield _differences(group, self.by, names, self.baseline)
         sides = f"(A: {self.baseline}, B: the system):"
         if len(self.slo_by_request):
-            yield f"\nRequests that met their SLO {sides}"
             rows = records(self.slo_by_request)
             shown = [[*_cell(row, self.by), *(f"{row[n]:,}" for n in TURNS)] for row in rows]
-            yield Table(["B", *names, "under both", "only A", "only B", "neither"], shown)
+            headings = ["B", *names, "under both", "only A", "only B", "neither"]
+            yield Table(headings, shown, f"Requests that met their SLO {sides}")
         if len(self.changed_most):
             what = "Requests that changed most, of those that arrive at the same time under both"
-            yield f"\n{what} {sides}"
             headings = ["B", *names, "seed", "request", "class", "TTFT s", "E2E s", "SLO"]
             rows = records(self.changed_most)
             shown = [[*_cell(row, self.by), str(row["seed"]), *_request(row)] for row in rows]
-            yield Table(headings, shown)
+            yield Table(headings, shown, f"{what} {sides}")
         yield f"\n{textwrap.fill(self.verdict, WIDTH)}"
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
-        tables = {
-            "comparisons": self.differences,
-            "slo_by_request": self.slo_by_request,
-            "changed_most": self.changed_most,
-        }
-        content = {key: plain_rows(table) for key, table in tables.items()}
-        head = {"name": self.name, "baseline": self.baseline, "verdict": self.verdict}
-        return {**head, **content}
+        return {
+            "name": self.name, "baseline": self.baseline, "verdict": self.verdict,
+            "comparisons": plain_rows(self.differences),
+            "slo_by_request": plain_rows(self.slo_by_request),
+            "changed_most": plain_rows(self.changed_most),
+        }  # fmt: skip
 
 
 def compare(
@@ -94,9 +80,8 @@ def compare(
 ) -> Comparison:
     """The systems of a finished run against one of them, by default the first, seed by seed.
 
-    Raises:
-        InputError: A metric or the system is unknown, there is nothing to compare, or a file of
-            the results is damaged.
+    An `InputError` says that a metric or the system is unknown, that there is nothing to compare,
+    or that a file of the results is damaged.
     """
     found = opened(results)
     measures = [Measure.parse(text, "--metric") for text in metrics or SHOWN]
@@ -105,17 +90,13 @@ def compare(
     rows = paired(found.table(), found.draws(), by, chosen, measures)
     named = rows["metric"] + "[" + rows["class"] + "]"
     judged = rows if metrics else rows[named.isin(IN_VERDICT)]
-    turns, changed = request_tables(found, chosen)
+    turns, changed = _request_tables(found, chosen)
     words = verdict(judged, by, chosen)
     return Comparison(found.name, chosen, rows, turns, changed, words, by)
 
 
 def _baseline(found: ResultSet, wanted: str | None) -> str:
-    """The system to compare with.
-
-    Raises:
-        InputError: There is no such system, or no other one.
-    """
+    """The system to compare with; an `InputError` without it, or without another one."""
     systems = list(dict.fromkeys(str(point.labels["system"]) for point in found.points))
     if wanted is not None and wanted not in systems:
         what = f"there is no system '{wanted}'{nearest(wanted, systems)}"
@@ -130,23 +111,19 @@ def _cell(row: Row, by: Sequence[str]) -> list[str]:
     return [str(row[name]) for name in ("system", *by)]
 
 
-def _measure_parts(
-    rows: pd.DataFrame, by: Sequence[str], names: list[str], baseline: str
-) -> Iterator[Part]:
+def _differences(rows: pd.DataFrame, by: Sequence[str], names: list[str], baseline: str) -> Table:
     measure = Measure(rows["metric"].iloc[0], rows["class"].iloc[0])
     meaning = measure.meaning
-    unit_of = "%" if measure.is_share else meaning.unit
     good = f", {meaning.better} is better" if meaning.better else ""
     percentile = meaning.label.split()[0] if meaning.label.startswith("p") else ""
     mean = f"; means of the seeds' {percentile}" if percentile else ""
-    title = f"{meaning.label}, {WORDS[measure.service_class]} ({unit_of}{good}{mean})"
-    yield f"\n{title}:"
+    title = f"{meaning.label}, {WORDS[measure.service_class]} ({measure.unit}{good}{mean}):"
     draws = bool(rows["draws"].any())
     body = [[*_cell(row, by), *_numbers(row, measure, draws=draws)] for row in records(rows)]
     extra = ["draws agree"] if draws else []
     tests = ["t p", "Wilcoxon p", "seeds", *extra]
     headings = ["system", *names, baseline, "here", "difference (95 %)", *tests, "in words", "load"]
-    yield Table(headings, body)
+    return Table(headings, body, title)
 
 
 def _numbers(row: Row, measure: Measure, *, draws: bool) -> Iterator[str]:
@@ -170,20 +147,15 @@ def difference(row: Row, measure: Measure) -> str:
 
 
 def _chance(p: float) -> str:
-    if math.isnan(p):
-        return "-"
-    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+    return "-" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def _request(row: Row) -> Iterator[str]:
     yield from (row["request_id"], row["class"])
     for name in ("ttft_s", "e2e_s"):
-        yield " → ".join(_seconds(row[f"{name}{side}"]) for side in ("_baseline", "_system"))
-    yield " → ".join(_met(row, side) for side in ("_baseline", "_system"))
-
-
-def _seconds(value: float) -> str:
-    return "never" if math.isnan(value) else f"{value:.3f}"
+        sides = (row[f"{name}{side}"] for side in SIDES)
+        yield " → ".join("never" if math.isnan(value) else f"{value:.3f}" for value in sides)
+    yield " → ".join(_met(row, side) for side in SIDES)
 
 
 def _met(row: Row, side: str) -> str:
@@ -193,12 +165,8 @@ def _met(row: Row, side: str) -> str:
     return "none" if pd.isna(met) else "met" if met else "missed"
 
 
-def request_tables(found: ResultSet, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """How the SLO verdicts turned at each point of the grid, and the requests that changed most.
-
-    Raises:
-        InputError: A file of the results is damaged.
-    """
+def _request_tables(found: ResultSet, baseline: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How the SLO verdicts turned at each point of the grid, and the requests that changed most."""
     partners = {_place(p): p for p in found.points if p.labels["system"] == baseline}
     turns: list[dict[str, object]] = []
     changed: dict[str, list[pd.DataFrame]] = {}
@@ -207,13 +175,14 @@ def request_tables(found: ResultSet, baseline: str) -> tuple[pd.DataFrame, pd.Da
         if point.labels["system"] == baseline or partner is None or partner.error or point.error:
             continue
         both = same_requests(_requests(partner), _requests(point))
-        both = both[both["arrival_s"] >= max(_warmup_s(partner), _warmup_s(point))]
+        warmups = (one.summary["all"].get("warmup_s") for one in (partner, point))
+        both = both[both["arrival_s"] >= max(float(known or 0.0) for known in warmups)]
         labels: dict[str, Any] = {n: show_label(value) for n, value in point.labels.items()}
         turns.append({**labels, **slo_turns(both)})
-        mine = changed.setdefault(str(labels["system"]), [])
-        mine.append(changed_most(both, MOST).assign(**labels))
-    most = [changed_most(pd.concat(frames), MOST) for frames in changed.values()]
-    return _summed(pd.DataFrame(turns)), pd.concat(most) if most else pd.DataFrame()
+        most = changed_most(both, MOST).assign(**labels)
+        changed.setdefault(str(labels["system"]), []).append(most)
+    tops = [changed_most(pd.concat(frames), MOST) for frames in changed.values()]
+    return _summed(pd.DataFrame(turns)), pd.concat(tops) if tops else pd.DataFrame()
 
 
 def _summed(turns: pd.DataFrame) -> pd.DataFrame:
@@ -228,11 +197,6 @@ def _summed(turns: pd.DataFrame) -> pd.DataFrame:
 def _place(point: PointResult) -> str:
     """The point of the grid and the seed, whatever the system."""
     return repr([value for name, value in point.labels.items() if name != "system"])
-
-
-def _warmup_s(point: PointResult) -> float:
-    """0 in results of older versions, which do not state it."""
-    return float(point.summary["all"].get("warmup_s") or 0.0)
 
 
 def _requests(point: PointResult) -> pd.DataFrame:

@@ -3,81 +3,49 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TypeVar
+
+from matplotlib.figure import Figure
 
 from bros_sim.config import Document, parse
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.core.labels import short_names
-from bros_sim.plots import (
-    PLOTS,
-    Axes,
-    FigureSpec,
-    axes_of,
-    draw,
-    find_faults,
-    nothing_to_draw,
-    read,
-    render,
-    stem,
-)
+from bros_sim.plots import PLOTS, FigureSpec, draw, read, stem
+from bros_sim.plots.spec import Axes, HasLabels, axes_of, find_faults, nothing_to_draw
+from bros_sim.plots.style import render
 from bros_sim.study.files import replace_file
-from bros_sim.study.results import ResultSet, show_label
+from bros_sim.study.results import ResultSet
 from bros_sim.study.store import open_results
 
-KINDS: tuple[Literal["png", "svg"], ...] = ("png", "svg")
-
-
-class HasLabels(Protocol):
-    """A point, run or not."""
-
-    @property
-    def labels(self) -> Mapping[str, object]:
-        """``system``, every sweep path, ``seed``."""
-        ...
+KINDS = ("png", "svg")
+T = TypeVar("T")
 
 
 def read_figures(document: Document, points: Sequence[HasLabels]) -> list[FigureSpec]:
-    """The entries of ``figures``, checked against the axes that the points span.
+    """The entries of ``figures``; an `InputError` with every fault against the points' axes."""
+    axes, entries = axes_of(points), document.get(("figures",))
 
-    Raises:
-        InputError: With every fault of every entry.
-    """
-    axes = {
-        name: list(dict.fromkeys(show_label(point.labels[name]) for point in points))
-        for name in points[0].labels
-    }
+    def checked(n: int) -> list[FigureSpec]:
+        spec = read(document, ("figures", n))
+        if found := find_faults(spec, axes):
+            raise InputError(*(document.fault(("figures", n, *f.path), f.text) for f in found))
+        return [spec]
+
+    return _all(checked, range(len(entries) if isinstance(entries, list) else 0))
+
+
+def _all(read_some: Callable[[T], list[FigureSpec]], items: Iterable[T]) -> list[FigureSpec]:
+    """The figures of all items, or an `InputError` with every fault of every one."""
     specs: list[FigureSpec] = []
     faults: list[Fault] = []
-    entries = document.get(("figures",))
-    for n in range(len(entries) if isinstance(entries, list) else 0):
+    for item in items:
         try:
-            spec = read(document, ("figures", n))
+            specs += read_some(item)
         except InputError as error:
             faults += error.faults
-            continue
-        specs.append(spec)
-        found = find_faults(spec, axes)
-        faults += [document.fault(("figures", n, *fault.path), fault.text) for fault in found]
-    if faults:
-        raise InputError(*faults)
-    return specs
-
-
-def given_figures(figures: Sequence[str], points: Sequence[HasLabels]) -> list[FigureSpec]:
-    """Figures written one by one, each as an entry of ``figures``.
-
-    Raises:
-        InputError: With every fault of every one.
-    """
-    specs, faults = [], []
-    for text in figures:
-        try:
-            specs += read_figures(parse(f"figures: [{text}]", "--figure"), points)
-        except InputError as error:
-            faults += list(error.faults)
     if faults:
         raise InputError(*faults)
     return specs
@@ -92,42 +60,45 @@ class Drawn:
 
 
 def draw_figures(specs: Sequence[FigureSpec], results: ResultSet, *, keep: bool = False) -> Drawn:
-    """Draw into ``figures/``.
-
-    Figures of an earlier drawing that are not drawn now are removed, unless ``keep`` is set.
-    """
-    folder = results.folder / "figures"
-    files, warnings = [], []
-    used: Counter[str] = Counter()
-    axes = axes_of(results.points)
+    """Draw into ``figures/``; without ``keep`` those of an earlier drawing are removed."""
+    folder, axes = results.folder / "figures", axes_of(results.points)
+    drawn, used = Drawn([], []), Counter[str]()
     for spec in specs:
         name = stem(spec, axes) + (_fixed(spec, axes) if keep else "")
         used[name] += 1
         name = name if used[name] == 1 else f"{name}-{used[name]}"
         if why := nothing_to_draw(spec, results):
-            warnings.append(f"warning: figure {name}: {why}")
+            drawn.warnings.append(f"warning: figure {name}: {why}")
             continue
-        folder.mkdir(exist_ok=True)
-        figure = draw(spec, results)
-        for kind in KINDS:
-            files.append(folder / f"{name}.{kind}")
-            replace_file(files[-1], render(figure, kind))
+        drawn.files.extend(write_figure(folder, name, draw(spec, results)))
     if not keep:
-        _remove_others(folder, files)
-    return Drawn(files, warnings)
+        _remove_others(folder, drawn.files)
+    return drawn
+
+
+def write_figure(folder: Path, name: str, figure: Figure) -> list[Path]:
+    """The figure as PNG and as SVG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.{kind}" for kind in KINDS]
+    for path in files:
+        replace_file(path, render(figure, path.suffix[1:]))
+    return files
 
 
 def plot(results: ResultSet | str | Path, *figures: str | Mapping[str, object]) -> Drawn:
     """Draw the figures of a finished run as files: those of its experiment, or the given ones.
 
-    Raises:
-        InputError: With every fault of every figure.
+    An `InputError` has every fault of every figure.
     """
     folder = results.folder if isinstance(results, ResultSet) else results
     found, experiment = open_results(folder)
     if figures:
         texts = [one if isinstance(one, str) else json.dumps(one) for one in figures]
-        return draw_figures(given_figures(texts, found.points), found, keep=True)
+
+        def given(text: str) -> list[FigureSpec]:
+            return read_figures(parse(f"figures: [{text}]", "--figure"), found.points)
+
+        return draw_figures(_all(given, texts), found, keep=True)
     document = parse(json.dumps(experiment), str(found.folder / "provenance.json"))
     return draw_figures(read_figures(document, found.points), found)
 

@@ -13,29 +13,18 @@ from bros_sim.plots import PLOTS
 from bros_sim.profiles.profile import profile_ids
 from bros_sim.report.tables import Printed
 from bros_sim.workload import TRACES
-from bros_sim.workload.twin_file import load_twin
-from bros_sim.workload.twins import twin_paths
+from bros_sim.workload.twins import load_twin, twin_paths
 
 TWINS = "shipped twins (arrivals of kind: twin, lengths of kind: empirical)"
 FORMATS = "trace formats that are read, recognised by their header (path: FILE)"
 
 
-class What(StrEnum):
-    """What can be listed."""
-
-    SCHEDULERS = "schedulers"
-    KV = "kv"
-    ROUTERS = "routers"
-    ARRIVALS = "arrivals"
-    LENGTHS = "lengths"
-    MAX_TOKENS = "max_tokens"
-    LATENCY = "latency"
-    METRICS = "metrics"
-    PLOTS = "plots"
-    PROFILES = "profiles"
-    TRACES = "traces"
-
-
+What = StrEnum(
+    "What",
+    ["SCHEDULERS", "KV", "ROUTERS", "ARRIVALS", "LENGTHS", "MAX_TOKENS", "LATENCY", "METRICS",
+     "PLOTS", "PROFILES", "TRACES"],
+)  # fmt: skip
+"""What can be listed."""
 Entry = Mapping[str, object]
 
 
@@ -47,7 +36,6 @@ class Listing(Printed):
     titled: bool
 
     def parts(self) -> Iterator[str]:
-        """Every entry with its parameters."""
         for title, entries in self.entries.items():
             if self.titled:
                 yield f"{title.upper()}\n"
@@ -60,7 +48,6 @@ class Listing(Printed):
                     yield ""
 
     def plain(self) -> Mapping[str, Sequence[Entry]]:
-        """The same for JSON."""
         return self.entries
 
 
@@ -70,55 +57,28 @@ def listing(what: What | None) -> Listing:
 
 
 def _entries(what: What) -> list[Entry]:
-    named = {
-        What.METRICS: _metrics,
-        What.PLOTS: _plots,
-        What.PROFILES: _profiles,
-        What.TRACES: _traces,
-    }
-    return named[what]() if what in named else _components(what)
-
-
-def _components(what: What) -> list[Entry]:
-    return [_component(kind, cls) for kind, cls in TABLES[what.value].items()]
-
-
-def _metrics() -> list[Entry]:
-    return [{"name": name, "help": f"{m.doc} [{m.unit}]"} for name, m in METRICS.items()]
-
-
-def _plots() -> list[Entry]:
-    return [_component(name, cls) for name, cls in PLOTS.items()]
-
-
-def _profiles() -> list[Entry]:
-    return [{"name": name} for name in profile_ids()]
-
-
-def _traces() -> list[Entry]:
-    twins: list[Entry] = [
-        {"name": name, "help": load_twin(path).describes, "group": TWINS}
-        for name, path in twin_paths().items()
-    ]
-    formats: list[Entry] = [
-        {"name": name, "help": reader.title, "group": FORMATS} for name, reader in TRACES.items()
-    ]
-    return [*twins, *formats]
+    if what is What.METRICS:
+        return [{"name": name, "help": f"{m.doc} [{m.unit}]"} for name, m in METRICS.items()]
+    if what is What.PROFILES:
+        return [{"name": name} for name in profile_ids()]
+    if what is What.TRACES:
+        twins = {name: load_twin(path).describes for name, path in twin_paths().items()}
+        known = {TWINS: twins, FORMATS: {name: reader.title for name, reader in TRACES.items()}}
+        return [
+            {"name": name, "help": text, "group": group}
+            for group, members in known.items()
+            for name, text in members.items()
+        ]
+    kinds = PLOTS if what is What.PLOTS else TABLES[what.value]
+    return [_component(kind, cls) for kind, cls in kinds.items()]
 
 
 def _component(kind: str, cls: type) -> Entry:
-    entry: dict[str, object] = {"name": kind, "help": _first_line(cls)}
+    first_line = (cls.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
+    entry: dict[str, object] = {"name": kind, "help": first_line}
     if issubclass(cls, Parameters) and (mirrors := cls.__new__(cls).mirrors):  # by its defaults
         entry |= {"mirrors": mirrors, "fidelity": cls.fidelity}
-    entry["parameters"] = [
-        {"name": p.name, "type": p.type, "default": p.default, "help": p.help}
-        for p in parameters(cls)
-    ]
-    return entry
-
-
-def _first_line(item: object) -> str:
-    return (item.__doc__ or "").strip().partition("\n")[0].replace("``", "`")
+    return entry | {"parameters": [parameter._asdict() for parameter in parameters(cls)]}
 
 
 def _lines(entry: Entry) -> Iterator[str]:

@@ -1,14 +1,24 @@
-"""Profiles in tables: the shipped ones, the facts of one, what a fit or a check found."""
+"""Profiles in tables and figures: the shipped ones, facts of one, what a fit or a check found."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from bros_sim.calibration.check import Checked
+from bros_sim.calibration.fit import Fit, error_pct
+from bros_sim.calibration.step_rows import KINDS, kinds_of
 from bros_sim.config.components import plain
-from bros_sim.engine.latency_model import StepShape
+from bros_sim.core.atomic import written
+from bros_sim.core.errors import InputError
+from bros_sim.core.labels import counted
+from bros_sim.engine.latency_model import LatencyModel, StepShape
+from bros_sim.latency.term_parameters import Validity
+from bros_sim.plots import style
 from bros_sim.profiles.profile import ErrorFigures, FitError, Profile
 from bros_sim.report.tables import Part, Printed, Table
 
@@ -20,6 +30,11 @@ SHAPES = {
     "prefill 512 tokens beside 64 decodes": StepShape(((512, 0),), 64, 65536),
 }
 """Iterations to judge a profile by."""
+STYLES = {"hybrid": "-", "layers": "-", "linear": "-", "table": "-", "roofline": ":"}
+COLOURS = ("#0b3c5d", "#2a7fb8", "#e08e0b", "#b8322a")
+KV_PER_JOB = (256, 1024, 2048, 4096)
+FITTED = "#bbbbbb"
+FIT_HEIGHT_IN = 2.3
 
 
 @dataclass(frozen=True)
@@ -29,29 +44,24 @@ class ProfileList(Printed):
     profiles: Sequence[Profile]
 
     def parts(self) -> Iterator[Part]:
-        """A row for each."""
         rows = []
         for profile in self.profiles:
-            error = profile.errors[profile.default_model]
-            blocks = f"{profile.kv.num_gpu_blocks:,}"
-            percents = _percent(error.mape_pct), _percent(error.p95_pct)
-            rows.append([profile.id, profile.label, profile.default_model, blocks, *percents])
+            error, blocks = profile.errors[profile.default_model], profile.kv.num_gpu_blocks
+            shown = ("-" if e is None else f"{e:.1f}" for e in (error.mape_pct, error.p95_pct))
+            rows.append([profile.id, profile.label, profile.default_model, f"{blocks:,}", *shown])
         yield Table(["profile", "label", "model", "KV blocks", "MAPE %", "p95 %"], rows)
         yield "- not published; `profile show` says what an error is measured against"
 
     def plain(self) -> list[dict[str, object]]:
-        """The same for JSON."""
         return [
             {
-                "id": profile.id,
-                "label": profile.label,
-                "default_model": profile.default_model,
+                "id": profile.id, "label": profile.label, "default_model": profile.default_model,
                 "num_gpu_blocks": profile.kv.num_gpu_blocks,
                 "kv_bytes_per_token": profile.kv_bytes_per_token,
-                "errors": {k: dataclasses.asdict(error) for k, error in profile.errors.items()},
+                "errors": {kind: asdict(error) for kind, error in profile.errors.items()},
             }
             for profile in self.profiles
-        ]
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,20 +71,15 @@ class ProfileFacts(Printed):
     profile: Profile
 
     def parts(self) -> Iterator[Part]:
-        """A line for each fact."""
         facts = _flat(self.plain(), "")
         width = max(len(key) for key, _ in facts)
         yield from (f"{key:{width}} {value}" for key, value in facts)
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         model = self.profile.models.by_kind()[self.profile.default_model].make()
         times = {what: round(1e3 * model.step_s(it), 3) for what, it in SHAPES.items()}
-        return {
-            **plain(self.profile),
-            "kv_bytes_per_token": self.profile.kv_bytes_per_token,
-            "iteration_ms": times,
-        }
+        more = {"kv_bytes_per_token": self.profile.kv_bytes_per_token, "iteration_ms": times}
+        return {**plain(self.profile), **more}
 
 
 @dataclass(frozen=True)
@@ -84,14 +89,8 @@ class NewProfile(Printed):
     profile: Profile
     file: Path
 
-    @property
-    def error(self) -> FitError:
-        """That of the model it is used with."""
-        return self.profile.errors[self.profile.default_model]
-
     def parts(self) -> Iterator[Part]:
-        """What it is, then its error."""
-        profile, error = self.profile, self.error
+        profile, error = self.profile, self.profile.errors[self.profile.default_model]
         blocks = f"{profile.kv.num_gpu_blocks:,} KV blocks"
         yield f"{profile.id}: {profile.label}, {profile.default_model}, {blocks}"
         yield f"error against {error.against}"
@@ -107,9 +106,8 @@ class NewProfile(Printed):
             yield f"stated relative error of all iterations together: {band:g} %"
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         about = {"id": self.profile.id, "label": self.profile.label, "file": str(self.file)}
-        return {**about, "errors": plain(self.error)}
+        return {**about, "errors": plain(self.profile.errors[self.profile.default_model])}
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,6 @@ class Checks(Printed):
         return not any(one.problems for one in self.checked)
 
     def parts(self) -> Iterator[Part]:
-        """A line for each, and its faults."""
         for one in self.checked:
             errors = [
                 f"{kind} MAPE {e.mape_pct:.2f} p95 {e.p95_pct:.2f} bias {e.bias_pct:.2f} %"
@@ -137,22 +134,15 @@ class Checks(Printed):
         yield f"{passed}/{len(self.checked)} profiles pass"
 
     def plain(self) -> list[dict[str, object]]:
-        """The same for JSON."""
         return [
             {
-                "id": one.id,
-                "label": one.label,
-                "ok": not one.problems,
+                "id": one.id, "label": one.label, "ok": not one.problems,
                 "faults": list(one.problems),
                 "errors": {kind: plain(error) for kind, error in one.errors.items()},
                 "not_computed": list(one.not_computed),
             }
             for one in self.checked
-        ]
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+        ]  # fmt: skip
 
 
 def _flat(value: object, key: str) -> list[tuple[str, str]]:
@@ -165,3 +155,97 @@ def _flat(value: object, key: str) -> list[tuple[str, str]]:
     if value is None:
         return []
     return [(key, value if isinstance(value, str) else json.dumps(value))]
+
+
+def draw_profile(profile: Profile, path: Path) -> None:
+    """Draw prefill time against tokens and decode time against batch size into ``path``."""
+    figure = Figure(figsize=(9.0, 3.8), layout="constrained")
+    prefill, decode = figure.subplots(1, 2)
+    _prefill(prefill, profile)
+    _decode(decode, profile)
+    figure.suptitle(f"{profile.id}: {profile.label}", fontsize=10)
+    for axes in (prefill, decode):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(0, 1.2 * axes.dataLim.ymax)
+        axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+        axes.tick_params(labelsize=8)
+        axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+    try:
+        figure.savefig(path, dpi=160)
+    except OSError as error:
+        raise InputError(f"--plot {path}: cannot be written: {error.strerror or error}") from None
+
+
+def _prefill(axes: Axes, profile: Profile) -> None:
+    bound = _validity(profile)
+    edge = _smallest(bound.max_tokens, bound.max_chunk_tokens)
+    last = int(1.25 * edge) if edge else profile.model.max_model_len
+    tokens = np.unique(np.linspace(1, last, 400).astype(int))
+    for kind, model in _models(profile).items():
+        times = [1e3 * model.step_s(StepShape(((int(n), 0),), 0, 0)) for n in tokens]
+        axes.plot(tokens, times, STYLES[kind], color=COLOURS[0], label=kind)
+    _x_axis(axes, edge, last, "tokens of one prefill, nothing cached", "outside the validity range")
+    axes.set_ylabel("iteration (ms)", fontsize=9)
+
+
+def _decode(axes: Axes, profile: Profile) -> None:
+    bound = _validity(profile)
+    edge = bound.max_decode_jobs
+    last = int(1.25 * edge) if edge else 256
+    room = _smallest(profile.kv.num_gpu_blocks * profile.kv.block_size, bound.max_kv_tokens)
+    longest = _smallest(profile.model.max_model_len, bound.max_kv_tokens_per_job)
+    lengths = [kv for kv in KV_PER_JOB if kv <= longest]
+    for kind, model in _models(profile).items():
+        for colour, kv in zip(COLOURS, lengths, strict=False):
+            label = f"{kv:,} KV tokens per request" if kind == profile.default_model else None
+            seqs = range(1, min(last, room // kv) + 1)
+            times = [1e3 * model.step_s(StepShape((), b, b * kv)) for b in seqs]
+            axes.plot(seqs, times, STYLES[kind], color=colour, label=label)
+    _x_axis(axes, edge, last, "requests that decode (until KV is full or out of range)")
+
+
+def _x_axis(axes: Axes, edge: int | None, last: int, words: str, beyond: str | None = None) -> None:
+    if edge:
+        axes.axvspan(edge, last, color="#9a9a9a", alpha=0.18, linewidth=0, label=beyond)
+    axes.set_xlim(0, last)
+    axes.set_xlabel(words, fontsize=9)
+
+
+def _models(profile: Profile) -> dict[str, LatencyModel]:
+    return {kind: parameters.make() for kind, parameters in profile.models.by_kind().items()}
+
+
+def _validity(profile: Profile) -> Validity:
+    return profile.models.by_kind()[profile.default_model].validity
+
+
+def _smallest(*bounds: int | None) -> int:
+    """The tightest bound; 0 where there is none."""
+    return min((bound for bound in bounds if bound is not None), default=0)
+
+
+def draw_fit(fit: Fit, title: str, path: Path) -> None:
+    """A panel for each kind of iteration: error against measured time, held-out rows in colour."""
+    every = set(kinds_of(fit.fitted)) | set(kinds_of(fit.held_out))
+    kinds = [kind for kind in KINDS if kind in every]
+    with style.paper_style():
+        figure, axes = style.panels(kinds, FIT_HEIGHT_IN)
+        for panel, kind, colour in zip(axes, kinds, style.PALETTE, strict=False):
+            _fit_panel(panel, fit, kind, colour)
+        style.label_axes(axes, "measured step (ms)", "fit - measured (%)")
+        rows = counted(len(fit.fitted), "row")
+        note = f"{fit.form}; grey: the {rows} of the fit; colour: {len(fit.held_out)} held out"
+        style.finish(figure, title, note)
+    content = style.render(figure, path.suffix.lower()[1:])
+    with written(path) as draft:
+        draft.write_bytes(content)
+
+
+def _fit_panel(panel: Axes, fit: Fit, kind: str, colour: str) -> None:
+    for steps, shade, size in ((fit.fitted, FITTED, 5), (fit.held_out, colour, 8)):
+        rows = steps[kinds_of(steps) == kind]
+        if len(rows):
+            errors = error_pct(fit.model, rows)
+            panel.scatter(1e3 * rows["time_s"], errors, color=shade, s=size, linewidths=0)
+    panel.axhline(0, color=style.DARK, linewidth=0.6, zorder=0)
+    panel.set_xscale("log")

@@ -37,8 +37,7 @@ REASONS = {
     "other_class": "this iteration is the other class's",
 }
 """Reason -> words; ``value`` and ``limit`` are explained in ``schedulers/notes.py``."""
-LINE = 3
-"""How many of those at the head of the line are named."""
+LINE = 3  # how many of those at the head of the line are named
 ENDS = {
     "unfinished": "not finished when the run ended",
     "rejected": "rejected: it could never fit, or the policy turned it away",
@@ -60,22 +59,44 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Story:
-    """What happened to one request, in order of time."""
+class Explanation(Printed):
+    """What happened to one request of a point, and why; ``number`` is its row in ``requests``."""
 
+    point: PointResult
     requests: pd.DataFrame
     decisions: pd.DataFrame
     number: int
-    """The request's row in ``requests``."""
+
+    def parts(self) -> Iterator[Part]:
+        row = self._request
+        shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
+        yield f"{row['request_id']} ({row['class']}), {shape}\n{self.point.words}\n"
+        rows = [
+            ["" if event.at is None else f"{event.at:.3f}",
+             "" if event.iteration is None else str(event.iteration), event.text]
+            for event in self._events()
+        ]  # fmt: skip
+        yield Table(["time s", "iteration", "what happened"], rows)
+        yield from [*_verdict(row)] or ["no SLO"]
+
+    def plain(self) -> dict[str, object]:
+        row, events = self._request, [asdict(event) for event in self._events()]
+        met = bool(row["slo_met"]) if row["slo_met"] in {True, False} else None
+        about = {"request": row["request_id"], "point": dict(self.point.labels)}
+        return {**about, "events": events, "slo": [*_verdict(row)], "slo_met": met}
 
     @property
-    def request(self) -> Row:
-        """Its row."""
+    def events(self) -> pd.DataFrame:
+        """A row for each event: ``at`` (s), ``iteration``, ``what``, ``text``, ..."""
+        return pd.DataFrame([asdict(event) for event in self._events()])
+
+    @property
+    def _request(self) -> Row:
         return records(self.requests.iloc[[self.number]])[0]
 
-    def events(self) -> list[Event]:
-        """From its arrival to its end; at one instant decisions come after tokens."""
-        row = self.request
+    def _events(self) -> list[Event]:
+        """From its arrival to its end, in order of time; decisions come after tokens."""
+        row = self._request
         found = [_event(row["arrival_s"], "arrived", f"arrives at replica {row['replica']}")]
         if pd.notna(row["first_token_s"]):
             found.append(_event(row["first_token_s"], "first_token", "first token"))
@@ -88,26 +109,16 @@ class Story:
     def _decided(self) -> Iterator[Event]:
         for row in records(self.decisions[self.decisions["request"] == self.number]):
             other = self._name(row["other"])
-            yield Event(
-                row["time_s"],
-                row["iteration"],
-                row["decision"],
-                _words(row, other),
-                row["reason"],
-                other,
-                row["count"],
-            )
+            words = (row["decision"], _words(row, other), row["reason"])
+            yield Event(row["time_s"], row["iteration"], *words, other, row["count"])
 
     def _in_line(self) -> Iterator[Event]:
         """Before the policy first looked at it: who was passed over in the meantime."""
-        log, request = self.decisions, self.request
+        log, request = self.decisions, self._request
         mine = log.loc[log["request"] == self.number, "time_s"]
         until = mine.iloc[0] if len(mine) else float("inf")
-        log = log[
-            (log["replica"] == request["replica"])
-            & (log["last_s"] >= request["arrival_s"])
-            & (log["time_s"] < until)
-        ]
+        there = (log["replica"] == request["replica"]) & (log["last_s"] >= request["arrival_s"])
+        log = log[there & (log["time_s"] < until)]
         planned = (log["last_s"] < until) | (log["time_s"] >= request["arrival_s"])
         meanwhile = log[(log["decision"] == "passed_over") & (log["tokens"] == 0)]
         if not planned.any() or meanwhile.empty or request["status"] == "rejected":
@@ -123,64 +134,15 @@ class Story:
         """The id of a request by its row number; None for none."""
         return None if pd.isna(number) else str(self.requests["request_id"].iloc[int(number)])
 
-    def verdict(self) -> list[str]:
-        """Each SLO with its result; empty without SLO."""
-        return list(_verdict(self.request))
-
-
-@dataclass(frozen=True)
-class Explanation(Printed):
-    """What happened to one request of a point, and why."""
-
-    point: PointResult
-    story: Story
-
-    def parts(self) -> Iterator[Part]:
-        """The request, its events, its SLOs."""
-        row = self.story.request
-        shape = f"{row['prompt_tokens']:,} prompt tokens, {row['output_tokens']:,} to generate"
-        yield f"{row['request_id']} ({row['class']}), {shape}\n{self.point.words}\n"
-        rows = [
-            [
-                "" if event.at is None else f"{event.at:.3f}",
-                "" if event.iteration is None else str(event.iteration),
-                event.text,
-            ]
-            for event in self.story.events()
-        ]
-        yield Table(["time s", "iteration", "what happened"], rows)
-        yield from self.story.verdict() or ["no SLO"]
-
-    def plain(self) -> dict[str, object]:
-        """The same for JSON."""
-        met = self.story.request["slo_met"]
-        return {
-            "request": self.story.request["request_id"],
-            "point": dict(self.point.labels),
-            "events": [asdict(event) for event in self.story.events()],
-            "slo": self.story.verdict(),
-            "slo_met": bool(met) if met in {True, False} else None,
-        }
-
-    @property
-    def events(self) -> pd.DataFrame:
-        """A row for each event: ``at`` (s), ``iteration``, ``what``, ``text``, ..."""
-        return pd.DataFrame([asdict(event) for event in self.story.events()])
-
 
 def explain(
-    results: ResultSet | str | Path,
-    request: str,
-    *,
-    point: int | None = None,
-    system: str | None = None,
-    seed: int | None = None,
-) -> Explanation:
+    results: ResultSet | str | Path, request: str, *,
+    point: int | None = None, system: str | None = None, seed: int | None = None,
+) -> Explanation:  # fmt: skip
     """What happened to one request, and why: from a run with ``outputs: {decisions: true}``.
 
-    Raises:
-        InputError: No point fits, or several; it failed, is damaged, or has no decision log; or it
-            has no such request.
+    An `InputError` says that no point fits, or several; that it failed, is damaged, or has no
+    decision log; or that it has no such request.
     """
     chosen = opened(results).one(point, {"system": system, "seed": seed}).needed()
     if not chosen.has_decisions:
@@ -188,15 +150,10 @@ def explain(
         raise InputError(f"{chosen.words}: {what}: `outputs: {{decisions: true}}`")
     with undamaged(chosen.folder):
         requests, decisions = chosen.requests(), chosen.decisions()
-    return Explanation(chosen, Story(requests, decisions, _number(chosen, requests, request)))
+    return Explanation(chosen, requests, decisions, _number(chosen, requests, request))
 
 
 def _number(point: PointResult, requests: pd.DataFrame, request: str) -> int:
-    """The row of a request.
-
-    Raises:
-        InputError: There is none.
-    """
     ids: list[str] = requests["request_id"].tolist()
     if request in ids:
         return ids.index(request)
@@ -213,7 +170,6 @@ def _event(at: float | None, what: str, text: str) -> Event:
 
 
 def _words(row: Row, other: str | None) -> str:
-    """One row of the decision log."""
     text = WHATS[row["decision"]].format(tokens=row["tokens"])
     reason = _reason(row, other) if row["reason"] else ""
     if row["count"] > 1:
@@ -230,13 +186,9 @@ def _reason(row: Row, other: str | None) -> str:
         return f"{other or 'others'} needed the memory"
     value, limit = row["value"], row["limit"]
     return REASONS.get(row["reason"], str(row["reason"])).format(
-        value=value,
-        limit=limit,
-        value_ms=1000 * value,
-        limit_ms=1000 * limit,
-        other=other,
+        value=value, limit=limit, value_ms=1000 * value, limit_ms=1000 * limit, other=other,
         whose="its own" if own else f"{other}'s" if other else "somebody's",
-    )
+    )  # fmt: skip
 
 
 def _verdict(row: Row) -> Iterator[str]:

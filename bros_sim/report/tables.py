@@ -5,28 +5,28 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-WIDE = 240
-"""Letters in a line of a table that no terminal limits."""
+WIDE = 240  # letters in a line of a table that no terminal limits
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of a table as they are shown; ``note``: what a reader must know, in lines."""
+    """Cells of a table as they are shown, the line above it, and lines that a reader must know."""
 
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-    note: str = ""
+    title: str = ""
+    notes: Sequence[str] = ()
 
 
 Part = str | Table
-"""A line, or a table without its note."""
+"""A line, or a table with its title and notes; one without headings has notes alone."""
 
 
 class Printed(ABC):
@@ -43,7 +43,9 @@ class Printed(ABC):
     @property
     def text(self) -> str:
         """All of it as text."""
-        return rendered(self.parts())
+        file = io.StringIO()
+        show_parts(self.parts(), file)
+        return file.getvalue()
 
 
 Row = Mapping[str, Any]
@@ -65,19 +67,22 @@ def plain_rows(table: pd.DataFrame) -> list[dict[str, object]]:
     return rows
 
 
-def rendered(parts: Iterable[Part], width: int = WIDE) -> str:
-    """Lines and plain tables as text."""
-    file = io.StringIO()
-    console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+def show_parts(parts: Iterable[Part], file: TextIO) -> None:
+    """Lines and tables, these as wide as the terminal, or as needed where there is none."""
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = WIDE
     for part in parts:
         if isinstance(part, str):
             file.write(f"{part}\n")
-        else:
-            console.print(drawn(part))
-    return file.getvalue()
+            continue
+        file.write(f"\n{part.title}\n" if part.title else "")
+        if part.headings:
+            console.print(_drawn(part))
+        file.writelines(f"{line}\n" for line in part.notes)
 
 
-def drawn(table: Table) -> RichTable:
+def _drawn(table: Table) -> RichTable:
     """The table for a console: numbers to the right, text to the left."""
     made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for n, heading in enumerate(table.headings):

@@ -9,7 +9,8 @@ import pandas as pd
 from bros_sim.core.labels import short_names
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_widths, shifted
-from bros_sim.report.tables import Part, Printed, Table, number, plain_rows
+from bros_sim.plots.style import shown
+from bros_sim.report.tables import Part, Printed, Row, Table, number, plain_rows, records
 from bros_sim.study.results import PointResult, ResultSet
 
 RETENTION, VERDICT = "be_retention", "saturation"
@@ -28,8 +29,7 @@ COLUMNS = {
 """Metric -> heading of `run`'s table; a mean over the seeds."""
 BANDED = ("slo_attainment", "mean_ttft_ms", "mean_tpot_ms", "output_throughput_steady")
 """Those of them that show a band, where there are draws."""
-SPREAD = (*BANDED, RETENTION)
-"""Those that show their interval, where there are seeds."""
+SPREAD = (*BANDED, RETENTION)  # those that show their interval, where there are seeds
 SPREAD_NOTE = (
     "means over {seeds} seeds, ± half of the 95 % interval; p50 and p99 are means of the seeds'"
     " percentiles; all columns: means.csv"
@@ -51,57 +51,38 @@ class RunResults(Printed):
     orders: pd.DataFrame
 
     def parts(self) -> Iterator[Part]:
-        """The tables, then what to keep in mind."""
-        yield from results_parts(self.results)
-        yield from capacity_parts(self.rates)
-        yield from order_parts(self.orders)
+        yield results_table(self.results)
+        yield from mirrors(self.results)
+        yield from (f"warning: {line}" for line in warnings(self.results))
+        if not self.rates.empty:
+            yield capacity_table(self.rates)
+        if not self.orders.empty:
+            yield _order_table(self.orders)
 
     def plain(self) -> dict[str, object]:
-        """The same for JSON."""
         tables = {"rows": self.results.summary(), "capacity": self.rates}
         tables |= {"order": self.orders} if self.results.drawn else {}
         content = {key: plain_rows(table) for key, table in tables.items()}
         return {"name": self.results.name, "folder": str(self.results.folder), **content}
 
 
-def results_parts(results: ResultSet) -> Iterator[Part]:
-    """One row per system, grid point and class, means over the seeds; then what to keep in mind."""
-    table = results_table(results)
-    if table.headings:
-        yield table
-    yield from [*table.note.splitlines(), *notes(results)]
-
-
-def capacity_parts(table: pd.DataFrame) -> Iterator[Part]:
-    """One row per system and point of the other axes; nothing if there is nothing to say."""
-    if not table.empty:
-        made = capacity_table(table)
-        title, *rest = made.note.splitlines()
-        yield f"\n{title}"
-        yield made
-        yield from rest
-
-
-def order_parts(table: pd.DataFrame) -> Iterator[Part]:
-    """Which system has the higher capacity, a row per pair; nothing without draws."""
-    if table.empty:
-        return
+def _order_table(table: pd.DataFrame) -> Table:
     rest = list(table.columns[: table.columns.get_loc("capacity")])
     rows = []
     for keys, group in table.groupby([*rest, "first", "second"], sort=False, dropna=False):
-        cells = (
-            f"{row['higher']} ({row['agreeing']} of {row['draws']})" for _, row in group.iterrows()
-        )
-        rows.append([*map(text, keys[:-2]), " / ".join(map(text, keys[-2:])), *cells])
-    yield "\nThe higher capacity, and the draws in the order of the nominal model:"
-    yield Table([*short_names(rest).values(), "systems", *dict.fromkeys(table["capacity"])], rows)
+        found = records(group)
+        cells = (f"{row['higher']} ({row['agreeing']} of {row['draws']})" for row in found)
+        rows.append([*map(shown, keys[:-2]), " / ".join(map(shown, keys[-2:])), *cells])
+    headings = [*short_names(rest).values(), "systems", *dict.fromkeys(table["capacity"])]
+    title = "The higher capacity, and the draws in the order of the nominal model:"
+    return Table(headings, rows, title)
 
 
 def rows_table(rows: Sequence[Mapping[str, object]]) -> Table:
     """Rows of like keys."""
     columns = list(rows[0]) if rows else []
     headings = list(short_names(columns).values())
-    return Table(headings, [[text(row[name]) for name in columns] for row in rows])
+    return Table(headings, [[shown(row[name]) for name in columns] for row in rows])
 
 
 def results_table(results: ResultSet) -> Table:
@@ -110,30 +91,29 @@ def results_table(results: ResultSet) -> Table:
     labels = results.cells
     good = frame[frame["error"] == ""]
     if good.empty:
-        return Table([], [], "No point succeeded.")
+        return Table([], [], notes=["No point succeeded."])
     columns = {key: heading for key, heading in COLUMNS.items() if key in frame or key != RETENTION}
     keys = [*labels, "class"]
     bands = _bands(good, results.draws(), keys)
-    shown = good[(good["class"] != "all") & (good["arrived"].astype(float) > 0)]
+    kept = good[(good["class"] != "all") & (good["arrived"].astype(float) > 0)]
     numbers = [name for name in columns if name != VERDICT]
-    groups = shown.astype(dict.fromkeys(numbers, float)).groupby(keys, sort=False, dropna=False)
+    groups = kept.astype(dict.fromkeys(numbers, float)).groupby(keys, sort=False, dropna=False)
     verdicts = groups[VERDICT].agg(lambda found: ", ".join(dict.fromkeys(found)))
     means = groups[numbers].mean().to_dict("index")
     halves = half_widths(groups[[n for n in numbers if n in SPREAD]]).to_dict("index")
     rows = []
     for (at, mean), half, verdict in zip(means.items(), halves.values(), verdicts, strict=True):
-        cell = tuple(map(text, at if isinstance(at, tuple) else (at,)))
-        found = {
-            name: _mean(mean[name], half.get(name, math.nan), name) + bands.get((*cell, name), "")
+        cell = tuple(map(shown, at if isinstance(at, tuple) else (at,)))
+        found = (
+            _mean(mean[name], half.get(name, math.nan), name) + bands.get((*cell, name), "")
             for name in numbers
-        }
-        rows.append([*cell, *((found | {VERDICT: verdict})[name] for name in columns)])
+        )
+        rows.append([*cell, *found, verdict])  # the last of the columns
     headings = [*short_names(labels).values(), "class", *columns.values()]
-    return Table(headings, rows, "\n".join([*_spread_note(good), *[BAND_NOTE] * bool(bands)]))
+    return Table(headings, rows, notes=[*_spread_note(good), *[BAND_NOTE] * bool(bands)])
 
 
 def _spread_note(good: pd.DataFrame) -> Iterator[str]:
-    """How many seeds the means are over, where any is over several."""
     labels = [*good.columns[: good.columns.get_loc("class")].drop("seed")]
     counts = good.groupby(labels, dropna=False)["seed"].nunique()
     least, most = int(counts.min()), int(counts.max())
@@ -141,40 +121,27 @@ def _spread_note(good: pd.DataFrame) -> Iterator[str]:
         yield SPREAD_NOTE.format(seeds=most if least == most else f"{least} to {most}")
 
 
-def _mean(mean: float, half_width: float, name: str) -> str:
-    """A mean with its interval, if it has one."""
-    half = "" if math.isnan(half_width) else f" ± {_value(half_width, name)}"
-    return _value(mean, name) + half
-
-
 def capacity_table(table: pd.DataFrame) -> Table:
-    """The table of `capacities`: one row per system and point of the other axes.
-
-    The first line of its note is its title.
-    """
+    """The table of `capacities`: one row per system and point of the other axes."""
     labels = list(table.columns[: table.columns.get_loc("capacity")])
     rates = list(dict.fromkeys(table["capacity"]))
-    table = table.assign(unsteady=_unsteady(table))
+    unsteady = table["saturation"].fillna("") if "saturation" in table else ""  # of older versions
+    table = table.assign(saturation=unsteady)
     rows = [
-        [*map(text, keys), *(_rate(row) for _, row in group.iterrows())]
+        [*map(shown, keys), *map(_rate, records(group))]
         for keys, group in table.groupby(labels, sort=False, dropna=False)
     ]
     joint = any("BE@" in rate for rate in rates)
     best_effort = " (BE@50: and half of the BE-only throughput)" if joint else ""
-    load = table["load"].iloc[0]
-    lines = [f"Requests/s ({load}) that keep 90 % and 99 % SLO met{best_effort}:"]
-    words = sorted({word for at in table["unsteady"] for word in at.split(", ") if word})
+    title = f"Requests/s ({table['load'].iloc[0]}) that keep 90 % and 99 % SLO met{best_effort}:"
+    notes = []
+    words = sorted({word for at in table["saturation"] for word in at.split(", ") if word})
     if words:
         what = f"a run at the loads around it is {' or '.join(words)}"
-        lines.append(f"* {what}: the answer depends on duration_s")
+        notes.append(f"* {what}: the answer depends on duration_s")
     if any("?" in cell for row in rows for cell in row[-len(rates) :]):
-        lines.append("± ?: the curve of some seed does not cross within the loads of the sweep")
-    return Table([*short_names(labels).values(), *rates], rows, "\n".join(lines))
-
-
-def _unsteady(table: pd.DataFrame) -> list[str]:
-    """The verdicts beside each rate that are not ``stable``; none in results of older versions."""
-    return [*table["saturation"].fillna("")] if "saturation" in table else [""] * len(table)
+        notes.append("± ?: the curve of some seed does not cross within the loads of the sweep")
+    return Table([*short_names(labels).values(), *rates], rows, title, notes)
 
 
 def _bands(
@@ -189,24 +156,20 @@ def _bands(
         for cell, group in moved.groupby(keys, sort=False, dropna=False)[name]:
             most = 1.0 if METRICS[name].unit == "share" else math.inf
             ends = (min(max(end, 0.0), most) for end in band(group.to_numpy(float)))
-            found[(*map(text, cell), name)] = f" ({' to '.join(_value(e, name) for e in ends)})"
+            found[(*map(shown, cell), name)] = f" ({' to '.join(_value(e, name) for e in ends)})"
     return found
 
 
-def _rate(row: "pd.Series[float]") -> str:
+def _rate(row: Row) -> str:
     """The rate with its interval and the band over the draws; a star where no steady state is."""
-    return _banded_rate(row) + ("*" if row["unsteady"] else "")
+    text = _nominal_rate(row)
+    if not math.isnan(row.get("draws", math.nan)):
+        low, high = row["low_rps"], row["high_rps"]
+        text += f" ({low:.3g} {'or more' if math.isnan(high) else f'to {high:.3g}'})"
+    return text + ("*" if row["saturation"] else "")
 
 
-def _banded_rate(row: "pd.Series[float]") -> str:
-    if "draws" not in row or math.isnan(row["draws"]):
-        return _nominal_rate(row)
-    low, high = row["low_rps"], row["high_rps"]
-    end = "or more" if math.isnan(high) else f"to {high:.3g}"
-    return f"{_nominal_rate(row)} ({low:.3g} {end})"
-
-
-def _nominal_rate(row: "pd.Series[float]") -> str:
+def _nominal_rate(row: Row) -> str:
     """The rate, or on which side of the grid it lies."""
     if math.isnan(row["at_least_rps"]):
         return f"below {row['below_rps']:g}"
@@ -218,33 +181,38 @@ def _nominal_rate(row: "pd.Series[float]") -> str:
     return f"{row['rate_rps']:.3g} ± {'?' if math.isnan(half) else f'{half:.2g}'}"
 
 
+def _mean(mean: float, half_width: float, name: str) -> str:
+    half = "" if math.isnan(half_width) else f" ± {_value(half_width, name)}"
+    return _value(mean, name) + half
+
+
 def _value(value: float, name: str) -> str:
     if math.isnan(value):
         return "-"
     return f"{100 * value:.1f}" if METRICS[name].unit == "share" else number(value)
 
 
-def text(value: object) -> str:
-    """A label as a cell."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def notes(results: ResultSet) -> list[str]:
-    """What a reader must know before trusting the numbers."""
-    by_system: dict[str, list[PointResult]] = {}
+def _by_system(results: ResultSet) -> dict[str, list[PointResult]]:
+    found: dict[str, list[PointResult]] = {}
     for point in results.points:
         if not point.error:
-            by_system.setdefault(str(point.labels["system"]), []).append(point)
-    mirrors = [f"{name} mirrors {points[0].facts['mirrors']}" for name, points in by_system.items()]
-    return mirrors + [
-        f"warning: {name}: {warning}"
-        for name, points in by_system.items()
-        for warning in _warnings(points)
-    ]
+            found.setdefault(str(point.labels["system"]), []).append(point)
+    return found
+
+
+def mirrors(results: ResultSet) -> list[str]:
+    """What each system mirrors."""
+    systems = _by_system(results).items()
+    return [f"{name} mirrors {points[0].facts['mirrors']}" for name, points in systems]
+
+
+def warnings(results: ResultSet) -> list[str]:
+    """What a reader must know before trusting the numbers."""
+    systems = _by_system(results).items()
+    return [f"{name}: {warning}" for name, points in systems for warning in _warnings(points)]
 
 
 def _warnings(points: Sequence[PointResult]) -> Iterator[str]:
-    """About the points of one system."""
     total = {key: sum(_whole(point, key) for point in points) for key in ("arrived", *FATES)}
     if not total["arrived"]:
         yield "no request arrived after warmup_s"
@@ -253,12 +221,9 @@ def _warnings(points: Sequence[PointResult]) -> Iterator[str]:
             yield f"{total[key]:,.0f} of {total['arrived']:,.0f} requests {key}: {why}"
     outside = max(_whole(point, "extrapolated_share") for point in points)
     if outside > 0:
-        yield (
-            f"up to {100 * outside:.1f} % of the iterations of a point lie outside the range that"
-            " the latency model was fitted on"
-        )
+        what = f"{100 * outside:.1f} % of the iterations of a point lie outside the range"
+        yield f"up to {what} that the latency model was fitted on"
 
 
 def _whole(point: PointResult, key: str) -> float:
-    """A number of the whole point, 0 where it is undefined."""
     return float(point.summary["all"][key] or 0)

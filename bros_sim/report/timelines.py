@@ -1,6 +1,7 @@
 """The timeline of a point as a file for Perfetto."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from bros_sim.core.errors import InputError
@@ -12,20 +13,12 @@ from bros_sim.timeline import Span, Timeline, chrome_trace
 from bros_sim.timeline.iterations import Timing, timing_of
 
 
-@dataclass(frozen=True)
-class Written:
-    """The file, and lines about what is not as a reader expects."""
+def write_timeline(
+    found: ResultSet, number: int | None, window: str | None
+) -> tuple[Path, list[str]]:
+    """Write one point's run, or a ``window`` A:B of it: the file, and lines about what it lacks.
 
-    file: Path
-    notes: list[str]
-
-
-def write_timeline(found: ResultSet, number: int | None, window: str | None) -> Written:
-    """Write one point's run, or a ``window`` A:B of it, into ``timelines/``.
-
-    Raises:
-        InputError: The window is no window or nothing happens in it; no point or several fit; the
-            point failed or is damaged.
+    An `InputError` says that nothing happens then, or that no point or several fit, or its fault.
     """
     span = _span(window)
     chosen = found.one(number, {}).needed()
@@ -42,24 +35,18 @@ def write_timeline(found: ResultSet, number: int | None, window: str | None) -> 
     suffix = f"-{window.replace(':', '-to-')}" if window else ""
     path = folder / f"point-{found.points.index(chosen) + 1}{suffix}.json.gz"
     replace_file(path, made.content)
-    return Written(path, [*notes, *_notes(made)])
+    return path, [*notes, *_notes(made)]
 
 
 def _span(window: str | None) -> Span:
-    """The window in seconds.
-
-    Raises:
-        InputError: It is not two times, the first before the second.
-    """
+    """The window in seconds; an `InputError` unless it is two times in their order."""
     start, colon, end = (window or ":").partition(":")
-    try:
+    with suppress(ValueError):
         span = Span(float(start or 0), float(end or "inf"))
-    except ValueError:
-        span = None
-    if span is None or not colon or not 0 <= span.start_s < span.end_s:
-        what = "should be A:B in seconds, A before B, as in 10:20"
-        raise InputError(f"--window {window}: {what}")
-    return span
+        if colon and 0 <= span.start_s < span.end_s:
+            return span
+    what = "should be A:B in seconds, A before B, as in 10:20"
+    raise InputError(f"--window {window}: {what}")
 
 
 def _timing(point: PointResult) -> tuple[Timing | None, list[str]]:
@@ -70,16 +57,10 @@ def _timing(point: PointResult) -> tuple[Timing | None, list[str]]:
         return None, [f"warning: iterations that were stored together stay together: {what}"]
 
 
-def _notes(made: Timeline) -> list[str]:
-    notes = []
+def _notes(made: Timeline) -> Iterator[str]:
     if made.cut_s is not None:
-        notes.append(
-            f"warning: the file ends at {made.cut_s:.3f} s, or it would be too large; "
-            f"for the rest: --window {made.cut_s:.3f}:"
-        )
+        what = f"the file ends at {made.cut_s:.3f} s, or it would be too large"
+        yield f"warning: {what}; for the rest: --window {made.cut_s:.3f}:"
     if made.whole:
-        notes.append(
-            f"{made.whole:,} slices stand for several iterations, as their names say: "
-            "these cannot be timed again one by one"
-        )
-    return notes
+        what = "as their names say: these cannot be timed again one by one"
+        yield f"{made.whole:,} slices stand for several iterations, {what}"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from bros_sim.profiles.profile import load_profile
-from bros_sim.report.searches import write_figure
-from bros_sim.report.tables import Part, Printed, Table
+from bros_sim.report.figure_files import write_figure
+from bros_sim.report.tables import Part, Printed, Table, records
 from bros_sim.validation.compare import Comparison, compare
 from bros_sim.validation.figure import draw
 from bros_sim.validation.real_run import read_arguments, read_requests
@@ -21,13 +21,7 @@ NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E"}
 
 @dataclass(frozen=True)
 class Validation(Printed):
-    """The results of a replay, beside the real run.
-
-    Attributes:
-        comparison: The numbers.
-        profile: Id of the profile that the replay used.
-        notes: What the replay makes of the engine's arguments.
-    """
+    """A replay beside the real run; ``notes``: what it makes of the engine's arguments."""
 
     comparison: Comparison
     profile: str
@@ -53,28 +47,24 @@ class Validation(Printed):
         return self.comparison.throughput
 
     def parts(self) -> Iterator[Part]:
-        """Metrics, throughput over time, errors of single requests."""
         found = self.comparison
         rows = [
-            [f"{NAMES[name]} {statistic}", f"{n['real']:,.1f}", f"{n['simulated']:,.1f}",
-             f"{n['error_pct']:+.1f}"]
-            for name, statistics in found.metrics.items() for statistic, n in statistics.items()
+            [f"{NAMES[row['metric']]} {row['statistic']}", f"{row['real']:,.1f}",
+             f"{row['simulated']:,.1f}", f"{row['error_pct']:+.1f}"]
+            for row in records(self.metrics)
         ]  # fmt: skip
         yield Table(["", "real ms", "simulated ms", "error %"], rows)
         bins = [
-            [f"{row.time_s:.0f}", f"{row.real:,.0f}", f"{row.simulated:,.0f}"]
-            for row in found.throughput.itertuples()
+            [f"{row['time_s']:.0f}", f"{row['real']:,.0f}", f"{row['simulated']:,.0f}"]
+            for row in records(found.throughput)
         ]
         yield Table(["from s", "real tokens/s", "simulated"], bins)
         errors = ", ".join(f"{NAMES[k]} {v:.1f} %" for k, v in found.request_error_pct.items())
         yield f"single requests, mean absolute error: {errors}"
-        yield (
-            f"last token after {found.real_s:.1f} s real, {found.simulated_s:.1f} s"
-            f" simulated; {found.preemptions} preemptions simulated"
-        )
+        ends = f"{found.real_s:.1f} s real, {found.simulated_s:.1f} s simulated"
+        yield f"last token after {ends}; {found.preemptions} preemptions simulated"
 
     def plain(self) -> dict[str, object]:
-        """The metrics, then what else was compared; a number that does not exist is null."""
         found = self.comparison
         return {
             "metrics": _known(dict(found.metrics)),
@@ -86,7 +76,6 @@ class Validation(Printed):
 
     def write_figure(self, folder: Path) -> None:
         """Write validation.png and .svg there."""
-        folder.mkdir(parents=True, exist_ok=True)
         write_figure(folder, "validation", draw(self.comparison, self.profile))
 
 
@@ -95,8 +84,7 @@ def validate(
 ) -> Validation:
     """Replay a real run of vLLM and compare; ``setup``: how it was made beside the engine.
 
-    Raises:
-        InputError: A file cannot be read or is at fault, or a request never finishes.
+    An `InputError` says which file cannot be read or is at fault, or what never finishes.
     """
     real, arguments = read_requests(Path(requests)), read_arguments(Path(engine_args))
     gpu = load_profile(profile)

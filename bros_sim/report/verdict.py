@@ -9,16 +9,14 @@ from bros_sim.metrics.measures import WORDS, Measure
 from bros_sim.metrics.paired import EQUAL, HIGHER, LOWER, ONE_SEED, UNDECIDED
 from bros_sim.report.tables import Row, number, records
 
-NAMED = 3
-"""Up to so many points are named, more are counted."""
-CHANCE = 20
-"""Of so many intervals that hold nothing, one excludes 0 at 95 %."""
+NAMED = 3  # up to so many points are named, more are counted
+CHANCE = 20  # of so many intervals that hold nothing, one excludes 0 at 95 %
 
 
 def signed(row: Row) -> str:
     """One row's sign in words: which way, and whether that is good."""
     if row["verdict"] in {HIGHER, LOWER}:
-        better = _of(row).meaning.better
+        better = Measure(row["metric"], row["class"]).meaning.better
         good = "better" if better == row["verdict"] else "worse"
         return f"{row['verdict']}, {good}" if better else str(row["verdict"])
     if row["verdict"] == ONE_SEED:
@@ -30,33 +28,26 @@ def verdict(rows: pd.DataFrame, by: Sequence[str], baseline: str) -> str:
     """One paragraph about the rows of `paired`."""
     if rows.empty:
         return "There is nothing that both systems measured."
-    said = [_seeds(rows, baseline)]
+    least, most = int(rows["seeds"].min()), int(rows["seeds"].max())
+    many = f"{least}" if least == most else f"{least} to {most}"
+    said = [f"Against {baseline}, over the same {'seed' if most == 1 else f'{many} seeds'}:"]
     for system, group in rows.groupby("system", sort=False):
         clauses = (_measure(mine, by) for _, mine in group.groupby(["metric", "class"], sort=False))
         said.append(f"{system}: {'; '.join(clauses)}.")
     return " ".join([*said, *_caveats(rows)])
 
 
-def _seeds(rows: pd.DataFrame, baseline: str) -> str:
-    least, most = int(rows["seeds"].min()), int(rows["seeds"].max())
-    many = f"{least}" if least == most else f"{least} to {most}"
-    return f"Against {baseline}, over the same {'seed' if most == 1 else f'{many} seeds'}:"
-
-
-def _of(row: Row) -> Measure:
-    return Measure(row["metric"], row["class"])
-
-
 def _measure(rows: pd.DataFrame, by: Sequence[str]) -> str:
     """What one measure does at all points: ``TTFT (real-time) is higher at ..., undecided at``."""
     points = records(rows)
-    measure = _of(points[0])
-    parts = []
-    for what in (HIGHER, LOWER, EQUAL, UNDECIDED, ONE_SEED):
-        mine = [row for row in points if row["verdict"] == what]
-        if mine:
-            where = _where(mine, len(points), by)
-            parts.append(f"{_claim(what, mine, measure)}{where}")
+    measure = Measure(points[0]["metric"], points[0]["class"])
+    kinds = (HIGHER, LOWER, EQUAL, UNDECIDED, ONE_SEED)
+    grouped = {what: [row for row in points if row["verdict"] == what] for what in kinds}
+    parts = [
+        _claim(what, mine, measure) + _where(mine, len(points), by)
+        for what, mine in grouped.items()
+        if mine
+    ]
     return f"{measure.meaning.label} ({WORDS[measure.service_class]}) is {', '.join(parts)}"
 
 
@@ -77,7 +68,7 @@ def unit(measure: Measure) -> str:
 
 def amount(measure: Measure, value: float) -> str:
     """A number of this measure, shares in per cent."""
-    return number(100 * value if measure.is_share else value)
+    return number(measure.scale * value)
 
 
 def _where(rows: Sequence[Row], points: int, by: Sequence[str]) -> str:
@@ -86,12 +77,9 @@ def _where(rows: Sequence[Row], points: int, by: Sequence[str]) -> str:
         return "" if points == 1 else " everywhere"
     if len(rows) > NAMED:
         return f" at {len(rows)} of {points} points"
-    return f" at {' and '.join(_point(row, by) for row in rows)}"
-
-
-def _point(row: Row, by: Sequence[str]) -> str:
     names = short_names(by)
-    return ", ".join(f"{names[name]} = {row[name]}" for name in by)
+    points_named = (", ".join(f"{names[name]} = {row[name]}" for name in by) for row in rows)
+    return f" at {' and '.join(points_named)}"
 
 
 def _caveats(rows: pd.DataFrame) -> Iterator[str]:
@@ -100,10 +88,8 @@ def _caveats(rows: pd.DataFrame) -> Iterator[str]:
         yield "One seed says nothing about chance: set sweep.seeds to 5 or more."
         return
     if tests >= CHANCE:
-        yield (
-            f"Each interval is 95 % by itself: of {tests} about {tests / CHANCE:.0f} would exclude"
-            " 0 by chance alone."
-        )
+        chance = f"of {tests} about {tests / CHANCE:.0f} would exclude 0 by chance alone"
+        yield f"Each interval is 95 % by itself: {chance}."
     loads = {word for text in rows["load"] for word in text.replace(",", " /").split(" / ")}
     if wrong := sorted(loads - {"", "stable"}):
         words = " or ".join(wrong)

@@ -1,20 +1,15 @@
 """Schedulers: what each iteration of a replica computes."""
 
+from bros_sim.schedulers import textbook
 from bros_sim.schedulers.bros.parameters import BrosParameters
-from bros_sim.schedulers.conserve_like import ConserveLikeParameters
-from bros_sim.schedulers.edf import EdfParameters
+from bros_sim.schedulers.co_serving import ConserveLikeParameters
 from bros_sim.schedulers.fastserve import FastServeParameters
+from bros_sim.schedulers.fcfs import OrcaParameters, SarathiParameters
 from bros_sim.schedulers.hygen import HygenParameters
-from bros_sim.schedulers.least_slack import LeastSlackParameters
-from bros_sim.schedulers.niyama.scheduler import NiyamaParameters
-from bros_sim.schedulers.orca import OrcaParameters
+from bros_sim.schedulers.niyama import NiyamaParameters
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.round_robin import BrosRoundRobinParameters
-from bros_sim.schedulers.sarathi import SarathiParameters
-from bros_sim.schedulers.sjf import SjfParameters
-from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters
-from bros_sim.schedulers.srpf import SrpfParameters
-from bros_sim.schedulers.static_priority import StaticPriorityParameters
+from bros_sim.schedulers.slos_serve import SlosServeLikeParameters
 from bros_sim.schedulers.tempo_like import TempoLikeParameters
 from bros_sim.schedulers.tgi import TgiParameters
 from bros_sim.schedulers.vllm_parameters import VllmParameters
@@ -25,17 +20,17 @@ SCHEDULERS: dict[str, type[SchedulerParameters]] = {
     "bros": BrosParameters,
     "bros_rr": BrosRoundRobinParameters,
     "conserve_like": ConserveLikeParameters,
-    "edf": EdfParameters,
+    "edf": textbook.EdfParameters,
     "fastserve": FastServeParameters,
     "hygen": HygenParameters,
-    "least_slack": LeastSlackParameters,
+    "least_slack": textbook.LeastSlackParameters,
     "niyama": NiyamaParameters,
     "orca": OrcaParameters,
     "sarathi": SarathiParameters,
-    "sjf": SjfParameters,
+    "sjf": textbook.SjfParameters,
     "slos_serve_like": SlosServeLikeParameters,
-    "srpf": SrpfParameters,
-    "static_priority": StaticPriorityParameters,
+    "srpf": textbook.SrpfParameters,
+    "static_priority": textbook.StaticPriorityParameters,
     "tempo_like": TempoLikeParameters,
     "tgi": TgiParameters,
     "vllm": VllmParameters,

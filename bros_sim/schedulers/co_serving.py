@@ -1,54 +1,62 @@
 """Online first, offline into what is left: the loop that HyGen and ConServe share.
 
-An iteration has two phases. Real-time (online) requests come first, in order of arrival: all their
-decodes, then their prompts, cut to the token budget. Best-effort (offline) requests get what is
-left of the tokens and of the time that the iteration may take by the policy's own estimate: decodes
-that have no room keep their KV and pause, prompts are cut. An online request that lacks a seat or
-memory evicts offline ones.
+Real-time (online) requests come first, in order of arrival: all their decodes, then their prompts,
+cut to the token budget. Best-effort (offline) ones get what is left of the tokens and of the time
+that the iteration may take by the policy's own estimate: decodes that have no room keep their KV
+and pause, prompts are cut. An online request that lacks a seat or memory evicts offline ones.
+
+ConServe (arXiv 2410.01228v2, ICML 2026), as far as iterations that cannot be cut allow.
+
+Read in digests of the paper; its code (on vLLM 0.8.4) is not public. Goes with the KV manager
+``eager_checkpoint``, which saves and prefetches offline KV as ConServe does.
+
+Exact as far as the digests go: online requests first; offline tokens, decodes or parts of prompts,
+while the iteration's predicted time, which knows the tokens computed and the context they attend
+to, stays within the online TBT (TPOT) target; without online requests batches are made for
+throughput; online requests that lack memory take it from offline ones, which go on from what was
+saved.
+
+Gaps, hence ``conserve_like``:
+- No safepoints. ConServe checks every few layers whether an online arrival would miss its TTFT, and
+  then drops the rest of an offline batch within some 13 ms. Here KV is committed when an iteration
+  starts. Instead one without online requests takes at most ``offline_ttft_share`` of the tightest
+  TTFT target seen so far: that costs some throughput, and wastes no work.
+- The TBT target is the tightest TPOT target of the online requests at hand, the same for all.
+- The predictor is `ReplicaView.estimate`, not the paper's polynomial; the prefetch is not in it.
+- Offline requests in order of arrival, the last one preempted first (inferred).
 """
 
 import math
 from bisect import bisect_right
 from collections import abc
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, islice, takewhile
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, chain, islice, takewhile
+from typing import Annotated
+
+from annotated_doc import Doc
+from annotated_types import Gt, Le
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.engine.latency_model import StepShape
 from bros_sim.engine.reasons import BUDGET, DEADLINE, Note
 from bros_sim.engine.scheduler import UNTIL_EVENT, ReplicaView
 from bros_sim.engine.sequence import SequenceView
+from bros_sim.schedulers.ordered.policy import Chunk, Rank, Step, shape_of
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.ordered.step import Step
-from bros_sim.schedulers.queues import Rank
+from bros_sim.schedulers.parameters import steady_steps
 
 RT = ServiceClass.RT
-LONGEST_LOOKAHEAD = 4096
-"""Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
-
-Chunk = tuple[int, int]
-"""Tokens of a prompt computed in the iteration, and tokens of it that are in the cache."""
-
-
-def shape_of(chunks: Iterable[Chunk], decodes: int, kv_tokens: int) -> StepShape:
-    """An iteration's shape; a chunk of one token is a decode to the engine's kernels."""
-    chunks = tuple(chunks)
-    single = [context + 1 for tokens, context in chunks if tokens == 1]
-    prefill = tuple(chunk for chunk in chunks if chunk[0] > 1)
-    return StepShape(prefill, decodes + len(single), kv_tokens + sum(single))
 
 
 class CoServingScheduler(OrderedScheduler):
     """The two phases; a policy says how long an iteration may take (`bound_s`)."""
 
-    timeless: ClassVar[bool] = False
+    timeless = False
 
     def __init__(self, parameters: OrderedParameters) -> None:
         super().__init__(parameters)
         self._bound_s = math.inf
-        self._online: tuple[Chunk, ...] = ()
-        """What online prompts compute in the coming iteration."""
+        self._online: tuple[Chunk, ...] = ()  # what online prompts compute in the coming iteration
 
     def bound_s(self) -> float:
         """Seconds that an iteration with offline requests may take; changes only with events."""
@@ -59,19 +67,20 @@ class CoServingScheduler(OrderedScheduler):
         return (seq.priority, not self.runs(seq))
 
     def may_evict(self, victim: SequenceView, taker: SequenceView, now: float) -> bool:
-        """Offline requests give way to online ones."""
         return victim.priority > taker.priority
 
-    # -- the online phase -----------------------------------------------------------------------
-
     def begin(self, view: ReplicaView) -> None:
-        """What the online phase leaves."""
         self._bound_s = self.bound_s()
         self._online = tuple(self._online_chunks(view))
 
     def _online_chunks(self, view: ReplicaView) -> Iterator[Chunk]:
+        """Of prompts under way, then of those that wait and for whom there is a seat."""
+        outside = sorted(self.batch.outside.values(), key=lambda seq: seq.id)
+        under_way = (seq for seq in outside if seq.service_class is RT)
+        waiting = takewhile(lambda seq: seq.service_class is RT, self._waiting)
+        seats = max(self.max_num_seqs - self.batch.by_class[0], 0)
         left = self.token_limit - view.decodes_by_class[0]
-        for seq in self._online_prompts():
+        for seq in chain(under_way, islice(waiting, seats)):
             if left <= 0:
                 return
             context = self._context(seq, view)
@@ -79,20 +88,10 @@ class CoServingScheduler(OrderedScheduler):
             yield tokens, context
             left -= tokens
 
-    def _online_prompts(self) -> Iterator[SequenceView]:
-        """Prompts under way, then those that wait and for whom there is a seat."""
-        under_way = (seq for seq in self.batch.outside.values() if seq.service_class is RT)
-        yield from sorted(under_way, key=lambda seq: seq.id)
-        waiting = takewhile(lambda seq: seq.service_class is RT, self._waiting)
-        yield from islice(waiting, max(self.max_num_seqs - self.batch.by_class[0], 0))
-
     def _context(self, seq: SequenceView, view: ReplicaView) -> int:
         """Tokens of a request that are, or would be found, in the cache."""
-        if self.runs(seq):
-            return seq.num_computed
-        return len(view.kv.lookup(seq)) * view.kv.block_size
-
-    # -- the offline phase ----------------------------------------------------------------------
+        kv = view.kv
+        return seq.num_computed if self.runs(seq) else len(kv.lookup(seq)) * kv.block_size
 
     def pauses(self, view: ReplicaView) -> abc.Sequence[Note]:
         """Offline decodes that have no room beside the online phase, the last in order."""
@@ -125,37 +124,70 @@ class CoServingScheduler(OrderedScheduler):
         return bisect_right(range(1, tokens + 1), self._bound_s, key=self._with(seq, step))
 
     def why_not(self, seq: SequenceView, tokens: int, step: Step) -> Note:
-        """The iteration has no tokens left, or no time."""
         if seq.service_class is RT or step.budget <= 0:
             return step.lacks_budget(seq, tokens)
         return Note(seq, DEADLINE, None, self._with(seq, step)(1), self._bound_s)
 
     def _with(self, seq: SequenceView, step: Step) -> Callable[[int], float]:
         """Predicted seconds of the step with so many tokens of a request outside the cohort."""
-        view, cached = step.view, dict(step.admitted)
+        cached = dict(step.admitted)
         chunks = [(n, cached.get(x, x.num_computed)) for x, n in step.chunks]
-        context = self._context(seq, view)
-        left = [*step.paused, *(gone.seq for gone in step.evictions if gone.seq.decoding)]
-        kv_tokens = sum(view.decode_kv_by_class) - sum(x.num_computed + 1 for x in left)
+        context, kv_tokens = self._context(seq, step.view), step.decode_kv
 
         def seconds(tokens: int) -> float:
             shape = shape_of([*chunks, (tokens, context)], step.decodes, kv_tokens)
-            return view.estimate.step_s(shape)
+            return step.view.estimate.step_s(shape)
 
         return seconds
 
-    # -- stretches ------------------------------------------------------------------------------
-
     def lasts(self, view: ReplicaView) -> int:
-        """Until the decodes, whose KV grows, take too long: who is left out stays out."""
         if view.estimate.noise:
             return 1
         if math.isinf(self._bound_s) or not view.decodes_by_class[1]:
             return UNTIL_EVENT
-        decodes, kv_tokens = view.num_decodes, sum(view.decode_kv_by_class)
-        ahead = bisect_right(
-            range(LONGEST_LOOKAHEAD),
-            self._bound_s,
-            key=lambda i: view.estimate.step_s(StepShape((), decodes, kv_tokens + i * decodes)),
-        )
-        return max(ahead, 1)
+        kv_tokens = sum(view.decode_kv_by_class)
+        return steady_steps(view.estimate, view.num_decodes, kv_tokens, self._bound_s)
+
+
+class ConserveLikeScheduler(CoServingScheduler):
+    """Online first, offline within the tightest TBT target at hand."""
+
+    parameters: "ConserveLikeParameters"
+
+    def __init__(self, parameters: "ConserveLikeParameters") -> None:
+        super().__init__(parameters)
+        self._targets: dict[int, float] = {}  # TPOT of online requests that wait or run
+        self._tightest_ttft_s = math.inf
+
+    def bound_s(self) -> float:
+        """The online TBT target, or what an online request that arrives in the meantime bears."""
+        if self._targets:
+            return min(self._targets.values())
+        return self.parameters.offline_ttft_share * self._tightest_ttft_s
+
+    def submit(self, seq: SequenceView) -> bool | None:
+        if seq.service_class is ServiceClass.RT:
+            self._targets[seq.id] = seq.slo.pace_s
+            if seq.slo.ttft_s is not None:
+                self._tightest_ttft_s = min(self._tightest_ttft_s, seq.slo.ttft_s)
+        return super().submit(seq)
+
+    def finished(self, seq: SequenceView) -> None:
+        super().finished(seq)
+        self._targets.pop(seq.id, None)
+
+
+@dataclass(frozen=True)
+class ConserveLikeParameters(OrderedParameters):
+    """ConServe without layer-wise preemption: offline tokens within the online TBT target."""
+
+    makes = ConserveLikeScheduler
+    fidelity = "like"
+    mirrors = "ConServe (arXiv 2410.01228v2), from digests, without layer-wise preemption"
+
+    offline_ttft_share: Annotated[
+        float,
+        Gt(0),
+        Le(1),
+        Doc("longest iteration without online requests, in tightest TTFT targets (inferred)"),
+    ] = 0.5

@@ -1,35 +1,10 @@
-"""Waiting queues: vLLM's two orders, and the order of any rank."""
+"""vLLM's two waiting queues."""
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
 
 from bros_sim.engine.sequence import SequenceView
-
-Rank = tuple[float, ...]
-"""Where a request stands: the lower is served first; a queue gives all as many numbers."""
-
-
-class WaitingQueue(Protocol):
-    """vLLM's RequestQueue: who is admitted next."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[SequenceView]:
-        """Requests in the order of service."""
-
-    def push(self, seq: SequenceView) -> None:
-        """Add a request that just arrived."""
-
-    def push_back(self, seqs: Iterable[SequenceView]) -> None:
-        """Put requests back at the head, the last of them foremost."""
-
-    def peek(self) -> SequenceView:
-        """The next one."""
-
-    def pop(self) -> SequenceView:
-        """Take the next request out."""
 
 
 class FcfsQueue:
@@ -45,15 +20,19 @@ class FcfsQueue:
         return iter(self._seqs)
 
     def push(self, seq: SequenceView) -> None:
+        """Add a request that just arrived."""
         self._seqs.append(seq)
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
+        """Put requests back at the head, the last of them foremost."""
         self._seqs.extendleft(seqs)
 
     def peek(self) -> SequenceView:
+        """The next one."""
         return self._seqs[0]
 
     def pop(self) -> SequenceView:
+        """Take the next request out."""
         return self._seqs.popleft()
 
 
@@ -73,7 +52,6 @@ class PriorityQueue:
         heapq.heappush(self._heap, (seq.priority, seq.id, seq))
 
     def push_back(self, seqs: Iterable[SequenceView]) -> None:
-        """The heap alone decides the order."""
         for seq in seqs:
             self.push(seq)
 
@@ -84,34 +62,5 @@ class PriorityQueue:
         return heapq.heappop(self._heap)[2]
 
 
-class RankedQueue:
-    """The lowest rank first, ties by arrival. A rank is given on entry and kept until `rerank`."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[Rank, int, SequenceView]] = []
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def __iter__(self) -> Iterator[SequenceView]:
-        """In the order of service; the first k of them cost O(k log k), however many wait."""
-        heap = self._heap
-        places = [(heap[0], 0)] if heap else []
-        while places:
-            (_, _, seq), at = heapq.heappop(places)
-            yield seq
-            for child in range(2 * at + 1, min(2 * at + 3, len(heap))):
-                heapq.heappush(places, (heap[child], child))
-
-    def push(self, seq: SequenceView, rank: Rank) -> None:
-        """Add a request that arrived or was preempted."""
-        heapq.heappush(self._heap, (rank, seq.id, seq))
-
-    def pop(self) -> SequenceView:
-        """Take the first request out."""
-        return heapq.heappop(self._heap)[2]
-
-    def rerank(self, rank: Callable[[SequenceView], Rank]) -> None:
-        """Ask for every rank anew, in O(n)."""
-        self._heap = [(rank(seq), seq.id, seq) for _, _, seq in self._heap]
-        heapq.heapify(self._heap)
+WaitingQueue = FcfsQueue | PriorityQueue
+"""vLLM's RequestQueue: who is admitted next."""

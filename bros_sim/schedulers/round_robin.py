@@ -4,43 +4,33 @@ Stated (digests of the paper): round robin, no bidirectional KV, whole prompts, 
 in one batch. Everything else is inferred:
 
 - An iteration serves one class; real-time and best-effort iterations alternate while both have
-  work, and a turn that memory leaves empty goes to the other class.
+  work, and a turn that memory leaves empty goes to the other class, which keeps its KV meanwhile.
 - All running requests of the class decode, in order of arrival; then waiting ones join, FCFS, up to
   ``batch_cap`` requests and ``max_num_batched_tokens`` prompt tokens, unless someone running lacked
-  memory. The other class keeps its KV meanwhile.
-- Memory is got by recompute. An RT request takes it from BE requests, the latest arrival
-  first; a running one then from real-time requests that arrived after it. A running best-effort
-  request takes it from best-effort requests that arrived after it, a waiting one from nobody. Who
-  still lacks a block is passed over and keeps its KV.
-
-So the earliest arrival of a class is never recomputed for its own class, and goes on as soon as
-the other class leaves it memory.
+  memory.
+- Memory is got by recompute. An RT request takes it from BE requests, the latest arrival first; a
+  running one then from RT requests that arrived after it. A running BE request takes it from BE
+  requests that arrived after it, a waiting one from nobody. Who still lacks a block is passed over
+  and keeps its KV. So the earliest arrival of a class is never recomputed for its own class.
 """
 
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, repeat
 from operator import attrgetter
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from annotated_doc import Doc
-from annotated_types import Ge, Lt
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
+from bros_sim.engine import reasons
 from bros_sim.engine.kv_cache import KVManager
-from bros_sim.engine.reasons import (
-    AFTER_PREEMPTION,
-    BATCH_CAP,
-    BUDGET,
-    MEMORY,
-    OTHER_CLASS,
-    Note,
-)
+from bros_sim.engine.reasons import Note
 from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.parameters import SchedulerParameters
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, too_few
 
 RT, BE = ServiceClass.RT, ServiceClass.BE
 _by_arrival = attrgetter("id")
@@ -52,12 +42,11 @@ class _Turn:
 
     kv: KVManager
     running: dict[ServiceClass, list[SequenceView]]
+    explain: bool
     batch: list[SequenceView] = field(default_factory=list)
     admitted: list[SequenceView] = field(default_factory=list)
     evicted: list[SequenceView] = field(default_factory=list)
-    takers: list[SequenceView] = field(default_factory=list)
-    """For whom each of the evicted gave way."""
-    explain: bool = False
+    takers: list[SequenceView] = field(default_factory=list)  # for whom each of those gave way
     left_out: list[Note] = field(default_factory=list)
 
     def take_from(self, service_class: ServiceClass, taker: SequenceView, after: int = -1) -> bool:
@@ -75,47 +64,16 @@ class _Turn:
         """Undo all since ``mark``, when ``evicted`` BE requests or none had been dropped."""
         self.kv.rollback(mark)
         self.running[BE] += reversed(self.evicted[evicted:])
-        del self.evicted[evicted:]
-        del self.takers[evicted:]
-
-
-@dataclass(frozen=True)
-class BrosRoundRobinParameters(SchedulerParameters):
-    """BROS-RR: real-time and best-effort iterations alternate, preemption by recompute."""
-
-    fidelity: ClassVar[Fidelity] = "reconstructed"
-
-    batch_cap: Annotated[int, Ge(1), Doc("most requests of an iteration")] = 128
-    max_num_batched_tokens: Annotated[int, Ge(1), Doc("prompt tokens of an iteration")] = 2048
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
-    ] = 0.01
-
-    @property
-    def mirrors(self) -> str:
-        return "BROS-RR (arXiv 2504.09590v1, baseline), reconstructed: docs/paper-map.md"
-
-    def conflicts(self, world: World) -> tuple[str, ...]:
-        """Prompts are never cut."""
-        if self.max_num_batched_tokens >= world.max_model_len:
-            return ()
-        return (
-            f"max_num_batched_tokens {self.max_num_batched_tokens} is below the model length"
-            f" {world.max_model_len}: a whole prompt could never run",
-        )
-
-    def make(self, world: World) -> "RoundRobinScheduler":
-        return RoundRobinScheduler(self)
+        del self.evicted[evicted:], self.takers[evicted:]
 
 
 class RoundRobinScheduler:
     """Two queues that take turns."""
 
-    def __init__(self, parameters: BrosRoundRobinParameters) -> None:
-        self.overhead_share = parameters.overhead_share
-        self.batch_cap = parameters.batch_cap
-        self.max_num_batched_tokens = parameters.max_num_batched_tokens
-        self.watermark = parameters.watermark
+    overhead_share = 0.0
+
+    def __init__(self, parameters: "BrosRoundRobinParameters") -> None:
+        self.parameters = parameters
         self._waiting: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
         self._last = BE
 
@@ -129,7 +87,6 @@ class RoundRobinScheduler:
         pass
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """Waiting requests by class and arrival."""
         return chain(self._waiting[RT], self._waiting[BE])
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -142,24 +99,22 @@ class RoundRobinScheduler:
                 turn.left_out += starved
                 return self._decide(turn, service_class)
             view.kv.rollback(mark)
-            starved = [note for note in turn.left_out if note.reason == MEMORY]
+            starved = [note for note in turn.left_out if note.reason == reasons.MEMORY]
         return Plan()
 
     def _turn(self, view: ReplicaView, service_class: ServiceClass) -> _Turn:
-        running: dict[ServiceClass, list[SequenceView]] = {RT: [], BE: []}
-        for seq in sorted(view.batch, key=_by_arrival):
-            running[seq.service_class].append(seq)
-        turn = _Turn(view.kv, running, explain=view.explain)
+        seqs = sorted(view.batch, key=_by_arrival)
+        running = {cls: [seq for seq in seqs if seq.service_class is cls] for cls in (RT, BE)}
+        turn = _Turn(view.kv, running, view.explain)
         self._go_on(turn, service_class)
         if not turn.evicted:
             self._admit(turn, service_class)
         elif turn.explain and self._waiting[service_class]:
             head = self._waiting[service_class][0]
-            turn.left_out.append(Note(head, AFTER_PREEMPTION, turn.evicted[-1]))
+            turn.left_out.append(Note(head, reasons.AFTER_PREEMPTION, turn.evicted[-1]))
         return turn
 
     def _go_on(self, turn: _Turn, service_class: ServiceClass) -> None:
-        """Running requests of the class, the earliest arrival first."""
         seqs = turn.running[service_class]
         while len(turn.batch) < len(seqs):
             seq = seqs[len(turn.batch)]
@@ -167,60 +122,50 @@ class RoundRobinScheduler:
                 from_be = service_class is RT and turn.take_from(BE, seq)
                 if not (from_be or turn.take_from(service_class, seq, after=seq.id)):
                     if turn.explain:
-                        turn.left_out += (Note(x, MEMORY) for x in seqs[len(turn.batch) :])
+                        turn.left_out += (Note(x, reasons.MEMORY) for x in seqs[len(turn.batch) :])
                     return
             turn.batch.append(seq)
 
     def _admit(self, turn: _Turn, service_class: ServiceClass) -> None:
         """Waiting requests of the class; the head or nobody."""
-        budget = self.max_num_batched_tokens
+        left = self.parameters.max_num_batched_tokens
         for seq in self._waiting[service_class]:
-            budget -= seq.num_tokens
-            if len(turn.batch) == self.batch_cap or budget < 0:
-                turn.left_out.append(self._why_not(turn, seq, budget))
+            if len(turn.batch) == self.parameters.batch_cap:
+                turn.left_out.append(Note(seq, reasons.BATCH_CAP, limit=len(turn.batch)))
                 return
-            mark, evicted = turn.kv.mark(), len(turn.evicted)
-            while not self._fits(turn, seq):
+            if seq.num_tokens > left:
+                turn.left_out.append(Note(seq, reasons.BUDGET, None, seq.num_tokens, left))
+                return
+            left -= seq.num_tokens
+            kv, tokens = turn.kv, seq.num_tokens
+            mark, evicted = kv.mark(), len(turn.evicted)
+            while not kv.admit(seq, tokens, (), must_fit=tokens, spare=self._spare(turn)):
                 if service_class is BE or not turn.take_from(BE, seq):
                     turn.give_back(mark, evicted)
-                    turn.left_out.append(self._lacks_memory(turn, seq))
+                    blocks = -(-tokens // kv.block_size) + self._spare(turn)
+                    turn.left_out.append(Note(seq, reasons.MEMORY, None, blocks, kv.free_blocks))
                     return
             turn.batch.append(seq)
             turn.admitted.append(seq)
             turn.running[service_class].append(seq)
 
-    def _fits(self, turn: _Turn, seq: SequenceView) -> bool:
-        spare = self._spare(turn)
-        return turn.kv.admit(seq, seq.num_tokens, (), must_fit=seq.num_tokens, spare=spare)
-
     def _spare(self, turn: _Turn) -> int:
         beside_others = turn.running[RT] or turn.running[BE]
-        return int(self.watermark * turn.kv.num_gpu_blocks) if beside_others else 0
-
-    def _why_not(self, turn: _Turn, seq: SequenceView, budget: int) -> Note:
-        """The batch is full, or the request's prompt is more than what was left of the budget."""
-        if len(turn.batch) == self.batch_cap:
-            return Note(seq, BATCH_CAP, limit=self.batch_cap)
-        return Note(seq, BUDGET, None, seq.num_tokens, budget + seq.num_tokens)
-
-    def _lacks_memory(self, turn: _Turn, seq: SequenceView) -> Note:
-        blocks = -(-seq.num_tokens // turn.kv.block_size) + self._spare(turn)
-        return Note(seq, MEMORY, None, blocks, turn.kv.free_blocks)
+        return int(self.parameters.watermark * turn.kv.num_gpu_blocks) if beside_others else 0
 
     def _notes(self, turn: _Turn, service_class: ServiceClass) -> tuple[Note, ...]:
         """Why the others do not run: of those whose turn it is not, the running and the head."""
         other = BE if service_class is RT else RT
         idle = [*turn.running[other], *self._waiting[other][:1]]
-        pushed = dict(zip((seq.id for seq in turn.evicted), turn.takers, strict=True))
-        named = {note.seq.id for note in turn.left_out} | pushed.keys()
+        pushed = {seq.id for seq in turn.evicted}
+        named = pushed.union(note.seq.id for note in turn.left_out)
         return (
-            *(Note(seq, MEMORY, pushed[seq.id]) for seq in turn.evicted),
+            *map(Note, turn.evicted, repeat(reasons.MEMORY), turn.takers),
             *(note for note in turn.left_out if note.seq.id not in pushed),
-            *(Note(seq, OTHER_CLASS) for seq in idle if seq.id not in named),
+            *(Note(seq, reasons.OTHER_CLASS) for seq in idle if seq.id not in named),
         )
 
     def _decide(self, turn: _Turn, service_class: ServiceClass) -> Plan:
-        """Write the queues and the plan."""
         for seq in turn.evicted:
             insort(self._waiting[seq.service_class], seq, key=_by_arrival)
         for seq in turn.admitted:
@@ -237,3 +182,20 @@ class RoundRobinScheduler:
             tuple(seq for seq in idle if seq.decoding),
             notes=self._notes(turn, service_class) if turn.explain else (),
         )
+
+
+@dataclass(frozen=True)
+class BrosRoundRobinParameters(SchedulerParameters):
+    """BROS-RR: real-time and best-effort iterations alternate, preemption by recompute."""
+
+    makes = RoundRobinScheduler
+    fidelity = "reconstructed"
+    mirrors = "BROS-RR (arXiv 2504.09590v1, baseline), reconstructed: docs/paper-map.md"
+
+    batch_cap: Annotated[Count, Doc("most requests of an iteration")] = 128
+    max_num_batched_tokens: Annotated[Count, Doc("prompt tokens of an iteration")] = 2048
+    watermark: Watermark = 0.01
+
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        budget = self.max_num_batched_tokens
+        return too_few("max_num_batched_tokens", budget, 0, world.max_model_len)

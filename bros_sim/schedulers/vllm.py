@@ -30,8 +30,7 @@ class _Step:
         self.threshold = threshold
         self.seats = seats
         self.explain = view.explain
-        self.running = len(view.batch)
-        """How many run, those admitted so far included."""
+        self.running = len(view.batch)  # how many run, those admitted so far included
         self.chunks: list[tuple[SequenceView, int]] = []
         self.admitted: list[tuple[SequenceView, int]] = []
         self.evicted: list[SequenceView] = []
@@ -85,17 +84,14 @@ class VllmScheduler:
         pass
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """Waiting requests in order of service."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
-        """One call of vLLM's ``schedule()``."""
-        step = _Step(
-            view,
-            self.max_num_batched_tokens,
-            self._threshold(len(view.batch)),
-            self.max_num_seqs - view.held_seats,
-        )
+        # Since 0.33.0 a lone request has nobody to give way to.
+        lone = len(view.batch) + len(self._waiting) <= 1 and self.version == "0.33.0"
+        threshold = 0 if lone else self.long_prefill_token_threshold
+        seats = self.max_num_seqs - view.held_seats
+        step = _Step(view, self.max_num_batched_tokens, threshold, seats)
         if not self._schedule_running_at_once(step, view.num_decodes):
             self._schedule_running(step)
         if not step.evicted:
@@ -112,8 +108,6 @@ class VllmScheduler:
             UNTIL_EVENT if same else 1,
             notes=tuple(step.notes),
         )
-
-    # -- running requests -----------------------------------------------------------------------
 
     def _schedule_running_at_once(self, step: _Step, decodes: int) -> bool:
         """The common case, in O(1): budget and memory suffice, so the order does not matter.
@@ -134,8 +128,7 @@ class VllmScheduler:
         if not fits:
             step.kv.rollback(mark)
             return False
-        for seq, tokens in wanted:
-            step.chunks.append((seq, tokens))
+        step.chunks += wanted
         step.budget = left
         return True
 
@@ -157,7 +150,7 @@ class VllmScheduler:
                 granted[seq.id] = tokens
                 step.budget -= tokens
                 i += 1
-            elif not self._continues_after_self_preemption:
+            elif self.version != "0.33.0" or self.policy != "priority":
                 break
         for seq in order:
             if not seq.decoding and seq.id in granted:
@@ -186,8 +179,6 @@ class VllmScheduler:
         step.kv.release(seq, resumable=True)
         step.evicted.append(seq)
         self._waiting.push_back([seq])
-
-    # -- waiting requests -----------------------------------------------------------------------
 
     def _schedule_waiting(self, step: _Step) -> None:
         """vLLM's admission loop: the head or nobody."""
@@ -219,7 +210,6 @@ class VllmScheduler:
         self._waiting.push_back(skipped)
 
     def _note_head(self, step: _Step) -> None:
-        """The next one found no budget or no seat left."""
         if not (step.explain and self._waiting):
             return
         head = self._waiting.peek()
@@ -228,20 +218,9 @@ class VllmScheduler:
         else:
             step.note(head, BUDGET, head.num_tokens, step.budget)
 
-    # -- details --------------------------------------------------------------------------------
-
     def _wanted(self, step: _Step, seq: SequenceView) -> int:
         remaining = seq.num_tokens - seq.num_computed
         return min(remaining, step.threshold or remaining)
-
-    def _threshold(self, running: int) -> int:
-        """The limit per prompt; since 0.33.0 a lone request has nobody to give way to."""
-        lone = running + len(self._waiting) <= 1
-        return 0 if lone and self.version == "0.33.0" else self.long_prefill_token_threshold
-
-    @property
-    def _continues_after_self_preemption(self) -> bool:
-        return self.version == "0.33.0" and self.policy == "priority"
 
     @property
     def _skips_overflow(self) -> bool:

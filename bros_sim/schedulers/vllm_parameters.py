@@ -1,20 +1,19 @@
-"""What YAML sets of vLLM's V1 scheduler, and the limits that vLLM chooses where a user gives none.
+"""What YAML sets of vLLM's V1 scheduler, and the limits that its server chooses by the GPU.
 
 Limits: ``EngineArgs.get_batch_defaults`` and ``_set_default_max_num_seqs_and_batched_tokens_args``
-of vllm/engine/arg_utils.py, read in the released 0.33.0; usage context of the server
-(``vllm serve``; the ``LLM`` class would have 16384, 16384 and 8192 tokens). 0.13.0 knows neither
-the first tier nor the GB10 and is otherwise the same.
+of vllm/engine/arg_utils.py, read in the released 0.33.0 (the ``LLM`` class would have 16384, 16384
+and 8192 tokens). 0.13.0 knows neither the first tier nor the GB10 and is otherwise the same.
 """
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_doc import Doc
-from annotated_types import Ge, Lt
+from annotated_types import Ge
 
 from bros_sim.core.world import Given, Supplied, World
 from bros_sim.kv.paged import VllmRelease
-from bros_sim.schedulers.parameters import SchedulerParameters
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, too_few
 from bros_sim.schedulers.vllm import VllmScheduler
 
 SMALL_TIER = ("a100", "gb10")
@@ -24,7 +23,7 @@ SMALL_TIER = ("a100", "gb10")
 def batch_defaults(gpu: str, memory_gib: float) -> tuple[int, int]:
     """``max_num_batched_tokens`` and ``max_num_seqs`` of a V1 server on one kind of GPU.
 
-    ``gpu`` is the name that the driver reports and ``memory_gib`` its total memory, of one card.
+    ``gpu`` is the driver's name, ``memory_gib`` the total memory of one card.
     """
     if memory_gib >= 160:
         return 16384, 1024
@@ -42,23 +41,21 @@ def _tokens(world: World, given: Given) -> int:
 
 
 def _whole_prompt_tokens(world: World, given: Given) -> int:
-    """The same with room for a whole prompt."""
     return _tokens(world, Given({**given.written, "enable_chunked_prefill": False}, {}))
 
 
 def _seqs(world: World, given: Given) -> int:
     """The default, but no more than the budget that is written."""
-    seqs = batch_defaults(world.gpu, world.gpu_memory_gib)[1]
+    _, seqs = batch_defaults(world.gpu, world.gpu_memory_gib)
     return min(seqs, given.number("max_num_batched_tokens") or seqs)
 
 
 TOKENS_SOURCE = "2048 on an A100 or below 70 GiB, else 8192, from 160 GiB 16384"
-Tokens = Annotated[int, Ge(1), Supplied(TOKENS_SOURCE, _tokens)]
-"""``max_num_batched_tokens`` as vLLM's server chooses it: for its rivals too, to compare like with
-like."""
-WholePromptTokens = Annotated[int, Ge(1), Supplied(TOKENS_SOURCE, _whole_prompt_tokens)]
+Tokens = Annotated[Count, Supplied(TOKENS_SOURCE, _tokens)]
+"""``max_num_batched_tokens`` as vLLM's server chooses it: for its rivals too, like with like."""
+WholePromptTokens = Annotated[Count, Supplied(TOKENS_SOURCE, _whole_prompt_tokens)]
 """The same for schedulers that never cut a prompt."""
-Seqs = Annotated[int, Ge(1), Supplied("256 on an A100 or below 70 GiB, else 1024", _seqs)]
+Seqs = Annotated[Count, Supplied("256 on an A100 or below 70 GiB, else 1024", _seqs)]
 """``max_num_seqs`` as vLLM's server chooses it."""
 
 
@@ -66,10 +63,10 @@ Seqs = Annotated[int, Ge(1), Supplied("256 on an A100 or below 70 GiB, else 1024
 class VllmParameters(SchedulerParameters):
     """vLLM V1: FCFS or static priority, chunked prefill, preemption by recompute.
 
-    Defaults are those of vLLM 0.33.0. Its server chooses ``max_num_batched_tokens`` and
-    ``max_num_seqs`` by the GPU, and so does an experiment; the ones here are for a GPU that vLLM
-    does not know.
+    Defaults are those of vLLM 0.33.0, token and seat limits those for a GPU that it does not know.
     """
+
+    makes = VllmScheduler
 
     policy: Annotated[
         Literal["fcfs", "priority"], Doc("order of waiting requests and choice of the victim")
@@ -85,9 +82,7 @@ class VllmParameters(SchedulerParameters):
     scheduler_reserve_full_isl: Annotated[
         bool, Doc("admit only when all known tokens of a request fit, not just the first chunk")
     ] = True
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
-    ] = 0.0
+    watermark: Watermark = 0.0
     version: Annotated[VllmRelease, Doc("vLLM release whose rules are mirrored")] = "0.33.0"
 
     @property
@@ -97,19 +92,14 @@ class VllmParameters(SchedulerParameters):
     def conflicts(self, world: World) -> tuple[str, ...]:
         """What vLLM's own configuration check refuses."""
         budget = self.max_num_batched_tokens
-        if budget < self.max_num_seqs:
-            return (f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}",)
-        if self.long_prefill_token_threshold > world.max_model_len:
-            return (
-                f"long_prefill_token_threshold {self.long_prefill_token_threshold} is over the"
-                f" model length {world.max_model_len}",
-            )
-        if not self.enable_chunked_prefill and budget < world.max_model_len:
-            return (
-                f"max_num_batched_tokens {budget} is below the model length {world.max_model_len}:"
-                " without chunked prefill such a prompt could never run",
-            )
-        return ()
-
-    def make(self, world: World) -> VllmScheduler:
-        return VllmScheduler(self)
+        if found := too_few("max_num_batched_tokens", budget, self.max_num_seqs):
+            return found
+        threshold, length = self.long_prefill_token_threshold, world.max_model_len
+        if threshold > length:
+            return (f"long_prefill_token_threshold {threshold} is over the model length {length}",)
+        if self.enable_chunked_prefill or budget >= length:
+            return ()
+        return (
+            f"max_num_batched_tokens {budget} is below the model length {length}:"
+            " without chunked prefill such a prompt could never run",
+        )

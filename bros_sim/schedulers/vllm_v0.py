@@ -13,91 +13,36 @@ prompts or decodes, never both. The rules, checked against public copies of that
   blocks and one more fit with the watermark left free.
 
 Simplified: the token limit is the plain sum (0.4.x and the first 0.2 releases; those between
-counted padding: prompts times the longest, with a limit on the padding). A request alone needs
-neither watermark nor a block it does not use (vLLM would give up the first and preempt the
-second). When the CPU is full, recompute (vLLM aborted the engine). No prefix caching, beam search,
-LoRA, and nothing of chunked prefill (an option since 0.4.0) or ``delay_factor``.
+counted padding). A request alone needs neither watermark nor a block it does not use (vLLM would
+give up the first and preempt the second). When the CPU is full, recompute (vLLM aborted). No prefix
+caching, beam search, LoRA, chunked prefill (an option since 0.4.0) or ``delay_factor``.
 """
 
+from collections import abc, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from annotated_doc import Doc
-from annotated_types import Ge, Lt
 
-from bros_sim.core.world import Fidelity, Supplied, World
+from bros_sim.core.world import Supplied, World
+from bros_sim.engine import reasons
 from bros_sim.engine.kv_cache import KVManager
-from bros_sim.engine.reasons import (
-    AFTER_PREEMPTION,
-    BUDGET,
-    MEMORY,
-    PROMPTS_FIRST,
-    SEATS,
-    SWAPPED_FIRST,
-    Note,
-)
-from bros_sim.engine.scheduler import BatchView, Plan, ReplicaView
+from bros_sim.engine.reasons import Note
+from bros_sim.engine.scheduler import Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.queues import FcfsQueue
-
-
-@dataclass(frozen=True)
-class VllmV0Parameters(SchedulerParameters):
-    """vLLM 0.2 to 0.4: prompts before decodes, FCFS, preemption by recompute or swap."""
-
-    fidelity: ClassVar[Fidelity] = "simplified"
-
-    max_num_batched_tokens: Annotated[
-        int,
-        Ge(1),
-        Supplied(
-            "the model length, at least 2048", lambda world, _: max(world.max_model_len, 2048)
-        ),
-        Doc("prompt tokens of an iteration"),
-    ] = 2048
-    max_num_seqs: Annotated[int, Ge(1), Doc("most requests that run at a time")] = 256
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks kept free when admitting beside others")
-    ] = 0.01
-    preemption_mode: Annotated[
-        Literal["recompute", "swap"],
-        Doc("drop the victim's KV, or move it to the CPU while the KV manager has room there"),
-    ] = "recompute"
-
-    @property
-    def mirrors(self) -> str:
-        return f"vLLM 0.2-0.4 scheduler (FCFS, {self.preemption_mode}), simplified"
-
-    def conflicts(self, world: World) -> tuple[str, ...]:
-        """What vLLM's own configuration check refuses."""
-        budget = self.max_num_batched_tokens
-        if budget < self.max_num_seqs:
-            return (f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}",)
-        if budget < world.max_model_len:
-            return (
-                f"max_num_batched_tokens {budget} is below the model length {world.max_model_len}:"
-                " a whole prompt could never run",
-            )
-        return ()
-
-    def make(self, world: World) -> "VllmV0Scheduler":
-        return VllmV0Scheduler(self)
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Seats, Watermark, too_few
 
 
 class VllmV0Scheduler:
     """One call of vLLM's ``schedule()`` an iteration."""
 
-    def __init__(self, parameters: VllmV0Parameters) -> None:
-        self.overhead_share = parameters.overhead_share
-        self.max_num_batched_tokens = parameters.max_num_batched_tokens
-        self.max_num_seqs = parameters.max_num_seqs
-        self.watermark = parameters.watermark
-        self.preemption_mode = parameters.preemption_mode
-        self._waiting = FcfsQueue()
-        self._size = 0
-        """Requests that run and are not swapped out, with what the plan under way changes."""
+    overhead_share = 0.0
+
+    def __init__(self, parameters: "VllmV0Parameters") -> None:
+        self.parameters = parameters
+        self._waiting: deque[SequenceView] = deque()
+        self._size = 0  # requests that run and are not swapped out, as the plan goes
         self._swapped: dict[int, SequenceView] = {}
         self._notes: list[Note] = []
 
@@ -105,27 +50,24 @@ class VllmV0Scheduler:
         pass
 
     def submit(self, seq: SequenceView) -> None:
-        self._waiting.push(seq)
+        self._waiting.append(seq)
 
     def finished(self, seq: SequenceView) -> None:
         self._swapped.pop(seq.id, None)
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """Waiting requests in order of service."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
-        """One call of vLLM's ``schedule()``."""
         self._notes = []
         self._size = len(view.batch) - len(self._swapped)
         admitted = [] if self._swapped else self._admit(view)
         if admitted:
-            chunks = tuple((seq, seq.num_tokens) for seq in admitted)
             if view.explain:
-                self._note_stalled(view.batch, admitted)
-            return Plan(
-                chunks, tuple((seq, 0) for seq in admitted), stalls=True, notes=tuple(self._notes)
-            )
+                self._notes += (Note(x, reasons.PROMPTS_FIRST, admitted[0]) for x in view.batch)
+            chunks = tuple((seq, seq.num_tokens) for seq in admitted)
+            begun = tuple((seq, 0) for seq in admitted)
+            return Plan(chunks, begun, stalls=True, notes=tuple(self._notes))
         evicted, swapped = self._make_room(view)
         back = [] if evicted or swapped else self._swap_in(view.kv)
         if view.explain:
@@ -139,75 +81,63 @@ class VllmV0Scheduler:
             notes=tuple(self._notes),
         )
 
-    # -- prompts --------------------------------------------------------------------------------
-
     def _admit(self, view: ReplicaView) -> list[SequenceView]:
-        """The head of the queue or nobody."""
         admitted: list[SequenceView] = []
-        kv, budget = view.kv, self.max_num_batched_tokens
-        while self._waiting and self._size < self.max_num_seqs:
-            seq = self._waiting.peek()
+        kv, budget = view.kv, self.parameters.max_num_batched_tokens
+        while self._waiting and self._size < self.parameters.max_num_seqs:
+            seq, spare = self._waiting[0], self._spare(kv)
             tokens = seq.num_tokens
-            spare = self._spare(kv)
             if tokens > budget or not kv.admit(seq, tokens, (), must_fit=tokens, spare=spare):
                 break
-            admitted.append(self._waiting.pop())
+            admitted.append(self._waiting.popleft())
             self._size += 1
             budget -= tokens
         if view.explain and self._waiting:
-            self._notes.append(self._why_not(self._waiting.peek(), kv, budget))
+            self._notes.append(self._why_not(self._waiting[0], kv, budget))
         return admitted
 
     def _spare(self, kv: KVManager) -> int:
-        """Blocks to leave free, for the sake of those that run."""
-        return int(self.watermark * kv.num_gpu_blocks) if self._size else 0
-
-    # -- decodes --------------------------------------------------------------------------------
+        return int(self.parameters.watermark * kv.num_gpu_blocks) if self._size else 0
 
     def _make_room(self, view: ReplicaView) -> tuple[list[SequenceView], list[SequenceView]]:
         """Preempt the latest arrivals until all others can decode: recomputed, swapped out.
 
-        vLLM goes through the requests one by one and preempts when one lacks a block; who is left
-        in the end is the same.
+        vLLM preempts one by one when one lacks a block; who is left in the end is the same.
         """
         evicted: list[SequenceView] = []
         swapped: list[SequenceView] = []
         kv = view.kv
         while self._size and not self._extend(view, evicted):
-            seq = self._latest(view.batch, evicted)
+            seq = self._latest(view, evicted)
             self._size -= 1
-            if self.preemption_mode == "swap" and kv.swap_out(seq):
+            if self.parameters.preemption_mode == "swap" and kv.swap_out(seq):
                 self._swapped[seq.id] = seq
                 swapped.append(seq)
             else:
                 kv.release(seq, resumable=True)
-                self._waiting.push_back([seq])
+                self._waiting.appendleft(seq)
                 evicted.append(seq)
         return evicted, swapped
 
-    def _latest(self, batch: BatchView, evicted: list[SequenceView]) -> SequenceView:
+    def _latest(self, view: ReplicaView, evicted: abc.Sequence[SequenceView]) -> SequenceView:
         """The latest arrival of those that are neither swapped out nor evicted."""
         gone = self._swapped.keys() | {seq.id for seq in evicted}
-        return max((seq for seq in batch if seq.id not in gone), key=lambda seq: seq.id)
+        return max((seq for seq in view.batch if seq.id not in gone), key=lambda seq: seq.id)
 
-    def _extend(self, view: ReplicaView, evicted: list[SequenceView]) -> bool:
+    def _extend(self, view: ReplicaView, evicted: abc.Sequence[SequenceView]) -> bool:
         """One more token for all. The last to ask must find a free block, needed or not."""
         kv, mark = view.kv, view.kv.mark()
         if not kv.extend_decodes():
             return False
         if kv.free_blocks or self._size == 1:
             return True
-        last = self._latest(view.batch, evicted)
-        took_a_block = last.num_computed % kv.block_size == 0
+        took_a_block = self._latest(view, evicted).num_computed % kv.block_size == 0
         if not took_a_block:
             kv.rollback(mark)
         return took_a_block
 
     def _swap_in(self, kv: KVManager) -> list[SequenceView]:
-        """Bring back the earliest arrivals; each decodes a token at once.
-
-        There are seats for them: nobody took theirs meanwhile.
-        """
+        """Bring back the earliest arrivals, to decode a token at once. Nobody took their seats."""
         back: list[SequenceView] = []
         for seq_id in sorted(self._swapped):
             seq = self._swapped[seq_id]
@@ -218,42 +148,60 @@ class VllmV0Scheduler:
             self._size += 1
         return back
 
-    # -- why not --------------------------------------------------------------------------------
-
     def _why_not(self, head: SequenceView, kv: KVManager, budget: int) -> Note:
-        """What stopped the admission at the head of the queue."""
-        if self._size >= self.max_num_seqs:
-            return Note(head, SEATS, None, self._size, self.max_num_seqs)
+        if self._size >= self.parameters.max_num_seqs:
+            return Note(head, reasons.SEATS, None, self._size, self.parameters.max_num_seqs)
         if head.num_tokens > budget:
-            return Note(head, BUDGET, None, head.num_tokens, budget)
+            return Note(head, reasons.BUDGET, None, head.num_tokens, budget)
         blocks = -(-head.num_tokens // kv.block_size) + self._spare(kv)
-        return Note(head, MEMORY, None, blocks, kv.free_blocks)
+        return Note(head, reasons.MEMORY, None, blocks, kv.free_blocks)
 
-    def _note_stalled(self, batch: BatchView, admitted: list[SequenceView]) -> None:
-        """Who was running stands still."""
-        self._notes += (Note(seq, PROMPTS_FIRST, admitted[0]) for seq in batch)
-
-    def _note_preempted(self, kv: KVManager, preempted: list[SequenceView]) -> None:
+    def _note_preempted(self, kv: KVManager, preempted: abc.Sequence[SequenceView]) -> None:
         """The latest arrivals made room for the others; what keeps the swapped and the waiting."""
-        self._notes += (Note(seq, MEMORY) for seq in preempted)
+        self._notes += (Note(seq, reasons.MEMORY) for seq in preempted)
         gone = {seq.id for seq in preempted}
         first = self._swapped[min(self._swapped)] if self._swapped else None
         if first is None or first.id in gone:
             return
         if preempted:
-            self._notes.append(Note(first, AFTER_PREEMPTION, preempted[0]))
+            self._notes.append(Note(first, reasons.AFTER_PREEMPTION, preempted[0]))
         else:
             blocks = kv.blocks_to_restore(first) + 1 + self._spare(kv)
-            self._notes.append(Note(first, MEMORY, None, blocks, kv.free_blocks))
-        if self._waiting and self._waiting.peek().id not in gone:
-            self._notes.append(Note(self._waiting.peek(), SWAPPED_FIRST, first))
+            self._notes.append(Note(first, reasons.MEMORY, None, blocks, kv.free_blocks))
+        if self._waiting and self._waiting[0].id not in gone:
+            self._notes.append(Note(self._waiting[0], reasons.SWAPPED_FIRST, first))
 
     def _repeat(self, view: ReplicaView) -> int:
-        """Iterations in which everybody surely finds a free block, so that nobody is preempted.
-
-        Whoever waits goes on waiting: free blocks only get fewer.
-        """
+        """Iterations in which everybody surely finds a free block; who waits goes on waiting."""
         if not self._size:
             return 1
         rounds = max(view.kv.free_blocks - 1, 0) // self._size
         return 1 + rounds * view.kv.block_size
+
+
+@dataclass(frozen=True)
+class VllmV0Parameters(SchedulerParameters):
+    """vLLM 0.2 to 0.4: prompts before decodes, FCFS, preemption by recompute or swap."""
+
+    makes = VllmV0Scheduler
+    fidelity = "simplified"
+
+    max_num_batched_tokens: Annotated[
+        Count,
+        Supplied("the model length, at least 2048", lambda w, _: max(w.max_model_len, 2048)),
+        Doc("prompt tokens of an iteration"),
+    ] = 2048
+    max_num_seqs: Seats = 256
+    watermark: Watermark = 0.01
+    preemption_mode: Annotated[
+        Literal["recompute", "swap"],
+        Doc("drop the victim's KV, or move it to the CPU while the KV manager has room there"),
+    ] = "recompute"
+
+    @property
+    def mirrors(self) -> str:
+        return f"vLLM 0.2-0.4 scheduler (FCFS, {self.preemption_mode}), simplified"
+
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        budget, length = self.max_num_batched_tokens, world.max_model_len
+        return too_few("max_num_batched_tokens", budget, self.max_num_seqs, length)

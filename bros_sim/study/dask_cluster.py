@@ -7,70 +7,53 @@ cluster gives up all the same run again by themselves; what dies then is to blam
 
 import re
 import socket
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from distributed import CancelledError, Client, KilledWorker, as_completed
 from distributed.comm import CommClosedError
 
 from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.core.version import VERSION
+from bros_sim.study.workers import Result, Task
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 PATIENCE_S = 30.0
 """How long a scheduler may take to answer."""
 ADDRESS = re.compile(r"(tcp|tls)://\[?(?P<host>[^\]/]+)\]?:(?P<port>\d{1,5})")
 
 
-@dataclass(frozen=True)
-class DaskCluster:
-    """The workers of the cluster whose scheduler is at ``address``."""
-
-    address: str
-    folder: Path
-    """Where results go: workers and this process have to see the same files there."""
-
-    def __call__(
-        self, run: Callable[[Task], Result], tasks: Sequence[Task]
-    ) -> Generator[tuple[Task, Result | None]]:
-        """Run tasks, in the order in which they end; None for one that killed its workers."""
-        if not tasks:
-            return
-        with _connected(self.address) as client:
-            self._check(client)
-            given_up = yield from _run(client, run, tasks)
-            for task in given_up:
-                for _ in (yield from _run(client, run, [task])):
-                    yield task, None
-
-    def _check(self, client: Client) -> None:
-        """Every worker has this version of bros_sim and sees the results folder."""
-        token = self.folder / f".seen-by-{client.id}"
-        token.touch()
-        try:
-            seen = client.run(_sees, str(token), on_error="return")
-        finally:
-            token.unlink()
-        if not seen:
-            raise InputError(f"--dask {self.address}: the cluster has no workers")
-        faults = [_lack(name, answer, self.folder) for name, answer in seen.items()]
-        if any(faults):
-            raise InputError(*filter(None, faults))
-
-
-@contextmanager
-def _connected(address: str) -> Iterator[Client]:
+def on_dask(
+    run: Callable[[Task], Result], tasks: Sequence[Task], address: str, folder: Path
+) -> Generator[tuple[Task, Result | None]]:
+    """Run tasks on the workers of a scheduler; None for one that killed its workers."""
+    if not tasks:
+        return
     _knock(address)
     with Client(address, timeout=PATIENCE_S, set_as_default=False) as client:
-        yield client
+        _check(client, address, folder)
+        for task in (yield from _run(client, run, tasks)):
+            for _ in (yield from _run(client, run, [task])):
+                yield task, None
+
+
+def _check(client: Client, address: str, folder: Path) -> None:
+    """Every worker has this version of bros_sim and sees the results folder."""
+    token = folder / f".seen-by-{client.id}"
+    token.touch()
+    try:
+        seen = client.run(_sees, str(token), on_error="return")
+    finally:
+        token.unlink()
+    if not seen:
+        raise InputError(f"--dask {address}: the cluster has no workers")
+    lacking = {worker: _lack(answer, folder) for worker, answer in seen.items()}
+    faults = [f"--dask: worker {worker}: {why}" for worker, why in lacking.items() if why]
+    if faults:
+        raise InputError(*faults)
 
 
 def _knock(address: str) -> None:
-    """Whether anybody listens there: a client that finds nobody takes minutes to give up."""
+    """A client that finds nobody there takes minutes to give up."""
     found = ADDRESS.fullmatch(address)
     if not found:
         raise InputError(f"--dask {address}: write the scheduler's address as tcp://HOST:PORT")
@@ -83,7 +66,6 @@ def _knock(address: str) -> None:
 def _run(
     client: Client, run: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> Generator[tuple[Task, Result | None], None, list[Task]]:
-    """Run tasks; those that the cluster gave up because their workers died."""
     futures = {client.submit(run, task, pure=False): task for task in tasks}
     given_up = []
     try:
@@ -104,18 +86,16 @@ def _run(
 
 
 def _sees(path: str) -> tuple[str, bool]:
-    """Runs on a worker: its bros_sim, and whether the file is there."""
     return VERSION, Path(path).exists()
 
 
-def _lack(worker: str, answer: object, folder: Path) -> str | None:
-    """Why a worker cannot run points; None when it can."""
+def _lack(answer: object, folder: Path) -> str:
     if not isinstance(answer, tuple):
-        return f"--dask: worker {worker}: {_one_line(answer)}"
+        return _one_line(answer)
     version, there = answer
     if version != VERSION:
-        return f"--dask: worker {worker}: has bros-sim {version}, not {VERSION}"
-    return None if there else f"--dask: worker {worker}: does not see the folder {folder}"
+        return f"has bros-sim {version}, not {VERSION}"
+    return "" if there else f"does not see the folder {folder}"
 
 
 def _one_line(error: object) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 import socket
 import sys
 import uuid
@@ -35,28 +36,20 @@ def partial_name(name: str) -> str:
 
 def is_abandoned(name: str) -> bool:
     """Whether it is half-written, by a process of this machine that is gone."""
-    parts = name.removeprefix(PARTIAL).split("~")
-    if not name.startswith(PARTIAL) or len(parts) != 3:
-        return False
-    if parts[0] != socket.gethostname() or not parts[1].isdecimal():
-        return False
+    mine = re.escape(f"{PARTIAL}{socket.gethostname()}~")
+    found = re.fullmatch(rf"{mine}(\d+)~[^~]*", name)
     try:
-        os.kill(int(parts[1]), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
+        os.kill(int(found[1]) if found else os.getpid(), 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
     return False
 
 
 def made_by() -> dict[str, object]:
     """The command line, the software and the machine: what provenance files begin with."""
-    return {"command": sys.argv, "software": _software(), "platform": platform.platform()}
-
-
-def _software() -> dict[str, str]:
     names = ("bros-sim", "simpy", "numpy", "pandas", "scipy", "pyarrow", "pydantic", "matplotlib")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+    software = {"python": platform.python_version(), **{name: _version(name) for name in names}}
+    return {"command": sys.argv, "software": software, "platform": platform.platform()}
 
 
 def _version(name: str) -> str:
@@ -72,7 +65,6 @@ def as_json(content: object) -> bytes:
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN: what is undefined is ``null``."""
     if isinstance(value, Mapping):
         return {str(key): _finite(below) for key, below in value.items()}
     if isinstance(value, list | tuple):
@@ -82,12 +74,17 @@ def _finite(value: object) -> object:
     return value
 
 
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Numbers are written in full, so that they read back as they were."""
+    replace_file(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Without pandas' own metadata: nothing in the file but the data and its types."""
     table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
     with path.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
-        _flush(file.fileno())
+        os.fsync(file.fileno())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -95,11 +92,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        _flush(file.fileno())
-
-
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
+        os.fsync(file.fileno())
 
 
 def sync(folder: Path) -> None:

@@ -22,7 +22,7 @@ REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
 ENGINES = "engines"
 """Key of summary.json."""
-SERVED = "output_throughput_steady"
+SERVED = Measure("output_throughput_steady", "be")
 """What ``be_retention`` compares: tokens at their own time, so that the drain does not count."""
 EARLIER = "an earlier version stored this point, run it again with --overwrite:"
 DRAW = "draw"
@@ -30,19 +30,18 @@ DRAW = "draw"
 CHOICES = 20
 """How many points a message lists."""
 
-Label = None | bool | int | float | str
 Labels = Mapping[str, Any]
 """``system``, every sweep path (any YAML value), and ``seed``."""
-Summary = Mapping[str, Mapping[str, Label]]
+Summary = Mapping[str, Mapping[str, bool | int | float | str | None]]
 """Class (rt | be | all) -> metric -> value."""
 
 
 @dataclass(frozen=True)
 class PointResult:
-    """One point of an experiment: its labels and what it measured.
+    """One point of an experiment: its labels and what it measured, or its ``error``.
 
-    A failed point has an ``error`` and an empty summary. ``baseline`` is the key of its BE-only
-    baseline, if ``be_retention`` was measured against it.
+    What an earlier version stored may lack a table or a column: an InputError where it is read.
+    ``baseline`` is the key of the BE-only baseline that ``be_retention`` was measured against.
     """
 
     labels: Labels
@@ -54,27 +53,15 @@ class PointResult:
     baseline: str = ""
 
     def requests(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """One row per arrived request as ``metrics.request_metrics`` makes it.
-
-        Raises:
-            InputError: An earlier version stored it, without one of the columns.
-        """
+        """One row per arrived request as ``metrics.request_metrics`` makes it."""
         return _stored(self.folder / REQUESTS, tables.REQUESTS, columns)
 
     def steps(self) -> pd.DataFrame:
-        """One row per stretch of like iterations.
-
-        Raises:
-            InputError: An earlier version stored it, without one of the columns.
-        """
+        """One row per stretch of like iterations."""
         return _stored(self.folder / STEPS, tables.STEPS)
 
     def engines(self) -> pd.DataFrame:
-        """One row per engine of the run.
-
-        Raises:
-            InputError: An earlier version stored it, without engines.
-        """
+        """One row per engine of the run."""
         rows = self.facts.get(ENGINES)
         if not isinstance(rows, list):
             raise InputError(f"{self.folder}: {EARLIER} it lists no engines")
@@ -89,23 +76,18 @@ class PointResult:
         """The same with ``be_retention``, measured against its BE-only baseline."""
         if self.error or baseline.error:
             return self
-        mine, whole = (result.summary["be"][SERVED] for result in (self, baseline))
-        known = isinstance(mine, int | float) and isinstance(whole, int | float) and whole > 0
-        kept = mine / whole if known else math.nan  # type: ignore[operator]
+        mine, whole = (result.value(SERVED) for result in (self, baseline))
+        kept = mine / whole if whole > 0 else math.nan
         best_effort = {**self.summary["be"], "be_retention": kept}
         return replace(self, summary={**self.summary, "be": best_effort}, baseline=baseline.key)
 
     @property
     def words(self) -> str:
-        """``system=BROS, rate_rps=4, seed=0``."""
+        """As `label_words` says."""
         return label_words(self.labels)
 
     def needed(self) -> "PointResult":
-        """The point, if it did not fail.
-
-        Raises:
-            InputError: With why it failed.
-        """
+        """The point; if it failed, an InputError with why."""
         if self.error:
             raise InputError(f"{self.words}: this point failed: {self.error}")
         return self
@@ -122,11 +104,7 @@ class PointResult:
 
 @dataclass(frozen=True)
 class ResultSet:
-    """All points of one experiment, in the order systems x grid x seeds.
-
-    ``drawn`` are those under latency models drawn from their uncertainty: systems x grid x draws,
-    their labels with a ``draw`` from 1 on.
-    """
+    """All points of one experiment: systems x grid x seeds; ``drawn``: systems x grid x draws."""
 
     name: str
     folder: Path
@@ -140,7 +118,7 @@ class ResultSet:
     @property
     def cells(self) -> list[str]:
         """The columns over whose seeds means are taken: ``system`` and the sweep paths."""
-        return [name for name in (self.points[0].labels if self.points else ()) if name != "seed"]
+        return list(seedless(self.points[0].labels)) if self.points else []
 
     def draws(self) -> pd.DataFrame:
         """The same of the draws, with a column ``draw``; empty without any."""
@@ -154,22 +132,16 @@ class ResultSet:
         return _table([*nominal, *self.drawn])
 
     def one(self, number: int | None, wanted: Labels) -> PointResult:
-        """The point with that number (from 1, as in summary.csv) and labels; None fits any.
-
-        Raises:
-            InputError: None or several are; with the points there are.
-        """
-        points = dict(enumerate(self.points, 1))
-        fits = {
-            n: point
-            for n, point in points.items()
-            if number in {None, n}
-            and all(value in {None, point.labels[name]} for name, value in wanted.items())
-        }
+        """The point with that number (from 1, as in summary.csv) and labels; None fits any."""
+        asked = [(name, value) for name, value in wanted.items() if value is not None]
+        points = list(enumerate(self.points, 1))
+        fits = [(n, point) for n, point in points if number in {None, n}]
+        for name, value in asked:
+            fits = [(n, point) for n, point in fits if point.labels[name] == value]
         if len(fits) == 1:
-            return next(iter(fits.values()))
+            return fits[0][1]
         listed = fits or points
-        lines = [f"  --point {n}: {point.words}" for n, point in listed.items()][:CHOICES]
+        lines = [f"  --point {n}: {point.words}" for n, point in listed[:CHOICES]]
         more = [f"  and {len(listed) - CHOICES} more"] if len(listed) > CHOICES else []
         what = "which point? These fit" if fits else "no such point. There are"
         raise InputError(f"{self.folder}: {what}:", *lines, *more)
@@ -177,11 +149,7 @@ class ResultSet:
 
 @contextmanager
 def undamaged(folder: Path) -> Iterator[None]:
-    """Reads the files of results.
-
-    Raises:
-        InputError: One of them is damaged.
-    """
+    """Reads the files of results; an InputError if one of them is damaged."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -204,26 +172,25 @@ def _stored(
 
 
 def _table(points: Sequence[PointResult]) -> pd.DataFrame:
-    rows = [row for point in points for row in _rows(point)]
-    labels = list(points[0].labels) if points else []
-    metrics = {key: None for row in rows for key in row}
-    columns = [*labels, "class", *(k for k in metrics if k not in {*labels, "class", "error"})]
-    return pd.DataFrame(rows, columns=[*columns, "error"], dtype=object)
-
-
-def _rows(point: PointResult) -> list[dict[str, object]]:
-    labels = {name: show_label(value) for name, value in point.labels.items()}
-    if point.error:
-        return [{**labels, "class": "all", "error": point.error}]
-    return [
-        {**labels, "class": name, **metrics, "error": ""} for name, metrics in point.summary.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for point in points:
+        labels = {name: show_label(value) for name, value in point.labels.items()}
+        summary: Summary = {"all": {}} if point.error else point.summary
+        for name, metrics in summary.items():
+            rows.append({**labels, "class": name, **metrics, "error": point.error})
+    known = dict.fromkeys(key for row in rows for key in row if key != "error")
+    return pd.DataFrame(rows, columns=[*(known or ["class"]), "error"], dtype=object)
 
 
 def saturation(results: Iterable[PointResult], service_class: str) -> str:
     """The saturation verdicts of some runs, each once."""
     verdicts = (str(one.summary[service_class]["saturation"]) for one in results)
     return ", ".join(dict.fromkeys(verdicts))
+
+
+def seedless(labels: Labels) -> dict[str, Any]:
+    """What all seeds have in common."""
+    return {name: value for name, value in labels.items() if name != "seed"}
 
 
 def label_words(labels: Labels) -> str:

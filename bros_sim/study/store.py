@@ -8,7 +8,6 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,59 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bros_sim.core.errors import InputError
-from bros_sim.study.files import (
-    as_json,
-    is_abandoned,
-    made_by,
-    partial_name,
-    replace_file,
-    sync,
-    write_bytes,
-    write_parquet,
-)
-from bros_sim.study.results import (
-    DECISIONS,
-    DRAW,
-    ENGINES,
-    REQUESTS,
-    STEPS,
-    Labels,
-    PointResult,
-    ResultSet,
-    Summary,
-)
+from bros_sim.study import files
+from bros_sim.study.results import DECISIONS, DRAW, REQUESTS, STEPS, Labels, PointResult, ResultSet
 
 SUMMARY, RESOLVED = "summary.json", "resolved.yaml"
 NO_DECISIONS = "no decisions"
 """State of a point that is complete but for the decision log that is now wanted."""
 
 
-@dataclass(frozen=True)
-class Content:
-    """What is stored of one point."""
-
-    requests: pd.DataFrame
-    steps: pd.DataFrame
-    engines: pd.DataFrame
-    summary: Summary
-    facts: Mapping[str, str]
-    resolved: str
-    decisions: pd.DataFrame | None = None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a point failed, in one line, and where in the code."""
-
-    error: str
-    details: str
-
-
 class Store:
-    """The folder ``results/<name>`` of one experiment.
-
-    ``decisions``: whether points are to have a decision log; one without it then runs again.
-    """
+    """The folder ``results/<name>``; with ``decisions`` points without a log of them run again."""
 
     def __init__(self, folder: Path, *, decisions: bool = False) -> None:
         self.folder = folder
@@ -78,14 +34,10 @@ class Store:
         self.decisions = decisions
 
     def open(self) -> None:
-        """Make the folder, and `tidy` it.
-
-        Raises:
-            InputError: It cannot be a folder or cannot be written to.
-        """
+        """Make the folder, and `tidy` it; an InputError if it cannot be written to."""
         try:
             self.points.mkdir(parents=True, exist_ok=True)
-            probe = self.points / partial_name("probe")
+            probe = self.points / files.partial_name("probe")
             probe.mkdir()
             probe.rmdir()
         except OSError as error:
@@ -96,7 +48,7 @@ class Store:
     def tidy(self) -> None:
         """Remove what processes that are gone left half-written."""
         for path in self.points.iterdir():
-            if is_abandoned(path.name):
+            if files.is_abandoned(path.name):
                 shutil.rmtree(path, ignore_errors=True)
 
     def state(self, key: str) -> str:
@@ -121,20 +73,22 @@ class Store:
             return f"{name} is not a Parquet file"
         return NO_DECISIONS if self.decisions and DECISIONS not in sizes else "complete"
 
-    def write(self, key: str, content: Content) -> None:
+    def write(
+        self,
+        key: str,
+        tables: Mapping[str, pd.DataFrame],
+        summary: Mapping[str, object],
+        resolved: str,
+    ) -> None:
         """Store one point: all of its files appear at once, the same bytes for the same run."""
-        partial = self.points / partial_name(key[:16])
+        partial = self.points / files.partial_name(key[:16])
         partial.mkdir(parents=True)
         try:
-            write_parquet(partial / REQUESTS, content.requests)
-            write_parquet(partial / STEPS, content.steps)
-            if content.decisions is not None:
-                write_parquet(partial / DECISIONS, content.decisions)
-            write_bytes(partial / RESOLVED, content.resolved.encode())
-            files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-            engines = content.engines.to_dict("records")
-            summary = {"summary": content.summary, ENGINES: engines, "files": files}
-            write_bytes(partial / SUMMARY, as_json({**content.facts, **summary}))
+            for name, table in tables.items():
+                files.write_parquet(partial / name, table)
+            files.write_bytes(partial / RESOLVED, resolved.encode())
+            sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+            files.write_bytes(partial / SUMMARY, files.as_json({**summary, "files": sizes}))
             self._move_in(partial, key)
             self._failure(key).unlink(missing_ok=True)
         finally:
@@ -144,12 +98,11 @@ class Store:
         target = self.points / key
         if self.state(key) == "complete":
             return  # another process was faster; its bytes are the same
-        if target.exists():
-            self.remove(key)
-        sync(partial)
+        self.remove(key)
+        files.sync(partial)
         with contextlib.suppress(FileExistsError):
             partial.rename(target)
-        sync(self.points)
+        files.sync(self.points)
 
     def remove(self, key: str) -> None:
         """Delete a point, so that it runs again."""
@@ -162,16 +115,16 @@ class Store:
     def _failure(self, key: str) -> Path:
         return self._failed / f"{key}.json"
 
-    def write_failure(self, key: str, failure: Failure) -> None:
-        """Note that a point failed, so that it does not run again unasked."""
+    def write_failure(self, key: str, error: str, details: str) -> None:
+        """Note that a point failed, so that it does not run again unasked; where in the code."""
         self._failed.mkdir(exist_ok=True)
-        replace_file(self._failure(key), as_json(asdict(failure)))
+        files.replace_file(self._failure(key), files.as_json({"error": error, "details": details}))
 
-    def failure(self, key: str) -> Failure | None:
-        """What `write_failure` noted; None if nothing readable was."""
+    def failure(self, key: str) -> str | None:
+        """The error that `write_failure` noted; None if nothing readable was."""
         try:
-            return Failure(**json.loads(self._failure(key).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return str(json.loads(self._failure(key).read_text(encoding="utf-8"))["error"])
+        except (OSError, ValueError, TypeError, KeyError):
             return None
 
     def read(self, labels: Labels, key: str, error: str = "") -> PointResult:
@@ -185,70 +138,42 @@ class Store:
             raise InputError(f"{folder}: not a complete point: {problem}") from None
         return PointResult(labels, key, folder, content.pop("summary"), content)
 
-    def write_summary(self, results: ResultSet) -> None:
-        """Write summary.csv."""
-        text = results.summary().to_csv(index=False, lineterminator="\n")
-        replace_file(self.folder / "summary.csv", text.encode())
-
-    def write_tables_as_csv(self, results: ResultSet) -> None:
-        """Write the tables of each point that did not fail as CSV beside them, each only once.
-
-        Numbers are written in full, so that they read back as they were.
-        """
-        for point in [*results.points, *results.drawn]:
-            files = point.facts.get("files", ()) if not point.error else ()
-            for name in sorted({REQUESTS, STEPS, DECISIONS}.intersection(files)):  # type: ignore[arg-type]
-                path = point.folder / name
-                target = path.with_suffix(".csv")
-                if not target.exists():
-                    text = pd.read_parquet(path).to_csv(index=False, lineterminator="\n")
-                    replace_file(target, text.encode())
-
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        """Write one more table, as ``capacity.csv``; without rows remove that of an earlier run."""
+        """Write a table, as ``summary.csv``; without rows remove that of an earlier run."""
         path = self.folder / name
         if table.empty:
             path.unlink(missing_ok=True)
         else:
-            replace_file(path, table.to_csv(index=False, lineterminator="\n").encode())
+            files.write_csv(path, table)
 
-    def write_provenance(
-        self, experiment: object, results: ResultSet, inputs: object, streams: object
-    ) -> None:
-        """Write provenance.json: what made these results, and which folder is which point.
-
-        ``inputs`` are the files behind the points, ``streams`` what was changed in the workload.
-        """
+    def write_provenance(self, results: ResultSet, **about: object) -> None:
+        """Write provenance.json: what made these results, and which folder is which point."""
         points = [
             {"labels": dict(point.labels), "key": point.key, "error": point.error}
             | ({"be_alone": point.baseline} if point.baseline else {})
             for point in [*results.points, *results.drawn]
         ]
-        content = {
-            **made_by(),
-            "inputs": inputs,
-            "streams": streams,
-            "experiment": experiment,
-            "points": points,
-        }
-        replace_file(self.folder / "provenance.json", as_json(content))
+        content = {**files.made_by(), **about, "points": points}
+        files.replace_file(self.folder / "provenance.json", files.as_json(content))
+
+
+def write_tables_as_csv(results: ResultSet) -> None:
+    """Write the tables of each point that did not fail as CSV beside them, each only once."""
+    for point in [*results.points, *results.drawn]:
+        for name in (REQUESTS, STEPS, DECISIONS) if not point.error else ():
+            path = point.folder / name
+            target = path.with_suffix(".csv")
+            if path.exists() and not target.exists():
+                files.write_csv(target, pd.read_parquet(path))
 
 
 def opened(results: ResultSet | str | Path) -> ResultSet:
-    """Results, or those in a folder.
-
-    Raises:
-        InputError: It is not the folder of a finished run.
-    """
+    """Results, or those in a folder."""
     return results if isinstance(results, ResultSet) else open_results(results)[0]
 
 
 def open_results(folder: str | Path) -> tuple[ResultSet, dict[str, object]]:
-    """The results in ``results/<name>`` and the experiment that made them.
-
-    Raises:
-        InputError: It is not the folder of a finished run.
-    """
+    """The results in ``results/<name>`` and the experiment that made them."""
     folder = Path(folder)
     path = folder / "provenance.json"
     try:
@@ -270,18 +195,13 @@ def open_results(folder: str | Path) -> tuple[ResultSet, dict[str, object]]:
 
 
 def _stored(store: Store, point: Mapping[str, Any]) -> PointResult:
-    """A point of provenance.json, with what was measured against another run."""
     result = store.read(point["labels"], point["key"], point["error"])
     baseline = point.get("be_alone")
     return result.beside(store.read(point["labels"], baseline)) if baseline else result
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
-    """summary.json of a point.
-
-    Raises:
-        InputError: It is missing or no such file: what is wrong, without the folder.
-    """
+    """summary.json of a point; an InputError says what is wrong with it, without the folder."""
     try:
         content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     except OSError as error:

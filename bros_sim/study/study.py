@@ -1,15 +1,14 @@
 """A study: points that are run, read back and judged, until a question has its answer.
 
-A *question* is what somebody wants to know. A *candidate* is a set of points that are judged
-together: a setting with some seeds. A *trial* is a candidate that was run, with its results. A
-*search* proposes candidates, learns from their trials and ends with an *answer*. A plain run, more
-seeds (`sweep`), capacity and tuning are all searches.
+A *search* proposes candidates, learns from their trials and ends with an *answer*. A plain run,
+more seeds (`sweep`), capacity and tuning are all searches.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +16,7 @@ from bros_sim.core.errors import InputError
 from bros_sim.core.extras import need
 from bros_sim.experiment import Point
 from bros_sim.study.results import PointResult
-from bros_sim.study.runner import LocalWorkers, Outcome, Pending, Workers, pending, run_points
+from bros_sim.study.runner import Outcome, Pending, Workers, here, pending, run_points
 from bros_sim.study.store import Store
 
 Answer = TypeVar("Answer")
@@ -40,24 +39,25 @@ class Watch:
         """A warning, or the result of a trial."""
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """Points that are judged together."""
-
-    points: Sequence[Point]
+Candidate = Sequence[Point]
+"""Points that are judged together: a setting with some seeds."""
 
 
 @dataclass(frozen=True)
 class Trial:
     """A candidate that was run: for each point its result, and why it or its baseline failed."""
 
-    results: Sequence[PointResult]
-    errors: Sequence[str]
+    runs: Sequence[tuple[PointResult, str]]
+
+    @property
+    def results(self) -> list[PointResult]:
+        """Of all points."""
+        return [result for result, _ in self.runs]
 
     @property
     def error(self) -> str:
         """The first of the errors; empty if all went well."""
-        return next(filter(None, self.errors), "")
+        return next((error for _, error in self.runs if error), "")
 
 
 Search = Generator[Sequence[Candidate], Sequence[Trial], Answer]
@@ -65,64 +65,42 @@ Search = Generator[Sequence[Candidate], Sequence[Trial], Answer]
 
 
 class Study:
-    """Runs points that are not stored yet, with their BE-only baselines, and reads them back.
+    """Runs points that are not stored yet, and their baselines; ``errors``: key -> what failed."""
 
-    Attributes:
-        errors: Key -> why a point failed, of all that were asked for.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        workers: Workers,
-        *,
-        retry_failed: bool = False,
-        overwrite: bool = False,
-        watch: Watch | None = None,
-    ) -> None:
+    def __init__(self, store: Store, workers: Workers, place: "Place") -> None:
         self.store = store
-        self.watch = watch or Watch()
+        self.watch = place.watch or Watch()
         self.errors: dict[str, str] = {}
         self._workers = workers
-        self._retry_failed = retry_failed or overwrite
-        self._overwrite = overwrite
+        self._place = place
 
     def answer(self, search: Search[Answer]) -> Answer:
         """Run what the search proposes until it has its answer."""
         try:
             candidates = next(search)
             while True:
-                candidates = search.send(self.trials(candidates))
+                self._run([point for points in candidates for point in points])
+                trials = [Trial([*map(self._read, points)]) for points in candidates]
+                candidates = search.send(trials)
         except StopIteration as end:
             found: Answer = end.value
             return found
 
-    def trials(self, candidates: Iterable[Candidate]) -> list[Trial]:
-        """Run the candidates, all together."""
-        self._run([point for one in candidates for point in one.points])
-        return [
-            Trial([self.result(p) for p in one.points], [self.failure(p) for p in one.points])
-            for one in candidates
-        ]
-
-    def result(self, point: Point) -> PointResult:
-        """What is stored of a point, with be_retention if its baseline has run as well."""
-        found = self._read(point)
-        return found.beside(self._read(point.baseline)) if point.baseline else found
-
-    def failure(self, point: Point) -> str:
-        """Why a point failed, or its baseline; empty if neither did."""
-        mine = self.errors.get(point.key, "")
-        return mine or (self.errors.get(point.baseline.key, "") if point.baseline else "")
-
-    def _read(self, point: Point) -> PointResult:
-        return self.store.read(point.labels, point.key, self.errors.get(point.key, ""))
+    def _read(self, point: Point) -> tuple[PointResult, str]:
+        """What is stored of a point, beside its baseline, and why it or that failed."""
+        error = self.errors.get(point.key, "")
+        result = self.store.read(point.labels, point.key, error)
+        if point.baseline is None:
+            return result, error
+        alone, why = self._read(point.baseline)
+        return result.beside(alone), error or why
 
     def _run(self, points: Sequence[Point]) -> None:
         wanted = [*points, *(point.baseline for point in points if point.baseline)]
-        for point in wanted if self._overwrite else ():
+        again = self._place.overwrite
+        for point in wanted if again else ():
             self.store.remove(point.key)
-        there = pending(wanted, self.store, retry_failed=self._retry_failed)
+        there = pending(wanted, self.store, retry_failed=again or self._place.retry_failed)
         with self.watch.running(there) as ended:
             outcomes = run_points(there.todo, self.store, self._workers, ended)
         self.errors |= there.failed
@@ -131,15 +109,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a study runs.
+    """Where and how a study runs: results go to ``out/<name>``; ``watch`` sees how it goes on.
 
-    Attributes:
-        out: Results go to ``out/<name>``.
-        workers: Processes; by default one for each core. With one, all runs in this process.
-        dask: Address of the scheduler of a Dask cluster, to run there instead.
-        retry_failed: Run points again that failed before.
-        overwrite: Run points again that are stored.
-        watch: Sees how it goes on.
+    With one of ``workers`` (by default one for each core) all runs in this process; ``dask`` is
+    the address of the scheduler of a Dask cluster, to run there instead. ``retry_failed`` runs
+    points again that failed before, ``overwrite`` those that are stored.
     """
 
     out: str | Path = "results"
@@ -150,29 +124,18 @@ class Place:
     watch: Watch | None = None
 
     def study(self, name: str, *, decisions: bool = False) -> Study:
-        """The study of an experiment of that name.
-
-        Raises:
-            InputError: Results cannot be written there, or nobody can run points.
-        """
+        """The study of an experiment of that name."""
         store = Store(Path(self.out) / name, decisions=decisions)
         store.open()
-        return Study(
-            store,
-            self._at_work(store),
-            retry_failed=self.retry_failed,
-            overwrite=self.overwrite,
-            watch=self.watch,
-        )
+        return Study(store, self._workers(store), self)
 
-    def _at_work(self, store: Store) -> Workers:
+    def _workers(self, store: Store) -> Workers:
         if self.dask is None:
-            return LocalWorkers(self.workers or cores())
+            return partial(here, workers=self.workers or cores())
         if self.workers is not None:
             raise InputError("--workers: the Dask cluster of --dask has its own")
         module = need("bros_sim.study.dask_cluster", "cluster", "--dask needs the extra")
-        cluster: Workers = module.DaskCluster(self.dask, store.folder.resolve())
-        return cluster
+        return partial(module.on_dask, address=self.dask, folder=store.folder.resolve())
 
 
 def cores() -> int:

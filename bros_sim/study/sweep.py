@@ -1,28 +1,27 @@
-"""A whole experiment: every point, and more seeds where ``sweep.until`` asks for them."""
+"""A whole experiment: every point, more seeds where ``sweep.until`` asks for them, the tables."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
 from bros_sim.core.labels import counted
 from bros_sim.experiment import Loaded, Point
 from bros_sim.experiment.sweep import Until
-from bros_sim.metrics.intervals import half_width
+from bros_sim.metrics.capacity import capacities, capacities_by_draw, orders, with_bands
+from bros_sim.metrics.intervals import half_width, means
 from bros_sim.metrics.measures import Width
-from bros_sim.study.results import Labels, PointResult, label_words
-from bros_sim.study.study import Candidate, Search, Study, Trial, Watch
+from bros_sim.study.results import Labels, PointResult, ResultSet, label_words, seedless
+from bros_sim.study.store import Store, write_tables_as_csv
+from bros_sim.study.study import Search, Study, Trial, Watch
 
 
 @dataclass(frozen=True)
 class Interval:
-    """One of the intervals that are asked for: a measure of a system at a point of the grid.
-
-    ``mean`` and ``half_width`` are NaN if fewer than two of the ``seeds`` have the measure.
-    """
+    """A measure of a system at a point of the grid; NaN where not two of the ``seeds`` have it."""
 
     labels: Labels
     width: Width
@@ -61,22 +60,23 @@ class Cell:
     def learn(self, trial: Trial) -> None:
         """Add the runs of further seeds."""
         self.results += trial.results
-        self.failed = self.failed or bool(trial.error)
+        self.failed |= bool(trial.error)
 
     def intervals(self, until: Until) -> Iterator[Interval]:
         """Those that are asked for."""
-        labels = {name: v for name, v in self.points[0].labels.items() if name != "seed"}
+        labels = seedless(self.points[0].labels)
+        well = [result for result in self.results if not result.error]
         for width in until.widths:
-            sample = _sample(self.results, width)
-            known = sample.size > 1
-            mean, half = (sample.mean(), half_width(sample)) if known else (np.nan, np.nan)
+            sample = np.array([result.value(width.measure) for result in well], np.float64)
+            sample = sample[~np.isnan(sample)]
+            mean, half = (sample.mean(), half_width(sample)) if sample.size > 1 else (np.nan,) * 2
             yield Interval(labels, width, float(mean), float(half), len(self.results))
 
     def more(self, count: int) -> list[Point]:
         """Points with further seeds, until there are ``count``."""
-        last, known = self.points[-1], len(self.points)
-        seeds = range(last.spec.seed + 1, last.spec.seed + 1 + count - known)
-        new = [last.with_seed(seed) for seed in seeds]
+        last = self.points[-1]
+        further = range(1, 1 + count - len(self.points))
+        new = [last.with_seed(last.spec.seed + n) for n in further]
         self.points += new
         return new
 
@@ -94,20 +94,16 @@ class Swept:
         """Of all cells."""
         return [result for cell in self.cells for result in cell.results]
 
-    def too_wide(self) -> list[Interval]:
-        """The intervals that are wider than asked after all seeds, and those that do not exist.
-
-        Where a run failed, a measure without a value is left out.
-        """
-        if not self.until:
-            return []
+    def too_wide(self) -> Iterator[Interval]:
+        """The intervals that are too wide after all seeds; missing ones, where no run failed."""
+        if self.until is None:
+            return
         failed = _failed(self.cells)
-        return [
-            interval
-            for cell in self.cells
-            for interval in cell.intervals(self.until)
-            if interval.excess > 1 or (math.isnan(interval.mean) and cell.place not in failed)
-        ]
+        for cell in self.cells:
+            for interval in cell.intervals(self.until):
+                missing = math.isnan(interval.mean) and cell.place not in failed
+                if missing or interval.excess > 1:
+                    yield interval
 
 
 def sweep(experiment: Loaded, watch: Watch) -> Search[Swept]:
@@ -120,31 +116,23 @@ def sweep(experiment: Loaded, watch: Watch) -> Search[Swept]:
     groups = groupby(experiment.points, lambda point: (point.labels["system"], point.place))
     cells = [Cell(list(points)) for _, points in groups]
     until = experiment.spec.sweep.until
-    *trials, drawn = yield [
-        *(Candidate(cell.points) for cell in cells),
-        Candidate(experiment.drawn),
-    ]
+    *trials, drawn = yield [*(cell.points for cell in cells), experiment.drawn]
     for cell, trial in zip(cells, trials, strict=True):
         cell.learn(trial)
     while until and (counts := _wanted(cells, until)):
         growing = [cell for cell in cells if cell.place in counts]
         new = [cell.more(counts[cell.place]) for cell in growing]
-        watch.say(_more(len(counts), new))
-        further = yield [Candidate(points) for points in new]
+        points = [point for points in new for point in points]
+        runs = len({p.key for point in points for p in (point, point.baseline) if p})
+        where = f"wider than sweep.until asks at {counted(len(counts), 'point')} of the grid"
+        watch.say(f"{where}: {counted(runs, 'run')} with more seeds")
+        further = yield new
         for cell, trial in zip(growing, further, strict=True):
             cell.learn(trial)
     return Swept(cells, drawn.results, until)
 
 
-def _more(places: int, new: Sequence[Sequence[Point]]) -> str:
-    points = [point for points in new for point in points]
-    runs = len({p.key for point in points for p in (point, point.baseline) if p})
-    where = f"{counted(places, 'point')} of the grid"
-    return f"wider than sweep.until asks at {where}: {counted(runs, 'run')} with more seeds"
-
-
 def _wanted(cells: Sequence[Cell], until: Until) -> Mapping[str, int]:
-    """Point of the grid -> number of seeds, where that is more than there are."""
     wanted: dict[str, int] = {}
     failed = _failed(cells)
     for cell in cells:
@@ -162,12 +150,6 @@ def _failed(cells: Sequence[Cell]) -> set[str]:
     return {cell.place for cell in cells if cell.failed}
 
 
-def _sample(results: Sequence[PointResult], width: Width) -> NDArray[np.float64]:
-    values = [result.value(width.measure) for result in results if not result.error]
-    sample = np.array(values, np.float64)
-    return sample[~np.isnan(sample)]
-
-
 def failures(experiment: Loaded, swept: Swept, study: Study) -> Iterator[str]:
     """A line for each point that failed, then for each BE-only baseline."""
     for result in [*swept.results, *swept.drawn]:
@@ -182,3 +164,47 @@ def failures(experiment: Loaded, swept: Swept, study: Study) -> Iterator[str]:
 
 def _labels(labels: Labels) -> str:
     return ", ".join(f"{name}={value}" for name, value in labels.items())
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """The table of `capacities`, and of `orders` where there are draws; no rows if none apply."""
+
+    rates: pd.DataFrame
+    orders: pd.DataFrame
+
+
+def collect(experiment: Loaded, swept: Swept, store: Store) -> tuple[ResultSet, Capacity]:
+    """The results of all points and the capacities read off them; both are written as well."""
+    results = ResultSet(experiment.spec.name, store.folder, swept.results, swept.drawn)
+    capacity = _capacity(experiment, results)
+    store.write_table("summary.csv", results.summary())
+    store.write_table("means.csv", means(results.table(), results.cells))
+    if experiment.spec.outputs.tables == "csv":
+        write_tables_as_csv(results)
+    store.write_table("capacity.csv", capacity.rates)
+    store.write_provenance(
+        results,
+        inputs={name: sha for point in experiment.points for name, sha in point.contents.items()},
+        streams=[asdict(checked) for checked in experiment.streams],
+        experiment=experiment.document.data,
+    )
+    return results, capacity
+
+
+def _capacity(experiment: Loaded, results: ResultSet) -> Capacity:
+    """No rows unless the sweep is over one real-time load and there is an attainment."""
+    loads, table = experiment.loads, results.table()
+    if len(loads) != 1 or table[loads[0]].nunique() < 2 or "slo_attainment" not in table:
+        return Capacity(pd.DataFrame(), pd.DataFrame())
+    by = [name for name in results.cells if name != loads[0]]
+    seeds: dict[str, set[object]] = {}
+    for point in results.points:
+        seeds.setdefault(repr(seedless(point.labels)), set()).add(point.labels["seed"])
+    shared = set.intersection(*seeds.values())  # sweep.until may give some points more
+    table = table[table["seed"].isin(shared)]
+    rates = capacities(table, loads[0], by)
+    if not results.drawn:
+        return Capacity(rates, pd.DataFrame())
+    by_draw = capacities_by_draw(table, results.draws(), loads[0], by)
+    return Capacity(with_bands(rates, by_draw, by), orders(by_draw, by))

@@ -24,16 +24,7 @@ AHEAD = 1
 def on_workers(
     run: Callable[[Task], Result], tasks: Sequence[Task], workers: int
 ) -> Generator[tuple[Task, Result | None]]:
-    """Run tasks on ``workers`` processes, in the order in which they end.
-
-    Args:
-        run: A function that can be pickled, and returns something that can be.
-        tasks: What it is called with, one at a time.
-        workers: Processes, at least one.
-
-    Yields:
-        Each task and what ``run`` returned; None if it alone killed its process.
-    """
+    """Run tasks on ``workers`` processes, as they end; None for one that killed its process."""
     waiting, suspects = deque(tasks), list[Task]()
     while waiting:
         suspects += yield from _until_broken(run, waiting, workers)

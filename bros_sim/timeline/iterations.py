@@ -1,8 +1,7 @@
 """From stretches back to iterations: the stored steps join what was alike, a reader wants each one.
 
-A stretch of decodes is timed again by the latency model of its point. What comes out is shown only
-if it ends at the very instant that was stored, so a slice is either exact or says what it stands
-for.
+The latency model times a stretch of decodes again. It is shown so only if it ends at the very
+instant that was stored: a slice is either exact or says what it stands for.
 """
 
 from collections.abc import Sequence
@@ -32,10 +31,7 @@ class Timing:
     token_bytes: int
 
     def copy_s(self, column: str, tokens: int) -> float | None:
-        """Seconds that one iteration's copies take; None without a link.
-
-        ``column`` is tokens_to_cpu or tokens_to_gpu.
-        """
+        """Seconds that one iteration's tokens_to_cpu or tokens_to_gpu take; None without a link."""
         if self.link is None:
             return None
         cost = self.link.to_cpu_s if column == "tokens_to_cpu" else self.link.to_gpu_s
@@ -43,12 +39,7 @@ class Timing:
 
 
 def timing_of(spec: PointSpec) -> Timing:
-    """The timing of a resolved point.
-
-    Raises:
-        InputError: Its profile or a user's own component is not here.
-        OSError: The profile cannot be read.
-    """
+    """Of a resolved point; `InputError` or `OSError` if its profile or component is missing."""
     profile, truth = profile_of(spec), truth_of(spec.latency)
     model = latency_parameters(truth.model, profile).make()
     share = spec.system.scheduler.overhead_share
@@ -60,23 +51,17 @@ def timing_of(spec: PointSpec) -> Timing:
 
 
 def iterations(steps: pd.DataFrame, timing: Timing | None) -> pd.DataFrame:
-    """Every iteration of the steps table, in its order.
-
-    Returns:
-        A row each: ``step`` (row of ``steps``), ``nth`` in it, ``start_s``, ``end_s``, ``count``.
-        ``count`` is 1, or more where a stretch cannot be timed again: one row is then all of it.
-    """
+    """Every iteration: step (row), nth, start, end; a ``count`` > 1 cannot be timed again."""
     repeat = steps["repeat"].to_numpy(np.int64)
     first = steps.groupby("replica")["repeat"].cumsum().to_numpy(np.int64) - repeat
     ends = [np.array([end]) for end in steps["end_s"].to_numpy(np.float64)]
-    columns = ("replica", "start_s", "prefill_tokens", "decode_jobs", "kv_tokens")
-    rows = list(steps[list(columns)].itertuples(index=False, name=None))
+    columns = ["replica", "start_s", "decode_jobs", "kv_tokens"]
+    rows = list(steps[columns].itertuples(index=False, name=None))
     for row in np.flatnonzero((repeat > 1) & (steps["prefill_tokens"] == 0).to_numpy(np.bool_)):
-        replica, start_s, _, decodes, kv_tokens = rows[row]
+        replica, start_s, decodes, kv_tokens = rows[row]
         if timing is None:
             break
-        shape = StepShape((), int(decodes), int(kv_tokens))
-        clock = timing.clocks[int(replica)]
+        shape, clock = StepShape((), int(decodes), int(kv_tokens)), timing.clocks[int(replica)]
         again = start_s + clock.ends_s(shape, int(first[row]), int(repeat[row]))
         if again[-1] == ends[row][-1]:
             ends[row] = again

@@ -28,21 +28,15 @@ class Comparison:
     requests: pd.DataFrame
     """``arrival_s``, ``output_tokens``, and for each metric ``real_<m>_ms``, ``sim_<m>_ms``."""
     metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
-    throughput: pd.DataFrame
-    """Per ``BIN_S`` seconds: ``time_s``, ``real``, ``simulated`` (tokens/s)."""
-    request_error_pct: Mapping[str, float]
-    """Mean absolute error of single requests, in percent, by metric."""
+    throughput: pd.DataFrame  # per ``BIN_S``: ``time_s``, ``real``, ``simulated`` tokens/s
+    request_error_pct: Mapping[str, float]  # mean size over single requests, by metric
     real_s: float
     simulated_s: float
     preemptions: int
 
 
 def compare(real: pd.DataFrame, simulated: pd.DataFrame) -> Comparison:
-    """Compare request by request.
-
-    Raises:
-        InputError: A request never finished in the simulation.
-    """
+    """Compare request by request; `InputError` if one never finished in the simulation."""
     lost = int(simulated["last_token_s"].isna().sum())
     if lost:
         raise InputError(f"{lost} of {len(real)} requests never finish: the KV cache is too small")
@@ -51,10 +45,8 @@ def compare(real: pd.DataFrame, simulated: pd.DataFrame) -> Comparison:
         "real": _latencies(real, real[start], real["output_tokens"]),
         "sim": _latencies(simulated, simulated[start], real["output_tokens"]),
     }
-    frame = real[["arrival_s", "prompt_tokens", "output_tokens"]].copy()
-    for side, found in times.items():
-        for name, values in found.items():
-            frame[f"{side}_{name}_ms"] = values
+    columns = {f"{side}_{m}_ms": times[side][m] for side in times for m in METRICS}
+    frame = real[["arrival_s", "prompt_tokens", "output_tokens"]].assign(**columns)
     return Comparison(
         requests=frame,
         metrics={name: _statistics(times["real"][name], times["sim"][name]) for name in METRICS},
@@ -76,11 +68,8 @@ def _latencies(
     first, last = table["first_token_s"].to_numpy(float), table["last_token_s"].to_numpy(float)
     gaps = np.where(tokens > 1, tokens - 1, np.nan)
     start = start_s.to_numpy(float)
-    return {
-        "ttft": 1e3 * (first - start),
-        "tpot": 1e3 * (last - first) / gaps,
-        "e2e": 1e3 * (last - start),
-    }
+    times = (1e3 * (first - start), 1e3 * (last - first) / gaps, 1e3 * (last - start))
+    return dict(zip(METRICS, times, strict=True))
 
 
 def _statistics(real: Floats, simulated: Floats) -> dict[str, dict[str, float]]:
@@ -103,21 +92,14 @@ def _throughput(real: pd.DataFrame, simulated: pd.DataFrame) -> pd.DataFrame:
     end = max(real["last_token_s"].max(), simulated["last_token_s"].max())
     edges = np.arange(0.0, end + BIN_S, BIN_S)
     tokens = real["output_tokens"].to_numpy(float)
-    return pd.DataFrame(
-        {
-            "time_s": edges[:-1],
-            "real": _rate(real, tokens, edges),
-            "simulated": _rate(simulated, tokens, edges),
-        }
-    )
+    rates = {"real": _rate(real, tokens, edges), "simulated": _rate(simulated, tokens, edges)}
+    return pd.DataFrame({"time_s": edges[:-1], **rates})
 
 
 def _rate(table: pd.DataFrame, tokens: Floats, edges: Floats) -> Floats:
     first, last = table["first_token_s"].to_numpy(float), table["last_token_s"].to_numpy(float)
     total = np.zeros(len(edges))
     for a, b, n in zip(first, last, tokens, strict=True):
-        total += np.where(edges >= a, 1.0, 0.0) + (n - 1) * np.interp(
-            edges, [a, max(b, a + 1e-9)], [0, 1]
-        )
-    rates: Floats = np.diff(total) / np.diff(edges)
-    return rates
+        rest = (n - 1) * np.interp(edges, [a, max(b, a + 1e-9)], [0, 1])
+        total += np.where(edges >= a, 1.0, 0.0) + rest
+    return np.asarray(np.diff(total) / np.diff(edges))

@@ -1,12 +1,12 @@
 """Decision logs of the real vLLM scheduler, replayed through the code that simulations run.
 
-A log (format ``bros-vllm-oracle/1``, docs/invariants.md) holds what vLLM decided per iteration.
-The replay drives an `Engine` iteration by iteration and compares every field.
+A log (``bros-vllm-oracle/1``, docs/invariants.md) has every decision; every field is compared.
 """
 
 import gzip
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,12 @@ from bros_sim.schedulers.vllm_parameters import VllmParameters
 
 ONE_SECOND = Linear(prefill_ms=1000.0, decode=DecodeLine(const_ms=1000.0)).make()
 FORMAT = "bros-vllm-oracle/1"
+SCHEDULER = (
+    *("policy", "max_num_batched_tokens", "max_num_seqs"),
+    *("enable_chunked_prefill", "long_prefill_token_threshold"),
+)
+KV = ("num_gpu_blocks", "block_size", "enable_prefix_caching")
+ADDED = {"scheduler_reserve_full_isl": False, "watermark": 0.0}  # not in old logs
 
 
 @dataclass(frozen=True)
@@ -92,15 +98,11 @@ class _Replay:
     def __init__(self, log: dict[str, Any]) -> None:
         config = log["config"]
         version = rules_of(log["vllm_version"])
-        self._scheduler = VllmScheduler(_scheduler(config, version))
-        self._kv = PagedKV(
-            PagedParameters(
-                num_gpu_blocks=config["num_gpu_blocks"],
-                block_size=config["block_size"],
-                enable_prefix_caching=config["enable_prefix_caching"],
-                version=version,
-            )
-        )
+        stated = {name: config.get(name, default) for name, default in ADDED.items()}
+        stated |= {name: config[name] for name in SCHEDULER}
+        self._scheduler = VllmScheduler(VllmParameters(version=version, **stated))
+        kv = {name: config[name] for name in KV}
+        self._kv = PagedKV(PagedParameters(version=version, **kv))
         self._engine = Engine(
             id=0,
             scheduler=self._scheduler,
@@ -111,18 +113,15 @@ class _Replay:
             estimate=Estimate(ONE_SECOND),
             longest_stretch=1,
         )
-        self._arrivals = iter(_seqs(log["requests"]))
-        self._next: tuple[int, Sequence] | None = next(self._arrivals, None)
+        self._arrivals = deque(_seqs(log["requests"]))
         self._seqs: dict[int, Sequence] = {}
-        self._seen: dict[str, dict[str, int]] = {}
 
     def step(self, number: int) -> dict[str, Any]:
         """The fields of one iteration as the simulator decides them."""
-        while self._next is not None and self._next[0] <= number:
-            seq = self._next[1]
+        while self._arrivals and self._arrivals[0].request.arrival_s <= number:
+            seq = self._arrivals.popleft()
             self._seqs[seq.id] = seq
             self._engine.submit(seq)
-            self._next = next(self._arrivals, None)
         before = {seq.id: seq.num_preemptions for seq in self._seqs.values()}
         self._engine.begin(float(number))
         if not self._engine.busy:
@@ -161,18 +160,14 @@ class _Replay:
                 "outputs": seq.num_output,
                 "preemptions": seq.num_preemptions,
                 "admit": seq.first_scheduled_s,
-                "first_token": _step_of(seq.first_token_s),
-                "finish": _step_of(seq.last_token_s),
+                # Iterations begin at their number and take a second.
+                "first_token": seq.first_token_s and seq.first_token_s - 1.0,
+                "finish": seq.last_token_s and seq.last_token_s - 1.0,
             }
             for key, value in got.items():
                 if expected[key] != value:
                     return Difference(-1, f"request {name} {key}", expected[key], value)
         return None
-
-
-def _step_of(token_s: float | None) -> float | None:
-    """The iteration that made a token: iterations begin at their number and take a second."""
-    return None if token_s is None else token_s - 1.0
 
 
 def rules_of(version: str) -> VllmRelease:
@@ -183,21 +178,7 @@ def rules_of(version: str) -> VllmRelease:
     return "0.13.0" if (major, minor) < (0, 20) else "0.33.0"
 
 
-def _scheduler(config: dict[str, Any], version: VllmRelease) -> VllmParameters:
-    return VllmParameters(
-        policy=config["policy"],
-        max_num_batched_tokens=config["max_num_batched_tokens"],
-        max_num_seqs=config["max_num_seqs"],
-        enable_chunked_prefill=config["enable_chunked_prefill"],
-        long_prefill_token_threshold=config["long_prefill_token_threshold"],
-        scheduler_reserve_full_isl=config.get("scheduler_reserve_full_isl", False),
-        watermark=config.get("watermark", 0.0),
-        version=version,
-    )
-
-
-def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Sequence]]:
-    """The log's requests in order of arrival, each with the iteration at which it arrives."""
+def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[Sequence]:
     for r in sorted(requests, key=lambda r: (r["arrival_step"], r["id"])):
         group, shared = r.get("prefix_group", 0), r.get("prefix_len", 0)
         request = Request(
@@ -212,7 +193,7 @@ def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Sequence]]:
             prefix_hashes=tuple((group << 32) + i for i in range(shared)),
             hash_block_tokens=1,
         )
-        yield r["arrival_step"], Sequence(r["id"], request, request.arrival_s)
+        yield Sequence(r["id"], request, request.arrival_s)
 
 
 def _queue(name: str, seqs: list[SequenceView]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The figure of ``bros-sim validate``: timeline and CDFs, real against simulated."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,8 +11,10 @@ from bros_sim.plots.style import PAGE_IN, PALETTE, finish, new_figure, paper_sty
 from bros_sim.validation.compare import METRICS, Comparison
 
 HEIGHT_IN = 3.6
-COLOURS = {"real": PALETTE[6], "simulated": PALETTE[1]}
-DASHES = {"real": "-", "simulated": "--"}
+STYLES: dict[str, dict[str, Any]] = {
+    "real": {"label": "real", "color": PALETTE[6], "linestyle": "-"},
+    "simulated": {"label": "simulated", "color": PALETTE[1], "linestyle": "--"},
+}
 SIDES = {"real": "real", "sim": "simulated"}
 LABELS = {
     "ttft": "Time to first token (s)",
@@ -33,11 +37,8 @@ def draw(comparison: Comparison, title: str) -> Figure:
 
 def _timeline(panel: Axes, comparison: Comparison) -> None:
     table = comparison.throughput
-    for side, colour in COLOURS.items():
-        panel.step(
-            table["time_s"], table[side], where="post", label=side, color=colour,
-            linestyle=DASHES[side],
-        )  # fmt: skip
+    for side, style in STYLES.items():
+        panel.step(table["time_s"], table[side], where="post", **style)
     panel.set_xlabel("Time (s)")
     panel.set_ylabel("Output tokens/s")
     panel.set_ylim(bottom=0)
@@ -48,9 +49,7 @@ def _cdf(panel: Axes, comparison: Comparison, name: str) -> None:
     for short, side in SIDES.items():
         values = np.sort(comparison.requests[f"{short}_{name}_ms"].dropna().to_numpy(float)) * scale
         shares = 100 * np.arange(1, len(values) + 1) / len(values)
-        panel.step(
-            values, shares, where="post", label=side, color=COLOURS[side], linestyle=DASHES[side]
-        )
+        panel.step(values, shares, where="post", **STYLES[side])
     panel.set_xlabel(LABELS[name])
     panel.set_ylim(0, 102)
     if name == METRICS[0]:

@@ -2,9 +2,10 @@
 
 import difflib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,25 +20,36 @@ HASHES = "block_hashes_16"
 HASH_BLOCK_TOKENS = 16
 MAX_FAULTS = 10
 
-ARGUMENTS: dict[str, type | tuple[type, ...]] = {
-    "max_num_seqs": int,
-    "max_num_batched_tokens": int,
-    "max_model_len": int,
-    "num_gpu_blocks": int,
-    "num_gpu_blocks_override": int,
-    "block_size": int,
-    "enable_prefix_caching": bool,
-    "enable_chunked_prefill": bool,
-    "long_prefill_token_threshold": int,
-    "scheduler_reserve_full_isl": bool,
-    "watermark": (int, float),
-    "async_scheduling": bool,
-    "scheduling_policy": str,
-    "tensor_parallel_size": int,
-    "gpu_memory_utilization": (int, float),
-    "kv_cache_dtype": str,
-    "replicas": int,
-    "max_concurrency": int,
+KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+class Argument(NamedTuple):
+    """An engine argument: type, least value, and its name in `VllmParameters`, if it is there."""
+
+    kind: type
+    least: int = 0
+    scheduler: str | None = None
+
+
+ARGUMENTS = {
+    "max_num_seqs": Argument(int, 1, "max_num_seqs"),
+    "max_num_batched_tokens": Argument(int, 1, "max_num_batched_tokens"),
+    "max_model_len": Argument(int, 1),
+    "num_gpu_blocks": Argument(int, 2),
+    "num_gpu_blocks_override": Argument(int, 2),
+    "block_size": Argument(int, 1),
+    "enable_prefix_caching": Argument(bool),
+    "enable_chunked_prefill": Argument(bool, 0, "enable_chunked_prefill"),
+    "long_prefill_token_threshold": Argument(int, 0, "long_prefill_token_threshold"),
+    "scheduler_reserve_full_isl": Argument(bool, 0, "scheduler_reserve_full_isl"),
+    "watermark": Argument(float, 0, "watermark"),
+    "async_scheduling": Argument(bool),
+    "scheduling_policy": Argument(str, 0, "policy"),
+    "tensor_parallel_size": Argument(int),
+    "gpu_memory_utilization": Argument(float),
+    "kv_cache_dtype": Argument(str),
+    "replicas": Argument(int, 1),
+    "max_concurrency": Argument(int, 1),
 }
 """What a replay obeys: engine arguments (``null`` is the engine's default), the number of equal
 servers, and the most requests that the client keeps in flight."""
@@ -65,18 +77,7 @@ ABOUT = frozenset(
 NEUTRAL: tuple[object, ...] = (None, False, "auto", "", 0, 1, {}, [])
 """Values of an argument that is not modelled with which the server is the plain one."""
 ONE_ONLY = ("data_parallel_size", "pipeline_parallel_size")
-LEAST = {
-    "max_num_seqs": 1,
-    "max_num_batched_tokens": 1,
-    "max_model_len": 1,
-    "num_gpu_blocks": 2,
-    "num_gpu_blocks_override": 2,
-    "block_size": 1,
-    "replicas": 1,
-    "max_concurrency": 1,
-}
-NOTED = 0.85
-"""An ignored argument that is this much like an obeyed one is pointed out."""
+NOTED = 0.85  # an ignored argument that is this much like an obeyed one is pointed out
 
 
 @dataclass(frozen=True)
@@ -93,23 +94,24 @@ class EngineArguments:
         value = self.values.get(name)
         return default if value is None else value
 
+    def scheduler(self) -> dict[str, Any]:
+        """Those of the scheduler, as `VllmParameters` calls them."""
+        stated = {a.scheduler: self.values.get(name) for name, a in ARGUMENTS.items()}
+        return {field: value for field, value in stated.items() if field and value is not None}
+
 
 def read_requests(path: Path) -> pd.DataFrame:
     """The requests of a run in order of arrival, every time and count checked.
 
-    Columns: ``request_id``, ``arrival_s`` (client's clock), ``prompt_tokens``, ``output_tokens``,
-    ``first_token_s``, ``last_token_s``; optional ``queued_s`` (when the engine took the request
-    in), ``intended_arrival_s`` (when the client would have sent it without a cap) and
-    ``block_hashes_16`` (chained hashes of the prompt's full 16-token blocks).
-
-    Raises:
-        InputError: With every fault, each with its line.
+    Beside the columns of `RequestRow`, whose clock is the client's, there may be ``queued_s`` (when
+    the engine took it in), ``intended_arrival_s`` (when a client without a cap would have sent it)
+    and ``block_hashes_16`` (of the prompt's full 16-token blocks, chained).
     """
     try:
         table = pd.read_csv(path, dtype={HASHES: str, "request_id": str}, keep_default_na=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, pd.errors.ParserError) as error:
+    except (ValueError, EOFError) as error:
         raise InputError(f"{path}: not a readable CSV file: {error}") from None
     missing = [name for name in (*TIMES, *COUNTS) if name not in table]
     if missing:
@@ -124,7 +126,6 @@ def read_requests(path: Path) -> pd.DataFrame:
 
 
 def _faults(path: Path, table: pd.DataFrame) -> list[str]:
-    """One line for each value that cannot be, in order of the lines."""
     found: list[tuple[int, str]] = []
     numbers = {}
     for name in (*TIMES, *COUNTS, *(name for name in (QUEUED, INTENDED) if name in table)):
@@ -133,23 +134,16 @@ def _faults(path: Path, table: pd.DataFrame) -> list[str]:
         if name in COUNTS:
             wrong |= values != np.floor(values)
         what = "a whole number of at least 1" if name in COUNTS else "a time of at least 0"
-        found += [
-            (int(n), f"{name}: should be {what} (got {table[name][n]})")
-            for n in np.flatnonzero(wrong)
-        ]
+        rows = np.flatnonzero(wrong)
+        found += [(int(n), f"{name}: should be {what} (got {table[name][n]})") for n in rows]
     if not found:
-        order = [numbers[name] for name in TIMES]
-        late = (order[0] > order[1]) | (order[1] > order[2])
-        found += [
-            (int(n), "arrival_s, first_token_s and last_token_s are not in order")
-            for n in np.flatnonzero(late)
-        ]
+        arrival, first, last = (numbers[name] for name in TIMES)
+        what = "arrival_s, first_token_s and last_token_s are not in order"
+        found += [(int(n), what) for n in np.flatnonzero((arrival > first) | (first > last))]
     if HASHES in table:
-        whole = table[HASHES].fillna("").str.fullmatch(r"(\d+( \d+)*)?")
-        found += [
-            (int(n), f"{HASHES}: should be whole numbers with a blank between")
-            for n in np.flatnonzero(~whole.to_numpy(bool))
-        ]
+        whole = table[HASHES].fillna("").str.fullmatch(r"(\d+( \d+)*)?").to_numpy(bool)
+        what = f"{HASHES}: should be whole numbers with a blank between"
+        found += [(int(n), what) for n in np.flatnonzero(~whole)]
     return [f"{path}:{n + 2}: {what}" for n, what in sorted(found)]
 
 
@@ -157,10 +151,7 @@ def read_arguments(path: Path) -> EngineArguments:
     """The engine arguments of a run: JSON, the arguments under ``engine_kwargs`` or at the top.
 
     Dashes in names are read as underscores. An argument that a replay cannot obey is ignored; one
-    that would change what it mirrors is refused.
-
-    Raises:
-        InputError: Not a JSON mapping, or values that cannot be.
+    that would change what it mirrors is refused with `InputError`, as are values that cannot be.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -169,15 +160,16 @@ def read_arguments(path: Path) -> EngineArguments:
     if not isinstance(data, dict):
         raise InputError(f"{path}: should be a mapping")
     given, arguments = _given(path, data)
+    values = {name: given[name] for name in ARGUMENTS if given.get(name) is not None}
     faults = [
-        f"{path}: {name}: should be {_type_name(kind)} (got {json.dumps(given[name])})"
-        for name, kind in ARGUMENTS.items()
-        if given.get(name) is not None and not _is(given[name], kind)
+        f"{path}: {name}: should be {KINDS[ARGUMENTS[name].kind]} (got {json.dumps(value)})"
+        for name, value in values.items()
+        if not _is(value, ARGUMENTS[name].kind)
     ]
     faults += [
-        f"{path}: {name}: should be at least {least} (got {given[name]})"
-        for name, least in LEAST.items()
-        if _is(given.get(name), int) and given[name] < least
+        f"{path}: {name}: should be at least {ARGUMENTS[name].least} (got {value})"
+        for name, value in values.items()
+        if _is(value, int) and value < ARGUMENTS[name].least
     ]
     faults += [
         f"{path}: {name}: {given[name]} replicas or stages cannot be replayed, only 1"
@@ -186,24 +178,17 @@ def read_arguments(path: Path) -> EngineArguments:
     ]
     if faults:
         raise InputError(*faults)
-    values = {name: given[name] for name in ARGUMENTS if given.get(name) is not None}
     version = data.get("vllm_version")
-    return EngineArguments(
-        path, None if version is None else str(version), values, _notes(path, arguments)
-    )
+    stated = None if version is None else str(version)
+    return EngineArguments(path, stated, values, tuple(_notes(path, arguments)))
 
 
-def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+def _is(value: object, kind: type) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if kind is int:
         return isinstance(value, int) and value >= 0
-    return isinstance(value, kind)
-
-
-def _type_name(kind: type | tuple[type, ...]) -> str:
-    names = {int: "a whole number", bool: "true or false", str: "text"}
-    return names.get(kind, "a number") if isinstance(kind, type) else "a number"
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _given(path: Path, data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -230,13 +215,11 @@ def _underscored(part: dict[Any, Any]) -> dict[str, Any]:
     return {str(name).lstrip("-").replace("-", "_"): value for name, value in part.items()}
 
 
-def _notes(path: Path, given: dict[str, object]) -> tuple[str, ...]:
+def _notes(path: Path, given: dict[str, object]) -> Iterator[str]:
     """Arguments that are not modelled though they may change the server."""
-    notes = []
     for name, value in given.items():
         if name in ARGUMENTS or name in WITHOUT_EFFECT or name in ONE_ONLY or value in NEUTRAL:
             continue
         close = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=NOTED)
         hint = f" (did you mean '{close[0]}'?)" if close and close[0] not in given else ""
-        notes.append(f"{path}: {name}: not modelled, the replay leaves it out{hint}")
-    return tuple(notes)
+        yield f"{path}: {name}: not modelled, the replay leaves it out{hint}"

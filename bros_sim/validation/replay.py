@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bros_sim.cluster.cluster import simulate
-from bros_sim.cluster.pool import Pool
+from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.cluster.routers import ROUTERS
 from bros_sim.cluster.routers.base import Router
 from bros_sim.core.errors import InputError
@@ -18,7 +17,7 @@ from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile
 from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, INTENDED, EngineArguments
 from bros_sim.validation.server import server_of
-from bros_sim.workload.prefixes import shareable
+from bros_sim.workload.prompts import shareable
 from bros_sim.workload.streams import OpenLoop
 
 DRAIN_S = 86_400.0

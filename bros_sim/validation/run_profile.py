@@ -7,7 +7,8 @@ import numpy as np
 
 from bros_sim.profiles.profile import Profile
 from bros_sim.profiles.uncertainty import Uncertainty
-from bros_sim.validation.fit_runs import RecordedRun, RunFit
+from bros_sim.validation.fit_runs import RunFit
+from bros_sim.validation.run_statistics import RecordedRun
 from bros_sim.validation.terms import TERMS, stated
 
 LEAST_SCALE_PCT = 2.0

@@ -25,7 +25,6 @@ NEWEST = (0, 33)
 RESERVES_SINCE, LAGS_SINCE, WIDER_SINCE, V1_SINCE = (0, 19), (0, 14), (0, 21), (0, 8)
 """Releases from which full prompts are reserved, scheduling is asynchronous, the default of
 ``gpu_memory_utilization`` is 0.92 (vLLM pull request 38284), and the V1 engine is the default."""
-SCHEDULER = ("enable_chunked_prefill", "long_prefill_token_threshold", "watermark")
 
 
 @dataclass(frozen=True)
@@ -116,21 +115,15 @@ def _scheduler(
     arguments: EngineArguments, profile: Profile, rules: VllmRelease, reserves: bool
 ) -> VllmParameters:
     """As stated, else by the table of limits that `bros-sim run` uses."""
-    plain = VllmParameters()
-    policy = arguments.get("scheduling_policy", plain.policy)
-    if policy not in {"fcfs", "priority"}:
-        raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
     tokens, seqs = batch_defaults(profile.gpu.name, profile.gpu.memory_gib)
-    stated = arguments.get("max_num_batched_tokens", None)
-    seqs = arguments.get("max_num_seqs", seqs if stated is None else min(seqs, stated))
-    return VllmParameters(
-        policy=policy,
-        max_num_batched_tokens=tokens if stated is None else stated,
-        max_num_seqs=seqs,
-        scheduler_reserve_full_isl=arguments.get("scheduler_reserve_full_isl", reserves),
-        version=rules,
-        **{name: arguments.get(name, getattr(plain, name)) for name in SCHEDULER},
-    )
+    stated = arguments.scheduler()
+    if stated.get("policy", "fcfs") not in {"fcfs", "priority"}:
+        what = f"scheduling_policy: '{stated['policy']}' cannot be replayed"
+        raise InputError(f"{arguments.file}: {what}")
+    budget = stated.get("max_num_batched_tokens", tokens)
+    limits = {"max_num_batched_tokens": budget, "max_num_seqs": min(seqs, budget)}
+    chosen = limits | {"scheduler_reserve_full_isl": reserves, "version": rules} | stated
+    return VllmParameters(**chosen)
 
 
 def _v0_scheduler(arguments: EngineArguments, longest: int) -> SchedulerParameters:

@@ -1,8 +1,7 @@
 """Workloads: where requests come from. Four tables, each ``kind -> class`` (docs/workloads.md)."""
 
+from bros_sim.workload import lengths
 from bros_sim.workload.arrivals import Bag, Clients, Constant, Gamma, Poisson, Weibull
-from bros_sim.workload.caps import Exact, FixedCap, Headroom
-from bros_sim.workload.lengths import Empirical, Fixed, LogNormal, Mixture, Uniform
 from bros_sim.workload.modulated import Diurnal, Mmpp, OnOff, Piecewise
 from bros_sim.workload.readers import TRACES
 from bros_sim.workload.replay import Replay, TwinArrivals
@@ -26,17 +25,17 @@ ARRIVALS: dict[str, type] = {
 """When requests come."""
 
 LENGTHS: dict[str, type] = {
-    "empirical": Empirical,
-    "uniform": Uniform,
-    "fixed": Fixed,
-    "lognormal": LogNormal,
-    "mixture": Mixture,
+    "empirical": lengths.Empirical,
+    "uniform": lengths.Uniform,
+    "fixed": lengths.Fixed,
+    "lognormal": lengths.LogNormal,
+    "mixture": lengths.Mixture,
 }
 """How long prompts and outputs are."""
 
 MAX_TOKENS: dict[str, type] = {
-    "headroom": Headroom,
-    "exact": Exact,
-    "fixed": FixedCap,
+    "headroom": lengths.Headroom,
+    "exact": lengths.Exact,
+    "fixed": lengths.FixedCap,
 }
 """The cap that a client states where its trace states none."""

@@ -1,8 +1,4 @@
-"""Arrivals at a steady mean rate. The init fields are the YAML keys.
-
-Every open-loop class answers ``times(duration_s, rng)``: sorted arrival times in [0, duration_s).
-A rate of 0 is a stream without requests, for sweeps that begin without a class.
-"""
+"""Arrivals at a steady mean rate; 0 is a stream without requests. Init fields are the YAML keys."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +10,10 @@ from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.renewal import (
-    check_count,
-    gamma_epochs,
-    poisson_epochs,
-    weibull_epochs,
-    weibull_shape,
-)
+from bros_sim.workload import intensity
 
 Times = NDArray[np.float64]
+Rows = NDArray[np.intp]
 MAX_RATE_RPS = 1e6
 Rate = Annotated[float, Ge(0), Le(MAX_RATE_RPS)]
 Cv = Annotated[float, Ge(0.01), Le(30)]
@@ -42,19 +33,18 @@ class Arrivals:
         return None
 
     def check(self, duration_s: float) -> None:
-        """Refuse what could not be drawn for so long; draws nothing.
-
-        Raises:
-            InputError: There would be too many requests, or none ever.
-        """
+        """An `InputError` if there would be too many requests for so long, or none; draws none."""
 
 
 class OpenArrivals(Arrivals):
     """Base of those whose requests come by the clock."""
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        """Sorted arrival times in [0, duration_s)."""
         raise NotImplementedError
+
+    def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, Rows]:
+        """Sorted `times` in [0, duration_s), and the row behind each if there is a trace."""
+        return self.times(duration_s, rng), np.zeros(0, np.intp)
 
 
 class SteadyRate(OpenArrivals):
@@ -73,7 +63,7 @@ class SteadyRate(OpenArrivals):
         raise NotImplementedError
 
     def check(self, duration_s: float) -> None:
-        check_count(self.rate_rps * duration_s)
+        intensity.check_count(self.rate_rps * duration_s)
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ class Poisson(SteadyRate):
     rate_rps: Annotated[Rate, Doc("mean requests per second")]
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        return poisson_epochs(horizon, rng)
+        return intensity.poisson_epochs(horizon, rng)
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,7 @@ class Constant(SteadyRate):
     rate_rps: Annotated[Rate, Doc("requests per second")]
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        check_count(horizon)
+        intensity.check_count(horizon)
         return np.arange(math.ceil(horizon), dtype=np.float64)
 
 
@@ -108,7 +98,7 @@ class Gamma(SteadyRate):
     cv: Annotated[Cv, Doc("coefficient of variation of the gaps; 1 is Poisson")]
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        return gamma_epochs(self.cv**-2, horizon, rng)
+        return intensity.gamma_epochs(self.cv**-2, horizon, rng)
 
 
 @dataclass(frozen=True)
@@ -124,9 +114,9 @@ class Weibull(SteadyRate):
             raise ValueError("give either cv or shape")
 
     def epochs(self, horizon: float, rng: np.random.Generator) -> Times:
-        shape = self.shape if self.cv is None else weibull_shape(self.cv)
-        assert shape is not None
-        return weibull_epochs(shape, horizon, rng)
+        return intensity.weibull_epochs(
+            self.shape or intensity.weibull_shape(self.cv or 1.0), horizon, rng
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +129,6 @@ class Bag(OpenArrivals):
 
     @property
     def own_deadline_s(self) -> float | None:
-        """The bag's, from its release on."""
         return self.deadline_s
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:

@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from bros_sim.workload.lengths import Empirical
-from bros_sim.workload.replay import Replay
 from bros_sim.workload.streams import BLOCK, ClosedLoop, OpenLoop, Stream
-from bros_sim.workload.traces import ReadCounts
+from bros_sim.workload.traces import ReadCounts, Trace
 
 WORDS = {
     "out_of_order": "rows sorted by time",
@@ -23,18 +21,15 @@ WORDS = {
     "long_hash_lists": "lists of prefix hashes cut to the length of the prompt",
 }
 """Field of ``ReadCounts`` -> what was done; the fields not named here change nothing."""
-
-
 LONG_GAPS, LONG_SHARE = 5, 0.01
 """A silence longer than this many mean gaps and this share of the run is not chance."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """``outputs_cut`` of ``outputs`` were longer than their cap; ``traces`` by file.
+    """``outputs_cut`` of ``outputs`` (the first ``BLOCK`` of a closed loop) were over their cap.
 
-    Of a closed loop the first ``BLOCK`` outputs are counted. ``silent_from_s`` is the end of a
-    replayed trace that is shorter than the run's ``duration_s``.
+    ``silent_from_s`` is the end of a replayed trace that is shorter than the run's ``duration_s``.
     """
 
     outputs: int
@@ -43,11 +38,7 @@ class Changes:
     duration_s: float
     silent_from_s: float | None = None
 
-    def lines(self) -> list[str]:
-        """Each change in words."""
-        return list(self._lines())
-
-    def _lines(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
         if self.silent_from_s is not None:
             end = f"the trace ends at {self.silent_from_s:.6g} s"
             yield f"{end}, duration_s is {self.duration_s:g}: *_steady rates count the silence"
@@ -62,21 +53,17 @@ class Changes:
 
 def changes(stream: Stream, made: OpenLoop | ClosedLoop, duration_s: float) -> Changes:
     """What was changed in the requests that ``build`` made of a stream."""
-    parts = (stream.arrivals, stream.lengths)
-    traces = [part.trace for part in parts if isinstance(part, Replay | Empirical)]
-    return Changes(
-        outputs=len(made.requests) if isinstance(made, OpenLoop) else BLOCK,
-        outputs_cut=made.truncated,
-        traces={trace.source: trace.counts for trace in traces if trace is not None},
-        duration_s=duration_s,
-        silent_from_s=_silent_from(stream, made, duration_s),
-    )
+    read = [getattr(part, "content", None) for part in (stream.arrivals, stream.lengths)]
+    traces = {part.source: part.counts for part in read if isinstance(part, Trace)}
+    count = len(made.requests) if isinstance(made, OpenLoop) else BLOCK
+    silent_from_s = _silent_from(stream, count, duration_s)
+    return Changes(count, made.truncated, traces, duration_s, silent_from_s)
 
 
-def _silent_from(stream: Stream, made: OpenLoop | ClosedLoop, duration_s: float) -> float | None:
+def _silent_from(stream: Stream, count: int, duration_s: float) -> float | None:
     """The end of a trace after which the run is silent for long: for more than chance explains."""
-    if not isinstance(stream.arrivals, Replay) or not isinstance(made, OpenLoop):
+    last: float | None = getattr(stream.arrivals, "last_s", None)
+    if last is None:
         return None
-    last = stream.arrivals.last_s
-    gap = last / len(made.requests)
-    return last if duration_s - last > max(LONG_GAPS * gap, LONG_SHARE * duration_s) else None
+    chance = max(LONG_GAPS * last / count, LONG_SHARE * duration_s)
+    return last if duration_s - last > chance else None

@@ -3,8 +3,7 @@
 import csv
 import gzip
 import io
-from collections.abc import Sequence
-from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,25 @@ import pyarrow.parquet as pq
 
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
-from bros_sim.core.request import Request
 from bros_sim.workload.streams import OpenLoop, Stream, build
-from bros_sim.workload.traces import ReadCounts, Trace
+from bros_sim.workload.traces import Trace
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
 def write_trace(trace: Trace, path: Path) -> None:
-    """Write a trace as canonical CSV, gzipped CSV or Parquet, whole or not at all.
-
-    Same trace, same bytes. Columns that the trace does not state are left out.
-
-    Raises:
-        InputError: The name has another ending, or the file cannot be written.
-    """
+    """Write canonical CSV, gzipped CSV or Parquet, else `InputError`: same trace, same bytes."""
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: the name must end in {', '.join(SUFFIXES)}")
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has arrivals but no lengths; nothing to write")
     columns = _columns(trace)
     with written(path) as draft:
-        if path.name.endswith(".parquet"):
+        if path.suffix == ".parquet":
             pq.write_table(pa.table(columns), draft)
         else:
             text = _csv(columns)
-            zipped = path.name.endswith(".gz")
-            draft.write_bytes(gzip.compress(text, mtime=0) if zipped else text)
+            draft.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)
 
 
 def _columns(trace: Trace) -> dict[str, list[Any]]:
@@ -50,12 +41,12 @@ def _columns(trace: Trace) -> dict[str, list[Any]]:
     columns["prompt_tokens"] = trace.prompt_tokens.tolist()
     columns["output_tokens"] = trace.output_tokens.tolist()
     if trace.service_class is not None:
-        columns["class"] = [None if c is None else c.value for c in trace.service_class]
-    slos = {"ttft": trace.ttft_slo_s, "tpot": trace.tpot_slo_s, "e2e": trace.e2e_slo_s}
-    for name, values in slos.items():
-        if values is not None:
-            stated = [None if np.isnan(value) else value for value in values.tolist()]
-            columns[f"slo_{name}_s"] = stated
+        columns["class"] = [each and each.value for each in trace.service_class]
+    for name in ("ttft", "tpot", "e2e"):
+        if (values := getattr(trace, f"{name}_slo_s")) is not None:
+            columns[f"slo_{name}_s"] = [
+                None if isnan(value) else value for value in values.tolist()
+            ]
     if trace.max_tokens is not None:
         columns["max_tokens"] = [value or None for value in trace.max_tokens.tolist()]
     if trace.prefix_hashes is not None:
@@ -68,39 +59,26 @@ def _csv(columns: dict[str, list[Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    if "prefix_hashes" in columns:
-        hashes = [" ".join(map(str, row)) for row in columns["prefix_hashes"]]
-        columns = columns | {"prefix_hashes": hashes}
+    if hashes := columns.get("prefix_hashes"):
+        columns = columns | {"prefix_hashes": [" ".join(map(str, row)) for row in hashes]}
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
 
 
 def synthesise(stream: Stream, seed: int, duration_s: float) -> Trace:
-    """The requests of an open-loop stream as a trace: arrivals, lengths and prefixes.
-
-    Class, SLO and cap are left to the stream that replays it.
-
-    Raises:
-        InputError: The stream is a closed loop, or no request falls in the duration.
-    """
+    """Requests of an open-loop stream, else `InputError`, as a trace without class, SLO and cap."""
     made = build(stream, seed, duration_s)
     if not isinstance(made, OpenLoop):
         raise InputError("arrivals: a closed loop has no arrival times of its own")
-    if not made.requests:
+    if not (requests := made.requests):
         raise InputError(f"arrivals: no request falls in {duration_s:g} s")
-    return _of_requests(made.requests)
-
-
-def _of_requests(requests: Sequence[Request]) -> Trace:
-    hashes = tuple(r.prefix_hashes for r in requests)
-    trace = Trace(
-        format="canonical",
-        source="synthetic",
-        arrival_s=np.array([r.arrival_s for r in requests]),
-        prompt_tokens=np.array([r.prompt_tokens for r in requests], np.int64),
-        output_tokens=np.array([r.output_tokens for r in requests], np.int64),
-        counts=ReadCounts(rows_kept=len(requests), synthesised=len(requests)),
+    hashes = tuple(request.prefix_hashes for request in requests)
+    return Trace(
+        np.arange(len(requests)),
+        np.array([request.arrival_s for request in requests]),
+        np.array([request.prompt_tokens for request in requests], np.int64),
+        np.array([request.output_tokens for request in requests], np.int64),
+        prefix_hashes=hashes if any(hashes) else None,
+        hash_block_tokens=requests[0].hash_block_tokens,
+        notes={"synthesised": len(requests)},
     )
-    if not any(hashes):
-        return trace
-    return replace(trace, prefix_hashes=hashes, hash_block_tokens=requests[0].hash_block_tokens)

@@ -1,7 +1,4 @@
-"""LENGTHS: where prompt and output lengths come from. The init fields are the YAML keys.
-
-Each class answers ``sample(n, rng) -> (prompts, outputs)``, int64 arrays of lengths >= 1.
-"""
+"""LENGTHS, and MAX_TOKENS: caps where a trace states none. The init fields are the YAML keys."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +11,8 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.from_file import FromFile
 from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import is_twin, load_twin
-from bros_sim.workload.twins import NamedFile, Twin
+from bros_sim.workload.twins import NamedFile, Twin, is_twin, load_twin
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 Tokens = Annotated[int, Ge(1), Le(10**9)]
@@ -29,7 +24,7 @@ class LengthModel(Protocol):
     """What every entry of LENGTHS answers."""
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        """``n`` prompt and ``n`` output lengths."""
+        """``n`` prompt and ``n`` output lengths >= 1."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,6 @@ class LogNormalLength:
     most: Annotated[Tokens, Doc("longer draws are cut to this")] = LARGEST
 
     def of(self, normal: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Lengths from standard normal draws."""
         lengths = self.median * np.exp(np.minimum(self.sigma * normal, 50.0))
         return np.clip(np.rint(lengths), 1, self.most).astype(np.int64)
 
@@ -121,7 +115,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Empirical(FromFile, NamedFile):
+class Empirical(NamedFile):
     """Joint pairs of a shipped twin (``name``), or of a trace or twin file (``path``).
 
     A twin is sampled from its joint histogram; a trace is sampled with replacement, pair by pair.
@@ -131,13 +125,9 @@ class Empirical(FromFile, NamedFile):
     max_prompt: Annotated[Tokens | None, Doc("longer prompts are cut to this")] = None
     max_output: Annotated[Tokens | None, Doc("longer outputs are cut to this")] = None
 
-    @property
-    def trace(self) -> Trace | None:
-        """The trace that pairs are taken from; ``None`` for a twin."""
-        return None if isinstance(self._pairs, Twin) else self._pairs
-
     @cached_property
-    def _pairs(self) -> Twin | Trace:
+    def content(self) -> Twin | Trace:
+        """What pairs are taken from; an `InputError` if it cannot be read or has no lengths."""
         if is_twin(self.file):
             return load_twin(self.file)
         trace = read_trace(self.file)
@@ -146,14 +136,46 @@ class Empirical(FromFile, NamedFile):
         return trace
 
     def sample(self, n: int, rng: np.random.Generator) -> Pairs:
-        pairs = self._pairs
+        pairs = self.content
         if isinstance(pairs, Twin):
             prompts, outputs = pairs.lengths.sample(n, rng)
         else:
             rows = rng.integers(0, len(pairs), n)
             prompts, outputs = pairs.prompt_tokens[rows], pairs.output_tokens[rows]
-        return _cut(prompts, self.max_prompt), _cut(outputs, self.max_output)
+        most = (self.max_prompt or LARGEST, self.max_output or LARGEST)
+        return np.minimum(prompts, most[0]), np.minimum(outputs, most[1])
 
 
-def _cut(lengths: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
-    return lengths if most is None else np.minimum(lengths, most)
+class MaxTokens(Protocol):
+    """What every entry of MAX_TOKENS answers."""
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The stated cap of each request, >= 1, from its true output length."""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Clients know their output length: the cap equals it."""
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return outputs
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """Clients ask for ``factor`` times what they need, rounded up."""
+
+    factor: Annotated[float, Ge(1), Le(1e6), Doc("cap over true output length")] = 2.0
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.asarray(np.ceil(outputs * self.factor), np.int64)
+
+
+@dataclass(frozen=True)
+class FixedCap:
+    """One cap for all; a longer output is cut to it, as an engine would, and counted."""
+
+    tokens: Annotated[int, Ge(1), Le(10**9), Doc("the cap")]
+
+    def caps(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.full(len(outputs), self.tokens, np.int64)

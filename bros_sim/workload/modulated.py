@@ -7,34 +7,30 @@ from typing import Annotated
 import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
-from bros_sim.workload.intensity import MAX_SEGMENTS, StepRate
-from bros_sim.workload.renewal import check_count
+from bros_sim.workload.intensity import MAX_SEGMENTS, StepRate, check_count
 
 Duration = Annotated[float, Ge(1e-3), Le(1e9)]
 Probability = Annotated[float, Ge(0), Le(1)]
 Step = Annotated[tuple[float, ...], MinLen(2), MaxLen(2)]
-DAY_S = 86_400.0
+DAY = 86_400.0
 MINUTES_A_DAY = 1440
 
 
 class Profiled(OpenArrivals):
     """Poisson processes whose rate follows a profile."""
 
-    def profile(self, duration_s: float) -> tuple[StepRate, float]:
-        """The profile and what to multiply it by, in a run of this length."""
+    def profile(self, duration_s: float) -> StepRate:
+        """The rate in a run of this length."""
         raise NotImplementedError
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
-        rate, scale = self.profile(duration_s)
-        return rate.times(duration_s, scale, rng)
+        return self.profile(duration_s).times(duration_s, rng)
 
     def check(self, duration_s: float) -> None:
-        rate, scale = self.profile(duration_s)
-        rate.check(duration_s, scale)
+        self.profile(duration_s).check(duration_s)
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,12 @@ class Mmpp(OpenArrivals):
             raise ValueError(f"transition: needs {states} rows, one for each rate")
 
     @property
-    def _jumps(self) -> NDArray[np.float64]:
+    def _jumps(self) -> Times:
         jumps = np.array(self.transition or ((0.0, 1.0), (1.0, 0.0)))
         return np.asarray(jumps / jumps.sum(axis=1, keepdims=True))
 
     @property
-    def shares(self) -> NDArray[np.float64]:
+    def shares(self) -> Times:
         """Long-run share of time in each state."""
         jumps, states = self._jumps, len(self.rates_rps)
         balance = np.vstack([jumps.T - np.eye(states), np.ones(states)])
@@ -79,12 +75,11 @@ class Mmpp(OpenArrivals):
 
     @property
     def rate_rps(self) -> float:
-        """Long-run mean rate."""
         return float(self.shares @ np.array(self.rates_rps))
 
     def times(self, duration_s: float, rng: np.random.Generator) -> Times:
         self.check(duration_s)
-        return self._path(duration_s, rng).times(duration_s, 1.0, rng)
+        return self._path(duration_s, rng).times(duration_s, rng)
 
     def check(self, duration_s: float) -> None:
         if duration_s / min(self.sojourn_s) > MAX_SEGMENTS:
@@ -95,9 +90,8 @@ class Mmpp(OpenArrivals):
         upto = np.cumsum(self._jumps, axis=1)
         state = int(np.searchsorted(np.cumsum(self.shares), rng.random()))
         starts, rates, now = [], [], 0.0
-        last = len(self.rates_rps) - 1
         while now < duration_s:
-            state = min(state, last)
+            state = min(state, len(self.rates_rps) - 1)
             starts.append(now)
             rates.append(self.rates_rps[state])
             now += rng.exponential(self.sojourn_s[state])
@@ -146,9 +140,9 @@ class Piecewise(Profiled):
         if self.period_s is not None and self.period_s <= starts[-1]:
             raise ValueError(f"period_s: must be later than the last step at {starts[-1]:g} s")
 
-    def profile(self, duration_s: float) -> tuple[StepRate, float]:
+    def profile(self, duration_s: float) -> StepRate:
         table = np.array(self.steps, np.float64)
-        return StepRate(table[:, 0], table[:, 1], self.period_s), self.scale
+        return StepRate(table[:, 0], table[:, 1], self.period_s, self.scale)
 
 
 @dataclass(frozen=True)
@@ -169,9 +163,7 @@ class Diurnal(Profiled):
     peak_to_trough: Annotated[float | None, Ge(1), Le(1e6), Doc("highest over lowest rate")] = None
     peak_hour: Annotated[float, Ge(0), Le(24), Doc("hour of the highest rate")] = 14.0
     start_hour: Annotated[float, Ge(0), Le(24), Doc("hour at which the run starts")] = 0.0
-    day_s: Annotated[float, Gt(0), Ge(1), Le(1e9), Doc("length of a day, to play it faster")] = (
-        DAY_S
-    )
+    day_s: Annotated[float, Gt(0), Ge(1), Le(1e9), Doc("length of a day, to play it faster")] = DAY
 
     def __post_init__(self) -> None:
         if (self.hourly is None) == (self.peak_to_trough is None):
@@ -180,27 +172,24 @@ class Diurnal(Profiled):
             raise ValueError("hourly: at least one hour must have a weight above 0")
 
     @property
-    def _weights(self) -> NDArray[np.float64]:
+    def _weights(self) -> Times:
         """Relative rate in each step of the day; the mean is 1."""
-        if self.hourly is not None:
+        ratio = self.peak_to_trough
+        if ratio is None:
             weights = np.array(self.hourly)
         else:
-            assert self.peak_to_trough is not None
-            swing = (self.peak_to_trough - 1) / (self.peak_to_trough + 1)
             hours = (np.arange(MINUTES_A_DAY) + 0.5) / 60
-            weights = np.asarray(
-                1 + swing * np.cos((hours - self.peak_hour) * np.pi / 12), np.float64
-            )
+            swing = (ratio - 1) / (ratio + 1)
+            weights = np.array(1 + swing * np.cos((hours - self.peak_hour) * np.pi / 12))
         return np.asarray(weights / weights.mean())
 
-    def profile(self, duration_s: float) -> tuple[StepRate, float]:
+    def profile(self, duration_s: float) -> StepRate:
         weights = self._weights
         step_s = self.day_s / len(weights)
-        turned = (
-            (np.arange(len(weights)) - self.start_hour / 24 * len(weights)) * step_s % self.day_s
-        )
+        steps = np.arange(len(weights)) - self.start_hour / 24 * len(weights)
+        turned = steps * step_s % self.day_s
         order = np.argsort(turned)
         starts, rates = np.asarray(turned[order], np.float64), weights[order] * self.rate_rps
         if starts[0] > 0:
             starts, rates = np.append(0.0, starts), np.append(rates[-1], rates)
-        return StepRate(starts, rates, self.day_s), 1.0
+        return StepRate(starts, rates, self.day_s)

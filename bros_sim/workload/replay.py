@@ -1,6 +1,6 @@
 """Arrivals that come from a trace (`Replay`) or from a twin of one (`TwinArrivals`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -8,19 +8,16 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le
-from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
-from bros_sim.workload.arrivals import OpenArrivals, Rate, Times
-from bros_sim.workload.from_file import FromFile
-from bros_sim.workload.intensity import StepRate
+from bros_sim.workload.arrivals import OpenArrivals, Rate, Rows, Times
+from bros_sim.workload.intensity import StepRate, check_count
 from bros_sim.workload.modulated import Profiled
-from bros_sim.workload.policy import Dequantise, ZeroTokens
-from bros_sim.workload.renewal import check_count
+from bros_sim.workload.readers.base import Dequantise, Policy, ZeroTokens
 from bros_sim.workload.traces import Trace, read_trace
-from bros_sim.workload.twin_file import load_twin
-from bros_sim.workload.twins import NamedFile, Twin
+from bros_sim.workload.twins import FromFile, NamedFile, Twin, load_twin
 
+Scaling = Literal["warp", "thin"]
 Tokens = Annotated[int, Ge(1), Le(10**9)]
 
 
@@ -39,9 +36,7 @@ class Replay(FromFile, OpenArrivals):
 
     path: Annotated[Path, Doc("a trace of any known format")]
     rate_scale: Annotated[float, Gt(0), Le(1e4), Doc("load relative to the trace")] = 1.0
-    scaling: Annotated[Literal["warp", "thin"], Doc("warp the time axis, or thin/superpose")] = (
-        "warp"
-    )
+    scaling: Annotated[Scaling, Doc("warp the time axis, or thin/superpose")] = "warp"
     start_s: Annotated[float, Ge(0), Doc("begin at this time of the trace")] = 0.0
     end_s: Annotated[float | None, Gt(0), Doc("stop at this time of the trace")] = None
     dequantise: Annotated[Dequantise, Doc("spread coarse time stamps over their tick")] = "none"
@@ -57,25 +52,14 @@ class Replay(FromFile, OpenArrivals):
 
     @property
     def file(self) -> Path:
-        """The file that the requests come from."""
         return self.path
 
     @cached_property
-    def trace(self) -> Trace:
-        """The trace.
-
-        Raises:
-            InputError: It cannot be read or has no arrivals.
-        """
-        trace = read_trace(
-            self.path,
-            start_s=self.start_s,
-            end_s=np.inf if self.end_s is None else self.end_s,
-            dequantise=self.dequantise,
-            zero_tokens=self.zero_tokens,
-            max_prompt_tokens=self.max_prompt,
-            max_output_tokens=self.max_output,
-        )
+    def content(self) -> Trace:
+        """The trace; an `InputError` if it cannot be read or has no arrivals."""
+        end_s = np.inf if self.end_s is None else self.end_s
+        lengths = (self.zero_tokens, self.max_prompt, self.max_output)
+        trace = read_trace(self.path, Policy(self.start_s, end_s, self.dequantise, *lengths))
         if trace.arrival_s is None:
             raise InputError(f"{self.path}: has lengths but no arrival times; use it as lengths")
         return trace
@@ -84,16 +68,12 @@ class Replay(FromFile, OpenArrivals):
         return self.rows(duration_s, rng)[0]
 
     def check(self, duration_s: float) -> None:
-        check_count(len(self.trace) * (self.rate_scale if self.scaling == "thin" else 1.0))
+        check_count(len(self.content) * (self.rate_scale if self.scaling == "thin" else 1.0))
 
-    def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, NDArray[np.intp]]:
-        """Sorted arrival times in [0, duration_s), and the row of the trace behind each.
-
-        Raises:
-            InputError: As `trace`; or no request falls in the run.
-        """
+    def rows(self, duration_s: float, rng: np.random.Generator) -> tuple[Times, Rows]:
+        """As `OpenArrivals.rows`; an `InputError` also if no request falls in the run."""
         self.check(duration_s)
-        source = self.trace.arrival_s
+        source = self.content.arrival_s
         assert source is not None
         if self.scaling == "warp":
             times, rows = source / self.rate_scale, np.arange(len(source))
@@ -106,23 +86,21 @@ class Replay(FromFile, OpenArrivals):
         return times[inside], rows[inside]
 
     def _why_none(self, times: Times) -> str:
-        """Where the first request is, as the run sees it."""
         scale = f"rate_scale {self.rate_scale:g}"
         if not len(times):
-            return f"{scale} keeps none of the trace's {len(self.trace):,}"
+            return f"{scale} keeps none of the trace's {len(self.content):,}"
         first = f"the first is at {times[0]:g} s"
         return f"{first} (set start_s)" if self.rate_scale == 1 else f"at {scale} {first}"
 
     @property
     def last_s(self) -> float:
         """When the last row would arrive in a run without end."""
-        assert self.trace.arrival_s is not None
-        return float(self.trace.arrival_s[-1]) / (self.rate_scale if self.scaling == "warp" else 1)
+        assert self.content.arrival_s is not None
+        last = float(self.content.arrival_s[-1])
+        return last / self.rate_scale if self.scaling == "warp" else last
 
 
-def _superposed(
-    source: Times, scale: float, rng: np.random.Generator
-) -> tuple[Times, NDArray[np.intp]]:
+def _superposed(source: Times, scale: float, rng: np.random.Generator) -> tuple[Times, Rows]:
     """Whole copies and one thinned copy; the first copy is in place, the others are rotated."""
     span = source[-1] + (source[-1] / len(source) or 1.0)
     whole, part = int(scale), scale % 1
@@ -140,7 +118,7 @@ def _superposed(
 
 
 @dataclass(frozen=True)
-class TwinArrivals(FromFile, NamedFile, Profiled):
+class TwinArrivals(NamedFile, Profiled):
     """Arrivals like those of a trace: the rate profile of its twin as a Poisson process.
 
     The profile starts with the run and repeats when it ends. With ``rate_rps`` it is scaled so
@@ -149,33 +127,24 @@ class TwinArrivals(FromFile, NamedFile, Profiled):
 
     brings_lengths: ClassVar[bool] = True
 
-    name: Annotated[str | None, Doc("a shipped twin: see `bros-sim trace list`")] = None
     path: Annotated[Path | None, Doc("a twin file of your own, instead of a name")] = None
     rate_rps: Annotated[Rate | None, Doc("mean rate over the run; else that of the trace")] = None
 
     @cached_property
-    def twin(self) -> Twin:
-        """The twin.
-
-        Raises:
-            InputError: The file cannot be read or is no twin.
-        """
+    def content(self) -> Twin:
+        """The twin; an `InputError` if the file cannot be read or is none."""
         return load_twin(self.file)
 
-    def profile(self, duration_s: float) -> tuple[StepRate, float]:
-        """As `Profiled.profile`.
-
-        Raises:
-            InputError: The twin has lengths alone, or its profile is silent over the whole run.
-        """
-        rate = self.twin.rate
+    def profile(self, duration_s: float) -> StepRate:
+        """An `InputError` if the twin has lengths alone, or is silent over the whole run."""
+        rate = self.content.rate
         if rate is None:
-            what = f"the twin {self.twin.name} has lengths but no arrivals"
+            what = f"the twin {self.content.name} has lengths but no arrivals"
             raise InputError(f"{self.file}: {what}; use it as lengths: {{kind: empirical}}")
         if self.rate_rps is None:
-            return rate, 1.0
+            return rate
         expected = float(rate.until(duration_s)[1][-1])
         if expected <= 0:
-            what = f"the twin {self.twin.name} is silent for the first {duration_s:g} s"
+            what = f"the twin {self.content.name} is silent for the first {duration_s:g} s"
             raise InputError(f"{self.file}: {what}: make the run longer, or leave rate_rps out")
-        return rate, self.rate_rps * duration_s / expected
+        return replace(rate, scale=self.rate_rps * duration_s / expected)

@@ -1,12 +1,11 @@
-"""Statistics of a trace: the numbers by which traces, twins and generators are compared."""
+"""The numbers by which traces, twins and generators are compared."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.workload.prefixes import infinite_cache
+from bros_sim.workload.prompts import Hashes, infinite_cache
 from bros_sim.workload.traces import Trace
 
 Number = float | int | None
@@ -32,30 +31,29 @@ def interarrival_cv(times: NDArray[np.float64]) -> float | None:
 def arrival_summary(times: NDArray[np.float64]) -> dict[str, Number]:
     """Rate, regularity and burstiness. The rate is over the time from first to last arrival."""
     span = float(times[-1] - times[0])
-    out: dict[str, Number] = {
-        "duration_s": span,
-        "rate_rps": (len(times) - 1) / span if span else None,
-        "interarrival_cv": interarrival_cv(times),
-    }
-    return out | {f"fano_{w}_s": fano(times - times[0], w) for w in FANO_WINDOWS_S}
+    rate = (len(times) - 1) / span if span else None
+    fanos = {f"fano_{w}_s": fano(times - times[0], w) for w in FANO_WINDOWS_S}
+    return {
+        "duration_s": span, "rate_rps": rate, "interarrival_cv": interarrival_cv(times), **fanos
+    }  # fmt: skip
 
 
 def length_summary(lengths: NDArray[np.int64]) -> dict[str, Number]:
     """Mean, quantiles and maximum of one kind of length, in tokens."""
-    p50, p90, p99 = (float(q) for q in np.quantile(lengths, (0.5, 0.9, 0.99)))
+    p50, p90, p99 = np.quantile(lengths, (0.5, 0.9, 0.99)).tolist()
     top = int(lengths.max())
     return {"mean": float(lengths.mean()), "p50": p50, "p90": p90, "p99": p99, "max": top}
 
 
-def prefix_summary(hashes: Sequence[tuple[int, ...]], block_tokens: int) -> dict[str, Number]:
+def prefix_summary(hashes: Hashes, block_tokens: int) -> dict[str, Number]:
     """Reuse with an infinite cache: the share of blocks that an earlier request had."""
     hits, _ = infinite_cache(hashes)
     blocks = sum(len(row) for row in hashes)
+    reused, some = float(hits.sum() / blocks) if blocks else None, float((hits > 0).mean())
     return {
-        "block_tokens": block_tokens,
-        "reused_blocks_share": float(hits.sum() / blocks) if blocks else None,
-        "requests_with_reuse_share": float((hits > 0).mean()),
-    }
+        "block_tokens": block_tokens, "reused_blocks_share": reused,
+        "requests_with_reuse_share": some,
+    }  # fmt: skip
 
 
 def trace_summary(trace: Trace) -> dict[str, dict[str, Number]]:

@@ -1,8 +1,7 @@
 """A named stream of an experiment -> its requests, the same under every system.
 
-Draws come from generators named by the stream and the purpose (arrivals, lengths, prefixes).
-Lengths are drawn in blocks of fixed size, each from a generator of its own, so the i-th request of
-a stream has the same lengths whatever the load, the duration or the system.
+Lengths are drawn in blocks, each from its own generator, so the i-th request has the same whatever
+the load, duration or system.
 """
 
 import math
@@ -10,7 +9,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,22 +16,21 @@ from numpy.typing import NDArray
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.workload.arrivals import Clients, OpenArrivals
-from bros_sim.workload.caps import Headroom, MaxTokens
-from bros_sim.workload.lengths import Empirical, LengthModel, Pairs
+from bros_sim.workload.lengths import Headroom, LengthModel, MaxTokens, Pairs
 from bros_sim.workload.prompts import Hashes, Refrag, salted, system_prompt
-from bros_sim.workload.replay import Replay, TwinArrivals
-from bros_sim.workload.traces import Trace
+from bros_sim.workload.traces import Trace, take
+from bros_sim.workload.twins import Twin
 
 BLOCK = 1024
+NO_LENGTHS = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
 class Stream:
     """One stream of the YAML's ``workload``.
 
-    ``lengths`` may be left out where the arrivals bring their own: a replayed trace has its rows,
-    a twin its histogram (and prefix model). A class, SLO or cap in a trace's row takes
-    precedence. All prompts begin with the same ``system_prompt_tokens``, on top of their lengths.
+    ``lengths`` may be left out where the arrivals bring their own. A class, SLO or cap in a trace's
+    row takes precedence. All prompts begin with ``system_prompt_tokens``, on top of their lengths.
     """
 
     name: str
@@ -50,30 +47,29 @@ class Stream:
             raise InputError(f"workload.{self.name}: lengths: this key is missing")
 
     def prompts(self, lengths: NDArray[np.int64], *, hashed: bool) -> NDArray[np.int64]:
-        """Tokens that the engine sees of prompts of these lengths.
-
-        Raises:
-            InputError: They are ``hashed``, and would be others than those of the hashes.
-        """
+        """Tokens that the engine sees of prompts; `InputError` if hashes would stand for others."""
         if hashed and (self.refrag or self.system_prompt_tokens):
-            raise InputError(
-                "prompts with prefix hashes take no system_prompt_tokens and no refrag"
-            )
+            what = "prompts with prefix hashes take no system_prompt_tokens and no refrag"
+            raise InputError(what)
         seen = self.refrag.positions(lengths) if self.refrag else lengths
         return seen + self.system_prompt_tokens
 
     def files(self) -> tuple[Path, ...]:
         """Files that the requests depend on, for the fingerprint of a result."""
-        parts = (self.arrivals, self.lengths)
-        return tuple(p.file for p in parts if isinstance(p, Replay | TwinArrivals | Empirical))
+        files = (getattr(part, "file", None) for part in (self.arrivals, self.lengths))
+        return tuple(file for file in files if file is not None)
+
+    @property
+    def own(self) -> Trace | Twin | None:
+        """The trace that is replayed or the twin that is played, if its lengths are too."""
+        return None if self.lengths is not None else getattr(self.arrivals, "content", None)
 
 
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests that come by the clock, sorted by arrival; the index is the position.
+    """Requests that come by the clock, sorted by arrival; ``truncated`` outputs were cut.
 
-    ``truncated`` counts outputs that were cut to a smaller cap. A client that keeps at most
-    ``max_in_flight`` requests out sends the others later, in order, as answers come.
+    A client that keeps at most ``max_in_flight`` of them out sends the others later, in order.
     """
 
     requests: list[Request]
@@ -83,16 +79,13 @@ class OpenLoop:
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """Requests that come when earlier ones are done.
-
-    ``request(index, arrival_s)`` makes the index-th request of the stream.
-    ``truncated`` counts outputs that were cut to a smaller cap among the first ``BLOCK``.
-    """
+    """Requests that come when earlier ones are done; ``truncated`` counts the first ``BLOCK``."""
 
     clients: int
     think_time_s: float
     whole_batch: bool
     request: Callable[[int, float], Request]
+    """Makes one, from its index in the stream and its arrival."""
     truncated: int = 0
 
 
@@ -103,28 +96,25 @@ def generator(seed: int, stream: str, purpose: str, block: int = 0) -> np.random
 
 
 def build(stream: Stream, seed: int, duration_s: float) -> OpenLoop | ClosedLoop:
-    """The requests of a stream in [0, duration_s).
-
-    Raises:
-        InputError: A trace or twin cannot be read or lacks what the stream needs, no request falls
-            in the run, or there are too many.
-    """
-    if isinstance(stream.arrivals, Clients):
+    """Requests of a stream in [0, duration_s); `InputError` for bad files, none, or too many."""
+    if not isinstance(stream.arrivals, OpenArrivals):
         return _closed(stream, stream.arrivals, seed)
     rng = generator(seed, stream.name, "arrivals")
-    if isinstance(stream.arrivals, Replay):
-        times, rows = stream.arrivals.rows(duration_s, rng)
-        if stream.lengths is None:
-            return _of_trace(stream, stream.arrivals.trace, times, rows)
-    else:
-        times = stream.arrivals.times(duration_s, rng)
-    prompts, outputs = _lengths(stream, seed, len(times))
-    hashes, block_tokens = _twin_prefixes(stream, prompts, seed)
-    columns = _Columns(times, prompts, outputs, stream.max_tokens.caps(outputs))
-    return _requests(stream, columns, hashes, block_tokens)
+    times, rows = stream.arrivals.rows(duration_s, rng)
+    if isinstance(trace := stream.own, Trace):
+        return _of_trace(stream, trace, times, rows)
+    blocks = [_block(stream, seed, n) for n in range(-(-len(times) // BLOCK))] or [NO_LENGTHS]
+    prompts, outputs = (np.concatenate(part)[: len(times)] for part in zip(*blocks, strict=True))
+    made = _Columns(times, prompts, outputs, stream.max_tokens.caps(outputs))
+    model = stream.own.prefixes if isinstance(stream.own, Twin) else None
+    if model is not None:
+        hashes = model.sample(prompts, generator(seed, stream.name, "prefixes"))
+        made = replace(made, hashes=hashes, block_tokens=model.block_tokens)
+    return _requests(stream, made)
 
 
-class _Columns(NamedTuple):
+@dataclass(frozen=True)
+class _Columns:
     """One entry per request; without ``classes`` or ``slos`` all have the stream's."""
 
     times: NDArray[np.float64]
@@ -133,68 +123,37 @@ class _Columns(NamedTuple):
     caps: NDArray[np.int64]
     classes: list[ServiceClass] | None = None
     slos: list[Slo] | None = None
+    hashes: Hashes | None = None
+    block_tokens: int = 16
 
 
-def _requests(
-    stream: Stream, columns: _Columns, hashes: Hashes | None, block_tokens: int
-) -> OpenLoop:
+def _requests(stream: Stream, of: _Columns) -> OpenLoop:
     """The requests, with their outputs cut to the caps and prompts as the engine sees them."""
-    times, lengths, outputs, caps, classes, slos = columns
-    count, shared = len(times), stream.system_prompt_tokens
+    count, shared, block_tokens = len(of.times), stream.system_prompt_tokens, of.block_tokens
     if shared:
         prefixes, block_tokens = system_prompt(shared, stream.name) * count, shared
     else:
-        prefixes = [()] * count if hashes is None else salted(hashes, stream.name)
+        prefixes = [()] * count if of.hashes is None else salted(of.hashes, stream.name)
+    slo, deadline_s = stream.slo, stream.arrivals.own_deadline_s
+    if deadline_s is not None:  # all of a bag's requests arrive at once
+        slo = replace(slo, e2e_s=deadline_s)
     rows = zip(
-        classes or [stream.service_class] * count,
-        times.tolist(),
-        stream.prompts(lengths, hashed=hashes is not None).tolist(),
-        np.minimum(outputs, caps).tolist(),
-        caps.tolist(),
-        slos or [_slo(stream)] * count,
-        prefixes,
-        strict=True,
-    )
+        of.classes or [stream.service_class] * count, of.times.tolist(),
+        stream.prompts(of.prompts, hashed=of.hashes is not None).tolist(),
+        np.minimum(of.outputs, of.caps).tolist(), of.caps.tolist(),
+        of.slos or [slo] * count, prefixes, strict=True,
+    )  # fmt: skip
     requests = [
-        Request(stream.name, index, cls, at, prompt, output, cap, slo, prefix, block_tokens, shared)
-        for index, (cls, at, prompt, output, cap, slo, prefix) in enumerate(rows)
+        Request(stream.name, index, cls, at, prompt, output, cap, own, prefix, block_tokens, shared)
+        for index, (cls, at, prompt, output, cap, own, prefix) in enumerate(rows)
     ]
-    return OpenLoop(requests, int(np.sum(outputs > caps)))
-
-
-def _slo(stream: Stream) -> Slo:
-    """The stream's SLO; all of a bag's requests arrive at once, so its deadline is their E2E."""
-    if stream.arrivals.own_deadline_s is not None:
-        return replace(stream.slo, e2e_s=stream.arrivals.own_deadline_s)
-    return stream.slo
-
-
-def _lengths(stream: Stream, seed: int, count: int) -> Pairs:
-    blocks = [_block(stream, seed, n) for n in range(-(-count // BLOCK))]
-    if not blocks:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    prompts, outputs = (np.concatenate(part)[:count] for part in zip(*blocks, strict=True))
-    return prompts, outputs
+    return OpenLoop(requests, int(np.sum(of.outputs > of.caps)))
 
 
 def _block(stream: Stream, seed: int, number: int) -> Pairs:
-    rng = generator(seed, stream.name, "lengths", number)
-    if stream.lengths is not None:
-        return stream.lengths.sample(BLOCK, rng)
-    assert isinstance(stream.arrivals, TwinArrivals)
-    return stream.arrivals.twin.lengths.sample(BLOCK, rng)
-
-
-def _twin_prefixes(
-    stream: Stream, prompts: NDArray[np.int64], seed: int
-) -> tuple[Hashes | None, int]:
-    """Prefix hashes of a twin that plays its own lengths; other streams share nothing."""
-    if not isinstance(stream.arrivals, TwinArrivals) or stream.lengths is not None:
-        return None, 16
-    model = stream.arrivals.twin.prefixes
-    if model is None:
-        return None, 16
-    return model.sample(prompts, generator(seed, stream.name, "prefixes")), model.block_tokens
+    lengths = stream.own.lengths if isinstance(stream.own, Twin) else stream.lengths
+    assert lengths is not None
+    return lengths.sample(BLOCK, generator(seed, stream.name, "lengths", number))
 
 
 def _of_trace(
@@ -202,34 +161,25 @@ def _of_trace(
 ) -> OpenLoop:
     if not trace.has_lengths:
         raise InputError(f"{trace.source}: has no lengths; give the stream `lengths`")
-    outputs = trace.output_tokens[rows]
-    caps = stream.max_tokens.caps(outputs)
-    if trace.max_tokens is not None:
-        stated = trace.max_tokens[rows]
-        caps = np.where(stated > 0, stated, caps)
-    order = rows.tolist()
-    classes = None
-    if trace.service_class is not None:
-        classes = [trace.service_class[n] or stream.service_class for n in order]
-    hashes = trace.prefix_hashes
-    taken = None if hashes is None else tuple(hashes[n] for n in order)
-    slos = _slos(stream.slo, trace, rows)
-    columns = _Columns(times, trace.prompt_tokens[rows], outputs, caps, classes, slos)
-    return _requests(stream, columns, taken, trace.hash_block_tokens)
+    taken = take(trace, rows)
+    caps = stream.max_tokens.caps(taken.output_tokens)
+    if taken.max_tokens is not None:
+        caps = np.where(taken.max_tokens > 0, taken.max_tokens, caps)
+    classes = [own or stream.service_class for own in taken.service_class or ()]
+    lengths, slos = (taken.prompt_tokens, taken.output_tokens), _slos(stream.slo, taken)
+    prefixes = (taken.prefix_hashes, taken.hash_block_tokens)
+    return _requests(stream, _Columns(times, *lengths, caps, classes, slos, *prefixes))
 
 
-def _slos(slo: Slo, trace: Trace, rows: NDArray[np.intp]) -> list[Slo]:
+def _slos(slo: Slo, rows: Trace) -> list[Slo] | None:
     """What the rows state, and the stream's where they state nothing."""
-    columns = (trace.ttft_slo_s, trace.tpot_slo_s, trace.e2e_slo_s)
+    columns = (rows.ttft_slo_s, rows.tpot_slo_s, rows.e2e_slo_s)
     if all(column is None for column in columns):
-        return [slo] * len(rows)
-    defaults = (slo.ttft_s, slo.tpot_s, slo.e2e_s)
-    stated = (
-        [default] * len(rows)
-        if column is None
-        else [default if math.isnan(value) else value for value in column[rows].tolist()]
-        for column, default in zip(columns, defaults, strict=True)
-    )
+        return None
+    stated = []
+    for column, default in zip(columns, (slo.ttft_s, slo.tpot_s, slo.e2e_s), strict=True):
+        values = [math.nan] * len(rows) if column is None else column.tolist()
+        stated.append([default if math.isnan(value) else value for value in values])
     return [Slo(*values) for values in zip(*stated, strict=True)]
 
 

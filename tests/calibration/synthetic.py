@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bros_sim.calibration.samples import sample_shapes
-from bros_sim.calibration.step_rows import StepRow, step_row, steps_frame
+from bros_sim.calibration.step_rows import StepRow, sample_shapes, step_row, steps_frame
 from bros_sim.latency.parameters import (
     DecodeAttention,
     DecodeLine,

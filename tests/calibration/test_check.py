@@ -7,8 +7,7 @@ import pytest
 from calibration.synthetic import HYBRID, rows_of
 from typer.testing import CliRunner
 
-from bros_sim.calibration.check import check_profile
-from bros_sim.calibration.check_physics import floor_s, physics_problems
+from bros_sim.calibration.check import check_profile, floor_s, physics_problems
 from bros_sim.calibration.step_rows import write_steps
 from bros_sim.cli import app
 from bros_sim.config import read_yaml

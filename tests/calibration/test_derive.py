@@ -4,13 +4,12 @@ from pathlib import Path
 import pytest
 from calibration.synthetic import write_tables
 
-from bros_sim.calibration.derive import derive
-from bros_sim.calibration.derive_roofline import roofline_of
-from bros_sim.calibration.fit_errors import error_pct
+from bros_sim.calibration.derive import derive, roofline_of
+from bros_sim.calibration.fit import error_pct
 from bros_sim.calibration.gpus import KNOWN_GPUS, find_gpu
 from bros_sim.calibration.kernels import held_out_rows, kernels_of
 from bros_sim.calibration.kernels_dense import is_tied, mlp_matrices
-from bros_sim.calibration.models import find_model, model_slug
+from bros_sim.calibration.models import ModelConfig, find_model, model_slug
 from bros_sim.calibration.profiles import Target, write_profile
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
@@ -122,9 +121,8 @@ def test_from_a_data_sheet(tmp_path):
 
 
 def test_its_terms_by_hand():
-    facts, shape = KNOWN_GPUS["a100-80gb"], find_model(str(LLAMA)).shape
-    bare = PerSequence()
-    model = roofline_of(facts, shape, 1, "bfloat16", overhead=bare, validity=Validity()).make()
+    target = Target(KNOWN_GPUS["a100-80gb"], find_model(str(LLAMA)), 1)
+    model, shape = roofline_of(target, PerSequence(), Validity()).make(), target.config.shape
     weights = 2 * (shape.parameters - 128256 * 4096) / 2039e9
     elementwise = 32 * 2 * (6 * 4096 + 3 * 14336) / (0.8 * 2039e9)
     decode = 1.32 * weights + 32 * 0.0325e-3 + elementwise + 1.31 * 131072 * 1000 / 2039e9
@@ -211,10 +209,9 @@ def test_the_rule_misses_kernel_sums_by_no_more_than_its_band(shared_tables):
         profile, gpu_id = load_profile(name), name.partition("/")[0]
         kernels = kernels_of(shared_tables, gpu_id, profile.gpu, profile.model, profile.tp)
         rows = held_out_rows(kernels, profile.coefficients(Roofline).validity)
-        facts, bare = KNOWN_GPUS[gpu_id], PerSequence()
-        model = roofline_of(
-            facts, profile.model, profile.tp, "float16", overhead=bare, validity=Validity()
-        )
+        config = ModelConfig(profile.model, "float16", tied=False)
+        target = Target(KNOWN_GPUS[gpu_id], config, profile.tp)
+        model = roofline_of(target, PerSequence(), Validity())
         assert (error_pct(model, rows) ** 2).mean() ** 0.5 < 20
 
 

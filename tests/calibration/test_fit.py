@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from calibration.synthetic import HYBRID, LINEAR, MODELS, RANGE, ROOFLINE, steps_of
 
-from bros_sim.calibration.fit import fit_steps, validity_of
-from bros_sim.calibration.fit_design import coefficients_of, predict_s
-from bros_sim.calibration.fit_errors import error_pct, fit_error
-from bros_sim.calibration.fit_hybrid import fit_hybrid, knots_of
-from bros_sim.calibration.fit_solve import covariance_factors
+from bros_sim.calibration.fit import error_pct, fit_error, fit_steps, validity_of
+from bros_sim.calibration.fit_design import coefficients_of, covariance_factors, predict_s
+from bros_sim.calibration.fit_forms import fit_hybrid, knots_of
 from bros_sim.core.errors import InputError
 from bros_sim.latency.term_parameters import Validity
 from bros_sim.profiles.uncertainty import Uncertainty

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bros_sim.calibration.importers import FORMATS, Options, import_files
-from bros_sim.calibration.importers.content import read_content
-from bros_sim.calibration.model_config import read_model_config
+from bros_sim.calibration.importers.base import read_content
+from bros_sim.calibration.models import read_model_config
 from bros_sim.cli import app
 from bros_sim.core.errors import InputError
 
@@ -153,7 +153,7 @@ class TestLatency:
 
 class TestServe:
     def test_failed_requests_are_counted_and_have_no_row(self):
-        (run,) = read("serve.json").runs
+        (run,) = read("serve.json")
         assert (len(run.rows), run.failed) == (8, 2)
         result = json.loads((DATA / "serve.json").read_text())
         row = run.rows[1]
@@ -168,18 +168,18 @@ class TestServe:
         def change(result):
             result["errors"][0] = "ServerDisconnectedError"
 
-        (run,) = changed("serve.json", change).runs
+        (run,) = changed("serve.json", change)
         assert (len(run.rows), run.failed) == (7, 3)
         assert run.rows[0].arrival_s > 0  # the clock starts with the first that was sent
 
     def test_appended_results_are_runs_of_their_own(self):
-        first, second = read("serve-appended.json").runs
+        first, second = read("serve-appended.json")
         assert (len(first.rows), first.failed) == (4, 1)
         assert (len(second.rows), second.failed) == (6, 0)
         assert min(row.arrival_s for row in second.rows) == 0
 
     def test_an_old_file_of_one_burst(self):
-        (run,) = read("serve-old.json").runs
+        (run,) = read("serve-old.json")
         assert {row.arrival_s for row in run.rows} == {0.0}
         assert run.failed == 1
         assert "sent at once" in run.notes[0]
@@ -203,14 +203,14 @@ class TestServe:
 
     def test_counts_that_differ_and_closed_loops_are_named(self, changed):
         change = {"completed": 9, "max_concurrency": 4}
-        (run,) = changed("serve.json", lambda result: result.update(change)).runs
+        (run,) = changed("serve.json", lambda result: result.update(change))
         assert run.notes[0] == "the file counts 9 completed requests, its lists 8"
         assert run.notes[1].startswith("--max-concurrency 4: arrivals follow")
 
 
 class TestGuideLLM:
     def test_every_benchmark_is_a_run(self):
-        alone, poisson = read("guidellm.json").runs
+        alone, poisson = read("guidellm.json")
         assert (alone.label, len(alone.rows), alone.failed) == ("synchronous", 3, 0)
         assert (poisson.label, len(poisson.rows), poisson.failed) == ("poisson rate 5.0", 4, 2)
         report = json.loads((DATA / "guidellm.json").read_text())
@@ -222,7 +222,7 @@ class TestGuideLLM:
         assert row.output_tokens == request["output_tokens"]
 
     def test_the_old_keys(self):
-        (run,) = read("guidellm-old.json").runs
+        (run,) = read("guidellm-old.json")
         assert (run.label, len(run.rows), run.failed) == ("constant rate 3.0", 3, 1)
 
     def test_the_keys_in_between(self, changed):
@@ -235,13 +235,13 @@ class TestGuideLLM:
                     timings[f"{old}_iteration"] = timings.pop(f"{old}_token_iteration")
                 request["scheduler_info"] = {"request_timings": timings}
 
-        assert changed("guidellm.json", change).runs[0] == read("guidellm.json").runs[0]
+        assert changed("guidellm.json", change)[0] == read("guidellm.json")[0]
 
     def test_a_sample_of_the_requests_is_named(self, changed):
         def change(report):
             del report["benchmarks"][0]["requests"]["successful"][0]
 
-        assert "holds 2 of 3" in changed("guidellm.json", change).runs[0].notes[0]
+        assert "holds 2 of 3" in changed("guidellm.json", change)[0].notes[0]
 
     def test_faults(self, changed):
         def change(report):
@@ -258,7 +258,7 @@ class TestGuideLLM:
 
 class TestAIPerf:
     def test_warm_up_and_failures_are_counted(self):
-        (run,) = read("profile_export.jsonl").runs
+        (run,) = read("profile_export.jsonl")
         assert (len(run.rows), run.failed) == (4, 2)
         assert run.notes == ("left out: 1 warm-up requests",)
         record = json.loads((DATA / "profile_export.jsonl").read_text().splitlines()[1])
@@ -283,8 +283,8 @@ class TestAIPerf:
                     metric |= {"value": metric["value"] * 1e6, "unit": "ns"}
         path = tmp_path / "old.jsonl.gz"
         path.write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
-        (old,) = import_files([path], Options())[1].runs
-        (new,) = read("profile_export.jsonl").runs
+        (old,) = import_files([path], Options())[1]
+        (new,) = read("profile_export.jsonl")
         assert [row.request_id for row in old.rows] == [row.request_id for row in new.rows]
         for one, other in zip(old.rows, new.rows, strict=True):
             assert one[1:] == pytest.approx(other[1:])

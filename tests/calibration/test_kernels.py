@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.kernel_fits.vidur import VidurDense, read_vidur_ops
 from bros_sim.calibration.check import kernel_error
-from bros_sim.calibration.fit_errors import fit_error
+from bros_sim.calibration.fit import fit_error
 from bros_sim.calibration.kernels import (
     Kernels,
     fit_kernels,
@@ -14,9 +14,8 @@ from bros_sim.calibration.kernels import (
     kernels_of,
     training_rows,
 )
-from bros_sim.calibration.kernels_attention import Grid, heads_of
 from bros_sim.calibration.kernels_dense import Gemm
-from bros_sim.calibration.kernels_tables import read_tables
+from bros_sim.calibration.kernels_tables import Grid, heads_of, read_tables
 from bros_sim.calibration.step_rows import kinds_of
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import load_profile

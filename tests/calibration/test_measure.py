@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bros_sim.calibration.model_config import read_model_config
-from bros_sim.calibration.shapes import Case, Group, write_shapes
+from bros_sim.calibration.models import read_model_config
+from bros_sim.calibration.plan import Case, Group, write_shapes
 from bros_sim.cli import app
 
 DATA = Path(__file__).parents[1] / "data" / "imports"
@@ -80,7 +80,7 @@ def test_attention_through_blocks_is_attention(family):
     import torch
 
     from bros_sim.calibration.measure_model import RandomModel
-    from bros_sim.calibration.model_config import FAMILIES
+    from bros_sim.calibration.models import FAMILIES
 
     dims = dataclasses.replace(read_model_config(DATA / "tiny"), family=FAMILIES[family])
     model = RandomModel(dims, 1, 8, "cpu")

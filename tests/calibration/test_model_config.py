@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bros_sim.calibration.model_config import read_model_config
+from bros_sim.calibration.models import read_model_config
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import load_profile
 
@@ -68,7 +68,7 @@ def read(tmp_path):
 def test_the_dimensions_are_those_of_the_shipped_profiles(read, config, profile):
     """Their numbers of parameters are the published ones."""
     known, dims = load_profile(profile), read(**config)
-    shape = dims.shape()
+    shape = dims.shape
     assert shape.parameters == known.model.parameters
     assert (shape.heads, shape.kv_heads) == (known.model.heads, known.model.kv_heads)
     assert (shape.head_dim, shape.intermediate) == (known.model.head_dim, known.model.intermediate)
@@ -78,14 +78,14 @@ def test_the_dimensions_are_those_of_the_shipped_profiles(read, config, profile)
 
 def test_defaults_are_those_of_the_family(read):
     old = {key: LLAMA[key] for key in LLAMA if key != "num_key_value_heads"}
-    assert read(**old).kv_heads == 32
-    assert read(**OPT).tied_embeddings
+    assert read(**old).shape.kv_heads == 32
+    assert read(**OPT).tied
     biases = 32 * (4096 + 2 * 1024)
-    plain = read(**LLAMA)
-    assert read(**LLAMA | {"model_type": "qwen2"}).parameters == plain.parameters + biases
+    plain = read(**LLAMA).shape
+    assert read(**LLAMA | {"model_type": "qwen2"}).shape.parameters == plain.parameters + biases
     assert plain.name == "some-model"
-    assert read(**LLAMA, _name_or_path="meta/Llama-3-8B").name == "Llama-3-8B"
-    assert read(**LLAMA, _name_or_path="./").name == "some-model"
+    assert read(**LLAMA, _name_or_path="meta/Llama-3-8B").shape.name == "Llama-3-8B"
+    assert read(**LLAMA, _name_or_path="./").shape.name == "some-model"
 
 
 def test_kv_heads_are_replicated_beyond_their_number(read):
@@ -95,8 +95,8 @@ def test_kv_heads_are_replicated_beyond_their_number(read):
 
 def test_a_window_that_is_used_limits_the_length(read):
     window = {"sliding_window": 4096}
-    assert read(**LLAMA, **window).max_model_len == 4096
-    assert read(**QWEN3 | window).max_model_len == 40960
+    assert read(**LLAMA, **window).shape.max_model_len == 4096
+    assert read(**QWEN3 | window).shape.max_model_len == 40960
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bros_sim.calibration.model_config import read_model_config
-from bros_sim.calibration.plan import BLOCK_SIZE, plan, room_on, spread
-from bros_sim.calibration.shapes import read_shapes, write_shapes
+from bros_sim.calibration.models import read_model_config
+from bros_sim.calibration.plan import BLOCK_SIZE, plan, read_shapes, room_on, spread, write_shapes
 from bros_sim.cli import app
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import Gpu, load_profile
@@ -31,8 +30,8 @@ def room(request, llama):
 def test_every_batch_fits_the_engine_and_its_cache(room):
     for case in plan(room):
         assert case.tokens <= room.max_num_batched_tokens
-        assert case.requests <= room.max_num_seqs
-        assert case.blocks(BLOCK_SIZE) <= room.blocks
+        assert sum(group.count for group in case.groups) <= room.max_num_seqs
+        assert case.blocks <= room.blocks
 
 
 def test_the_grid_reaches_every_bound(room):

@@ -4,11 +4,11 @@ import pytest
 from calibration.synthetic import HYBRID, LINEAR, MODELS, RANGE, rows_of, steps_of
 
 from bros_sim.calibration.fit_design import predict_s
-from bros_sim.calibration.samples import sample_shapes
 from bros_sim.calibration.step_rows import (
     STEP_COLUMNS,
     kinds_of,
     read_steps,
+    sample_shapes,
     split,
     step_row,
     steps_frame,

@@ -7,6 +7,7 @@ import pytest
 
 from bros_sim.workload.lengths import Empirical
 from bros_sim.workload.readers import TRACES
+from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.replay import Replay
 from bros_sim.workload.traces import read_trace
 
@@ -64,7 +65,7 @@ def test_a_changed_trace_is_read_again(trace):
     assert read_trace(trace) is before
     trace.write_text(TRACE.replace(",100,", ",7,"))
     assert read_trace(trace).prompt_tokens[0] == 7
-    assert read_trace(trace, start_s=1).prompt_tokens[0] == 101
+    assert read_trace(trace, Policy(start_s=1)).prompt_tokens[0] == 101
 
 
 def test_points_cannot_change_what_they_share(trace):
@@ -78,7 +79,7 @@ def test_points_cannot_change_what_they_share(trace):
 def test_a_trace_does_not_travel_with_what_replays_it(trace, component):
     made = component(trace)
     fresh = pickle.dumps(made)
-    assert made.trace is not None
+    assert made.content is not None
     assert pickle.dumps(made) == fresh
     assert pickle.loads(fresh) == made
-    assert len(pickle.loads(fresh).trace) == 40
+    assert len(pickle.loads(fresh).content) == 40

@@ -4,7 +4,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-from bros_sim.report.installation import PURPOSE
+from bros_sim.cli.doctor import PURPOSE
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
@@ -28,7 +28,7 @@ def test_what_is_missing_is_said_with_its_remedy(bros, monkeypatch):
             raise metadata.PackageNotFoundError(name)
         return "1.2.3"
 
-    monkeypatch.setattr("bros_sim.report.installation.metadata.version", without)
+    monkeypatch.setattr("bros_sim.cli.doctor.metadata.version", without)
     result = bros("doctor")
     assert result.exit_code == 1
     assert "MISSING: pip install bros-sim" in result.stdout

@@ -3,13 +3,15 @@
 Shortened in every `make test`, in full, a seed at a time, in `make test-all`.
 """
 
+from functools import partial
+
 import pytest
 
 from bros_sim.config import override, read_yaml
 from bros_sim.core.data_files import data_path
 from bros_sim.experiment import load
 from bros_sim.study.results import REQUESTS, STEPS, ResultSet
-from bros_sim.study.runner import LocalWorkers, run_points
+from bros_sim.study.runner import here, run_points
 from bros_sim.study.store import Store
 
 pytestmark = pytest.mark.slow
@@ -37,7 +39,7 @@ def runs(tmp_path_factory):
     for workers in (1, 2):
         store = Store(tmp_path_factory.mktemp(f"workers-{workers}"))
         store.open()
-        outcomes = run_points(points, store, LocalWorkers(workers), lambda *_: None)
+        outcomes = run_points(points, store, partial(here, workers=workers), lambda *_: None)
         assert {outcome.error for outcome in outcomes.values()} == {""}
         stores.append(store)
     return loaded, stores
@@ -49,7 +51,7 @@ def test_a_shipped_experiment_gives_the_same_bytes_again(runs, name):
     tables, requests = [], []
     for store in stores:
         points = [store.read(point.labels, point.key) for point in loaded[name].points]
-        store.write_summary(ResultSet(name, store.folder, points))
+        store.write_table("summary.csv", ResultSet(name, store.folder, points).summary())
         tables.append((store.folder / "summary.csv").read_bytes())
         requests.append([(point.folder / REQUESTS).read_bytes() for point in points])
     assert tables[0] == tables[1]

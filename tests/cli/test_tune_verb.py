@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from bros_sim.cli.progress import Progress
+from bros_sim.cli.experiments import Progress
 from bros_sim.schedulers.vllm import VllmScheduler
 from bros_sim.schedulers.vllm_parameters import VllmParameters
 from tests.cli.test_run import FRAGILE, contents, points

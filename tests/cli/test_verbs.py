@@ -43,4 +43,4 @@ def test_a_verb_imports_what_it_needs_and_no_more():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "bros_sim.cli.run'" in run.stdout
-    assert "bros_sim.cli.tune'" not in run.stdout
+    assert "bros_sim.cli.searches'" not in run.stdout

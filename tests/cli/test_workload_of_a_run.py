@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from bros_sim.workload.renewal import MAX_EPOCHS
+from bros_sim.workload.intensity import MAX_EPOCHS
 from tests.cli.conftest import EXPERIMENT
 
 pytestmark = pytest.mark.slow

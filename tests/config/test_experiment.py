@@ -6,8 +6,7 @@ from bros_sim.config import override, parse
 from bros_sim.core.errors import InputError
 from bros_sim.experiment import load
 from bros_sim.experiment.build import estimate_of, facts, latency_parameters, profile_of, read_point
-from bros_sim.latency.hybrid import HybridModel
-from bros_sim.latency.roofline import RooflineModel
+from bros_sim.latency.lines import HybridModel, RooflineModel
 from tests.cli.conftest import EXPERIMENT
 
 RATE = "workload.chat.arrivals.rate_rps"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bros_sim.config import parse
-from bros_sim.config.yaml_write import yaml_text
+from bros_sim.config.yaml_text import yaml_text
 from bros_sim.experiment import load
 from tests.cli.conftest import EXPERIMENT
 

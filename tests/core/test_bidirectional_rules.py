@@ -225,7 +225,7 @@ def test_what_is_on_the_cpu_can_be_dropped(kind: type[KvParameters]):
 
 
 def _lose_a_block(kv: BidirectionalKV) -> None:
-    kv._free -= 1
+    kv.free_blocks -= 1
 
 
 def _lose_a_seq(kv: BidirectionalKV) -> None:

@@ -15,9 +15,9 @@ from bros_sim.core.request import Request
 from bros_sim.engine.async_scheduling import AsyncEngine
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.kv_cache import KvImage
-from bros_sim.engine.load import Refusal
 from bros_sim.engine.record import RunLog
 from bros_sim.engine.sequence import Sequence
+from bros_sim.engine.state import Refusal
 from bros_sim.kv.parameters import ReservedParameters
 from bros_sim.metrics.tables import run_tables
 from bros_sim.schedulers.tgi import TgiParameters

@@ -2,9 +2,8 @@
 
 from simulations import make_replica, make_request
 
-from bros_sim.cluster.cluster import simulate
+from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.cluster.front_end import FrontEnd
-from bros_sim.cluster.pool import Pool
 from bros_sim.cluster.routers.routing import RoundRobin
 from bros_sim.engine.record import RunLog
 from bros_sim.metrics.tables import run_tables

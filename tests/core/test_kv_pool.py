@@ -6,8 +6,8 @@ from itertools import groupby
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bros_sim.kv.base import Journal
 from bros_sim.kv.crossings import Crossings
-from bros_sim.kv.journal import Journal
 from bros_sim.kv.pool import BlockPool
 
 

@@ -5,11 +5,10 @@ import pytest
 from simulations import make_replica, make_request, run
 
 from bros_sim.cluster.clock import PLAN, Alarm, Clock, iteration_end
-from bros_sim.cluster.cluster import simulate
-from bros_sim.cluster.links import Link
-from bros_sim.cluster.pool import Pool
+from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.cluster.routers.qlm import QlmLike, QlmLikeParameters
 from bros_sim.cluster.routers.routing import DedicatedPools, LeastLoaded, RandomRouter, RoundRobin
+from bros_sim.cluster.server import Link
 from bros_sim.core.request import ServiceClass
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV

@@ -10,18 +10,17 @@ import bros_sim.kv
 import bros_sim.latency
 import bros_sim.schedulers
 from bros_sim.cluster.routers.base import HoldingRouter, Router, RouterParameters
-from bros_sim.engine.kv_cache import ChangesCost, Imports, KVManager
+from bros_sim.engine.kv_cache import KVManager
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.engine.scheduler import Scheduler
 from bros_sim.kv.parameters import KvParameters
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.queues import WaitingQueue
+from bros_sim.schedulers.queues import FcfsQueue
 
 ROOMS = (bros_sim.cluster.routers, bros_sim.kv, bros_sim.latency, bros_sim.schedulers)
 PORTS = (
-    ChangesCost, HoldingRouter, Imports, KVManager, LatencyModel, Router, Scheduler,
-    WaitingQueue,
+    HoldingRouter, KVManager, LatencyModel, Router, Scheduler, FcfsQueue,
     KvParameters, LatencyParameters, RouterParameters, SchedulerParameters,
 )  # fmt: skip
 

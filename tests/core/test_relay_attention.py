@@ -80,7 +80,7 @@ def test_a_read_serves_64_requests(members, reads):
         shared.add(last, 100)
     assert shared.spared == 100 * (members - reads)
     for _ in range(members):
-        shared.remove(last, 100)
+        shared.add(last, 100, -1)
     assert shared.spared == 0
 
 

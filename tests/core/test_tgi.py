@@ -15,8 +15,7 @@ from bros_sim.engine.sequence import Sequence
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters, ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.schedulers.tgi import TgiParameters, TgiScheduler
-from bros_sim.schedulers.tgi_queue import TgiQueue
+from bros_sim.schedulers.tgi import TgiParameters, TgiQueue, TgiScheduler
 from tests.cli.conftest import EXPERIMENT
 from tests.config.test_experiment import points
 
@@ -328,13 +327,13 @@ def test_a_capacity_beyond_the_blocks_is_refused(tokens):
         )
 
 
-@pytest.mark.parametrize("fault", ["_free", "_held"])
+@pytest.mark.parametrize("fault", ["free_blocks", "_held"])
 def test_the_check_sees_a_broken_manager(fault):
     replica = tgi()
     submit(replica, asked((10, 5))[0], [])
     replica.begin(0.0)
     replica.kv.check(replica.holders())
-    setattr(replica.kv, fault, {"_free": 7, "_held": {}}[fault])
+    setattr(replica.kv, fault, {"free_blocks": 7, "_held": {}}[fault])
     with pytest.raises(LawBroken, match="L4"):
         replica.kv.check(replica.holders())
 

@@ -4,12 +4,12 @@ import pytest
 
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency import LATENCY_MODELS
-from bros_sim.latency.grids import chunk_ms
-from bros_sim.latency.layers import LayersModel
+from bros_sim.latency.grids import LayersModel
 from bros_sim.latency.parameters import Layers, Linear, Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, PerSequence, PrefillGrid, TokenCurve
+from bros_sim.latency.terms import chunk_ms
 from bros_sim.profiles.profile import load_profile
-from bros_sim.report.profile_figure import STYLES
+from bros_sim.report.profiles import STYLES
 
 SHIPPED = ("rtx4090/llama-3.1-8b-tp1", "rtxpro6000/llama-3.1-8b-tp1", "rtxpro6000/qwen3-32b-tp2")
 PREFILL = PrefillGrid((1, 100), (0, 100), ((0.1, 0.2), (10.0, 20.0)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from bros_sim.calibration.samples import sample_shapes
+from bros_sim.calibration.step_rows import sample_shapes
 from bros_sim.config.components import plain
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bros_sim.metrics.means import means
+from bros_sim.metrics.intervals import means
 
 PLACE = "cluster.replicas"
 

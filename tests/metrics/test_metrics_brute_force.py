@@ -53,12 +53,12 @@ def chunk(request, monkeypatch):
 def test_pooled_percentiles_are_numpys_to_the_last_bit(tables):
     ends = tuple(times * 0.1234567 for times in tables.iteration_end_s)  # nothing is exact now
     tables = replace(tables, iteration_end_s=ends)
-    pool = gaps.GapPool(tokens.token_rows(tables))
+    rows = tokens.token_rows(tables)
     chosen = (tables.requests["class"] == "rt").to_numpy(bool)
     judged = brute_force.judge(tables)
     expanded = [g for r, mine in zip(judged, chosen, strict=True) if mine for g in r["gaps"]]
     wanted = [0.0, 12.3, 50.0, 90.0, 99.9, 100.0]
-    _, found = pool.statistics(chosen, wanted)
+    _, found = gaps.pooled(rows, chosen, wanted)
     expected = np.percentile(expanded, wanted) if expanded else [np.nan] * len(wanted)
     np.testing.assert_array_equal(found, expected)
 

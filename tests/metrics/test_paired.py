@@ -6,9 +6,8 @@ import pytest
 from scipy import stats
 
 from bros_sim.core.errors import InputError
-from bros_sim.metrics.changed import changed_most, same_requests, slo_turns
 from bros_sim.metrics.measures import Measure, Target
-from bros_sim.metrics.paired import paired
+from bros_sim.metrics.paired import changed_most, paired, same_requests, slo_turns
 
 RATE = "workload.chat.arrivals.rate_rps"
 TTFT = Measure("mean_ttft_ms", "rt")

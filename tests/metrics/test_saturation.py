@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bros_sim.metrics import saturation
+from bros_sim.metrics.saturation import saturation
 
 
 def md1(load: float, arrivals: int, seed: int, service_s: float = 1.0) -> tuple:

@@ -6,9 +6,8 @@ import md1
 import numpy as np
 import pytest
 
-from bros_sim.metrics.answer import answer
 from bros_sim.metrics.measures import Target
-from bros_sim.metrics.search import Ask, Goal, next_asks, region, status
+from bros_sim.metrics.search import Ask, Goal, answer, next_asks, region, status
 
 SHARE = Target.parse("slo_attainment >= 0.9", "--target")
 TTFT = Target.parse("mean_ttft_ms <= 300", "--target")

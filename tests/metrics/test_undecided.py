@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bros_sim.metrics.capacity import capacities
+from bros_sim.metrics.capacity import capacities, capacities_by_draw, orders, with_bands
 from bros_sim.metrics.intervals import band, shifted
-from bros_sim.metrics.undecided import capacities_by_draw, orders, with_bands
 
 RATE = "workload.chat.arrivals.rate_rps"
 LOADS = [2.0, 4.0, 8.0]

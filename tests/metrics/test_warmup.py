@@ -5,7 +5,7 @@ import pytest
 from simulations import make_request, run
 
 from bros_sim.metrics import request_metrics, summarise
-from bros_sim.metrics.warmup import left_out, mser5
+from bros_sim.metrics.saturation import left_out, mser5
 
 NOISE = np.random.default_rng(3).normal(0, 1, 1000)
 

@@ -6,7 +6,7 @@ import pytest
 
 from bros_sim.metrics.measures import Target
 from bros_sim.plots import render
-from bros_sim.plots.capacity import draw_capacity
+from bros_sim.plots.searches import draw_capacity
 
 SHARE = Target.parse("slo_attainment >= 0.9", "--target")
 TTFT = Target.parse("mean_ttft_ms <= 300", "--and")

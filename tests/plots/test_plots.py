@@ -14,9 +14,8 @@ from bros_sim import plots
 from bros_sim.config import parse
 from bros_sim.core.errors import InputError
 from bros_sim.plots import FigureSpec, style
-from bros_sim.plots.attainment import Attainment
 from bros_sim.plots.cdf import LatencyCdf
-from bros_sim.plots.line import Line
+from bros_sim.plots.lines import Attainment, Line
 from bros_sim.plots.timeline import Timeline
 
 RATE, SLO = made_up.RATE, made_up.SLO

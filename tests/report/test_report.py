@@ -17,9 +17,8 @@ from bros_sim.cli import app
 from bros_sim.metrics.intervals import half_width
 from bros_sim.plots.spec import axes_of
 from bros_sim.report import page
-from bros_sim.report.data import attainment_rows, pareto_rows
+from bros_sim.report.data import attainment_rows, layout_of, pareto_rows
 from bros_sim.report.page import MAX_BYTES, render_page
-from bros_sim.report.settings import layout_of
 from bros_sim.study.results import ResultSet
 from bros_sim.study.store import open_results
 

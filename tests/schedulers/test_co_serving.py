@@ -11,9 +11,8 @@ from bros_sim.kv.eager_checkpoint import EagerCheckpointKV
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import EagerCheckpointParameters, PagedParameters
 from bros_sim.latency.parameters import DecodeLine, Linear
-from bros_sim.schedulers.conserve_like import ConserveLikeParameters, ConserveLikeScheduler
-from bros_sim.schedulers.hygen import HygenParameters, HygenScheduler
-from bros_sim.schedulers.hygen_queue import PrefixQueue
+from bros_sim.schedulers.co_serving import ConserveLikeParameters, ConserveLikeScheduler
+from bros_sim.schedulers.hygen import HygenParameters, HygenScheduler, PrefixQueue
 
 
 def hygen(budget_s=None, *, tokens=2048, seqs=256, fairness=0.0) -> HygenScheduler:
@@ -224,9 +223,7 @@ def test_who_is_preempted_goes_back_to_its_place():
     assert len(line) == 3
     line.sort_in(16)
     assert drawn(line) == [0, 2, 1]
-    assert line.place(first) == (1,)
-    line.forget(first)
-    assert line.place(first) == ()
+    assert line.places[first.id] == (1,)
 
 
 def test_so_does_one_that_shares_nothing():
@@ -245,7 +242,7 @@ def test_the_last_in_that_order_gives_way_and_who_has_finished_is_forgotten():
     assert script.plan().evicted == [2]
     while list(script.replica.batch):
         script.plan()
-    assert script.scheduler._waiting._places == {}
+    assert script.scheduler._waiting.places == {}
 
 
 def test_online_requests_come_before_all_of_them():

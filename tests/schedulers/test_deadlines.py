@@ -4,8 +4,7 @@ import pytest
 from scripted import BE, RT, Slo, ask, column, firsts, play
 
 from bros_sim.latency.parameters import DecodeLine, Linear
-from bros_sim.schedulers.edf import EdfParameters
-from bros_sim.schedulers.least_slack import LeastSlackParameters, LeastSlackScheduler
+from bros_sim.schedulers.textbook import EdfParameters, LeastSlackParameters, LeastSlackScheduler
 
 BOTH = pytest.mark.parametrize("policy", [EdfParameters, LeastSlackParameters])
 PER_TOKEN = Linear(prefill_per_token_ms=100.0, decode=DecodeLine(const_ms=1000.0)).make()

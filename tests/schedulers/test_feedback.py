@@ -2,7 +2,7 @@
 
 import pytest
 
-from bros_sim.schedulers.feedback import FeedbackQueues
+from bros_sim.schedulers.fastserve import FeedbackQueues
 
 
 def queues(base_s=1.5):

@@ -1,6 +1,6 @@
 """Bounds of output lengths from what has ended."""
 
-from bros_sim.schedulers.lengths_seen import LengthsSeen
+from bros_sim.schedulers.tempo_like import LengthsSeen
 
 
 def seen(*lengths, quantile=0.9, memory=1000):

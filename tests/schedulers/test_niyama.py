@@ -16,8 +16,7 @@ from bros_sim.engine.sequence import SequenceView
 from bros_sim.kv.paged import PagedKV
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.parameters import DecodeLine, Linear
-from bros_sim.schedulers.niyama.scheduler import NiyamaParameters, NiyamaScheduler
-from bros_sim.schedulers.niyama.slack import DecodeSlack
+from bros_sim.schedulers.niyama import DecodeSlack, NiyamaParameters, NiyamaScheduler
 
 RELAXED = {"ttft_s": 100.0, "tpot_s": 100.0}
 

@@ -6,7 +6,7 @@ from scripted import ask, column, firsts, iterations, play
 from bros_sim.core.errors import InputError
 from bros_sim.kv.parameters import ReservedParameters
 from bros_sim.kv.reserved import ReservedKV
-from bros_sim.schedulers.orca import OrcaParameters, OrcaScheduler
+from bros_sim.schedulers.fcfs import OrcaParameters, OrcaScheduler
 from tests.cli.conftest import EXPERIMENT
 from tests.config.test_experiment import points
 

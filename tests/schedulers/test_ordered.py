@@ -10,8 +10,8 @@ from scripted import BE, ask, column, firsts, iterations, play, tokens
 
 from bros_sim.core.world import World
 from bros_sim.engine.reasons import DEADLINE, Note
+from bros_sim.schedulers.ordered.policy import RankedQueue
 from bros_sim.schedulers.ordered.scheduler import OrderedParameters, OrderedScheduler
-from bros_sim.schedulers.queues import RankedQueue
 
 
 class Lifo(OrderedScheduler):

@@ -7,7 +7,7 @@ from sarathi_model import Engine, Sequence, serve
 from scripted import ask, column, firsts, iterations, play, tokens
 
 from bros_sim.core.world import World
-from bros_sim.schedulers.sarathi import SarathiParameters, SarathiScheduler
+from bros_sim.schedulers.fcfs import SarathiParameters, SarathiScheduler
 
 
 def policy(**options):

@@ -3,8 +3,12 @@
 import pytest
 from scripted import ask, column, firsts, iterations, play, tokens
 
-from bros_sim.schedulers.sjf import SjfParameters, SjfScheduler
-from bros_sim.schedulers.srpf import SrpfParameters, SrpfScheduler
+from bros_sim.schedulers.textbook import (
+    SjfParameters,
+    SjfScheduler,
+    SrpfParameters,
+    SrpfScheduler,
+)
 
 
 def test_the_shortest_by_prompt_and_predicted_output_starts_first():
@@ -26,7 +30,7 @@ def test_lengths_are_the_cap_or_the_truth(lengths, expected):
 def test_an_oracle_forgets_who_is_gone():
     policy = SjfScheduler(SjfParameters(lengths="oracle"))
     play(policy, ask(), ask(output=1))
-    assert policy.prediction._true == {}
+    assert policy._true == {}
 
 
 def test_by_sjf_who_runs_goes_on():

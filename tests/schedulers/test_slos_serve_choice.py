@@ -5,7 +5,7 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bros_sim.schedulers.slos_serve.choice import Candidate, most_in_time
+from bros_sim.schedulers.slos_serve import Candidate, most_in_time
 
 LOTS = 10**6
 

@@ -7,7 +7,7 @@ from watched import BE, ask, column, watch
 from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
 from bros_sim.latency.parameters import DecodeLine, Linear
-from bros_sim.schedulers.slos_serve.scheduler import SlosServeLikeParameters, SlosServeLikeScheduler
+from bros_sim.schedulers.slos_serve import SlosServeLikeParameters, SlosServeLikeScheduler
 
 TIMES = Linear(prefill_per_token_ms=10.0, decode=DecodeLine(const_ms=100.0)).make()
 CROWDED = Linear(

@@ -3,7 +3,7 @@
 import pytest
 from scripted import BE, ask, column, firsts, play, tokens
 
-from bros_sim.schedulers.static_priority import StaticPriorityParameters, StaticPriorityScheduler
+from bros_sim.schedulers.textbook import StaticPriorityParameters, StaticPriorityScheduler
 
 
 def policy(**options):

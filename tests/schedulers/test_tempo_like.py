@@ -7,8 +7,12 @@ from bros_sim.core.request import Slo
 from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.sequence import Sequence
 from bros_sim.latency.parameters import DecodeLine, Linear
-from bros_sim.schedulers.service_gain import Outlook, ServiceGain
-from bros_sim.schedulers.tempo_like import TempoLikeParameters, TempoLikeScheduler
+from bros_sim.schedulers.tempo_like import (
+    Outlook,
+    ServiceGain,
+    TempoLikeParameters,
+    TempoLikeScheduler,
+)
 
 GAIN = ServiceGain(output_weight=8.0, decay=1.0)
 LOOSE = Slo(ttft_s=1000.0, tpot_s=1000.0)

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from bros_sim.cli import app
 from bros_sim.profiles.profile import load_profile
-from bros_sim.validation.fit_runs import fit_runs, read_run
+from bros_sim.validation.fit_runs import fit_runs
 from bros_sim.validation.real_run import read_arguments
 from bros_sim.validation.replay import replay
+from bros_sim.validation.run_statistics import read_run
 from bros_sim.validation.terms import value_of, with_values
 
 NAME = "h100-80gb/qwen3-14b-tp1"

@@ -52,7 +52,8 @@ def test_scheduling_is_asynchronous_where_the_version_has_it_on(tmp_path):
 def test_the_v0_engine_is_played_by_its_own_rules(tmp_path):
     old = engine(tmp_path, H100, "0.7.3", max_model_len=4096)
     assert type(old.scheduler).__name__ == "VllmV0Scheduler"
-    assert (old.scheduler.max_num_batched_tokens, old.scheduler.max_num_seqs) == (4096, 256)
+    limits = old.scheduler.parameters
+    assert (limits.max_num_batched_tokens, limits.max_num_seqs) == (4096, 256)
     assert not old.kv.enable_prefix_caching
 
 

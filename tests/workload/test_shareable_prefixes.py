@@ -7,7 +7,7 @@ from bros_sim.config import parse
 from bros_sim.experiment import build, load
 from bros_sim.study import runner
 from bros_sim.study.store import Store
-from bros_sim.workload.prefixes import shareable
+from bros_sim.workload.prompts import shareable
 from tests.simulations import make_request
 
 EXPERIMENT = """

@@ -7,10 +7,12 @@ from counting import calls_of
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import ServiceClass, Slo
 from bros_sim.workload.arrivals import Bag, Clients, Poisson
-from bros_sim.workload.caps import Exact, FixedCap, Headroom
 from bros_sim.workload.lengths import (
     Empirical,
+    Exact,
     Fixed,
+    FixedCap,
+    Headroom,
     LogNormal,
     LogNormalLength,
     Mixture,

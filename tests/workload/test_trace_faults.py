@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bros_sim.core.errors import InputError
+from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.traces import read_trace
 
 C = "arrival_s,prompt_tokens,output_tokens\n"
@@ -165,8 +166,8 @@ def test_no_row_in_the_window(tmp_path):
     path = tmp_path / "t"
     path.write_text(C + "0,1,1\n")
     with pytest.raises(InputError, match="no request lies in the chosen window"):
-        read_trace(path, start_s=5)
+        read_trace(path, Policy(start_s=5))
     path.write_text(C + "0,0,1\n")
     with pytest.raises(InputError, match="every row has a length of zero"):
-        read_trace(path, zero_tokens="drop")
+        read_trace(path, Policy(zero_tokens="drop"))
     assert np.isfinite(read_trace(path).arrival_s).all()

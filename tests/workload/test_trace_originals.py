@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.statistics import trace_summary
 from bros_sim.workload.traces import read_trace
 
@@ -80,5 +81,5 @@ def test_mooncake_statistics(original):
     numbers = trace_summary(trace)
     assert numbers["prefixes"]["reused_blocks_share"] == pytest.approx(0.366, abs=0.001)
     assert numbers["arrivals"]["fano_1_s"] == pytest.approx(7.898, rel=0.01)
-    spread = read_trace(original("mooncake_conversation.csv.gz"), dequantise="uniform")
+    spread = read_trace(original("mooncake_conversation.csv.gz"), Policy(dequantise="uniform"))
     assert trace_summary(spread)["arrivals"]["fano_1_s"] == pytest.approx(1.05, abs=0.1)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bros_sim.core.request import ServiceClass
-from bros_sim.workload.policy import dequantised
 from bros_sim.workload.readers import TRACES
-from bros_sim.workload.traces import read_trace, within
+from bros_sim.workload.readers.base import Policy
+from bros_sim.workload.traces import dequantised, read_trace, within
 
 H = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 PDF = {"0": {"input_tokens": "{}", "output_tokens": "{}"},
@@ -87,7 +87,7 @@ def test_every_format_has_a_test():
 def read(tmp_path, text, **options):
     path = tmp_path / "trace"
     path.write_text(text)
-    return read_trace(path, **options)
+    return read_trace(path, Policy(**options))
 
 
 def test_bom_crlf_blank_lines_and_quotes(tmp_path):
@@ -167,11 +167,11 @@ def test_servegen_windows_and_their_dataset(tmp_path):
     assert abs(len(alone) - 3000) < 5 * (1200 + 4 * 1800) ** 0.5
     assert not ((alone.arrival_s >= 600) & (alone.arrival_s < 1200)).any()
     (tmp_path / "chunk-1-dataset.json").write_text(json.dumps(PDF))
-    full = read_trace(trace, seed=3)
+    full = read_trace(trace, Policy(seed=3))
     assert full.counts.synthesised == len(full)
     assert set(full.prompt_tokens.tolist()) == {10, 20}
     assert set(full.output_tokens.tolist()) == {3}
-    np.testing.assert_array_equal(full.arrival_s, read_trace(trace, seed=3).arrival_s)
+    np.testing.assert_array_equal(full.arrival_s, read_trace(trace, Policy(seed=3)).arrival_s)
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -10,11 +10,11 @@ from bros_sim.core.errors import InputError
 from bros_sim.workload.histogram import JointHistogram
 from bros_sim.workload.intensity import StepRate
 from bros_sim.workload.lengths import Empirical
+from bros_sim.workload.readers.base import Policy
 from bros_sim.workload.replay import TwinArrivals
 from bros_sim.workload.statistics import fano, prefix_summary
-from bros_sim.workload.traces import ReadCounts, Trace, read_trace, within
-from bros_sim.workload.twin_file import load_twin, save_twin
-from bros_sim.workload.twins import fit_twin, twin_paths, why_no_twin
+from bros_sim.workload.traces import Trace, read_trace, within
+from bros_sim.workload.twins import fit_twin, load_twin, save_twin, twin_paths, why_no_twin
 
 ORIGINALS = [  # twin, original, how it was read, what was left out, tolerance of the Fano factors
     ("azure-conv", "azure2023_conv", {}, {}, 0.2),
@@ -45,7 +45,7 @@ def test_every_twin_has_a_fidelity_test_and_a_licence():
 
 @pytest.mark.parametrize(("name", "file", "read", "limits", "tolerance"), ORIGINALS)
 def test_fidelity(original, name, file, read, limits, tolerance):
-    trace = within(read_trace(original(f"{file}.csv.gz"), **read), **limits)
+    trace = within(read_trace(original(f"{file}.csv.gz"), Policy(**read)), **limits)
     twin = load_twin(twin_paths()[name])
     rng = np.random.default_rng(0)
     pairs = [twin.lengths.sample(len(trace), rng) for _ in range(5)]
@@ -105,7 +105,7 @@ def test_means_and_tails_are_kept():
 def test_rate_profile_finds_steps_and_invents_few():
     rng = np.random.default_rng(0)
     steps = StepRate(np.array([0.0, 300.0, 500.0]), np.array([2.0, 9.0, 0.5]), 1000.0)
-    found = StepRate.fit(steps.times(1000.0, 1.0, rng))
+    found = StepRate.fit(steps.times(1000.0, rng))
     assert len(found.rates) <= 10
     for step in (300.0, 500.0):
         assert np.abs(found.starts_s - step).min() <= 3
@@ -118,12 +118,10 @@ def made(arrivals=True):
     rng = np.random.default_rng(0)
     count = 5000
     return Trace(
-        "canonical",
-        "made up",
+        np.arange(count),
         np.sort(rng.random(count) * 900) if arrivals else None,
         rng.geometric(0.01, count),
         rng.geometric(0.05, count),
-        ReadCounts(rows_read=count, rows_kept=count),
         prefix_hashes=tuple((0, n % 50, 100 + n) for n in range(count)),
     )
 
@@ -143,14 +141,7 @@ def test_saved_and_loaded_twins_are_equal(tmp_path, arrivals):
 
 
 def test_a_constant_trace_has_a_twin():
-    flat = Trace(
-        "canonical",
-        "flat",
-        np.arange(10.0),
-        np.full(10, 7),
-        np.full(10, 9),
-        ReadCounts(),
-    )
+    flat = Trace(np.arange(10), np.arange(10.0), np.full(10, 7), np.full(10, 9))
     twin = fit_twin(flat, name="flat", describes="", licence="")
     prompts, outputs = twin.lengths.sample(5, np.random.default_rng(0))
     assert (prompts.tolist(), outputs.tolist()) == ([7] * 5, [9] * 5)

@@ -10,14 +10,14 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, Run, Runs
-from bros_sim.calibration.importers.content import Content, Record
-from bros_sim.calibration.request_rows import RequestRow
+from bros_sim.calibration.files import Foreign, checked, refuse
+from bros_sim.calibration.importers.base import Content, Options, Record, RequestRow, Run, Runs
 from bros_sim.core.errors import Fault, InputError
 
 PER_SECOND = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 NS = 1e-9
+TIMES = ("time_to_first_token", "request_latency")
+LENGTHS = ("input_sequence_length", "output_sequence_length")
 
 
 class _Value(Foreign):
@@ -25,14 +25,16 @@ class _Value(Foreign):
     unit: str
 
 
+def _metric(*names: str) -> Any:  # noqa: ANN401 - pydantic's own type of a field
+    return Field(None, validation_alias=AliasChoices(*names))
+
+
 class _Metrics(Foreign):
-    first: _Value | None = Field(None, validation_alias=AliasChoices("time_to_first_token", "ttft"))
-    latency: _Value | None = Field(None, validation_alias=AliasChoices("request_latency"))
-    prompt: _Value | None = Field(
-        None, validation_alias=AliasChoices("input_sequence_length", "isl")
-    )
-    output: _Value | None = Field(
-        None, validation_alias=AliasChoices("output_sequence_length", "osl", "output_token_count")
+    time_to_first_token: _Value | None = _metric("time_to_first_token", "ttft")
+    request_latency: _Value | None = None
+    input_sequence_length: _Value | None = _metric("input_sequence_length", "isl")
+    output_sequence_length: _Value | None = _metric(
+        "output_sequence_length", "osl", "output_token_count"
     )
 
 
@@ -50,8 +52,8 @@ class _Request(Foreign):
     error: dict[str, Any] | None = None
 
     @property
-    def failed(self) -> bool:
-        return self.error is not None or self.metadata.was_cancelled
+    def completed(self) -> bool:
+        return self.error is None and not self.metadata.was_cancelled
 
 
 def is_aiperf(content: Content) -> bool:
@@ -60,12 +62,8 @@ def is_aiperf(content: Content) -> bool:
 
 
 def read_aiperf(contents: Sequence[Content], _: Options) -> Runs:
-    """Every file is one run.
-
-    Raises:
-        InputError: A completed request lacks a metric, or a unit is not known.
-    """
-    return Runs(tuple(_run(content) for content in contents))
+    """Every file is one run; `InputError` where a completed request lacks a metric or its unit."""
+    return tuple(_run(content) for content in contents)
 
 
 def _run(content: Content) -> Run:
@@ -77,7 +75,7 @@ def _run(content: Content) -> Run:
         except InputError as error:
             faults += error.faults
     timed = [pair for pair in requests if pair[1].metadata.benchmark_phase != "warmup"]
-    good = [(record, request) for record, request in timed if not request.failed]
+    good = [pair for pair in timed if pair[1].completed]
     for record, request in good:
         faults += _faults(record, request.metrics)
     refuse(str(content.path), faults)
@@ -89,45 +87,24 @@ def _run(content: Content) -> Run:
 
 
 def _faults(record: Record, metrics: _Metrics) -> list[str]:
-    keys = {
-        "time_to_first_token": metrics.first,
-        "request_latency": metrics.latency,
-        "input_sequence_length": metrics.prompt,
-        "output_sequence_length": metrics.output,
-    }
     faults = []
-    for key, metric in keys.items():
-        times = key in {"time_to_first_token", "request_latency"}
+    for key, metric in metrics:
+        place = f"{record.place}: metrics.{key}"
         if metric is None:
             hint = " (run with --streaming)" if key == "time_to_first_token" else ""
-            faults.append(f"{record.place}: metrics.{key}: a completed request lacks it{hint}")
-        elif times and metric.unit not in PER_SECOND:
-            known = ", ".join(PER_SECOND)
-            faults.append(f"{record.place}: metrics.{key}.unit: '{metric.unit}' (known: {known})")
-        elif not times and (metric.value < 1 or not metric.value.is_integer()):
+            faults.append(f"{place}: a completed request lacks it{hint}")
+        elif key in TIMES and metric.unit not in PER_SECOND:
+            faults.append(f"{place}.unit: '{metric.unit}' (known: {', '.join(PER_SECOND)})")
+        elif key not in TIMES and (metric.value < 1 or not metric.value.is_integer()):
             what = f"must be a whole number of tokens from 1, not {metric.value:g}"
-            faults.append(f"{record.place}: metrics.{key}.value: {what}")
+            faults.append(f"{place}.value: {what}")
     return faults
 
 
 def _row(request: _Request, zero: int) -> RequestRow:
-    metrics, metadata = request.metrics, request.metadata
+    metrics, metadata = dict(request.metrics), request.metadata
     arrival_s = NS * (metadata.request_start_ns - zero)
-    return RequestRow(
-        request_id=metadata.x_request_id or f"request-{metadata.session_num}",
-        arrival_s=arrival_s,
-        prompt_tokens=int(_known(metrics.prompt).value),
-        output_tokens=int(_known(metrics.output).value),
-        first_token_s=arrival_s + _seconds(metrics.first),
-        last_token_s=arrival_s + _seconds(metrics.latency),
-    )
-
-
-def _known(metric: _Value | None) -> _Value:
-    assert metric is not None
-    return metric
-
-
-def _seconds(metric: _Value | None) -> float:
-    known = _known(metric)
-    return known.value / PER_SECOND[known.unit]
+    first, last = (metrics[key].value / PER_SECOND[metrics[key].unit] for key in TIMES)
+    prompt, output = (int(metrics[key].value) for key in LENGTHS)
+    name = metadata.x_request_id or f"request-{metadata.session_num}"
+    return RequestRow(name, arrival_s, prompt, output, arrival_s + first, arrival_s + last)

@@ -6,21 +6,25 @@ the request (0.2), ``scheduler_info.request_timings`` (0.3), ``info.timings`` (s
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import AliasChoices, AliasPath, Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, Run, Runs
-from bros_sim.calibration.importers.content import Content
-from bros_sim.calibration.request_rows import RequestRow
+from bros_sim.calibration.files import Count, Foreign, checked, refuse
+from bros_sim.calibration.importers.base import Content, Options, RequestRow, Run, Runs
+
+NEEDED = ("prompt_tokens", "output_tokens", "start", "first", "last")
+"""What a successful request has."""
 
 
-def _moment(flat: str, *names: str) -> Any:  # noqa: ANN401 - pydantic's own type of a field
+def _at(default: object, *paths: tuple[str, ...]) -> Any:  # noqa: ANN401 - pydantic's own type
+    return Field(default, validation_alias=AliasChoices(*(AliasPath(*path) for path in paths)))
+
+
+def _moment(flat: str, *names: str) -> Any:  # noqa: ANN401 - pydantic's own type
     """A time stamp: one of ``names`` inside the timings, or ``flat`` in the request itself."""
     nests = (("info", "timings"), ("scheduler_info", "request_timings"))
-    paths = [AliasPath(*nest, name) for name in names for nest in nests]
-    return Field(None, validation_alias=AliasChoices(*paths, flat))
+    return _at(None, *((*nest, name) for name in names for nest in nests), (flat,))
 
 
 class _Sent(Foreign):
@@ -29,8 +33,8 @@ class _Sent(Foreign):
 
 class _Request(_Sent):
     request_id: str | None = None
-    prompt_tokens: Annotated[int, Field(ge=1)] | None = None
-    output_tokens: Annotated[int, Field(ge=1)] | None = None
+    prompt_tokens: Count | None = None
+    output_tokens: Count | None = None
     first: float | None = _moment("first_token_time", "first_token_iteration", "first_iteration")
     last: float | None = _moment("last_token_time", "last_token_iteration", "last_iteration")
 
@@ -43,21 +47,14 @@ class _Requests(Foreign):
 
 class _Benchmark(Foreign):
     requests: _Requests
-    strategy: dict[str, Any] = Field(
-        default={},
-        validation_alias=AliasChoices(
-            AliasPath("config", "strategy"),
-            AliasPath("args", "strategy"),
-            AliasPath("scheduler", "strategy"),
-        ),
+    strategy: dict[str, Any] = _at(
+        {}, ("config", "strategy"), ("args", "strategy"), ("scheduler", "strategy")
     )
-    made: int | None = Field(
+    made: int | None = _at(
         None,
-        validation_alias=AliasChoices(
-            AliasPath("scheduler_metrics", "requests_made", "successful"),
-            AliasPath("run_stats", "requests_made", "successful"),
-            AliasPath("request_totals", "successful"),
-        ),
+        ("scheduler_metrics", "requests_made", "successful"),
+        ("run_stats", "requests_made", "successful"),
+        ("request_totals", "successful"),
     )
 
 
@@ -67,39 +64,29 @@ class _Report(Foreign):
 
 def is_guidellm(content: Content) -> bool:
     """An object with a list of benchmarks that hold requests."""
-    if not content.has("benchmarks") or not isinstance(content.first["benchmarks"], list):
-        return False
-    return all(
-        isinstance(item, dict) and "requests" in item for item in content.first["benchmarks"]
-    )
+    found = content.first["benchmarks"] if content.has("benchmarks") else None
+    return isinstance(found, list) and all(isinstance(b, dict) and "requests" in b for b in found)
 
 
 def read_guidellm(contents: Sequence[Content], _: Options) -> Runs:
-    """Every benchmark is one run.
-
-    Raises:
-        InputError: A successful request lacks tokens or times, or there is none at all.
-    """
+    """Every benchmark is one run; `InputError` where a successful request lacks tokens or times."""
     runs = []
     for content in contents:
         report = checked(_Report, content.first, str(content.path))
-        for number, data in enumerate(report.benchmarks):
-            runs.append(_run(data, str(content.path), number))
-    return Runs(tuple(runs))
+        runs += [_run(data, str(content.path), n) for n, data in enumerate(report.benchmarks)]
+    return tuple(runs)
 
 
 def _run(data: dict[str, Any], place: str, number: int) -> Run:
     benchmark = checked(_Benchmark, data, place, at=("benchmarks", number))
     requests = benchmark.requests
     at = ("benchmarks", number, "requests", "successful")
-    good = [
-        checked(_Request, item, place, at=(*at, n)) for n, item in enumerate(requests.successful)
-    ]
-    faults = [
-        f"{place}: {'.'.join(map(str, at))}.{n}: {what}"
-        for n, request in enumerate(good)
-        if (what := _missing(request))
-    ]
+    good = [checked(_Request, item, place, (*at, n)) for n, item in enumerate(requests.successful)]
+    faults = []
+    for n, request in enumerate(good):
+        if missing := [name for name in NEEDED if getattr(request, name) is None]:
+            what = f"a successful request without {', '.join(missing)}"
+            faults.append(f"{place}: {'.'.join(map(str, at))}.{n}: {what}")
     refuse(place, faults)
     bad = [*(requests.errored or []), *(requests.incomplete or [])]
     sent = [checked(_Sent, item, place).start for item in bad]
@@ -108,37 +95,16 @@ def _run(data: dict[str, Any], place: str, number: int) -> Run:
     return Run(_label(benchmark.strategy), rows, len(bad), tuple(_notes(benchmark, len(good))))
 
 
-def _missing(request: _Request) -> str:
-    needed = ("prompt_tokens", "output_tokens", "start", "first", "last")
-    missing = [name for name in needed if getattr(request, name) is None]
-    return f"a successful request without {', '.join(missing)}" if missing else ""
-
-
 def _row(request: _Request, n: int, zero: float) -> RequestRow:
-    assert request.prompt_tokens is not None
-    assert request.output_tokens is not None
-    assert request.start is not None
-    assert request.first is not None
-    assert request.last is not None
-    return RequestRow(
-        request_id=request.request_id or f"request-{n}",
-        arrival_s=request.start - zero,
-        prompt_tokens=request.prompt_tokens,
-        output_tokens=request.output_tokens,
-        first_token_s=request.first - zero,
-        last_token_s=request.last - zero,
-    )
+    prompt, output, start, first, last = (getattr(request, name) for name in NEEDED)
+    name = request.request_id or f"request-{n}"
+    return RequestRow(name, start - zero, prompt, output, first - zero, last - zero)
 
 
 def _label(strategy: dict[str, Any]) -> str:
-    shown = [
-        f"{key} {strategy[key]}"
-        for key in ("rate", "streams", "max_concurrency")
-        if strategy.get(key)
-    ]
-    return " ".join(
-        [str(strategy.get("type_") or strategy.get("kind") or "strategy not stated"), *shown]
-    )
+    kind = str(strategy.get("type_") or strategy.get("kind") or "strategy not stated")
+    keys = ("rate", "streams", "max_concurrency")
+    return " ".join([kind, *(f"{key} {strategy[key]}" for key in keys if strategy.get(key))])
 
 
 def _notes(benchmark: _Benchmark, good: int) -> list[str]:

@@ -2,52 +2,32 @@
 
 Three CSV files make a set, in microseconds: ``attention`` by chunk, tokens before the chunk,
 decoding requests and the tokens before each of their new ones; ``dense`` by tokens;
-``per_sequence`` by sequences.
-
-An iteration is their sum: the dense layers of a block once, its ``layernorm`` twice (before
-attention and before the feed-forward part), times the blocks; embedding, final norm, LM head and
-sampler once. Between measured sizes the layers are linear. The rows are CUDA time: neither the
-engine's overhead nor, for several GPUs, the two all-reduces of a block are in them. ``skew`` tables
-(unequal KV lengths) are no iterations.
+``per_sequence`` by sequences. An iteration is the sum of their layers, which are linear between
+measured sizes: those of a block times the blocks; embedding, final norm, LM head and sampler once.
+Neither the engine's overhead nor the two all-reduces of a block are in it; ``skew`` is not used.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.calibration.checked_json import refuse
-from bros_sim.calibration.importers.base import Options, Steps
-from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.files import refuse
+from bros_sim.calibration.importers.base import Content, Options, Steps
+from bros_sim.calibration.layerwise import COLUMNS, ONCE, calls_in_block
 from bros_sim.calibration.step_rows import step_row
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 
 US = 1e-6
-TABLES = {
-    "attention": ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
-    "dense": ("layer", "tokens", "time_us"),
-    "per_sequence": ("layer", "sequences", "time_us"),
-    "skew": ("regime", "n", "nb", "ratio", "skew", "pc", "kp", "kvs"),
-}
-"""Table -> the columns that identify it."""
-PER_BLOCK = {
-    "layernorm": 2,
-    "qkv_proj": 1,
-    "qk_norm": 1,
-    "rotary_emb": 1,
-    "o_proj": 1,
-    "gate_up_proj": 1,
-    "act_fn": 1,
-    "down_proj": 1,
-}
-"""Dense layer -> how often it occurs in a block."""
-ONCE = ("embedding", "final_layernorm")
+OPTIONAL = ("qk_norm", "rotary_emb")  # layers that some architectures do not have
+PER_BLOCK = (
+    *("layernorm", "qkv_proj", *OPTIONAL, "o_proj"),
+    *("gate_up_proj", "act_fn", "down_proj"),
+)
 HEAD = ("lm_head", "sampler")
-OPTIONAL = {"qk_norm", "rotary_emb"}
-"""Layers that some architectures do not have."""
 
 
 class Curve(NamedTuple):
@@ -56,11 +36,6 @@ class Curve(NamedTuple):
     sizes: NDArray[np.float64]
     time_us: NDArray[np.float64]
 
-    @property
-    def last(self) -> float:
-        """The largest measured size."""
-        return float(self.sizes[-1])
-
     def at(self, size: NDArray[np.float64]) -> NDArray[np.float64]:
         """Microseconds of each of some sizes."""
         return np.interp(size, self.sizes, self.time_us)
@@ -68,36 +43,29 @@ class Curve(NamedTuple):
 
 def is_layer_table(content: Content) -> bool:
     """A CSV file with the columns of one of the tables."""
-    return content.layout == "csv" and _kind(content) is not None
+    return _kind(content) is not None
 
 
 def _kind(content: Content) -> str | None:
-    return next((kind for kind, need in TABLES.items() if set(need) <= set(content.header)), None)
+    return next((kind for kind, need in COLUMNS.items() if set(need) <= set(content.header)), None)
 
 
 def read_layers(contents: Sequence[Content], options: Options) -> Steps:
-    """One iteration for each row of the attention table, inside the range of the other two.
-
-    Raises:
-        InputError: A table is missing or there twice, a cell is no number, or the number of
-            blocks is not known.
-    """
+    """One iteration for each row of the attention table, inside the range of the other two."""
     tables = _tables(contents)
     if options.model is None:
         raise InputError(
             f"{contents[0].path}: layer tables need --model: how many blocks there are"
         )
-    dense, sampled = (
-        _curves(tables["dense"], "tokens"),
-        _curves(tables["per_sequence"], "sequences"),
-    )
-    block, once = _sum(dense, PER_BLOCK), _sum(dense, dict.fromkeys(ONCE, 1))
-    head = _sum(sampled, dict.fromkeys(HEAD, 1))
-    cells = np.array(_numbers(tables["attention"], TABLES["attention"]))
+    dense = _curves(tables["dense"], "tokens", {*PER_BLOCK, *ONCE} - {*OPTIONAL})
+    head = _sum(_curves(tables["per_sequence"], "sequences", HEAD), HEAD)
+    block, once = _sum(dense, PER_BLOCK), _sum(dense, ONCE)
+    cells = np.array(_numbers(tables["attention"], COLUMNS["attention"]))
     chunk, before, seqs, kv, time_us = cells.T
     tokens, sequences = chunk + seqs, seqs + (chunk > 0)
-    inside = (tokens <= min(block.last, once.last)) & (sequences <= head.last) & (tokens > 0)
-    total_us = options.model.layers * (block.at(tokens) + time_us)
+    inside = tokens <= min(block.sizes[-1], once.sizes[-1])
+    inside &= (sequences <= head.sizes[-1]) & (tokens > 0)
+    total_us = options.model.shape.layers * (block.at(tokens) + time_us)
     total_us += once.at(tokens) + head.at(sequences)
     rows = []
     for n in np.flatnonzero(inside).tolist():
@@ -122,53 +90,49 @@ def _notes(outside: int, skew: bool, tp: int) -> list[str]:
 def _tables(contents: Sequence[Content]) -> dict[str, Content]:
     found: dict[str, Content] = {}
     for content in contents:
-        kind = _kind(content)
-        assert kind is not None
+        kind = str(_kind(content))
         if kind in found:
             raise InputError(f"{content.path}: is a second {kind} table, beside {found[kind].path}")
         found[kind] = content
-    missing = [kind for kind in TABLES if kind not in found and kind != "skew"]
+    missing = [kind for kind in ("attention", "dense", "per_sequence") if kind not in found]
     if missing:
         what = f"name the {' and '.join(missing)} table of the same set as well"
         raise InputError(f"{contents[0].path}: {what}")
     return found
 
 
-def _curves(content: Content, size: str) -> dict[str, Curve]:
-    points: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    numbers = _numbers(content, (size, "time_us"))
-    for record, (at, time_us) in zip(content.records, numbers, strict=True):
-        points[record.data["layer"]].append((at, time_us))
-    known = {*PER_BLOCK, *ONCE, *HEAD}
-    strange = sorted(set(points) - known)
-    wanted = set(HEAD) if size == "sequences" else {*PER_BLOCK, *ONCE} - OPTIONAL
-    missing = sorted(wanted - set(points))
-    if strange or missing:
-        faults = [f"{content.path}: layer: '{name}' is not known" for name in strange]
-        faults += [f"{content.path}: layer: there is no '{name}'" for name in missing]
+def _curves(content: Content, size: str, wanted: Iterable[str]) -> dict[str, Curve]:
+    points: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for record, point in zip(content.records, _numbers(content, (size, "time_us")), strict=True):
+        points[record.data["layer"]].append(point)
+    strange = sorted(set(points) - {*PER_BLOCK, *ONCE, *HEAD})
+    faults = [f"{content.path}: layer: '{name}' is not known" for name in strange]
+    missing = sorted(set(wanted) - set(points))
+    faults += [f"{content.path}: layer: there is no '{name}'" for name in missing]
+    if faults:
         raise InputError(*faults)
-    return {name: Curve(*map(np.array, zip(*sorted(p), strict=True))) for name, p in points.items()}
+    return {name: Curve(*np.array(sorted(found)).T) for name, found in points.items()}
 
 
-def _sum(curves: Mapping[str, Curve], counts: Mapping[str, int]) -> Curve:
+def _sum(curves: Mapping[str, Curve], names: Iterable[str]) -> Curve:
     """The sum of several layers, at every size that one of them was measured at and all cover."""
-    parts = [(curves[name], count) for name, count in counts.items() if name in curves]
-    known = np.unique(np.concatenate([curve.sizes for curve, _ in parts]))
-    sizes = known[known <= min(curve.last for curve, _ in parts)]
-    return Curve(sizes, np.sum([count * curve.at(sizes) for curve, count in parts], axis=0))
+    parts = {name: curves[name] for name in names if name in curves}
+    known = np.unique(np.concatenate([curve.sizes for curve in parts.values()]))
+    sizes = known[known <= min(curve.sizes[-1] for curve in parts.values())]
+    times = [calls_in_block(name) * curve.at(sizes) for name, curve in parts.items()]
+    return Curve(sizes, np.sum(times, axis=0))
 
 
 def _numbers(content: Content, columns: Sequence[str]) -> list[tuple[float, ...]]:
     faults, rows = [], []
     for record in content.records:
-        row = []
-        for name in columns:
-            value = _number(record.data[name])
-            if value is None:
-                cell = record.data[name]
-                faults.append(f"{record.place}: {name}: must be a number from 0, not '{cell}'")
-            row.append(value or 0.0)
-        rows.append(tuple(row))
+        values = {name: _number(record.data[name]) for name in columns}
+        faults += [
+            f"{record.place}: {name}: must be a number from 0, not '{record.data[name]}'"
+            for name, value in values.items()
+            if value is None
+        ]
+        rows.append(tuple(value or 0.0 for value in values.values()))
     refuse(str(content.path), faults)
     if not rows:
         raise InputError(f"{content.path}: the table has no rows")

@@ -10,29 +10,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, Steps
-from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.files import Count, Foreign, checked, refuse
+from bros_sim.calibration.importers.base import Content, Options, Steps
+from bros_sim.calibration.plan import BatchRequest, Case
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import Fault, InputError
-from bros_sim.engine.latency_model import StepShape
 
-UNSTABLE_PCT = 0.5
-"""Spread of the sample medians from which vLLM itself calls a timing unstable."""
+UNSTABLE_PCT = 0.5  # spread of the sample medians from which vLLM itself calls a timing unstable
 
 
-class _Request(Foreign):
-    query_len: Annotated[int, Field(ge=1)]
-    kv_len: Annotated[int, Field(ge=1)]
+class _Request(BatchRequest):
     num_draft_tokens: int = 0
-
-    @property
-    def context(self) -> int:
-        return self.kv_len - self.query_len
 
 
 class _Latency(Foreign):
-    count: Annotated[int, Field(ge=1)] = 1
+    count: Count = 1
     sample_spread_pct: float = 0.0
 
 
@@ -53,11 +45,7 @@ def is_forward(content: Content) -> bool:
 
 
 def read_forward(contents: Sequence[Content], _: Options) -> Steps:
-    """Every case is one iteration.
-
-    Raises:
-        InputError: A case lacks a key, or its lengths contradict each other.
-    """
+    """Every case is one iteration; `InputError` where one lacks a key or contradicts itself."""
     rows: list[StepRow] = []
     drafted = unstable = 0
     for content in contents:
@@ -67,7 +55,8 @@ def read_forward(contents: Sequence[Content], _: Options) -> Steps:
                 continue
             latency = case.ranks[0].latency_us if case.ranks else _Latency()
             unstable += latency.sample_spread_pct > UNSTABLE_PCT
-            rows.append(step_row(_shape(case), 1e-6 * case.median_us, latency.count))
+            batch = Case(case.case, tuple(request.group() for request in case.requests))
+            rows.append(step_row(batch.shape, 1e-6 * case.median_us, latency.count))
     notes = []
     if drafted:
         notes.append(f"left out: {drafted} cases with draft tokens (speculative decoding)")
@@ -88,14 +77,7 @@ def _cases(content: Content) -> list[_Case]:
             continue
         cases.append(case)
         for index, request in enumerate(case.requests):
-            if request.context < 0:
-                what = f"kv_len: {request.kv_len} is less than query_len {request.query_len}"
-                faults.append(f"{place}: {number}.requests.{index}.{what}")
+            if request.fault:
+                faults.append(f"{place}: {number}.requests.{index}.{request.fault}")
     refuse(place, faults)
     return cases
-
-
-def _shape(case: _Case) -> StepShape:
-    decodes = [r for r in case.requests if r.query_len == 1 and r.context]
-    chunks = tuple((r.query_len, r.context) for r in case.requests if r not in decodes)
-    return StepShape(chunks, len(decodes), sum(r.kv_len for r in decodes))

@@ -10,21 +10,20 @@ iterations, with the engine's and the client's work between them. Iterations fol
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby, pairwise
+from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, checked
-from bros_sim.calibration.importers.base import Options, Steps
-from bros_sim.calibration.importers.content import Content
+from bros_sim.calibration.files import Count, Foreign, checked
+from bros_sim.calibration.importers.base import Content, Options, Steps
 from bros_sim.calibration.step_rows import StepRow, step_row
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 
-Count = Annotated[int, Field(ge=1)]
 Latencies = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
 
@@ -58,46 +57,38 @@ class _Record(Foreign):
     metric: _Metric
 
 
-@dataclass(frozen=True)
-class _Generation:
+class _Generation(NamedTuple):
     """The median time of generating ``output_len`` tokens for each of ``batch`` prompts."""
 
-    place: str
     batch: int
     input_len: int
     output_len: int
     budget: int
     latencies: tuple[float, ...]
-
-    @property
-    def same_batch(self) -> tuple[int, int]:
-        return self.batch, self.input_len
+    place: str
 
     @property
     def time_s(self) -> float:
         return median(self.latencies)
 
 
-def is_latency(content: Content) -> bool:
-    """The file of ``--output-json``, of any version."""
-    return content.has("avg_latency", "latencies", "percentiles")
+def is_any_latency(content: Content) -> bool:
+    """The file of ``--output-json``, of any version, or that for PyTorch's benchmark database."""
+    return content.has("avg_latency", "latencies", "percentiles") or _is_record(content)
 
 
-def is_latency_record(content: Content) -> bool:
-    """The file in the format of PyTorch's benchmark database."""
+def _is_record(content: Content) -> bool:
     return content.lists("benchmark", "metric", "model")
 
 
 def read_latency(contents: Sequence[Content], options: Options) -> Steps:
-    """The iterations that whole generations reveal; notes say what was left out and why.
-
-    Raises:
-        InputError: Lengths or batch size are not known, or no iteration can be derived.
-    """
-    full = [g for content in contents if is_latency_record(content) for g in _recorded(content)]
+    """The iterations that whole generations reveal; notes say what was left out and why."""
+    full = [g for content in contents if _is_record(content) for g in _recorded(content)]
     known = {generation.latencies for generation in full}
-    full += _stated([c for c in contents if is_latency(c) and _latencies(c) not in known], options)
-    found = list(_derive(sorted(full, key=lambda g: (g.same_batch, g.output_len))))
+    plain = [c for c in contents if not _is_record(c)]
+    read = [(c.path, checked(_Plain, c.first, str(c.path)).latencies) for c in plain]
+    full += _stated([(path, times) for path, times in read if tuple(times) not in known], options)
+    found = list(_derive(sorted(full, key=lambda g: g[:3])))
     rows = [row for row in found if isinstance(row, StepRow)]
     notes = [note for note in found if isinstance(note, str)]
     if not rows:
@@ -113,37 +104,25 @@ def _recorded(content: Content) -> Iterator[_Generation]:
             what = f"{number}.metric.name: is no latency of one sequence per prompt"
             raise InputError(f"{content.path}: {what}")
         budget = args.max_num_batched_tokens or Options.max_num_batched_tokens
-        yield _Generation(
-            str(content.path),
-            args.batch_size,
-            args.input_len,
-            args.output_len,
-            budget,
-            tuple(record.metric.benchmark_values),
-        )
+        lengths = args.batch_size, args.input_len, args.output_len, budget
+        yield _Generation(*lengths, tuple(record.metric.benchmark_values), str(content.path))
 
 
-def _latencies(content: Content) -> tuple[float, ...]:
-    return tuple(checked(_Plain, content.first, str(content.path)).latencies)
-
-
-def _stated(contents: Sequence[Content], options: Options) -> Iterator[_Generation]:
-    """Plain files: batch and prompt are said once for all of them, an output length for each."""
+def _stated(plain: Sequence[tuple[Path, list[float]]], options: Options) -> Iterator[_Generation]:
     batch, prompt, outputs = options.batch_size, options.input_len, options.output_lens
-    for number, content in enumerate(contents):
-        if batch is None or prompt is None or len(outputs) != len(contents):
+    for number, (path, latencies) in enumerate(plain):
+        if batch is None or prompt is None or len(outputs) != len(plain):
             raise InputError(
-                f"{content.path}: the file does not say the batch: give --batch-size, --input-len"
+                f"{path}: the file does not say the batch: give --batch-size, --input-len"
                 " and for each such file, in order, --output-len; or its .pytorch.json"
                 " (SAVE_TO_PYTORCH_BENCHMARK_FORMAT=1)"
             )
-        budget, latencies = options.max_num_batched_tokens, _latencies(content)
-        yield _Generation(str(content.path), batch, prompt, outputs[number], budget, latencies)
+        lengths = batch, prompt, outputs[number], options.max_num_batched_tokens
+        yield _Generation(*lengths, tuple(latencies), str(path))
 
 
 def _derive(generations: Iterable[_Generation]) -> Iterator[StepRow | str]:
-    """Iterations, and notes on what reveals none."""
-    for _, group in groupby(generations, key=lambda g: g.same_batch):
+    for _, group in groupby(generations, key=lambda g: g[:2]):
         runs = list(group)
         if runs[0].output_len == 1:
             yield _prefill(runs[0])

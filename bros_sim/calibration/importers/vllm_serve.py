@@ -1,9 +1,8 @@
 """``vllm bench serve --save-result --save-detailed`` (or ``--append-result``: one object a line).
 
-Lists are in seconds and hold every request, failed ones too. ``itls`` are gaps between streamed
-chunks, not tokens. Without ``--save-detailed`` the lists are not written. Versions differ:
-``start_times`` came in January 2026, ``latencies`` and ``failed`` shortly before; before that the
-flag did not exist and the lists were always written. The clock is the client's own.
+Lists are in seconds of the client's clock and hold every request, failed ones too; ``itls`` are
+gaps between streamed chunks, not tokens. ``start_times`` came in January 2026, ``latencies`` and
+``failed`` shortly before; before that the flag did not exist and lists were always written.
 """
 
 from collections.abc import Sequence
@@ -11,10 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bros_sim.calibration.checked_json import Foreign, checked, refuse
-from bros_sim.calibration.importers.base import Options, Run, Runs
-from bros_sim.calibration.importers.content import Content, Record
-from bros_sim.calibration.request_rows import RequestRow
+from bros_sim.calibration.files import Foreign, checked, refuse
+from bros_sim.calibration.importers.base import Content, Options, Record, RequestRow, Run, Runs
 from bros_sim.core.errors import InputError
 
 Seconds = Annotated[float, Field(ge=0)]
@@ -43,12 +40,8 @@ def is_serve(content: Content) -> bool:
 
 
 def read_serve(contents: Sequence[Content], _: Options) -> Runs:
-    """Every object is one run.
-
-    Raises:
-        InputError: The file has no details, contradicts itself, or does not say the arrivals.
-    """
-    return Runs(tuple(_run(record) for content in contents for record in content.records))
+    """Every object is one run; `InputError` where it lacks details or the arrivals."""
+    return tuple(_run(record) for content in contents for record in content.records)
 
 
 def _run(record: Record) -> Run:
@@ -56,7 +49,14 @@ def _run(record: Record) -> Run:
     if isinstance(data, dict) and "input_lens" not in data:
         raise InputError(f"{place}: input_lens: not in the file: run with --save-detailed")
     result = checked(_Result, data, place)
-    _check_lengths(result, place)
+    wanted = len(result.input_lens)
+    found = {name: getattr(result, name) for name in PER_REQUEST}
+    faults = [
+        f"{place}: {name}: has {len(values)} entries, input_lens has {wanted}"
+        for name, values in found.items()
+        if values is not None and len(values) != wanted
+    ]
+    refuse(place, faults)
     starts = _starts(result, place)
     good = [n for n in range(len(starts)) if _completed(result, n)]
     empty = [n for n in good if not result.input_lens[n]]
@@ -66,16 +66,6 @@ def _run(record: Record) -> Run:
     rows = tuple(_row(result, n, starts[n] - first) for n in good)
     label = f"{result.date or 'no date'}, rate {result.request_rate}"
     return Run(label, rows, len(starts) - len(good), tuple(_notes(result, len(good))))
-
-
-def _check_lengths(result: _Result, place: str) -> None:
-    wanted = len(result.input_lens)
-    faults = []
-    for name in PER_REQUEST:
-        values = getattr(result, name)
-        if values is not None and len(values) != wanted:
-            faults.append(f"{place}: {name}: has {len(values)} entries, input_lens has {wanted}")
-    refuse(place, faults)
 
 
 def _starts(result: _Result, place: str) -> list[float]:
@@ -97,14 +87,8 @@ def _completed(result: _Result, n: int) -> bool:
 def _row(result: _Result, n: int, arrival_s: float) -> RequestRow:
     first = result.ttfts[n]
     last = result.latencies[n] if result.latencies is not None else first + sum(result.itls[n])
-    return RequestRow(
-        request_id=f"request-{n}",
-        arrival_s=arrival_s,
-        prompt_tokens=result.input_lens[n],
-        output_tokens=result.output_lens[n],
-        first_token_s=arrival_s + first,
-        last_token_s=arrival_s + max(first, last),
-    )
+    lengths, last_s = (result.input_lens[n], result.output_lens[n]), arrival_s + max(first, last)
+    return RequestRow(f"request-{n}", arrival_s, *lengths, arrival_s + first, last_s)
 
 
 def _notes(result: _Result, good: int) -> list[str]:

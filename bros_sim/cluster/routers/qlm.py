@@ -76,10 +76,7 @@ class QlmLike:
     """The virtual queues of all engines."""
 
     def __init__(self, parameters: QlmLikeParameters) -> None:
-        self.group_size = parameters.group_size
-        self.pull_tokens = parameters.pull_tokens
-        self.output_tokens = parameters.output_tokens
-        self.tokens_per_s = parameters.tokens_per_s
+        self._parameters = parameters
         self._queues: defaultdict[int, deque[_Group]] = defaultdict(deque)
         self._open: dict[Slo, _Group] = {}
 
@@ -98,7 +95,7 @@ class QlmLike:
             self._queues[engine].append(group)
         group.seqs.append(seq)
         group.joined += 1
-        if group.joined == self.group_size:
+        if group.joined == self._parameters.group_size:
             del self._open[seq.slo]
         self._reorder(engine, seq.arrival_s)
 
@@ -110,9 +107,8 @@ class QlmLike:
         return self._pop(engine) if self._has_room(engine, load) else None
 
     def _has_room(self, engine: int, load: EngineLoad) -> bool:
-        """Whether there is a request at the head of the queue and room for it."""
         queue = self._queues[engine]
-        if not queue or load.waiting_tokens >= self.pull_tokens:
+        if not queue or load.waiting_tokens >= self._parameters.pull_tokens:
             return False
         return load.waiting_tokens + queue[0].seqs[0].prompt_tokens <= load.free_tokens
 
@@ -128,7 +124,6 @@ class QlmLike:
         return seq
 
     def _reorder(self, engine: int, now: float) -> None:
-        """Earliest deadline first, if some group is in danger."""
         queue = self._queues[engine]
         if self._in_danger(queue, now):
             self._queues[engine] = deque(sorted(queue, key=lambda group: group.deadline_s))
@@ -147,4 +142,5 @@ class QlmLike:
         return sum(self._service_s(group) for group in self._queues[engine])
 
     def _service_s(self, group: _Group) -> float:
-        return len(group.seqs) * self.output_tokens / self.tokens_per_s
+        rules = self._parameters
+        return len(group.seqs) * rules.output_tokens / rules.tokens_per_s

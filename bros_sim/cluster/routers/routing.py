@@ -42,14 +42,14 @@ class RandomParameters(RouterParameters):
         return RandomRouter(world.generator("router"))
 
 
+@dataclass
 class RandomRouter:
     """A draw for every request."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    rng: np.random.Generator
 
     def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
-        return list(engines)[int(self._rng.integers(len(engines)))]
+        return list(engines)[int(self.rng.integers(len(engines)))]
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ class DedicatedPoolsParameters(RouterParameters):
         return DedicatedPools(self.rt_replicas)
 
 
+@dataclass
 class DedicatedPools:
     """`LeastLoaded` in the pool of the request's class."""
 
-    def __init__(self, rt_replicas: int) -> None:
-        self.rt_replicas = rt_replicas
+    rt_replicas: int
 
     def route(self, request: Request, engines: Mapping[int, EngineLoad]) -> int:
         real_time = request.service_class is ServiceClass.RT

@@ -2,7 +2,6 @@
 
 The steps are those of docs/paper-map.md, which marks each as stated or inferred; the paper's own
 line numbers are not known. A rule that no source states is named by its parameter.
-grouped.py chooses the same in less time.
 
 - Residual time of an RT: from now until its next token is due (`BrosQueues.deadline`).
 - Bound: the longest that the iteration may take, the least residual time of RT in the batch.
@@ -14,11 +13,11 @@ from collections import abc
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from bros_sim.engine.reasons import REPLACED
 from bros_sim.engine.scheduler import ReplicaView
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.bros.batch import NextBatch, Work
+from bros_sim.schedulers.bros.batch import BrosNotes, NextBatch, Work
 from bros_sim.schedulers.bros.memory import BrosMemory
-from bros_sim.schedulers.bros.notes import BrosNotes
 from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues, RtEntry
 
 if TYPE_CHECKING:
@@ -68,10 +67,8 @@ class Algorithm1:
             self.start_over()
             self.by_priority(self.queues.all_rt_entries(self.cap, self.view))
 
-    # -- Step 1 (inferred): the running batch goes on as a whole if it can, and others join it ----
-
     def all_go_on(self) -> bool:
-        """Steps 2 to 4 for all others; False if anyone in the running batch has to be left out.
+        """Step 1 (inferred): the running batch goes on as a whole if it can, and others join it.
 
         Its RT, which must be due at one instant, are asked together; so are its BE, before others.
         """
@@ -99,10 +96,8 @@ class Algorithm1:
         first = next((place for place, entry in enumerate(line) if entry[0] >= due), len(line))
         return line[:first], line[first:]
 
-    # -- Steps 2 and 3: RT by residual time, while the iteration keeps the bound -------------------
-
     def by_priority(self, line: list[RtEntry]) -> None:
-        """RT in this order, then BE. Of RT that wait, no more are asked than there are places."""
+        """Steps 2 to 4: RT in this order, while the iteration keeps the bound, then BE."""
         order = self.queues.be_order(self.kv, self.view.batch)
         self.lenders = order[::-1]
         self.line = self.in_order(line)
@@ -137,8 +132,8 @@ class Algorithm1:
         savable = residual >= batch.alone_s(work)  # else it binds nobody (inferred)
         bound = min(batch.bound_s, residual) if savable else batch.bound_s
         if not batch.in_time(work, bound):
-            if savable and self.rules.be_bound == "all_rt":
-                batch.keep_in_mind(seq, residual)
+            if savable and self.rules.be_bound == "all_rt" and residual < batch.put_off_s:
+                batch.put_off_s, batch.put_off = residual, seq
             batch.bound_hit = True
             self.no_time(seq, work, bound)
             return False
@@ -160,10 +155,8 @@ class Algorithm1:
         self.batch.memory_short = self.batch.left_out = True
         self.notes.memory(seq, spare)
 
-    # -- Step 4: BE into what is left, first those with the least KV to bring back -----------------
-
     def holders(self, held: abc.Sequence[SequenceView]) -> None:
-        """Those that hold KV; one that lacks memory takes it from the last of them (`shortage`)."""
+        """Step 4: BE with KV; who lacks memory takes it from the last of them (`shortage`)."""
         for rank, seq in enumerate(held):
             if self.batch.full:
                 self.no_place(held[rank:])
@@ -204,10 +197,8 @@ class Algorithm1:
         self.batch.left_out |= bool(left)
         self.notes.cap(*left)
 
-    # -- Step 5: BE in place of the RT with the most slack in a full batch -------------------------
-
     def swaps(self) -> list[Swap]:
-        """RT of the batch, most slack first, and BE that may go in their place, by time alone."""
+        """Step 5: RT of a full batch, most slack first, and BE for their place, by time alone."""
         batch = self.batch
         if not batch.unserved or (batch.rt_capped and self.rules.replacement == "rt_first"):
             return []  # nor while the cap keeps an RT out
@@ -239,11 +230,13 @@ class Algorithm1:
         line = self.queues.all_rt_entries(self.cap, self.view)
         for _, number, seq in line:
             if number in for_whom:
-                self.notes.replaced(seq, for_whom[number])
+                self.notes.gave_way(REPLACED, (seq,), for_whom[number])
         self.by_priority([entry for entry in line if entry[1] in stay])
 
-    # -- Step 6: the cap doubles while no deadline binds, else it starts over ----------------------
-
     def grows(self) -> bool:
-        """Whether the next batch may be larger ("like TCP")."""
-        return not (self.batch.bound_hit and self.batch.num_rt)
+        """Step 6: the cap doubles while no deadline binds ("like TCP"), else it starts over."""
+        batch = self.batch
+        gone = sum(seq.service_class is RT for seq in batch.evicted)
+        come = sum(seq.service_class is RT for seq, _ in batch.admitted)
+        holds_rt = self.view.batch.by_class[RT.priority] + come - gone > 0
+        return not (batch.bound_hit and holds_rt)

@@ -2,14 +2,13 @@
 
 The predicted time grows with every member and with its context. So a run of decodes is in time if
 it is with all of them in, nobody is who is longer than one that was not, and memory only gets
-shorter until somebody gives way. Each method here answers for many what `Algorithm1` asks one by
-one. What has to move, borrow or restore KV is asked by itself, and so is nearly everyone if the
-estimate has noise, which does not grow.
+shorter until somebody gives way. What has to move, borrow or restore KV is asked by itself, and so
+is nearly everyone if the estimate has noise, which does not grow.
 """
 
 import math
 import sys
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import abc
 from itertools import accumulate, groupby
 from operator import itemgetter
@@ -26,17 +25,13 @@ class GroupedAlgorithm1(Algorithm1):
     def start_over(self) -> None:
         """Nobody has been refused yet, either."""
         super().start_over()
-        self.longest_rt = sys.maxsize
-        """No RT that waits, is late and as long as this gets memory."""
-        self.longest_be = sys.maxsize
-        """No BE that waits and is as long as this is in time."""
+        self.longest_rt = sys.maxsize  # no RT that waits, is late and as long as this gets memory
+        self.longest_be = sys.maxsize  # no BE that waits and is as long as this is in time
 
     @property
     def each_counts(self) -> bool:
         """Whether each has to be asked even if a shorter one was refused for time."""
         return self.notes.asked or self.batch.estimate.noise > 0
-
-    # -- Step 1 ---------------------------------------------------------------------------------
 
     def all_go_on(self) -> bool:
         """See `Algorithm1`; at once False if who comes before the running batch fills it up."""
@@ -52,16 +47,12 @@ class GroupedAlgorithm1(Algorithm1):
         few = len(before) + view.num_decodes <= self.cap
         if few or not before or self.batch.estimate.noise:
             return False
-        if not all(entry[1] in view.batch.outside for entry in before):
-            return False
-        if self._bound_with(before[: self.cap]) is None:
+        pending = all(entry[1] in view.batch.outside for entry in before)
+        if not pending or self._bound_with(before[: self.cap]) is None:
             return False
         return self.kv.restores_nothing or not any(self.kv.blocks_to_restore(x[2]) for x in before)
 
-    # -- Step 3 ---------------------------------------------------------------------------------
-
     def real_time(self, line: abc.Sequence[RtEntry]) -> None:
-        """See `Algorithm1`."""
         batch, at = self.batch, 0
         longest = 0 if batch.whole and batch.estimate.noise else self.cap
         while at < len(line) and not self._settled():
@@ -82,20 +73,15 @@ class GroupedAlgorithm1(Algorithm1):
         return batch.rt_capped
 
     def rt(self, seq: SequenceView, residual: float) -> bool:
-        """See `Algorithm1`."""
-        if not self._hopeless(seq, residual):
-            return super().rt(seq, residual)
-        self.no_memory(seq)
-        return True
-
-    def _hopeless(self, seq: SequenceView, residual: float) -> bool:
-        """Whether it waits, is late, binds nobody, and is as long as one that memory refused."""
-        if seq.num_tokens < self.longest_rt or residual >= 0 or seq.num_computed:
-            return False
-        return not (self.batch.full or self.memory.gone) and math.isinf(self.batch.bound_s)
+        """See `Algorithm1`; who waits, is late and as long as one refused gets no memory either."""
+        alike = seq.num_tokens >= self.longest_rt and residual < 0 and not seq.num_computed
+        binds_nobody = math.isinf(self.batch.bound_s)
+        if alike and binds_nobody and not (self.batch.full or self.memory.gone):
+            self.no_memory(seq)
+            return True
+        return super().rt(seq, residual)
 
     def no_memory(self, seq: SequenceView, spare: int = 0) -> None:
-        """See `Algorithm1`."""
         super().no_memory(seq, spare)
         if seq.service_class is RT and not seq.num_computed:
             self.longest_rt = min(self.longest_rt, seq.num_tokens)
@@ -103,39 +89,31 @@ class GroupedAlgorithm1(Algorithm1):
     def _run_from(
         self, line: abc.Sequence[RtEntry], at: int, most: int
     ) -> tuple[abc.Sequence[RtEntry], int]:
-        """The decodes from there on that still have their KV, and where to go on after them.
-
-        Their deadlines ascend: a run ends where late ones begin that stand behind all others.
-        """
+        """The decodes from there on that still have their KV, by deadline, and where to go on."""
         outside, gone = self.view.batch.outside, self.memory.gone
         run: list[RtEntry] = []
         for place in range(at, len(line)):
-            entry = line[place]
+            deadline, number, seq = line[place]
             if len(run) == most:
                 return run, place
-            if entry[1] in gone:
+            if number in gone:
                 continue
-            if not (entry[2].decoding or entry[1] in outside):
+            holds_kv = seq.decoding or number in outside
+            if not holds_kv or (run and deadline < run[-1][0]):
                 return run, place
-            if run and entry[0] < run[-1][0]:
-                return run, place
-            run.append(entry)
+            run.append(line[place])
         return run, len(line)
 
     def _decodes(self, run: abc.Sequence[RtEntry]) -> None:
         """`rt` for decodes in order of deadline, no more than there is room for in the batch."""
-        bound = self._bound_with(run)
-        if bound is not None:
+        if (bound := self._bound_with(run)) is not None:
             self._take_run(run, bound)
-            return
-        for _, alike in groupby(run, key=itemgetter(0)):
-            self._due_at_once(list(alike))
+        else:
+            for _, alike in groupby(run, key=itemgetter(0)):
+                self._due_at_once(list(alike))
 
     def _bound_with(self, run: abc.Sequence[RtEntry]) -> float | None:
-        """The tightest deadline with all these decodes in; None if time may keep one of them out.
-
-        Either all are in time together, or each of them is late even by itself and binds nobody.
-        """
+        """The bound with all these decodes, in time together or each late even alone; else None."""
         batch, now = self.batch, self.view.now
         lengths = [seq.num_computed for _, _, seq in run]
         seconds = batch.seconds_with_decodes(len(run), sum(lengths) + len(run))
@@ -198,12 +176,10 @@ class GroupedAlgorithm1(Algorithm1):
 
     def _first_in_time(self, seqs: abc.Sequence[SequenceView], bound: float) -> int:
         """How many of the decodes, from the first on, are in time together."""
-        kv_tokens = list(accumulate(seq.num_computed + 1 for seq in seqs))
-
-        def late(place: int) -> bool:
-            return self.batch.seconds_with_decodes(place + 1, kv_tokens[place]) > bound
-
-        return bisect_left(range(len(seqs)), True, key=late)
+        kv_tokens, batch = list(accumulate(seq.num_computed + 1 for seq in seqs)), self.batch
+        return bisect_right(
+            range(len(seqs)), bound, key=lambda i: batch.seconds_with_decodes(i + 1, kv_tokens[i])
+        )
 
     def _take(self, decodes: abc.Sequence[SequenceView]) -> int:
         """The first so many are in: up to one that lacks memory, shares a block or lost tokens."""
@@ -213,10 +189,7 @@ class GroupedAlgorithm1(Algorithm1):
         self.batch.add_all(decodes[:taken])
         return taken
 
-    # -- Steps 4 and 5 --------------------------------------------------------------------------
-
     def holders(self, held: abc.Sequence[SequenceView]) -> None:
-        """See `Algorithm1`."""
         batch, taken = self.batch, 0
         if held and not batch.estimate.noise:
             able = held[: self.cap - batch.size]
@@ -224,7 +197,6 @@ class GroupedAlgorithm1(Algorithm1):
         super().holders(held[taken:])
 
     def be_in_time(self, seq: SequenceView) -> Work | None:
-        """See `Algorithm1`."""
         waits = not seq.num_computed
         if waits and seq.num_tokens >= self.longest_be:
             return None
@@ -237,8 +209,8 @@ class GroupedAlgorithm1(Algorithm1):
         """See `Algorithm1`; nobody is sorted if not even the first BE is in time."""
         batch = self.batch
         if batch.unserved:
-            work = batch.work(batch.unserved[0])
-            if batch.seconds_with(work) > batch.be_bound_s:
+            seconds = batch.seconds_with(batch.work(batch.unserved[0]))
+            if seconds > batch.be_bound_s:
                 return []
         return super().swaps()
 

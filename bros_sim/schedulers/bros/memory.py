@@ -2,15 +2,16 @@
 
 from bisect import bisect_right
 from collections import abc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from bros_sim.core.request import ServiceClass
+from bros_sim.engine.reasons import MEMORY
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.bros.batch import NextBatch
-from bros_sim.schedulers.bros.notes import BrosNotes
-from bros_sim.schedulers.bros.queues import RT, BrosQueues
+from bros_sim.schedulers.bros.batch import BrosNotes, NextBatch
+from bros_sim.schedulers.bros.queues import BE, RT, BrosQueues, RtEntry
 
 if TYPE_CHECKING:
     from bros_sim.schedulers.bros.parameters import BrosParameters
@@ -26,9 +27,8 @@ class BrosMemory:
         self.batch = batch
         self.notes = notes
         self.rules = rules
-        self.gone: set[int] = set()
-        """Requests that this plan dropped or swapped out."""
-        self._by_urgency: list[tuple[tuple[float, int], SequenceView]] | None = None
+        self.gone: set[int] = set()  # requests that this plan dropped or swapped out
+        self._by_urgency: list[RtEntry] | None = None
 
     @property
     def spare(self) -> int:
@@ -50,82 +50,56 @@ class BrosMemory:
         """Staged fallback: drop BE, then swap out (or drop) the RT with the most slack.
 
         Nobody gives way where the running batch is to go on as a whole. Without loans `victims` may
-        be the newest of any class instead.
-
-        Only RT with KV on the GPU may push RT out. If those that wait for admission or lie on the
-        CPU could, they and the running ones would push each other out in turn, every iteration
+        be the newest of any class. Only RT with KV on the GPU may push RT out: if those that wait
+        or lie on the CPU could, they and the running would push each other out, every iteration
         (docs/paper-map.md). They get BE's blocks alone: by loan, or where nobody lends by dropping.
         """
         kv = self.batch.kv
         if self.batch.whole:
             return False
-        outside = not self.batch.holds_kv(seq) or kv.blocks_to_restore(seq) > 0
-        if outside:
-            return not kv.can_lend and self._make_way(seq, lenders, self._drop)
+        if not self.batch.holds_kv(seq) or kv.blocks_to_restore(seq):
+            return not kv.can_lend and self._make_way(seq, lenders)
         if self.rules.victims == "any_newest" and not kv.can_lend:
-            return self._make_way(seq, self._newest(seq), self._drop)
-        return self._make_way(seq, chain(lenders, self._less_urgent(seq)), self._push_out)
+            others = [x for x in self.batch.view.batch if x is not seq]
+            newest = sorted(others, key=lambda x: -x.id)  # vLLM's choice of victims
+            return self._make_way(seq, newest)
+        return self._make_way(seq, chain(lenders, self._less_urgent(seq)), swap=RT)
 
     def displace(self, seq: SequenceView, later: Iterable[SequenceView]) -> bool:
         """Make room for a BE at the cost of BE ranked after it; `shortage`: how they give way."""
-        swap = self.rules.shortage == "swap"
-        return self._make_way(seq, later, self._swap_or_drop if swap else self._drop)
-
-    def _push_out(self, seq: SequenceView) -> None:
-        """BE is dropped, RT swapped out if the CPU has room."""
-        if seq.service_class is RT:
-            self._swap_or_drop(seq)
-        else:
-            self._drop(seq)
+        return self._make_way(seq, later, swap=BE if self.rules.shortage == "swap" else None)
 
     def _make_way(
-        self,
-        seq: SequenceView,
-        victims: Iterable[SequenceView],
-        push: Callable[[SequenceView], None],
+        self, seq: SequenceView, victims: Iterable[SequenceView], swap: ServiceClass | None = None
     ) -> bool:
-        """Push victims out, one by one, until the request fits; if it never does, none of them."""
-        mark, gone, evicted = self.batch.kv.mark(), set(self.gone), len(self.batch.evicted)
-        pushed = []
+        """Drop victims, or ``swap`` a class out, till the request fits; if it never does, none."""
+        kv = self.batch.kv
+        mark, gone, evicted = kv.mark(), set(self.gone), len(self.batch.evicted)
+        pushed: list[SequenceView] = []
         for victim in victims:
             if victim.id in self.batch.selected or victim.id in self.gone:
                 continue
-            push(victim)
+            if victim.service_class is not swap or not kv.swap_out(victim):
+                kv.release(victim, resumable=True)
+                self.batch.evicted.append(victim)
+            self.gone.add(victim.id)
             pushed.append(victim)
             if self.reserve(seq, ()):
-                self.notes.pushed_out(pushed, seq)
+                self.notes.gave_way(MEMORY, pushed, seq)
                 return True
-        self.batch.kv.rollback(mark)
+        kv.rollback(mark)
         self.gone = gone
         del self.batch.evicted[evicted:]
         return False
-
-    def _newest(self, seq: SequenceView) -> list[SequenceView]:
-        """Running requests of any class, the newest first: vLLM's choice of victims."""
-        seqs = [x for x in self.batch.view.batch if x is not seq]
-        return sorted(seqs, key=lambda x: -x.id)
 
     def _less_urgent(self, seq: SequenceView) -> Iterator[SequenceView]:
         """Running RT due after the request, the one with the most slack first."""
         if self._by_urgency is None:  # deadlines stand still while a batch is chosen
             running = (x for x in self.batch.view.batch if x.service_class is RT)
-            self._by_urgency = sorted((self._urgency(x), x) for x in running)
-        after = bisect_right(self._by_urgency, self._urgency(seq), key=itemgetter(0))
-        return (x for _, x in reversed(self._by_urgency[after:]))
-
-    def _urgency(self, seq: SequenceView) -> tuple[float, int]:
-        return self.queues.deadline(seq), seq.id
-
-    def _drop(self, seq: SequenceView) -> None:
-        self.batch.kv.release(seq, resumable=True)
-        self.batch.evicted.append(seq)
-        self.gone.add(seq.id)
-
-    def _swap_or_drop(self, seq: SequenceView) -> None:
-        if self.batch.kv.swap_out(seq):
-            self.gone.add(seq.id)
-        else:
-            self._drop(seq)
+            self._by_urgency = sorted((self.queues.deadline(x), x.id, x) for x in running)
+        urgency = self.queues.deadline(seq), seq.id
+        after = bisect_right(self._by_urgency, urgency, key=itemgetter(0, 1))
+        return (x for *_, x in reversed(self._by_urgency[after:]))
 
     def borrowed_tokens(self, seq: SequenceView) -> int:
         """BE tokens that a waiting RT would overwrite, at most: full blocks beyond the free."""

@@ -1,26 +1,25 @@
 """What YAML sets of BROS."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from annotated_doc import Doc
-from annotated_types import Ge, Lt
 
-from bros_sim.core.world import Fidelity, World
+from bros_sim.core.world import World
 from bros_sim.schedulers.bros.scheduler import BrosScheduler
-from bros_sim.schedulers.parameters import SchedulerParameters
+from bros_sim.schedulers.parameters import Count, SchedulerParameters, Share
 
 
 @dataclass(frozen=True)
 class BrosParameters(SchedulerParameters):
     """BROS: RT by residual time, BE into what is left, whole prompts, no output prediction."""
 
-    fidelity: ClassVar[Fidelity] = "reconstructed"
+    makes = BrosScheduler
+    fidelity = "reconstructed"
+    mirrors = "BROS (arXiv 2504.09590v1), reconstructed: docs/paper-map.md"
 
-    batch_cap: Annotated[int, Ge(1), Doc("batch cap to start from, and after a deadline bound")] = (
-        128
-    )
-    batch_cap_max: Annotated[int, Ge(1), Doc("where the doubling of the cap ends")] = 1024
+    batch_cap: Annotated[Count, Doc("batch cap to start from, and after a deadline bound")] = 128
+    batch_cap_max: Annotated[Count, Doc("where the doubling of the cap ends")] = 1024
     cap_reset: Annotated[
         Literal["anyone", "rt"],
         Doc("whose being left out for a deadline starts the cap over: anyone's, or RT's alone"),
@@ -30,7 +29,7 @@ class BrosParameters(SchedulerParameters):
         Doc("when BE may take the place of RT with slack: always, or not while the cap bars RT"),
     ] = "always"
     smoothing: Annotated[
-        float, Ge(0), Lt(1), Doc("weight of the past in the moving average of iteration time")
+        Share, Doc("weight of the past in the moving average of iteration time")
     ] = 0.9
     late_policy: Annotated[
         Literal["serve_first", "demote"],
@@ -44,9 +43,7 @@ class BrosParameters(SchedulerParameters):
         Literal["per_token", "cumulative"],
         Doc("next token due a TPOT after the last one, or TTFT + k TPOT after arrival"),
     ] = "per_token"
-    watermark: Annotated[
-        float, Ge(0), Lt(1), Doc("share of all KV blocks that waiting BE leave free")
-    ] = 0.01
+    watermark: Annotated[Share, Doc("share of all KV blocks that waiting BE leave free")] = 0.01
     shortage: Annotated[
         Literal["recompute", "swap"],
         Doc("what happens to the BE ranked last when another BE lacks memory"),
@@ -55,19 +52,9 @@ class BrosParameters(SchedulerParameters):
         Literal["be_only", "any_newest"],
         Doc("who is recomputed for RT where the KV manager cannot lend BE's blocks"),
     ] = "be_only"
-    overhead_share: Annotated[
-        float, Ge(0), Lt(1), Doc("share of every iteration that scheduling takes")
-    ] = 0.08
-
-    @property
-    def mirrors(self) -> str:
-        return "BROS (arXiv 2504.09590v1), reconstructed: docs/paper-map.md"
+    overhead_share: Annotated[Share, Doc("share of every iteration that scheduling takes")] = 0.08
 
     def conflicts(self, world: World) -> tuple[str, ...]:
-        """Prompts are never cut, so a model of any length can be served."""
         if self.batch_cap > self.batch_cap_max:
             return (f"batch_cap {self.batch_cap} is over batch_cap_max {self.batch_cap_max}",)
         return ()
-
-    def make(self, world: World) -> BrosScheduler:
-        return BrosScheduler(self)

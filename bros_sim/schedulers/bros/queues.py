@@ -29,8 +29,7 @@ class BrosQueues:
         self.rt_waiting: list[RtEntry] = []
         self.rt_pending: list[RtEntry] = []
         self.be_waiting: list[tuple[int, SequenceView]] = []
-        self.tpots: Counter[float | None] = Counter()
-        """How many running RT requests have which TPOT target."""
+        self.tpots: Counter[float | None] = Counter()  # TPOT targets of running RT
 
     def deadline(self, seq: SequenceView) -> float:
         """When the request's next token is due."""
@@ -38,8 +37,6 @@ class BrosQueues:
         if last is None or not self.per_token:
             return slo.deadline(seq.arrival_s, seq.num_output + 1)
         return math.inf if slo.tpot_s is None else last + slo.tpot_s
-
-    # -- changes of state -----------------------------------------------------------------------
 
     def wait(self, seq: SequenceView) -> None:
         """The request has no KV and waits."""
@@ -71,20 +68,11 @@ class BrosQueues:
         if self.rt_pending:
             self.rt_pending = [entry for entry in self.rt_pending if entry[1] not in seqs]
 
-    def preempt(self, seq: SequenceView) -> None:
-        """The request lost its KV and waits again."""
-        self.finish(seq)
-        self.wait(seq)
-
     def finish(self, seq: SequenceView) -> None:
         """The request holds no KV any more."""
         self.resume((seq.id,))
         if seq.service_class is RT:
-            self.tpots[seq.slo.tpot_s] -= 1
-            if not self.tpots[seq.slo.tpot_s]:
-                del self.tpots[seq.slo.tpot_s]
-
-    # -- orders ---------------------------------------------------------------------------------
+            self.tpots -= Counter((seq.slo.tpot_s,))
 
     def rt_entries(self, most: int) -> list[RtEntry]:
         """RT outside the cohort by deadline: the pending, and at most ``most`` of the waiting."""
@@ -105,9 +93,7 @@ class BrosQueues:
         """RT in the decode cohort in order of admission."""
         members = [seq for seq in view.batch if seq.decoding and seq.service_class is RT]
         due = self.common_deadline(view.now)
-        if due is None:
-            return [(self.deadline(seq), seq.id, seq) for seq in members]
-        return [(due, seq.id, seq) for seq in members]
+        return [(self.deadline(x) if due is None else due, x.id, x) for x in members]
 
     def common_deadline(self, now: float) -> float | None:
         """When the next token of every RT in the cohort is due, if that is one instant."""

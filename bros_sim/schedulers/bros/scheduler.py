@@ -1,10 +1,4 @@
-"""BROS (arXiv 2504.09590): dynamic priority by residual time for RT and BE requests.
-
-Algorithm 1 as docs/paper-map.md reconstructs it: real-time requests by ascending residual time
-while the predicted iteration keeps the tightest deadline, then best-effort requests by the KV they
-must have restored, then best-effort in place of the real-time request with the most slack; the
-batch cap grows while no deadline binds. Which line is stated and which inferred is listed there.
-"""
+"""BROS (arXiv 2504.09590): dynamic priority by residual time for RT and BE requests."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -15,12 +9,10 @@ from bros_sim.schedulers.bros.algorithm import Algorithm1
 from bros_sim.schedulers.bros.batch import NextBatch
 from bros_sim.schedulers.bros.grouped import GroupedAlgorithm1
 from bros_sim.schedulers.bros.queues import BrosQueues
+from bros_sim.schedulers.parameters import steady_steps
 
 if TYPE_CHECKING:
     from bros_sim.schedulers.bros.parameters import BrosParameters
-
-LONGEST_LOOKAHEAD = 4096
-"""Iterations ahead for which a steady batch is judged at once; bounds work, changes no result."""
 
 
 class BrosScheduler:
@@ -44,24 +36,20 @@ class BrosScheduler:
         self._queues.finish(seq)
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """RT by deadline, then BE by arrival."""
         yield from (seq for *_, seq in self._queues.rt_waiting)
         yield from (seq for _, seq in self._queues.be_waiting)
 
-    # -- planning -------------------------------------------------------------------------------
-
     def plan(self, view: ReplicaView) -> Plan:
-        """Algorithm 1 for the next iteration."""
         self._catch_up(view)
         chosen = GroupedAlgorithm1(view, self._queues, self._parameters, self._cap, self._avg_s)
         chosen.choose()
         return self._decide(chosen)
 
     def _decide(self, chosen: Algorithm1) -> Plan:
-        """Write the queues, the cap of the next batch, and the plan."""
         batch, queues = chosen.batch, self._queues
         for seq in batch.evicted:
-            queues.preempt(seq)
+            queues.finish(seq)
+            queues.wait(seq)
         if batch.chunks:
             queues.resume(batch.selected)
         for seq, _ in batch.admitted:
@@ -82,19 +70,16 @@ class BrosScheduler:
         )
 
     def _repeat(self, batch: NextBatch) -> int:
-        """Iterations for which the answer stays: nobody left out can come in before an event.
+        """Iterations in which nobody left out can come in: memory and time only get shorter.
 
-        Memory only gets shorter and iterations only get longer while the cohort decodes; the cap
-        alone could change by itself, so it must not be what keeps someone out.
+        The cap alone could change by itself, so it must not be what keeps someone out.
         """
         over_cap = batch.size > self._parameters.batch_cap
         if over_cap or batch.estimate.noise or batch.unserved:
             return 1
         if batch.left_out and (self._queues.rt_waiting or self._queues.rt_pending):
             return 1
-        return batch.iterations_within_bound(LONGEST_LOOKAHEAD)
-
-    # -- what the policy remembers --------------------------------------------------------------
+        return steady_steps(batch.estimate, batch.decodes, batch.kv_tokens, batch.bound_s)
 
     def _catch_up(self, view: ReplicaView) -> None:
         """Average the iterations since the last plan, and grow the cap for all but the first."""

@@ -1,12 +1,11 @@
-"""How `OrderedLoop` puts an iteration together, up to where a seat or memory is lacking."""
+"""How `OrderedScheduler` puts an iteration together, up to where a seat or memory is lacking."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, Note
+from bros_sim.engine.reasons import AFTER_PREEMPTION, MEMORY, SEATS, Note
 from bros_sim.engine.sequence import SequenceView
-from bros_sim.schedulers.ordered.policy import OrderedPolicy
-from bros_sim.schedulers.ordered.step import Lack, Step
+from bros_sim.schedulers.ordered.policy import Lack, OrderedPolicy, Rank, Step
 
 
 @dataclass(slots=True)
@@ -15,8 +14,7 @@ class Attempt:
 
     policy: OrderedPolicy
     step: Step
-    waiting: Iterable[SequenceView]
-    """In order of rank."""
+    waiting: Iterable[SequenceView]  # in order of rank
 
     def put_together(self) -> None:
         """Evictions first, as KV managers demand; then decodes; then the rest of the budget."""
@@ -30,34 +28,35 @@ class Attempt:
     def _decode(self) -> bool:
         """The cohort decodes, in O(1) unless some of it is paused; False: memory is lacking."""
         step, view = self.step, self.step.view
-        without = step.without() if step.idle else set()
-        gone = {gone.seq.id for gone in step.evictions}
+        gone = step.gone
         step.paused = [n.seq for n in step.idle if n.seq.decoding and n.seq.id not in gone]
         evicted = sum(gone.seq.decoding for gone in step.evictions)
         step.decodes = view.num_decodes - evicted - len(step.paused)
         step.budget -= step.decodes
         if step.paused:
+            without = self._without()
             seqs = [x for x in view.batch if x.decoding and x.id not in without]
             fits = view.kv.extend_all(seqs) == len(seqs)
         else:
             fits = view.kv.extend_decodes()
-        fits = fits and not self.policy.leaves_too_little(step)
-        if not fits:
-            step.lack = Lack(None, MEMORY, waits=False)
-        return fits
+        if fits and not self.policy.leaves_too_little(step):
+            return True
+        step.lack = Lack(None, MEMORY, waits=False)
+        return False
+
+    def _without(self) -> set[int]:
+        """Running requests that have no part in it: evicted or idle."""
+        return self.step.gone.union(note.seq.id for note in self.step.idle)
 
     def _share_out(self) -> None:
-        """What is left of the budget, in order of rank; who waits starts as long as the head can.
-
-        Prompts under way keep a claim on the memory that they still lack.
-        """
+        """What is left of the budget, in order of rank; prompts under way keep their claims."""
         under_way = self._under_way()
         if self._takes_chunkwise():
             self.step.owed = sum(self._owed(seq, seq.num_computed) for seq in under_way)
-        queue = iter(self.waiting)
+        queue, finishes = iter(self.waiting), self.policy.finishes_prompts
         head = next(queue, None)
         for seq in under_way:
-            while head and self._overtakes(head, seq):
+            while head and not finishes and self._place(head) < self._place(seq):
                 head = next(queue, None) if self._starts(head) else None
             if not self._continues(seq):
                 return
@@ -66,18 +65,13 @@ class Attempt:
 
     def _under_way(self) -> list[SequenceView]:
         """Prompts under way and paused requests that may go on, in order of rank."""
-        outside = self.step.view.batch.outside
-        if not outside:
+        if not (outside := self.step.view.batch.outside):
             return []
-        now, without = self.step.view.now, self.step.without()
-        seqs = [seq for seq in outside.values() if seq.id not in without]
-        return sorted(seqs, key=lambda seq: (self.policy.rank(seq, now), seq.id))
+        without = self._without()
+        return sorted((x for x in outside.values() if x.id not in without), key=self._place)
 
-    def _overtakes(self, head: SequenceView, seq: SequenceView) -> bool:
-        now = self.step.view.now
-        return not self.policy.finishes_prompts and (
-            (self.policy.rank(head, now), head.id) < (self.policy.rank(seq, now), seq.id)
-        )
+    def _place(self, seq: SequenceView) -> tuple[Rank, int]:
+        return self.policy.rank(seq, self.step.view.now), seq.id
 
     def _continues(self, seq: SequenceView) -> bool:
         """Go on with a request outside the cohort; False: it lacks memory."""
@@ -98,11 +92,11 @@ class Attempt:
 
     def _starts(self, seq: SequenceView) -> bool:
         """Admit the head of the queue, or say what it lacks."""
-        step = self.step
-        if gone := step.took_memory:
-            step.note(Note(seq, AFTER_PREEMPTION, gone.seq))
+        step, kv, alone = self.step, self.step.view.kv, not any(self.step.running)
+        # Who runs lacked memory: nobody is admitted.
+        if taken := next((gone for gone in step.evictions if not gone.lack.waits), None):
+            step.note(Note(seq, AFTER_PREEMPTION, taken.seq))
             return False
-        kv, alone = step.view.kv, not any(step.running)
         hit = kv.lookup(seq) if self.policy.caches_prefixes else ()
         cached = len(hit) * kv.block_size
         tokens = self._granted(seq, seq.num_tokens - cached)
@@ -110,12 +104,12 @@ class Attempt:
             step.note(self.policy.why_not(seq, seq.num_tokens - cached, step))
             return False
         if not (alone or self.policy.has_seat(seq, step)):
-            step.lacks_seat(seq)
+            step.stop(seq, SEATS, sum(step.running), sum(step.running))
             return False
         room = cached + tokens if self.policy.caches_prefixes else seq.num_tokens
         spare = 0 if alone else self.policy.spare_blocks(seq, step) + step.owed
         if not kv.admit(seq, room, hit, must_fit=seq.num_tokens, spare=spare):
-            step.lacks_memory(seq, -(-seq.num_tokens // kv.block_size) + spare)
+            step.stop(seq, MEMORY, -(-seq.num_tokens // kv.block_size) + spare, kv.free_blocks)
             return False
         if self._takes_chunkwise():
             step.owed += self._owed(seq, room)
@@ -125,7 +119,6 @@ class Attempt:
         return True
 
     def _takes_chunkwise(self) -> bool:
-        """Whether a prompt takes memory as it goes on, not all of it on admission."""
         return self.policy.caches_prefixes and not self.step.view.kv.reserves
 
     def _owed(self, seq: SequenceView, tokens: int) -> int:

@@ -15,47 +15,69 @@ running that `may_evict` grants it are evicted, the highest rank first, if that 
 from collections import abc
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from annotated_doc import Doc
 
 from bros_sim.core.world import World
 from bros_sim.engine.batch import Batch
-from bros_sim.engine.reasons import Note
+from bros_sim.engine.reasons import MEMORY, OUTRANKED, SEATS, Note
 from bros_sim.engine.scheduler import BatchView, Plan, ReplicaView
 from bros_sim.engine.sequence import SequenceView
 from bros_sim.schedulers.ordered.attempt import Attempt
-from bros_sim.schedulers.ordered.policy import OrderedPolicy
-from bros_sim.schedulers.ordered.step import Eviction, Step
-from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.queues import RankedQueue
+from bros_sim.schedulers.ordered.policy import Eviction, OrderedPolicy, RankedQueue, Step
+from bros_sim.schedulers.parameters import SchedulerParameters, too_few
 from bros_sim.schedulers.vllm_parameters import Seqs, Tokens
 
 
-class OrderedLoop(OrderedPolicy):
+@dataclass(frozen=True)
+class OrderedParameters(SchedulerParameters):
+    """The two limits of most engines: tokens an iteration, and running requests."""
+
+    cuts_prompts: ClassVar[bool] = True
+
+    max_num_batched_tokens: Annotated[Tokens, Doc("token budget of an iteration")] = 2048
+    max_num_seqs: Annotated[Seqs, Doc("most requests that run at a time")] = 256
+
+    def conflicts(self, world: World) -> tuple[str, ...]:
+        budget = self.max_num_batched_tokens
+        found = too_few("max_num_batched_tokens", budget, self.max_num_seqs)
+        length = world.max_model_len
+        if found or self.cuts_prompts or budget >= length:
+            return found
+        return (
+            f"an iteration of {budget} tokens is below the model length {length}:"
+            " a whole prompt could never run",
+        )
+
+
+class OrderedScheduler(OrderedPolicy):
     """The loop and its memory."""
 
-    def __init__(self) -> None:
-        self.overhead_share = 0.0
+    overhead_share = 0.0
+
+    def __init__(self, parameters: OrderedParameters) -> None:
+        self.parameters = parameters
+        self.token_limit = parameters.max_num_batched_tokens
+        self.max_num_seqs = parameters.max_num_seqs
         self._waiting = RankedQueue()
-        self.batch: BatchView = Batch(track_longest=False)
-        """Who runs."""
+        self.batch: BatchView = Batch(track_longest=False)  # who runs
         self._evicted: set[int] = set()
         """Members of the batch that the plan just made takes out of it."""
         self._refused = -1
         """The head of the queue to which nobody gave way, if nothing has happened since."""
 
-    # -- for policies ---------------------------------------------------------------------------
-
     def runs(self, seq: SequenceView) -> bool:
         """Whether the request holds KV, and goes on holding it."""
         return seq in self.batch and seq.id not in self._evicted
 
+    def computed(self, seq: SequenceView) -> int:
+        """Tokens in the cache of a request that runs; others have lost theirs."""
+        return seq.num_computed if self.runs(seq) else 0
+
     def rerank(self, now: float) -> None:
         """Ask for the rank of everyone who waits, in O(waiting)."""
         self._waiting.rerank(lambda seq: self.rank(seq, now))
-
-    # -- the contract of schedulers -------------------------------------------------------------
 
     def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
         pass
@@ -69,7 +91,6 @@ class OrderedLoop(OrderedPolicy):
         self._refused = -1
 
     def waiting_seqs(self) -> Iterable[SequenceView]:
-        """Waiting requests in order of rank."""
         return iter(self._waiting)
 
     def plan(self, view: ReplicaView) -> Plan:
@@ -78,29 +99,19 @@ class OrderedLoop(OrderedPolicy):
         self._evicted.clear()
         self.begin(view)
         start, evictions = view.kv.mark(), list[Eviction]()
-        step = self._attempt(view, evictions)
-        while step.lack and (victim := self._victim(step)):
-            evictions.append(Eviction(victim, step.lack))
-            view.kv.rollback(start)
-            step = self._attempt(view, evictions)
+        step = self._give_way(self._attempt(view, evictions), evictions, start)
         head = step.lack.seq if step.lack and step.lack.waits else None
         in_vain = [gone for gone in evictions if head and gone.lack.seq is head]
-        forced = not step.computes
+        forced = not (step.decodes or step.chunks or step.evictions)
         if in_vain or forced:
             kept = [gone for gone in evictions if gone not in in_vain]
             view.kv.rollback(start)
             step = self._attempt(view, kept, forced=forced)
-            while (lack := step.lack) and forced and not lack.waits:
-                if not (victim := self._victim(step)):
-                    break
-                kept.append(Eviction(victim, lack))
-                view.kv.rollback(start)
-                step = self._attempt(view, kept, forced=True)
+            if forced:
+                step = self._give_way(step, kept, start)
         plan = self._decide(step)
         self.settle(plan, view)
         return plan
-
-    # -- an attempt -----------------------------------------------------------------------------
 
     def _attempt(
         self, view: ReplicaView, evictions: abc.Sequence[Eviction], *, forced: bool = False
@@ -112,10 +123,20 @@ class OrderedLoop(OrderedPolicy):
         Attempt(self, step, self._waiting).put_together()
         return step
 
+    def _give_way(self, step: Step, evictions: list[Eviction], start: int) -> Step:
+        """Evict, one by one, for what is lacking; for who waits only if that is not `forced`."""
+        while (lack := step.lack) and not (lack.waits and step.forced):
+            if not (victim := self._victim(step)):
+                break
+            evictions.append(Eviction(victim, lack))
+            step.view.kv.rollback(start)
+            step = self._attempt(step.view, evictions, forced=step.forced)
+        return step
+
     def _victim(self, step: Step) -> SequenceView | None:
         """Who is evicted for what is lacking: of those who may be, the highest rank."""
         lack, now = step.lack, step.view.now
-        gone = {gone.seq.id for gone in step.evictions}
+        gone = step.gone
         seqs = [seq for seq in self.batch if seq.id not in gone]
         if lack and lack.waits and lack.seq:
             if lack.seq.id == self._refused:
@@ -123,15 +144,12 @@ class OrderedLoop(OrderedPolicy):
             seqs = [seq for seq in seqs if self.may_evict(seq, lack.seq, now)]
         return max(seqs, key=lambda seq: (self.rank(seq, now), seq.id), default=None)
 
-    # -- the decision ---------------------------------------------------------------------------
-
     def _decide(self, step: Step) -> Plan:
-        """Write the queues and the plan."""
         for _ in step.admitted:
             self._waiting.pop()
         evicted = tuple(gone.seq for gone in step.evictions)
+        self._evicted = step.gone
         for seq in evicted:
-            self._evicted.add(seq.id)
             self._waiting.push(seq, self.rank(seq, step.view.now))
         happened = bool(step.chunks or evicted or step.paused)
         refused = step.lack.seq if step.lack and self.timeless and not happened else None
@@ -146,48 +164,46 @@ class OrderedLoop(OrderedPolicy):
         )
 
     def _notes(self, step: Step) -> tuple[Note, ...]:
-        gone = {gone.seq.id for gone in step.evictions}
-        return (
-            *(gone.note() for gone in step.evictions),
-            *(note for note in (*step.idle, *step.notes) if note.seq.id not in gone),
-        )
+        gone = step.gone
+        others = (note for note in (*step.idle, *step.notes) if note.seq.id not in gone)
+        why = {SEATS: OUTRANKED, MEMORY: MEMORY}
+        return (*(Note(seq, why[lack.reason], lack.seq) for seq, lack in step.evictions), *others)
 
 
 @dataclass(frozen=True)
-class OrderedParameters(SchedulerParameters):
-    """The two limits of most engines: tokens an iteration, and running requests."""
+class LengthParameters(OrderedParameters):
+    """The limits, and how long a policy believes an output to be."""
 
-    cuts_prompts: ClassVar[bool] = True
-
-    max_num_batched_tokens: Annotated[Tokens, Doc("token budget of an iteration")] = 2048
-    max_num_seqs: Annotated[Seqs, Doc("most requests that run at a time")] = 256
-
-    def conflicts(self, world: World) -> tuple[str, ...]:
-        """Every running request has to find a token, and a whole prompt room if none is cut."""
-        budget = self.max_num_batched_tokens
-        if budget < self.max_num_seqs:
-            return (f"max_num_batched_tokens {budget} is below max_num_seqs {self.max_num_seqs}",)
-        if self.cuts_prompts or budget >= world.max_model_len:
-            return ()
-        return (
-            f"an iteration of {budget} tokens is below the model length {world.max_model_len}:"
-            " a whole prompt could never run",
-        )
+    lengths: Annotated[
+        Literal["max_tokens", "oracle"],
+        Doc("output length to expect: the client's cap, or the true one (a bound, not a system)"),
+    ] = "max_tokens"
 
 
-class OrderedScheduler(OrderedLoop):
-    """The loop within `OrderedParameters`."""
+class PredictingScheduler(OrderedScheduler):
+    """A policy that predicts output lengths: by default ``max_tokens``, the client's cap.
 
-    def __init__(self, parameters: OrderedParameters) -> None:
-        super().__init__()
-        self.max_num_batched_tokens = parameters.max_num_batched_tokens
-        self.max_num_seqs = parameters.max_num_seqs
+    It sees no true lengths (law L8), except through `Scheduler.set_true_length`, for which
+    ``lengths: oracle`` asks; it is then a bound, not a system. Where a stream's rule makes
+    ``max_tokens`` proportional to the true length (``headroom``, the default, or ``exact``), the
+    cap orders requests as the oracle does: compare the two only on traces that hold caps of their
+    own or under the rule ``fixed``.
+    """
 
-    @property
-    def token_limit(self) -> int:
-        """Most tokens of an iteration."""
-        return self.max_num_batched_tokens
+    parameters: LengthParameters
 
-    def has_seat(self, seq: SequenceView, step: Step) -> bool:
-        """Whether fewer run than may."""
-        return sum(step.running) < self.max_num_seqs - step.view.held_seats
+    def __init__(self, parameters: LengthParameters) -> None:
+        super().__init__(parameters)
+        self._true: dict[int, int] = {}
+
+    def set_true_length(self, seq: SequenceView, output_tokens: int) -> None:
+        if self.parameters.lengths == "oracle":
+            self._true[seq.id] = output_tokens
+
+    def output_tokens(self, seq: SequenceView) -> int:
+        """Predicted length of the output; at least one more token than there are."""
+        return max(self._true.get(seq.id, seq.max_tokens), seq.num_output + 1)
+
+    def finished(self, seq: SequenceView) -> None:
+        super().finished(seq)
+        self._true.pop(seq.id, None)

@@ -9,53 +9,39 @@ import math
 from collections.abc import Sequence
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna import distributions
 
-from bros_sim.config import Data
-from bros_sim.study.tuning.setting import Values
-from bros_sim.study.tuning.space import Choice, Parameter
+from bros_sim.study.tuning.space import Choice, Parameter, Values
 
 Proposal = tuple[optuna.Trial, Values]
 """Optuna's trial, for `Sampler.tell`, and the values to try."""
 
 
 class Sampler:
-    """Proposes values, by the seed and by the results that it got, in their order.
-
-    A space of no more than ``trials`` combinations is proposed whole, in the order of its lists.
-    """
+    """Proposes values, by the seed and the results so far; a small space whole, in its order."""
 
     def __init__(
-        self,
-        space: Sequence[Parameter],
-        given: Values,
-        *,
-        maximize: bool,
-        trials: int,
-        seed: int,
+        self, space: Sequence[Parameter], given: Values, *, maximize: bool, trials: int, seed: int
     ) -> None:
-        self._space = space
+        self._space = {parameter.path: parameter for parameter in space}
         self._of = {parameter.path: _distribution(parameter) for parameter in space}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            direction="maximize" if maximize else "minimize",
-        )
+        chooser = optuna.samplers.TPESampler(seed=seed)
+        direction = "maximize" if maximize else "minimize"
+        self._study = optuna.create_study(sampler=chooser, direction=direction)
         if all(parameter.holds(given[parameter.path]) for parameter in space):
-            self._study.enqueue_trial({p.path: _inside(p, given[p.path]) for p in space})
-        if math.prod(parameter.size for parameter in space) <= trials:
-            for values in itertools.product(*map(_all, space)):
+            choices = [p for p in space if isinstance(p, Choice)]
+            places = {p.path: p.values.index(given[p.path]) for p in choices}
+            self._study.enqueue_trial({**given, **places})
+        finite = [parameter.numbers for parameter in space if parameter.numbers is not None]
+        if len(finite) == len(space) and math.prod(r.stop - r.start for r in finite) <= trials:
+            for values in itertools.product(*finite):
                 self._study.enqueue_trial(dict(zip(self._of, values, strict=True)))
 
     def ask(self) -> Proposal:
         """What to try next, perhaps known values."""
         trial = self._study.ask(self._of)
-        return trial, {p.path: _outside(p, trial.params[p.path]) for p in self._space}
+        return trial, {path: p.written(trial.params[path]) for path, p in self._space.items()}
 
     def tell(self, trial: optuna.Trial, objective: float, off: float) -> None:
         """Their result; ``off``: how far from the targets, infinite if they cannot be run."""
@@ -64,27 +50,10 @@ class Sampler:
         self._study.tell(trial, worst if math.isnan(objective) else objective)
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def _distribution(parameter: Parameter) -> distributions.BaseDistribution:
     if isinstance(parameter, Choice):
-        return CategoricalDistribution(range(len(parameter.values)))
+        return distributions.CategoricalDistribution(parameter.numbers)
     if parameter.whole:
-        return IntDistribution(int(parameter.low), int(parameter.high), log=parameter.log)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-
-
-def _inside(parameter: Parameter, value: Data) -> Data:
-    """A value as Optuna sees it: the place of a choice in its list, a number as it is."""
-    return parameter.values.index(value) if isinstance(parameter, Choice) else value
-
-
-def _outside(parameter: Parameter, value: int | float) -> Data:
-    if isinstance(parameter, Choice):
-        return parameter.values[int(value)]
-    return parameter.written(float(value))
-
-
-def _all(parameter: Parameter) -> range:
-    """Every value, as Optuna sees it, of a finite parameter."""
-    if isinstance(parameter, Choice):
-        return range(len(parameter.values))
-    return range(int(parameter.low), int(parameter.high) + 1)
+        low, high = int(parameter.low), int(parameter.high)
+        return distributions.IntDistribution(low, high, log=parameter.log)
+    return distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.core.extras import need
+from bros_sim.experiment import Point
 from bros_sim.metrics.capacity import ROUNDING
 from bros_sim.metrics.measures import Measure, Target
 from bros_sim.study.results import PointResult
-from bros_sim.study.study import Candidate, Search, Trial
-from bros_sim.study.tuning.setting import Setting, Values
+from bros_sim.study.study import Search
+from bros_sim.study.tuning.space import Setting, Values
 
 if TYPE_CHECKING:  # Optuna is an extra
     from bros_sim.study.tuning.sampler import Proposal, Sampler
@@ -30,16 +31,11 @@ BATCH = 4
 KNOWN = 100
 """So many proposals in a row that are known already end the search."""
 KEEPS, MISSES, NO_VALUE, REFUSED, FAILED = "keeps", "misses", "no value", "refused", "failed"
-OnJudged = Callable[["Judged"], None]
-"""Called for each combination that was judged, in order."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is looked for: the most (or least) of ``objective`` among what keeps all ``targets``.
-
-    ``seeds`` judge a trial, ``held_out`` others the best one.
-    """
+    """The most (or least) of ``objective`` with all ``targets`` kept; ``held_out``: more seeds."""
 
     objective: Measure
     maximize: bool
@@ -56,10 +52,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Judged:
-    """Values of the parameters and the runs with them, by seed; 0 is the experiment as given.
-
-    ``refused`` or ``error`` say why there are no runs, or not all.
-    """
+    """Values of the parameters and the runs with them, by seed, or why not; 0 is as given."""
 
     number: int
     values: Values
@@ -75,14 +68,13 @@ class Judged:
     @cached_property
     def means(self) -> Mapping[Measure, float]:
         """Over all seeds: NaN if one of them has no value."""
-        known = self.points if not (self.refused or self.error) else {}
-        return {
-            m: float(self.sample(m).mean()) if known else math.nan for m in self.question.measures
-        }
+        known = self.points and not (self.refused or self.error)
+        measures = self.question.measures
+        return {m: float(self.sample(m).mean()) if known else math.nan for m in measures}
 
     @property
     def objective(self) -> float:
-        """What is to be as large, or as small, as can be."""
+        """The mean of what is to be as large, or as small, as can be."""
         return self.means[self.question.objective]
 
     @property
@@ -128,27 +120,20 @@ class Answer:
         return [*self.trials, self.given, *([] if self.best is self.given else [self.best])]
 
 
-def find(setting: Setting, question: Question, judged: OnJudged) -> Search[Answer]:
+def find(setting: Setting, question: Question, judged: Callable[[Judged], None]) -> Search[Answer]:
     """Try ``question.trials`` combinations, or all that there are; run the best on other seeds.
 
-    Raises:
-        InputError: A measure has no value in the experiment as given, or Optuna is missing.
-        RunStopped: The experiment as given fails.
+    RunStopped if the experiment as given fails.
     """
-    first = setting.first_seed
+    first = setting.loaded.spec.seed
     sampling = need("bros_sim.study.tuning.sampler", "opt", "tune needs the extra")
     chosen_on = range(first, first + question.seeds)
     held_out = range(first + question.seeds, first + question.seeds + question.held_out)
     (given,) = yield from _judged([Judged(0, setting.given, question)], setting, chosen_on)
     judged(given)
     _check_given(given)
-    sampler: Sampler = sampling.Sampler(
-        setting.space,
-        given.values,
-        maximize=question.maximize,
-        trials=question.trials,
-        seed=first,
-    )
+    rules = {"maximize": question.maximize, "trials": question.trials, "seed": first}
+    sampler: Sampler = sampling.Sampler(setting.space, given.values, **rules)
     trials = {_name(given.values): given}
     while len(trials) <= question.trials:
         asked = list(_batch(sampler, trials, min(BATCH, question.trials + 1 - len(trials))))
@@ -188,35 +173,21 @@ def _batch(sampler: "Sampler", trials: Mapping[str, Judged], size: int) -> Itera
 def _judged(
     combinations: Sequence[Judged], setting: Setting, seeds: Sequence[int]
 ) -> Search[list[Judged]]:
-    """The combinations with their runs over ``seeds``, all run together."""
-    points, refused = {}, {}
+    asked: list[tuple[Judged, Sequence[Point], str]] = []
     for one in combinations:
         try:
-            points[one.number] = setting.points(one.values if one.number else {}, seeds)
+            asked.append((one, setting.points(one.values if one.number else {}, seeds), ""))
         except InputError as error:
-            refused[one.number] = "; ".join(error.lines)
-    trials = yield [Candidate(mine) for mine in points.values()]
-    ran = dict(zip(points, trials, strict=True))
-    return [
-        replace(one, refused=refused[one.number])
-        if one.number in refused
-        else _learned(one, ran[one.number], seeds)
-        for one in combinations
-    ]
-
-
-def _learned(one: Judged, trial: Trial, seeds: Sequence[int]) -> Judged:
-    points = {} if trial.error else dict(zip(seeds, trial.results, strict=True))
-    return replace(one, points=points, error=trial.error)
+            asked.append((one, (), "; ".join(error.lines)))
+    trials = yield [points for _, points, _ in asked]
+    judged = []
+    for (one, _, refused), trial in zip(asked, trials, strict=True):
+        runs = {} if trial.error else {result.labels["seed"]: result for result in trial.results}
+        judged.append(replace(one, points=runs, refused=refused, error=trial.error))
+    return judged
 
 
 def _check_given(given: Judged) -> None:
-    """What has no value as given cannot be compared with.
-
-    Raises:
-        InputError: A measure has none.
-        RunStopped: A run failed.
-    """
     if given.error:
         raise RunStopped(f"the experiment as given fails: {given.error}")
     for measure, mean in given.means.items():

@@ -1,17 +1,24 @@
-"""``PATH=LOW..HIGH`` and ``PATH=A,B,C``: the values among which a parameter is searched."""
+"""What is searched: ``PATH=LOW..HIGH`` and ``PATH=A,B,C``, in one system of an experiment."""
 
 import json
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from bros_sim.config import Data, parse
-from bros_sim.core.errors import InputError
+from bros_sim.config import Data, Document, parse
+from bros_sim.config.messages import nearest
+from bros_sim.core.errors import Fault, InputError
+from bros_sim.experiment import Loaded, Point
+from bros_sim.metrics.measures import Measure
+from bros_sim.study.variation import Variation
 
 FORMS = "write PATH=LOW..HIGH, PATH=LOW..HIGH:log or PATH=A,B,C"
 ENDS = re.compile(r"(?P<low>[^,:]+?)\.\.(?P<high>[^,:]+)(?P<log>:log)?")
 DIGITS = 4
 """Of a number inside a range: nobody reads more."""
+Values = Mapping[str, Data]
+"""Path -> value of each parameter."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +35,9 @@ class Range:
         return f"{self.path}={self.low:g}..{self.high:g}{':log' if self.log else ''}"
 
     @property
-    def size(self) -> float:
-        """How many values there are."""
-        return self.high - self.low + 1 if self.whole else math.inf
+    def numbers(self) -> range | None:
+        """What stands for its values, one by one; None if they are not finite."""
+        return range(int(self.low), int(self.high) + 1) if self.whole else None
 
     @property
     def edges(self) -> list[Data]:
@@ -59,17 +66,22 @@ class Choice:
     values: tuple[Data, ...]
 
     def __str__(self) -> str:
-        return f"{self.path}={','.join(map(_shown, self.values))}"
+        shown = (value if isinstance(value, str) else json.dumps(value) for value in self.values)
+        return f"{self.path}={','.join(shown)}"
 
     @property
-    def size(self) -> float:
-        """How many values there are."""
-        return len(self.values)
+    def numbers(self) -> range:
+        """The places of its values in their list, which stand for them."""
+        return range(len(self.values))
 
     @property
     def edges(self) -> list[Data]:
         """Values that the experiment has to take, or the list is wrong."""
         return list(self.values)
+
+    def written(self, number: float) -> Data:
+        """The value at a place in the list."""
+        return self.values[int(number)]
 
     def holds(self, value: Data) -> bool:
         """Whether it is one of the values."""
@@ -79,16 +91,8 @@ class Choice:
 Parameter = Range | Choice
 
 
-def _shown(value: Data) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def read_parameter(text: str) -> Parameter:
-    """Read one ``--vary``; whether a range is of whole numbers is for the experiment to say.
-
-    Raises:
-        InputError: It is not of one of the FORMS, or there is nothing to search.
-    """
+    """Read one ``--vary``; whether a range is of whole numbers is for the experiment to say."""
     path, equals, values = (part.strip() for part in text.partition("="))
     if not (path and equals and values):
         raise InputError(f"--vary {text}: {FORMS}")
@@ -97,8 +101,7 @@ def read_parameter(text: str) -> Parameter:
 
 
 def _range(path: str, ends: re.Match[str]) -> Range:
-    numbers = [_number(path, ends[name]) for name in ("low", "high")]
-    low, high = numbers
+    low, high = (_number(path, ends[name]) for name in ("low", "high"))
     option = f"--vary {path}={ends[0]}"
     if not low < high:
         raise InputError(f"{option}: {low:g} is not below {high:g}")
@@ -130,3 +133,75 @@ def _choice(path: str, text: str) -> Choice:
     if len(different) < len(values):
         raise InputError(f"{option}: a value is listed twice")
     return Choice(path, tuple(values))
+
+
+class Setting:
+    """One system of an experiment at any values of the parameters that are searched.
+
+    ``loaded`` is the experiment as given, ``given`` its values; ranges in ``space`` know whether
+    they are of whole numbers.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        space: Sequence[Parameter],
+        measures: Iterable[Measure],
+        system: str | None = None,
+    ) -> None:
+        paths = [parameter.path for parameter in space]
+        if twice := [path for path in paths if paths.count(path) > 1]:
+            raise InputError(f"--vary {twice[0]}: is given twice")
+        self.variation = Variation(document, paths, measures)
+        self.loaded = self.variation.at({})
+        self.system = self._system(list(self.loaded.spec.systems), system)
+        _one_setting(self.loaded, self.system)
+        self.space = [self._known(parameter) for parameter in space]
+        if faults := dict.fromkeys(fault for p in self.space for fault in self._faults(p)):
+            raise InputError(*faults)
+        self.given: Values = {path: self.variation.given(path) for path in paths}
+
+    def _system(self, systems: list[str], asked: str | None) -> str:
+        if asked is not None and asked not in systems:
+            raise InputError(f"--system {asked}: there is no such system{nearest(asked, systems)}")
+        paths = self.variation.paths.items()
+        of_paths = {str(path[1]): dotted for dotted, path in paths if path[0] == "systems"}
+        choices = [asked] if asked is not None else list(of_paths) or systems
+        for name, dotted in of_paths.items():
+            if name != choices[0]:
+                raise InputError(f"--vary {dotted}: is not of the system {choices[0]}")
+        if len(choices) > 1:
+            raise InputError(f"--system: say which one to tune: {', '.join(choices)}")
+        return choices[0]
+
+    def _known(self, parameter: Parameter) -> Parameter:
+        if not isinstance(parameter, Range):
+            return parameter
+        ends = parameter.low.is_integer() and parameter.high.is_integer()
+        whole = ends and self.variation.only_whole(parameter.path, parameter.low)
+        return replace(parameter, whole=whole)
+
+    def _faults(self, parameter: Parameter) -> Iterator[Fault]:
+        """Why the experiment refuses the edges, whatever edge one of the others has."""
+        different = [other for other in self.space if other is not parameter]
+        others = [{other.path: value} for other in different for value in other.edges]
+        for value in parameter.edges:
+            first, *rest = ({parameter.path: value, **other} for other in ({}, *others))
+            faults = self.variation.refusal(first)
+            if faults and all(map(self.variation.refusal, rest)):
+                yield from faults
+
+    def points(self, values: Values, seeds: Iterable[int]) -> list[Point]:
+        """The points with these values; without any those of the experiment as given."""
+        points = self.variation.at(values).points
+        point = next(p for p in points if p.labels["system"] == self.system)
+        return [point.with_seed(seed) for seed in seeds]
+
+
+def _one_setting(loaded: Loaded, system: str) -> None:
+    points = [point for point in loaded.points if point.labels["system"] == system]
+    for name in points[0].labels:
+        values = {str(point.labels[name]) for point in points}
+        if len(values) > 1:
+            what = f"{name} has {len(values)} values: a search is for one setting"
+            raise InputError(f"sweep: {what}: add --set 'sweep.grid.{name}=[VALUE]'")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bros_sim.metrics.intervals import half_width
-from bros_sim.metrics.measures import Measure, Target
+from bros_sim.metrics.measures import Measure
 from bros_sim.metrics.paired import paired
 from bros_sim.metrics.search import status
 from bros_sim.study.results import ResultSet, saturation, show_label
@@ -16,66 +16,43 @@ from bros_sim.study.tuning.search import Answer, Judged
 
 GIVEN, BEST = "as given", "best"
 CHOSEN, HELD_OUT = "chosen on", "held out"
-"""The two sets of seeds."""
 COMPARED = ("difference", "low", "high", "p_t", "p_wilcoxon", "seeds", "verdict", "why", "load")
 """Of the columns of `paired`."""
 
 
 def trials_table(tuned: Answer) -> pd.DataFrame:
-    """Every trial.
+    """Every trial; 0 is the experiment as given.
 
-    Returns:
-        ``trial`` (0: as given), a column for each path, for each measure its mean over the seeds
-        and ``... half_width`` of its 95 % t interval, ``seeds``, ``verdict`` as `Trial.verdict`,
-        ``best``, ``load``: the saturation verdicts, ``error``.
+    For each measure its mean over the seeds with the ``half_width`` of its 95 % t interval.
     """
-    rows = []
-    for trial in tuned.trials:
-        values = {path: show_label(value) for path, value in trial.values.items()}
-        rows.append(
-            {
-                "trial": trial.number,
-                **values,
-                **_estimates(trial),
-                "seeds": len(trial.points),
-                "verdict": trial.verdict,
-                "best": trial.number == tuned.best.number,
-                "load": saturation(
-                    (trial.points[seed] for seed in sorted(trial.points)),
-                    trial.question.objective.service_class,
-                ),
-                "error": trial.refused or trial.error,
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_tried(trial, tuned.best) for trial in tuned.trials])
 
 
-def _estimates(trial: Judged) -> dict[str, float]:
-    found = {}
+def _tried(trial: Judged, best: Judged) -> dict[str, object]:
+    row = {"trial": trial.number, **{path: show_label(v) for path, v in trial.values.items()}}
     for measure, mean in trial.means.items():
         known = not np.isnan(mean)
-        found[str(measure)] = mean
-        half = half_width(trial.sample(measure)) if known else np.nan
-        found[f"{measure} half_width"] = half
-    return found
+        row[str(measure)] = mean
+        row[f"{measure} half_width"] = half_width(trial.sample(measure)) if known else np.nan
+    runs = (trial.points[seed] for seed in sorted(trial.points))
+    return row | {
+        "seeds": len(trial.points),
+        "verdict": trial.verdict,
+        "best": trial.number == best.number,
+        "load": saturation(runs, trial.question.objective.service_class),
+        "error": trial.refused or trial.error,
+    }
 
 
 def answers(tuned: Answer) -> pd.DataFrame:
-    """The best trial beside the experiment as given, on each set of seeds.
+    """The best trial beside the experiment as given, on CHOSEN and on HELD_OUT seeds.
 
-    Returns:
-        ``on`` (CHOSEN or HELD_OUT seeds), ``first_seed``, ``class``, ``metric``; ``as given`` and
-        ``best``, the means, each with its ``... half_width`` (95 % t interval); ``target`` and
-        ``kept``, whether the best trial keeps it by that interval; the columns COMPARED of
-        `paired`, best - as given over the same seeds, empty where nothing is better than that.
+    ``half_width`` is of a 95 % t interval; ``kept``: whether the best keeps the target by it;
+    COMPARED is best - as given over the same seeds, empty where nothing is better than as given.
     """
     searched = {trial.number: trial for trial in tuned.trials}
-    sets = {
-        CHOSEN: (searched[tuned.given.number], searched[tuned.best.number]),
-        HELD_OUT: (tuned.given, tuned.best),
-    }
-    rows = [row for name, (given, best) in sets.items() for row in _rows(name, given, best)]
-    return pd.DataFrame(rows)
+    chosen = searched[tuned.given.number], searched[tuned.best.number]
+    return pd.DataFrame([*_rows(CHOSEN, *chosen), *_rows(HELD_OUT, tuned.given, tuned.best)])
 
 
 def _rows(name: str, given: Judged, best: Judged) -> Iterator[dict[str, object]]:
@@ -89,27 +66,20 @@ def _rows(name: str, given: Judged, best: Judged) -> Iterator[dict[str, object]]
             "first_seed": min(given.points),
             "class": measure.service_class,
             "metric": measure.metric,
-            **_side(GIVEN, given, measure),
-            **_side(BEST, best, measure),
+            GIVEN: given.means[measure],
+            f"{GIVEN} half_width": half_width(given.sample(measure)),
+            BEST: best.means[measure],
+            f"{BEST} half_width": half_width(best.sample(measure)),
             **_target(best, measure),
             **compared.get(measure, {}),
         }
 
 
-def _side(name: str, trial: Judged, measure: Measure) -> dict[str, object]:
-    half = half_width(trial.sample(measure))
-    return {name: trial.means[measure], f"{name} half_width": half}
-
-
 def _target(best: Judged, measure: Measure) -> dict[str, object]:
     mine = [target for target in best.question.targets if target.measure == measure]
-    said = [_status(best, target) for target in mine]
-    return {"target": " and ".join(map(str, mine)), "kept": ", ".join(dict.fromkeys(said))}
-
-
-def _status(best: Judged, target: Target) -> str:
-    sample = best.sample(target.measure)
-    return status({seed: [value] for seed, value in enumerate(sample)}, [target])
+    sample = {seed: [value] for seed, value in enumerate(best.sample(measure))}
+    said = dict.fromkeys(status(sample, [target]) for target in mine)
+    return {"target": " and ".join(map(str, mine)), "kept": ", ".join(said)}
 
 
 def _compared(
@@ -117,14 +87,12 @@ def _compared(
 ) -> dict[Measure, Mapping[str, object]]:
     if given.number == best.number:
         return {}
-    points = [
-        replace(point, labels={"system": name, "seed": seed})
-        for name, trial in ((GIVEN, given), (BEST, best))
-        for seed, point in trial.points.items()
-    ]
+    runs = [(GIVEN, *run) for run in given.points.items()]
+    runs += [(BEST, *run) for run in best.points.items()]
+    points = [replace(run, labels={"system": name, "seed": seed}) for name, seed, run in runs]
     table = ResultSet("", Path(), points).table()
     found = paired(table, pd.DataFrame(), [], GIVEN, measures)
-    rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
     return {
-        Measure(row["metric"], row["class"]): {name: row[name] for name in COMPARED} for row in rows
+        Measure(row["metric"], row["class"]): {name: row[name] for name in COMPARED}
+        for row in found.to_dict("records")
     }

@@ -1,13 +1,10 @@
 """TRACES: every trace format, recognised by header or keys. The first match is taken."""
 
-from bros_sim.workload.readers.azure import is_timed, read_azure, read_nanoflow
+from bros_sim.workload.readers import named
 from bros_sim.workload.readers.base import Reader
 from bros_sim.workload.readers.canonical import read_canonical_csv, read_canonical_parquet
-from bros_sim.workload.readers.hashed import read_bailian, read_mooncake, read_servegen_offline
-from bros_sim.workload.readers.jsonl import read_aibrix, read_apex, read_llmservingsim
-from bros_sim.workload.readers.servegen import is_windows, read_lengths, read_windows
-from bros_sim.workload.readers.source import Head
-from bros_sim.workload.readers.tables import read_burstgpt, read_splitwise, read_vidur
+from bros_sim.workload.readers.named import read_aibrix, read_llmservingsim
+from bros_sim.workload.readers.servegen import is_windows, read_jobs, read_lengths, read_windows
 
 AZURE = frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"})
 BURSTGPT = frozenset({"Timestamp", "Request tokens", "Response tokens"})
@@ -18,41 +15,30 @@ APEX = frozenset({"StartTimeOffset", "ContextTokens", "GeneratedTokens"})
 PLAIN = frozenset({"input_toks", "output_toks", "arrival_time_ns"})
 AGENTIC = frozenset({"arrival_time_ns", "sub_requests"})
 AIBRIX = frozenset({"timestamp", "requests"})
+JOBS = frozenset({"request_id", "input_length"})
 CANONICAL = frozenset({"prompt_tokens", "output_tokens"})
+ANY: frozenset[str] = frozenset()
 
-
-def _untimed(head: Head) -> bool:
-    return "timestamp" not in head.keys
-
-
+# fmt: off
 _READERS = (
-    Reader("azure", "Azure LLM 2023, 2024, 2025", "csv", AZURE, read_azure, is_timed),
-    Reader("nanoflow", "NanoFlow lengths", "csv", AZURE, read_nanoflow),
-    Reader("burstgpt", "BurstGPT, 6 or 8 columns", "csv", BURSTGPT, read_burstgpt),
-    Reader("vidur", "Vidur, with or without arrivals", "csv", VIDUR, read_vidur),
-    Reader("splitwise", "splitwise-sim", "csv", SPLITWISE, read_splitwise),
-    Reader("bailian", "Qwen-Bailian", "jsonl", HASHED | {"chat_id"}, read_bailian),
-    Reader("mooncake", "Mooncake", "jsonl", HASHED, read_mooncake),
+    Reader("azure", "Azure LLM 2023, 2024, 2025", "csv", AZURE, named.AZURE, named.is_timed),
+    Reader("nanoflow", "NanoFlow lengths", "csv", AZURE, named.NANOFLOW),
+    Reader("burstgpt", "BurstGPT, 6 or 8 columns", "csv", BURSTGPT, named.BURSTGPT),
+    Reader("vidur", "Vidur, with or without arrivals", "csv", VIDUR, named.VIDUR),
+    Reader("splitwise", "splitwise-sim", "csv", SPLITWISE, named.SPLITWISE),
+    Reader("bailian", "Qwen-Bailian", "jsonl", HASHED | {"chat_id"}, named.BAILIAN),
+    Reader("mooncake", "Mooncake", "jsonl", HASHED, named.MOONCAKE),
     Reader("llmservingsim", "LLMServingSim", "jsonl", PLAIN, read_llmservingsim),
     Reader("llmservingsim-agentic", "LLMServingSim sessions", "jsonl", AGENTIC, read_llmservingsim),
     Reader("aibrix", "AIBrix", "jsonl", AIBRIX, read_aibrix),
-    Reader("apex", "APEX+", "jsonl", APEX, read_apex),
-    Reader(
-        "servegen-offline",
-        "ServeGen batch jobs",
-        "jsonl",
-        frozenset({"request_id", "input_length"}),
-        read_servegen_offline,
-        _untimed,
-    ),
-    Reader(
-        "servegen", "ServeGen client windows", "headerless", frozenset(), read_windows, is_windows
-    ),
-    Reader("servegen-lengths", "ServeGen client lengths", "json", frozenset(), read_lengths),
+    Reader("apex", "APEX+", "jsonl", APEX, named.APEX),
+    Reader("servegen-offline", "ServeGen batch jobs", "jsonl", JOBS, read_jobs,
+           lambda head: "timestamp" not in head.keys),
+    Reader("servegen", "ServeGen client windows", "headerless", ANY, read_windows, is_windows),
+    Reader("servegen-lengths", "ServeGen client lengths", "json", ANY, read_lengths),
     Reader("canonical", "canonical CSV", "csv", CANONICAL, read_canonical_csv),
-    Reader(
-        "canonical-parquet", "canonical Parquet", "parquet", frozenset(), read_canonical_parquet
-    ),
+    Reader("canonical-parquet", "canonical Parquet", "parquet", ANY, read_canonical_parquet),
 )
+# fmt: on
 
 TRACES: dict[str, Reader] = {reader.name: reader for reader in _READERS}

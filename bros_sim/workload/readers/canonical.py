@@ -16,20 +16,9 @@ from numpy.typing import NDArray
 
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import ServiceClass
-from bros_sim.workload.readers.base import Rows, Window
-from bros_sim.workload.readers.cells import (
-    NOT_STATED,
-    Cells,
-    Convert,
-    Faults,
-    hash_lists,
-    is_blank,
-    optional,
-    seconds,
-    tokens,
-)
-from bros_sim.workload.readers.columns import Table, build_table, read_csv
-from bros_sim.workload.readers.source import Source
+from bros_sim.workload.readers.base import Policy, Rows, Source
+from bros_sim.workload.readers.cells import Cells, Faults, hash_lists, optional, seconds, tokens
+from bros_sim.workload.readers.columns import Converts, Table, build_table, read_csv
 
 BLOCK_SIZES = tuple(2**n for n in range(12, 2, -1))
 """Block sizes tried, largest first, when a trace has hashes but no ``hash_block_tokens``."""
@@ -37,13 +26,11 @@ BLOCK_SIZES = tuple(2**n for n in range(12, 2, -1))
 
 def classes(cells: Cells) -> list[Any]:
     """``rt``, ``be`` or blank."""
-    out: list[ServiceClass | None] = []
+    known = list(ServiceClass)
     for index, value in enumerate(cells.values):
-        known = value is None or value == "" or value in list(ServiceClass)
-        if not known:
+        if value not in (None, "", *known):
             cells.bad(index, f"must be rt or be, not {value}")
-        out.append(ServiceClass(value) if known and value else None)
-    return out
+    return [ServiceClass(value) if value in known else None for value in cells.values]
 
 
 def caps(cells: Cells) -> NDArray[np.int64]:
@@ -53,28 +40,23 @@ def caps(cells: Cells) -> NDArray[np.int64]:
     return out
 
 
-COLUMNS: dict[str, Convert] = {
-    "prompt_tokens": tokens,
-    "output_tokens": tokens,
-    "arrival_s": optional(seconds(1), NOT_STATED),
+SECONDS = optional(seconds(1), np.nan)
+COLUMNS: Converts = {
+    **dict.fromkeys(("prompt_tokens", "output_tokens", "hash_block_tokens"), tokens),
+    **dict.fromkeys(("arrival_s", "slo_ttft_s", "slo_tpot_s", "slo_e2e_s"), SECONDS),
+    **dict.fromkeys(("prefix_hashes", "hash_ids"), hash_lists),
     "class": classes,
-    "slo_ttft_s": optional(seconds(1), NOT_STATED),
-    "slo_tpot_s": optional(seconds(1), NOT_STATED),
-    "slo_e2e_s": optional(seconds(1), NOT_STATED),
     "max_tokens": optional(caps, 0),
-    "prefix_hashes": hash_lists,
-    "hash_ids": hash_lists,
-    "hash_block_tokens": tokens,
 }
 
 
-def read_canonical_csv(source: Source, _: Window) -> Rows:
+def read_canonical_csv(source: Source, _: Policy) -> Rows:
     """A canonical trace as CSV."""
     present = {name: COLUMNS[name] for name in source.head.keys if name in COLUMNS}
     return _rows(source, read_csv(source, present))
 
 
-def read_canonical_parquet(source: Source, _: Window) -> Rows:
+def read_canonical_parquet(source: Source, _: Policy) -> Rows:
     """A canonical trace as Parquet. Line n + 1 of an error message is row n, as in CSV."""
     try:
         with source.open_binary() as file:
@@ -105,36 +87,24 @@ def _parquet_table(source: Source, table: Any, columns: Sequence[str]) -> Table:
 def _rows(source: Source, table: Table) -> Rows:
     stated = table.columns
     key = "prefix_hashes" if "prefix_hashes" in stated else "hash_ids"
-    hashes = tuple(stated[key]) if key in stated and any(stated[key]) else None
+    hashes = tuple(stated[key]) if any(stated.get(key, ())) else None
+    times = _seconds(table, "arrival_s")
+    if times is not None and (blank := np.isnan(times)).any():
+        what = "arrival_s: is blank, while other rows have an arrival time"
+        raise source.fault(int(table.lines[np.argmax(blank)]), what)
     return Rows(
-        table.lines,
-        _arrivals(source, table),
-        table["prompt_tokens"],
-        table["output_tokens"],
-        service_class=tuple(stated["class"]) if any(stated.get("class", ())) else None,
-        ttft_slo_s=_seconds(table, "slo_ttft_s"),
-        tpot_slo_s=_seconds(table, "slo_tpot_s"),
-        e2e_slo_s=_seconds(table, "slo_e2e_s"),
+        table.lines, times, table["prompt_tokens"], table["output_tokens"],
+        tuple(stated["class"]) if any(stated.get("class", ())) else None,
+        _seconds(table, "slo_ttft_s"), _seconds(table, "slo_tpot_s"), _seconds(table, "slo_e2e_s"),
         max_tokens=stated["max_tokens"] if np.any(stated.get("max_tokens", 0)) else None,
         prefix_hashes=hashes,
-        hash_block_tokens=_block_tokens(source, table, hashes) if hashes else None,
-    )
+        hash_block_tokens=_block_tokens(source, table, hashes) if hashes else 16,
+    )  # fmt: skip
 
 
 def _seconds(table: Table, name: str) -> NDArray[np.float64] | None:
-    values = table.columns.get(name)
-    return None if values is None or is_blank(values) else np.asarray(values)
-
-
-def _arrivals(source: Source, table: Table) -> NDArray[np.float64] | None:
-    times = _seconds(table, "arrival_s")
-    if times is None:
-        return None
-    blank = np.flatnonzero(np.isnan(times))
-    if len(blank):
-        what = "arrival_s: is blank, while other rows have an arrival time"
-        raise source.fault(int(table.lines[blank[0]]), what)
-    return times
+    values = np.asarray(table.columns.get(name, np.nan))
+    return None if np.isnan(values).all() else values
 
 
 def _block_tokens(source: Source, table: Table, hashes: Sequence[tuple[int, ...]]) -> int:
@@ -145,11 +115,8 @@ def _block_tokens(source: Source, table: Table, hashes: Sequence[tuple[int, ...]
             return int(sizes[0])
         raise source.fault(1, "hash_block_tokens: must be one positive number for the whole trace")
     counts = np.array([len(row) for row in hashes])
-    prompts = table["prompt_tokens"]
-    full = counts > 0
-    fits: list[int] = [
-        b for b in BLOCK_SIZES if np.array_equal(-(-prompts[full] // b), counts[full])
-    ]
+    prompts, counts = table["prompt_tokens"][counts > 0], counts[counts > 0]
+    fits: list[int] = [size for size in BLOCK_SIZES if np.array_equal(-(-prompts // size), counts)]
     if len(fits) == 1:
         return fits[0]
     raise source.fault(1, "hash_block_tokens: state the tokens per prefix block in this column")

@@ -1,8 +1,8 @@
 """Cells of a trace -> numbers, times, hashes; a bad one is reported with file, line and column."""
 
-import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bros_sim.core.errors import Code, Fault, InputError
-from bros_sim.workload.readers.source import MAX_FAULTS, Source
+from bros_sim.workload.readers.base import MAX_FAULTS, Source
 
 MAX_TOKENS = 10**9
 """More tokens than this in one request is a broken file."""
@@ -25,24 +25,21 @@ STAMP = re.compile(
 
 @dataclass
 class Faults:
-    """Collects the faults of one file, so that several are reported at once."""
+    """The faults of one file, so that several are reported at once."""
 
     source: Source
     found: list[Fault] = field(default_factory=list)
     total: int = 0
 
     def add(self, line: int, column: str, what: str) -> None:
-        """Note one fault."""
         self.total += 1
-        if len(self.found) < MAX_FAULTS:
-            place = f"{self.source.path}:{line}"
-            self.found.append(Fault(Code.OTHER, (column,), what, place))
+        if self.total <= MAX_FAULTS:
+            self.found.append(Fault(Code.OTHER, (column,), what, f"{self.source.path}:{line}"))
 
     def check(self) -> None:
-        """Raise what was found, if anything."""
+        more = self.total - len(self.found)
+        extra = [f"{self.source.path}: and {more} more faults of this kind"] if more else []
         if self.found:
-            more = self.total - len(self.found)
-            extra = (f"{self.source.path}: and {more} more faults of this kind",) if more else ()
             raise InputError(*self.found, *extra)
 
 
@@ -56,7 +53,6 @@ class Cells:
     faults: Faults
 
     def bad(self, index: int, what: str) -> None:
-        """Note that one cell is wrong."""
         self.faults.add(self.lines[index], self.column, what)
 
     def bad_where(self, mask: NDArray[np.bool_], what: str) -> None:
@@ -70,7 +66,7 @@ Convert = Callable[[Cells], "list[Any] | NDArray[Any]"]
 
 def show(value: object) -> str:
     """A value as error messages quote it."""
-    text = str(value) if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
@@ -82,10 +78,8 @@ def _number(value: object) -> float:
 
 
 def _numbers(cells: Cells) -> NDArray[np.float64]:
-    try:
+    with suppress(TypeError, ValueError, OverflowError):
         return np.fromiter(map(_number, cells.values), np.float64, len(cells.values))
-    except (TypeError, ValueError, OverflowError):
-        pass
     out = np.zeros(len(cells.values))
     for index, value in enumerate(cells.values):
         try:
@@ -130,13 +124,8 @@ def optional(convert: Convert, blank: float) -> Convert:
 
     def converted(cells: Cells) -> NDArray[Any]:
         full = [n for n, v in enumerate(cells.values) if v is not None and v != ""]
-        part = Cells(
-            cells.column,
-            [cells.values[n] for n in full],
-            [cells.lines[n] for n in full],
-            cells.faults,
-        )
-        values = np.asarray(convert(part))
+        stated, lines = ([column[n] for n in full] for column in (cells.values, cells.lines))
+        values = np.asarray(convert(Cells(cells.column, stated, lines, cells.faults)))
         out = np.full(len(cells.values), blank, values.dtype)
         out[full] = values
         return out
@@ -164,20 +153,18 @@ def stamps(cells: Cells) -> NDArray[np.int64]:
 def _zone_ns(match: re.Match[str] | None) -> int:
     if match is None or match[3] is None:
         return 0
-    offset_s = int(match[4]) * 3600 + int(match[5]) * 60
-    return (-offset_s if match[3] == "-" else offset_s) * 10**9
+    return int(f"{match[3]}1") * (int(match[4]) * 3600 + int(match[5]) * 60) * 10**9
 
 
 def _nanoseconds(texts: list[str], cells: Cells) -> NDArray[np.int64]:
-    try:
+    with suppress(ValueError):
         return np.array(texts, dtype="datetime64[ns]").astype(np.int64)
-    except ValueError:
-        for index, text in enumerate(texts):
-            try:
-                np.datetime64(text, "ns")
-            except ValueError:
-                cells.bad(index, f"is not a date: {show(text)}")
-        return np.zeros(len(texts), np.int64)
+    for index, text in enumerate(texts):
+        try:
+            np.datetime64(text, "ns")
+        except ValueError:
+            cells.bad(index, f"is not a date: {show(text)}")
+    return np.zeros(len(texts), np.int64)
 
 
 def hash_lists(cells: Cells) -> list[tuple[int, ...]]:
@@ -198,12 +185,3 @@ def _hash(value: object) -> int:
     if not isinstance(key, int | np.integer) or isinstance(key, bool) or abs(int(key)) >= 2**63:
         raise ValueError
     return int(key)
-
-
-def is_blank(values: NDArray[np.float64]) -> bool:
-    """Whether a column of floats states nothing at all."""
-    return bool(np.isnan(values).all())
-
-
-NOT_STATED = math.nan
-"""A blank cell of an optional column of seconds."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bros_sim.workload.readers.base import Source, split_csv
 from bros_sim.workload.readers.cells import Cells, Convert, Faults, show
-from bros_sim.workload.readers.source import Source, split_csv
 
 BLOCK_ROWS = 1 << 16
+Converts = Mapping[str, Convert]
+Numbered = Iterable[tuple[int, list[Any]]]
+"""Rows, each with its line."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,9 @@ class Table:
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - arrays or lists, by converter
         return self.columns[name]
 
-    def __len__(self) -> int:
-        return len(self.lines)
 
-
-def read_csv(source: Source, converts: Mapping[str, Convert]) -> Table:
-    """Columns of a CSV file with a header.
-
-    Raises:
-        InputError: A row has another width, a column stands twice, or a cell is wrong.
-    """
+def read_csv(source: Source, converts: Converts) -> Table:
+    """Columns of a CSV file with a header; a row of another width is a fault."""
     lines = source.lines()
     top, header = next(lines)
     names = [name.strip() for name in split_csv(header)]
@@ -43,27 +39,25 @@ def read_csv(source: Source, converts: Mapping[str, Convert]) -> Table:
             raise source.fault(top, f"{name}: the column stands twice in the header")
     index = [names.index(name) for name in converts]
 
-    def rows() -> Iterable[tuple[int, list[Any]]]:
+    def rows() -> Numbered:
         for line, text in lines:
             fields = split_csv(text)
-            if len(fields) != len(names):
+            if len(fields) == len(names):
+                yield line, [fields[i].strip() for i in index]
+            else:
                 what = f"has {len(fields)} columns where the header has {len(names)}"
                 faults.add(line, "row", what)
-                continue
-            yield line, [fields[i].strip() for i in index]
 
     return build_table(source, rows(), converts, faults)
 
 
 def read_records(
-    source: Source,
-    records: Iterable[tuple[int, Mapping[str, Any]]],
-    converts: Mapping[str, Convert],
+    source: Source, records: Iterable[tuple[int, Mapping[str, Any]]], converts: Converts
 ) -> Table:
     """Columns from JSON objects; a key that is missing or holds text for a number is a fault."""
     faults = Faults(source)
 
-    def rows() -> Iterable[tuple[int, list[Any]]]:
+    def rows() -> Numbered:
         for line, record in records:
             missing = [name for name in converts if name not in record]
             for name in missing:
@@ -82,17 +76,8 @@ def _unquoted(value: object, name: str, line: int, faults: Faults) -> object:
     return value
 
 
-def build_table(
-    source: Source,
-    rows: Iterable[tuple[int, list[Any]]],
-    converts: Mapping[str, Convert],
-    faults: Faults,
-) -> Table:
-    """Convert rows block by block; raise every fault found on the way.
-
-    Raises:
-        InputError: A cell is wrong, or there are no rows.
-    """
+def build_table(source: Source, rows: Numbered, converts: Converts, faults: Faults) -> Table:
+    """Convert rows block by block; an `InputError` if a cell is wrong, or there are no rows."""
     parts: dict[str, list[Any]] = {name: [] for name in converts}
     numbers: list[int] = []
     rows = iter(rows)
@@ -105,11 +90,8 @@ def build_table(
     faults.check()
     if not numbers:
         raise source.fault(1, "the trace has no rows")
-    joined = {name: _join(blocks) for name, blocks in parts.items()}
+    joined: dict[str, Any] = {
+        name: np.concatenate(blocks) if isinstance(blocks[0], np.ndarray) else [*chain(*blocks)]
+        for name, blocks in parts.items()
+    }
     return Table(joined, np.array(numbers, np.int64))
-
-
-def _join(blocks: list[Any]) -> Any:  # noqa: ANN401 - arrays or lists, by converter
-    if isinstance(blocks[0], np.ndarray):
-        return np.concatenate(blocks)
-    return [item for block in blocks for item in block]

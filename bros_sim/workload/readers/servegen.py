@@ -1,11 +1,10 @@
-"""ServeGen's client statistics: arrivals and lengths are drawn from them, not replayed.
+"""ServeGen: batch jobs, and clients whose arrivals and lengths are drawn from their statistics.
 
 ``chunk-N-trace.csv`` has no header: ``window_start_s,rate,cv,pattern,shape,scale`` for each window,
 pattern ``Gamma``, ``Weibull`` or empty. As in ServeGen itself the gaps of a window are renewal gaps
 of that shape whose mean is ``1 / rate``; an empty pattern with a rate means exponential gaps.
 ``chunk-N-dataset.json`` maps window starts to ``{length: probability}`` dictionaries, written as
-the text of Python dictionaries; prompt and output are published as separate distributions, so
-they are drawn independently.
+the text of Python dictionaries; prompt and output are published apart, so are drawn independently.
 """
 
 import ast
@@ -16,18 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bros_sim.workload.readers.base import Rows, Window
-from bros_sim.workload.readers.cells import Faults, number, optional, seconds
-from bros_sim.workload.readers.columns import build_table
-from bros_sim.workload.readers.source import Head, Source, split_csv
-from bros_sim.workload.renewal import gamma_epochs, weibull_epochs
+from bros_sim.workload.intensity import gamma_epochs, weibull_epochs
+from bros_sim.workload.readers.base import Head, Policy, Rows, Source, split_csv
+from bros_sim.workload.readers.cells import Faults, hash_lists, number, optional, seconds, tokens
+from bros_sim.workload.readers.columns import Converts, build_table, read_records
 
 PATTERNS = ("Gamma", "Weibull", "")
 MAX_ROWS = 5_000_000
 """Most requests drawn from one file; choose a window of a busier client."""
 ROWS_PER_WINDOW = 1000
 """Rows made from each window of a dataset that is read without its client's arrivals."""
-Pdf = tuple[NDArray[np.int64], NDArray[np.float64]]
+JOB_BLOCK = 16
+"""Tokens that a hash of a batch job stands for."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Pdf = tuple[Ints, Floats]
+"""Lengths, and their cumulative probabilities."""
 
 
 def is_windows(head: Head) -> bool:
@@ -35,32 +38,45 @@ def is_windows(head: Head) -> bool:
     return len(head.first) == 6 and head.first[3].strip() in PATTERNS
 
 
-def read_windows(source: Source, window: Window) -> Rows:
-    """Requests of one client, drawn window by window; lengths from the dataset beside it.
+def read_jobs(source: Source, _: Policy) -> Rows:
+    """Batch jobs: no arrivals; outputs that are not stated are zero tokens, which are raised."""
+    converts: Converts = {
+        "input_length": tokens, "output_length": tokens, "hash_ids": hash_lists
+    }  # fmt: skip
+    keys = {"input_length", *source.head.keys}
+    stated = {key: convert for key, convert in converts.items() if key in keys}
+    table = read_records(source, source.records(), stated)
+    known = "output_length" in keys
+    return Rows(
+        table.lines, None, table["input_length"],
+        table["output_length"] if known else np.zeros(len(table.lines), np.int64),
+        prefix_hashes=tuple(table["hash_ids"]) if "hash_ids" in keys else None,
+        hash_block_tokens=JOB_BLOCK,
+        notes={} if known else {"missing_output": len(table.lines)},
+    )  # fmt: skip
 
-    The dataset is the file whose name has ``dataset`` for ``trace`` and ``.json`` for ``.csv``.
-    Without it the rows have arrivals alone.
-    """
+
+def read_windows(source: Source, policy: Policy) -> Rows:
+    """Requests drawn by window; lengths from the dataset beside it (``-dataset.json``), if any."""
     starts, rates, shapes, patterns = _windows(source)
     width = float(np.median(np.diff(starts))) if len(starts) > 1 else 600.0
-    inside = (starts + width > window.start_s) & (starts < window.end_s) & (rates > 0)
+    inside = (starts + width > policy.start_s) & (starts < policy.end_s) & (rates > 0)
     if (total := float(np.sum(rates[inside]) * width)) > MAX_ROWS:
         what = f"holds {total:.3g} requests, more than {MAX_ROWS:.0g}; set start_s and end_s"
         raise source.fault(1, what)
-    rng = np.random.default_rng(window.seed)
-    draws = [
-        starts[n] + _epochs(patterns[n], shapes[n], rates[n] * width, rng) / rates[n]
-        for n in np.flatnonzero(inside)
-    ]
-    times = np.concatenate(draws) if draws else np.zeros(0)
-    lines = np.repeat(np.flatnonzero(inside) + 1, [len(draw) for draw in draws]).astype(np.int64)
+    rng = np.random.default_rng(policy.seed)
+    draws = [np.zeros(0)]
+    for n in np.flatnonzero(inside):
+        epochs = weibull_epochs if patterns[n] == "Weibull" else gamma_epochs
+        shape = shapes[n] if patterns[n] else 1.0
+        draws.append(starts[n] + epochs(shape, rates[n] * width, rng) / rates[n])
+    times, sizes = np.concatenate(draws), [len(draw) for draw in draws[1:]]
+    lines = np.repeat(np.flatnonzero(inside) + 1, sizes).astype(np.int64)
     prompts, outputs = _beside(source.path, times, rng)
     return Rows(lines, times, prompts, outputs, notes={"synthesised": len(times)})
 
 
-def _windows(
-    source: Source,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[str]]:
+def _windows(source: Source) -> tuple[Floats, Floats, Floats, list[str]]:
     faults, patterns, rows = Faults(source), [], []
     for line, text in source.lines():
         fields = [field.strip() for field in split_csv(text)]
@@ -81,39 +97,28 @@ def _windows(
     return starts, rates, shapes, patterns
 
 
-def _epochs(
-    pattern: str, shape: float, horizon: float, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    if pattern == "Weibull":
-        return weibull_epochs(shape, horizon, rng)
-    return gamma_epochs(shape if pattern else 1.0, horizon, rng)
-
-
-def _beside(
-    path: Path, times: NDArray[np.float64], rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _beside(path: Path, times: Floats, rng: np.random.Generator) -> tuple[Ints, Ints]:
     name = path.name.replace("trace", "dataset").replace(".csv", ".json")
     dataset = path.with_name(name)
-    prompts = np.zeros(len(times), np.int64)
-    outputs = np.zeros(len(times), np.int64)
+    prompts, outputs = np.zeros((2, len(times)), np.int64)
     if name == path.name or not dataset.is_file():
         return prompts[:0], outputs[:0]
     pdfs = _pdfs(Source(dataset))
-    starts = np.array(list(pdfs))
-    windows = np.maximum(np.searchsorted(starts, times, side="right") - 1, 0)
-    for n, start in enumerate(starts):
+    windows = np.maximum(np.searchsorted(list(pdfs), times, side="right") - 1, 0)
+    for n, (prompt, output) in enumerate(pdfs.values()):
         mine = windows == n
-        prompts[mine] = _draw(pdfs[start][0], int(mine.sum()), rng)
-        outputs[mine] = _draw(pdfs[start][1], int(mine.sum()), rng)
+        prompts[mine] = _draw(prompt, int(mine.sum()), rng)
+        outputs[mine] = _draw(output, int(mine.sum()), rng)
     return prompts, outputs
 
 
-def read_lengths(source: Source, window: Window) -> Rows:
+def read_lengths(source: Source, policy: Policy) -> Rows:
     """Pairs drawn from a dataset alone: 1,000 for each window that states lengths."""
-    rng = np.random.default_rng(window.seed)
-    pdfs = _pdfs(source).values()
-    prompts = np.concatenate([_draw(pdf[0], ROWS_PER_WINDOW, rng) for pdf in pdfs])
-    outputs = np.concatenate([_draw(pdf[1], ROWS_PER_WINDOW, rng) for pdf in pdfs])
+    rng = np.random.default_rng(policy.seed)
+    prompts, outputs = (
+        np.concatenate([_draw(pdf, ROWS_PER_WINDOW, rng) for pdf in pdfs])
+        for pdfs in zip(*_pdfs(source).values(), strict=True)
+    )
     lines = np.ones(len(prompts), np.int64)
     return Rows(lines, None, prompts, outputs, notes={"synthesised": len(prompts)})
 
@@ -127,10 +132,9 @@ def _pdfs(source: Source) -> dict[float, tuple[Pdf, Pdf]]:
         raise source.fault(1, f"not a JSON object of windows: {error}") from None
     pdfs = {}
     for start, record in sorted(items, key=lambda item: item[0]):
-        prompt, output = (
-            _pdf(source, start, record, key) for key in ("input_tokens", "output_tokens")
-        )
-        if prompt is not None and output is not None:
+        prompt = _pdf(source, start, record, "input_tokens")
+        output = _pdf(source, start, record, "output_tokens")
+        if prompt and output:
             pdfs[start] = (prompt, output)
     if not pdfs:
         raise source.fault(1, "no window states both input_tokens and output_tokens")
@@ -155,7 +159,7 @@ def _pdf(source: Source, start: float, record: Any, key: str) -> Pdf | None:  # 
     return lengths.astype(np.int64), np.cumsum(shares / shares.sum())
 
 
-def _draw(pdf: Pdf, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _draw(pdf: Pdf, count: int, rng: np.random.Generator) -> Ints:
     lengths, cumulative = pdf
     index = np.searchsorted(cumulative, rng.random(count), side="right")
     return lengths[np.minimum(index, len(lengths) - 1)]
