@@ -15,7 +15,7 @@ from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.step_rows import sample_shapes, sample_steps
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.parameters import Hybrid, Linear, Roofline
-from bros_sim.latency.term_parameters import LatencyParameters, PerSequence, Validity
+from bros_sim.latency.term_parameters import FREE, KERNELS_ALONE, LatencyParameters, Validity
 from bros_sim.latency.terms import MS
 from bros_sim.profiles.profile import BYTES, FitError, Profile, load_profile, profile_ids
 
@@ -66,12 +66,14 @@ def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:
     gpu_id = profile.id.partition("/")[0]
     kernels = kernels_of(tables, gpu_id, profile.gpu, profile.model, profile.tp)
     rows = held_out_rows(kernels, hybrid.validity)
-    return fit_error(replace(hybrid, overhead=PerSequence()), rows, against, "kernel tables")
+    bare = replace(hybrid, overhead=FREE, engine=KERNELS_ALONE)
+    return fit_error(bare, rows, against, "kernel tables")
 
 
 def roofline_error(profile: Profile, against: str) -> FitError:
     """The roofline against the hybrid model of the same profile on random iterations."""
-    hybrid, roofline = profile.coefficients(Hybrid), profile.coefficients(Roofline)
+    hybrid = replace(profile.coefficients(Hybrid), engine=KERNELS_ALONE)
+    roofline = profile.coefficients(Roofline)
     steps = sample_steps(hybrid, SAMPLES, SAMPLE_SEED)
     return fit_error(roofline, steps, against, "hybrid")
 
