@@ -62,10 +62,10 @@ class RooflineModel(LineModel):
     def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""
         model = self._parameters
-        time = max(
-            model.memory.const_ms + model.memory.per_token_ms * tokens,
-            model.compute.const_ms + model.compute.per_token_ms * tokens,
-        )
+        read = model.memory.const_ms + model.memory.per_token_ms * tokens
+        if model.experts is not None:
+            read += model.experts.read_ms * (1.0 - (1.0 - model.experts.share) ** tokens)
+        time = max(read, model.compute.const_ms + model.compute.per_token_ms * tokens)
         time += model.overhead.const_ms + model.overhead.per_seq_ms * seqs
         attention = model.decode_ms + model.decode_per_seq_ms * seqs if seqs else model.prefill_ms
         return MS * (time + attention)

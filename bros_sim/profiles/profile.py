@@ -24,6 +24,9 @@ DEFAULT_PROFILE = "a100-80gb/llama-3-8b-tp1"
 M = TypeVar("M")
 GIB = 2**30
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1}
+WINDOWED_REQUEST = 4096
+"""Tokens of the requests for which the KV blocks of a model with windowed layers are counted: each
+keeps its windows beside the blocks that grow (assumed)."""
 
 Count = Annotated[int, Ge(1)]
 Text = Annotated[str, MinLen(1)]
@@ -40,6 +43,29 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """The routed experts of a mixture; experts that every token passes are not among them."""
+
+    number: Annotated[Count, Doc("of one layer")]
+    per_token: Annotated[Count, Doc("of these, how many a token passes")]
+    parameters: Annotated[Count, Doc("of all experts in all layers")]
+    weight_bytes: Annotated[Count | None, Doc("of them; default: in the profile's dtype")] = None
+
+    @property
+    def share(self) -> float:
+        """Share of a layer's experts that one token passes."""
+        return self.per_token / self.number
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Layers that keep the KV of a request's last tokens only."""
+
+    layers: Count
+    tokens: Count
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """Dimensions of the language model, over all GPUs."""
 
@@ -53,14 +79,56 @@ class ModelShape:
     vocab: Count
     max_model_len: Count
     parameters: Count
+    weight_bytes: Annotated[
+        Count | None, Doc("of all weights; default: parameters in the profile's dtype")
+    ] = None
+    experts: Annotated[Experts | None, Doc("of a mixture of experts")] = None
+    latent_kv: Annotated[
+        Count | None, Doc("MLA: values kept of a token and layer, whole on each GPU")
+    ] = None
+    windows: Annotated[
+        Windows | None, Doc("layers whose KV stops growing; None: every layer keeps every token")
+    ] = None
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token computes with."""
+        if self.experts is None:
+            return self.parameters
+        passed = self.experts.parameters * self.experts.per_token // self.experts.number
+        return self.parameters - self.experts.parameters + passed
+
+    def bytes_of_weights(self, dtype: str) -> int:
+        """Bytes of all weights."""
+        return self.weight_bytes or self.parameters * BYTES[dtype]
+
+    def bytes_of_experts(self, dtype: str) -> int:
+        """Bytes of the routed experts among them."""
+        experts = self.experts
+        return (experts.weight_bytes or experts.parameters * BYTES[dtype]) if experts else 0
 
     def kv_bytes_per_token(self, tp: int, dtype: str) -> int:
-        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs.
+        """Bytes of KV that a further token adds at any length, over all ``tp`` GPUs.
 
-        A rank keeps at least one KV head: beyond ``kv_heads`` ranks the heads are replicated.
+        Of windowed layers nothing. A rank keeps at least one KV head: beyond ``kv_heads`` ranks
+        the heads are replicated, and so is a latent KV.
         """
-        heads = max(1, self.kv_heads // tp) * tp
-        return 2 * self.layers * heads * self.head_dim * BYTES[dtype]
+        growing = self.layers - (self.windows.layers if self.windows else 0)
+        return growing * self._layer_kv_bytes(tp, dtype)
+
+    def window_bytes(self, tp: int, dtype: str) -> int:
+        """Bytes of KV that a request keeps in windowed layers once it is longer than these."""
+        windows = self.windows
+        return windows.layers * windows.tokens * self._layer_kv_bytes(tp, dtype) if windows else 0
+
+    def cache_bytes_per_token(self, tp: int, dtype: str) -> int:
+        """KV bytes per token of a request of `WINDOWED_REQUEST` tokens, its windows included."""
+        windows = -(-self.window_bytes(tp, dtype) // WINDOWED_REQUEST)
+        return self.kv_bytes_per_token(tp, dtype) + windows
+
+    def _layer_kv_bytes(self, tp: int, dtype: str) -> int:
+        values = 2 * max(1, self.kv_heads // tp) * self.head_dim
+        return (self.latent_kv or values) * tp * BYTES[dtype]
 
 
 def kv_room_bytes(
@@ -181,7 +249,10 @@ class Profile:
     gpu: Gpu
     tp: Count
     model: ModelShape
-    dtype: Annotated[Literal["float16", "bfloat16", "float32", "fp8"], Doc("weights and KV")]
+    dtype: Annotated[
+        Literal["float16", "bfloat16", "float32", "fp8"],
+        Doc("KV, and weights if model.weight_bytes is not set"),
+    ]
     kv: KvCache
     default_model: Annotated[str, Doc("kind of latency model that is used by default")]
     models: Models
@@ -210,7 +281,7 @@ class Profile:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of K and V of one token in all layers, over all GPUs of the replica."""
+        """Bytes of KV that a further token adds, over all GPUs of the replica."""
         return self.model.kv_bytes_per_token(self.tp, self.dtype)
 
     @property
@@ -220,12 +291,13 @@ class Profile:
         if share is None or reserve_gib is None:
             return None
         room = kv_room_bytes(self.gpu.memory_gib, share, reserve_gib, self.tp, self.weight_bytes)
-        return int(room // (self.kv_bytes_per_token * self.kv.block_size))
+        per_token = self.model.cache_bytes_per_token(self.tp, self.dtype)
+        return int(room // (per_token * self.kv.block_size))
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of the model's parameters, over all GPUs of the replica."""
-        return self.model.parameters * BYTES[self.dtype]
+        return self.model.bytes_of_weights(self.dtype)
 
     def coefficients(self, cls: type[M]) -> M:
         """Those of the latency model with parameters ``cls``; `InputError` if there are none."""
