@@ -17,7 +17,8 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.parameters import Hybrid, Linear, Roofline
 from bros_sim.latency.term_parameters import LatencyParameters, PerSequence, Validity
 from bros_sim.latency.terms import MS
-from bros_sim.profiles.profile import BYTES, FitError, Profile, load_profile, profile_ids
+from bros_sim.profiles.model_shape import BYTES
+from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 TOLERANCE_PCT = 0.02  # points of percent by which a figure computed again may differ: rounding
 SAMPLES, SAMPLE_SEED = 3000, 2

@@ -21,7 +21,8 @@ from bros_sim.calibration.profiles import ENGINE_OVERHEAD, Target, assemble
 from bros_sim.core.errors import InputError
 from bros_sim.latency.parameters import ExpertReads, Line, Roofline
 from bros_sim.latency.term_parameters import PerSequence, Validity
-from bros_sim.profiles.profile import BYTES, FitError, ModelShape, Profile, Source
+from bros_sim.profiles.model_shape import BYTES, ModelShape
+from bros_sim.profiles.profile import FitError, Profile, Source
 from bros_sim.profiles.uncertainty import Uncertainty
 
 PEAK_SCALE_PCT = 20.0

@@ -7,7 +7,8 @@ import pandas as pd
 
 from bros_sim.calibration.kernels_tables import KernelTables
 from bros_sim.calibration.step_rows import Floats
-from bros_sim.profiles.profile import Gpu, ModelShape
+from bros_sim.profiles.model_shape import ModelShape
+from bros_sim.profiles.profile import Gpu
 
 HALF = 2  # bytes of a value in fp16 and bf16, the types that the tables hold
 ELEMENTWISE_BANDWIDTH = 0.8  # share of the memory bandwidth that these operations reach (inferred)

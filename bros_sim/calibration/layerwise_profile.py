@@ -3,8 +3,10 @@
 python -m bros_sim.calibration.layerwise_profile FOLDER PROFILE.yaml
 """
 
+import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +26,15 @@ from bros_sim.config.components import plain
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.parameters import Layers
-from bros_sim.latency.term_parameters import PerSequence, TokenCurve, Validity
-from bros_sim.profiles.profile import Engine, ModelShape
+from bros_sim.latency.term_parameters import (
+    KERNELS_ALONE,
+    EngineCosts,
+    PerSequence,
+    TokenCurve,
+    Validity,
+)
+from bros_sim.profiles.model_shape import ModelShape
+from bros_sim.profiles.profile import Engine
 
 SKEW_REPETITIONS = 3  # the profiler's ``measurement_iterations``: the skew file holds sums
 TILE_TOKENS = 16  # the dense tables have the steps of the matrix kernels' tiles, at multiples of 16
@@ -57,6 +66,7 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
         tile_tokens=TILE_TOKENS,
         all_reduce=_all_reduce(engine, model, largest) if tp > 1 else None,
         overhead=PerSequence(engine.term("step_gap_ms")),
+        engine=_whole_runs(engine),
         eager=PerSequence(engine.term("eager_ms"), engine.term("eager_ms_per_token")),
         validity=Validity(
             max_tokens=largest,
@@ -66,6 +76,13 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
             max_context_tokens=int(grid["kv_prefill"].max()),
         ),
     )
+
+
+def _whole_runs(engine: Engine) -> EngineCosts:
+    """Those of the engine's terms that were fitted to whole runs."""
+    known = {item.name for item in dataclasses.fields(EngineCosts)} & set(engine.terms)
+    values: dict[str, Any] = {name: engine.terms[name].value for name in sorted(known)}
+    return EngineCosts(**values)
 
 
 def _in_the_engine(curve: TokenCurve, shift_ms: float) -> TokenCurve:
@@ -131,7 +148,8 @@ def remake(folder: Path, profile: Path) -> str:
     tables = read_layer_tables(folder, model.layers)
     tp = document.data["tp"]
     layers = fit_layers(tables, model, tp if isinstance(tp, int) else 1, engine)
-    made = yaml_text({"models": {"layers": _six_digits(shown(plain(layers)))}}, offset=0)
+    written = {k: v for k, v in plain(layers).items() if v != plain(KERNELS_ALONE)}
+    made = yaml_text({"models": {"layers": _six_digits(shown(written))}}, offset=0)
     return f"{head}\n{made}"
 
 

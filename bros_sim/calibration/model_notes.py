@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bros_sim.calibration.model_keys import ModelKeys
 from bros_sim.calibration.quantization import Storage
-from bros_sim.profiles.profile import WINDOWED_REQUEST, ModelShape
+from bros_sim.profiles.model_shape import WINDOWED_REQUEST, ModelShape
 
 
 def notes_of(

@@ -21,15 +21,8 @@ from bros_sim.calibration.model_notes import notes_of
 from bros_sim.calibration.quantization import METHODS, Storage
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
-from bros_sim.profiles.profile import (
-    BYTES,
-    WINDOWED_REQUEST,
-    Experts,
-    ModelShape,
-    Windows,
-    load_profile,
-    profile_ids,
-)
+from bros_sim.profiles.model_shape import BYTES, WINDOWED_REQUEST, Experts, ModelShape, Windows
+from bros_sim.profiles.profile import load_profile, profile_ids
 
 _LINEAR = "linear attention keeps a state of fixed size in place of the KV of each token"
 _STATE = "state space layers keep a state of fixed size in place of the KV of each token"

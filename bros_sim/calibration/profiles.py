@@ -15,16 +15,8 @@ from bros_sim.config.components import plain
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
 from bros_sim.latency.term_parameters import PerSequence
-from bros_sim.profiles.profile import (
-    GIB,
-    WINDOWED_REQUEST,
-    FitError,
-    KvCache,
-    Models,
-    Profile,
-    Source,
-    kv_room_bytes,
-)
+from bros_sim.profiles.model_shape import WINDOWED_REQUEST
+from bros_sim.profiles.profile import GIB, FitError, KvCache, Models, Profile, Source, kv_room_bytes
 from bros_sim.profiles.uncertainty import Uncertainty
 
 BLOCK_SIZE = 16  # tokens of a KV block, where batches are planned and measured as well

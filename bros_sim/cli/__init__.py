@@ -23,6 +23,7 @@ PROFILE = {
       "Time batches of a model with random weights and a paged KV cache on this machine."),
     "import": Verb("steps:import_results",
       "Read results of vLLM's benchmarks, GuideLLM, AIPerf, or layer tables into one CSV."),
+    "fit-runs": Verb("run_fits:fit", "Fit engine terms to recorded runs of whole servers."),
     "fit": Verb("profiles:fit", "Fit a latency model to measured steps and write it as a profile."),
     "derive": Verb("profiles:derive",
       "Derive a profile from kernel tables of the GPU or, without these, from its data sheet."),

@@ -10,6 +10,7 @@ from bros_sim.cli.printing import show
 from bros_sim.cli.verbs import FAILED, say, write
 from bros_sim.report import validated
 from bros_sim.validation import conformance
+from bros_sim.validation.replay import REPLAYED, Setup
 
 
 def validate(
@@ -22,6 +23,13 @@ def validate(
     engine_args: Annotated[
         Path, Option(metavar="META", help="JSON file with the engine's arguments.")
     ],
+    max_concurrency: Annotated[
+        int | None, Option(min=1, help="Most requests that the client keeps in flight.")
+    ] = None,
+    replicas: Annotated[int | None, Option(min=1, help="Equal servers behind one address.")] = None,
+    router: Annotated[
+        str, Option(help="Spreads requests: round_robin, random or least_loaded.")
+    ] = REPLAYED[0],
     form: options.Form = options.Format.TABLE,
     out: Annotated[
         Path | None, Option(metavar="DIR", help="Write validation.png and .svg there.")
@@ -34,7 +42,8 @@ def validate(
 
     Example: `bros-sim validate run.csv --profile rtx4090/llama-3.1-8b-tp1 --engine-args meta.json`
     """
-    found = validated.validate(requests, profile, engine_args)
+    setup = Setup(max_concurrency, replicas, router)
+    found = validated.validate(requests, profile, engine_args, setup)
     for note in found.notes:
         say(note)
     if out is not None:

@@ -6,6 +6,8 @@ from heapq import merge
 from itertools import count
 
 from simpy.events import Event
+from simpy.resources.resource import Request as Seat
+from simpy.resources.resource import Resource
 
 from bros_sim.cluster.clock import Clock
 from bros_sim.core.clock import TICK_S, on_grid
@@ -33,8 +35,12 @@ class Clients:
 
     def start(self, sources: abc.Sequence[OpenLoop | ClosedLoop]) -> None:
         """Let requests arrive; at one instant in order of the streams, then of their positions."""
-        timed = [source.requests for source in sources if isinstance(source, OpenLoop)]
-        self._clock.process(self._open_loop(merge(*timed, key=self._arrival_s)))
+        timed = [source for source in sources if isinstance(source, OpenLoop)]
+        free = [source.requests for source in timed if source.max_in_flight is None]
+        self._clock.process(self._open_loop(merge(*free, key=self._arrival_s)))
+        for capped in timed:
+            if capped.max_in_flight is not None:
+                self._clock.process(self._capped(capped.requests, capped.max_in_flight))
         for source in sources:
             if isinstance(source, ClosedLoop):
                 numbers = count()
@@ -59,6 +65,24 @@ class Clients:
             if delay > 0:
                 yield self._clock.timeout(delay)
             self._arrive(request)
+
+    def _capped(self, requests: list[Request], most: int) -> Generator[Event, bool, None]:
+        """A client that sends each request when it is due and fewer than ``most`` are out."""
+        seats = Resource(self._clock, most)
+        for request in requests:
+            if (delay := self._arrival_s(request) - self._clock.now) > 0:
+                yield self._clock.timeout(delay)
+            seat = seats.request()
+            yield seat
+            self._clock.process(self._until_answered(request, seats, seat))
+
+    def _until_answered(
+        self, request: Request, seats: Resource, seat: Seat
+    ) -> Generator[Event, bool, None]:
+        if (seq := self._arrive(request)) is not None:
+            self._waiting[seq.id] = answer = self._clock.event()
+            yield answer
+        yield seats.release(seat)
 
     def _client(
         self, source: ClosedLoop, numbers: Iterator[int], size: int

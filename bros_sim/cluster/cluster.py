@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from simpy.events import NORMAL
+
 from bros_sim.cluster.clients import Clients
-from bros_sim.cluster.clock import Clock
+from bros_sim.cluster.clock import Alarm, Clock
+from bros_sim.cluster.front_end import FrontEnd
 from bros_sim.cluster.routers.base import HoldingRouter, Router
 from bros_sim.cluster.server import Server
 from bros_sim.core.clock import on_grid
@@ -23,7 +26,7 @@ class Pool:
     """Equal replicas of a system: ``make`` makes the engine of a number, which writes into a log.
 
     ``profile`` is what the record calls their GPU and model. A router sees the engines of pools
-    that serve the class of the request.
+    that serve the class of the request. Without a ``front_end`` an engine has a request at once.
     """
 
     replicas: int
@@ -31,6 +34,7 @@ class Pool:
     name: str = ""
     profile: str = ""
     classes: frozenset[ServiceClass] = frozenset(ServiceClass)
+    front_end: FrontEnd | None = None
 
 
 def simulate(
@@ -77,6 +81,7 @@ class _Cluster:
         self._holder = router if isinstance(router, HoldingRouter) else None
         self._log = log
         self._held: dict[int, tuple[Sequence, int]] = {}
+        """Requests that the router, or an engine's front end, has."""
         self._servers: dict[int, Server] = {}
         self._serving: dict[ServiceClass, dict[int, Engine]] = {c: {} for c in ServiceClass}
         self._arrived = 0
@@ -91,7 +96,7 @@ class _Cluster:
             number, pool.name, pool.profile, block_size=engine.kv.block_size, kv_blocks=blocks,
             up_s=self._clock.now,
         )  # fmt: skip
-        self._servers[number] = Server(engine, self._clock, self)
+        self._servers[number] = Server(engine, self._clock, self, pool.front_end)
         for service_class in pool.classes:
             self._serving[service_class][number] = engine
 
@@ -111,14 +116,30 @@ class _Cluster:
         for engine in serving.values():
             engine.catch_up(self._clock.now)  # whatever the router looks at is of this instant
         number = self._router.route(request, serving)
+        ready_s = self._servers[number].handed_over_s(request)
+        if ready_s <= self._clock.now:
+            return seq if self._hand_over(seq, number) else None
+        self._held[seq.id] = (seq, number)
+        Alarm(self._clock, ready_s, NORMAL, lambda _: self._ready(seq, number))
+        return seq
+
+    def _ready(self, seq: Sequence, number: int) -> None:
+        """The front end is done with a request; its client may have to hear that it is refused."""
+        del self._held[seq.id]
+        if not self._hand_over(seq, number):
+            self.clients.answer([seq], served=False)
+
+    def _hand_over(self, seq: Sequence, number: int) -> bool:
+        """Give a request to an engine, or to the router that holds it back; False if refused."""
+        seq.queued_s = self._clock.now
         server = self._servers[number]
-        if self._holder is None or not server.engine.fits(request):
-            return seq if server.submit(seq) else None
+        if self._holder is None or not server.engine.fits(seq.request):
+            return server.submit(seq)
         self._holder.hold(seq, number)
         self._held[seq.id] = (seq, number)
         rejected = [] if server.hurry() else self._pull(number)
         self.clients.answer(rejected, served=False)
-        return None if seq in rejected else seq
+        return seq not in rejected
 
     def ended(self, engine: int, done: abc.Sequence[Sequence]) -> bool:
         """Iterations of an engine ended, and so did these; whether any client can react."""

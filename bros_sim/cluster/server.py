@@ -7,6 +7,8 @@ from typing import Protocol
 from simpy.events import Event, EventPriority
 
 from bros_sim.cluster.clock import PLAN, Alarm, Clock, iteration_end
+from bros_sim.cluster.front_end import FrontEnd, Intake
+from bros_sim.core.request import Request
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.kv_cache import Direction
 from bros_sim.engine.sequence import Sequence
@@ -40,8 +42,11 @@ class Server:
     When a request arrives inside a stretch, the stretch is cut and a new event is set.
     """
 
-    def __init__(self, engine: Engine, clock: Clock, listener: Listener) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, listener: Listener, front_end: FrontEnd | None = None
+    ) -> None:
         self.engine = engine
+        self._intake = Intake(front_end) if front_end else None
         self._clock = clock
         self._listener = listener
         self._end = iteration_end(engine.id)
@@ -49,6 +54,13 @@ class Server:
         self._action = self._begin
         self._planned = False
         self._links = {way: Link() for way in Direction}
+
+    def handed_over_s(self, request: Request) -> float:
+        """When the engine has a request that arrives now."""
+        if self._intake is None:
+            return self._clock.now
+        running = len(self.engine.batch)
+        return self._intake.handed_over_s(self._clock.now, request.prompt_tokens, running)
 
     def submit(self, seq: Sequence) -> bool:
         """Hand a request over; False when the engine refuses it."""

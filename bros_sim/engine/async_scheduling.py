@@ -29,7 +29,7 @@ class AsyncEngine(Engine):
         return True
 
     def _reveal(self, until_s: float) -> None:
-        seen = [seq for seq in self._unseen if seq.arrival_s <= until_s]
+        seen = [seq for seq in self._unseen if seq.queued_s <= until_s]
         self._unseen = self._unseen[len(seen) :]
         for seq in seen:
             if not super()._hand_over(seq):

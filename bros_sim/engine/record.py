@@ -47,17 +47,11 @@ _SPAN_CODES = {ended: code for code, ended in enumerate(_SPAN_ENDS)}
 
 _OF_REQUEST = ("request_id", "stream", "prompt_tokens", "output_tokens", "max_tokens")
 _OF_SEQUENCE = (
-    "arrival_s", "first_scheduled_s", "first_token_s", "last_token_s", "cached_tokens",
+    "arrival_s", "queued_s", "first_scheduled_s", "first_token_s", "last_token_s", "cached_tokens",
     "num_preemptions", "recomputed_tokens", "swapped_blocks", "checkpointed_slots",
 )  # fmt: skip
 """Columns of the requests table with the name of what they hold."""
 _of_request, _of_sequence = attrgetter(*_OF_REQUEST), attrgetter(*_OF_SEQUENCE)
-_FILLED = (
-    *_OF_REQUEST, *_OF_SEQUENCE, "class", "ttft_slo_s", "tpot_slo_s", "e2e_slo_s", "replica",
-    "status", "generated_tokens",
-)  # fmt: skip
-"""The columns in the order in which `RunLog.add_request` fills them."""
-
 EVERYONE = -1
 """The ``request`` of an exception to all spans of an engine that began before its iteration."""
 
@@ -87,6 +81,8 @@ class RunLog:
         """Rows of `STEPS`."""
         self._ids = array("q")
         self._requests: list[tuple[object, ...]] = []
+        self._filled: tuple[str, ...] = names(logged(REQUESTS))
+        """The columns of ``_requests``, in the order in which `add_request` fills them."""
         self._spans = array("q")
         self._exceptions = array("q")
         self._engines: dict[int, tuple[object, ...]] = {}
@@ -132,12 +128,18 @@ class RunLog:
         """A request's story is over."""
         request, slo = seq.request, seq.slo
         self._ids.append(seq.id)
-        self._requests.append(
-            (
-                *_of_request(request), *_of_sequence(seq), request.service_class.value,
-                slo.ttft_s, slo.tpot_s, slo.e2e_s, engine, status, seq.num_output,
-            )
-        )  # fmt: skip
+        values: dict[str, object] = {
+            "class": request.service_class.value,
+            "ttft_slo_s": slo.ttft_s,
+            "tpot_slo_s": slo.tpot_s,
+            "e2e_slo_s": slo.e2e_s,
+            "replica": engine,
+            "status": status,
+            "generated_tokens": seq.num_output,
+        }
+        if not self._requests:
+            self._filled = (*values, *_OF_REQUEST, *_OF_SEQUENCE)
+        self._requests.append((*values.values(), *_of_request(request), *_of_sequence(seq)))
 
     def record(self, duration_s: float) -> RunRecord:
         """What was written, as columns."""
@@ -160,7 +162,7 @@ class RunLog:
     def _request_columns(self) -> Columns:
         order = np.argsort(np.array(self._ids, np.int64), kind="stable")
         columns = {column.name: column for column in logged(REQUESTS)}
-        filled = [columns.pop(name) for name in _FILLED]
+        filled = [columns.pop(name) for name in self._filled]
         if columns:
             raise LawBroken(f"the record lacks {', '.join(columns)}")
         found = _rows(filled, self._requests)

@@ -76,7 +76,7 @@ class Sequence:
         "_base_computed", "_base_output", "_block_keys", "_cohort", "_joined", "_last_token_s",
         "_most_computed", "admit_order", "arrival_s", "cached_tokens", "checkpointed_slots",
         "decoding", "finish_iteration", "first_scheduled_s", "first_token_s", "id",
-        "logged_output", "max_tokens", "num_preemptions", "priority", "prompt_tokens",
+        "logged_output", "max_tokens", "num_preemptions", "priority", "prompt_tokens", "queued_s",
         "recomputed_tokens", "request", "service_class", "slo", "span_start", "stream",
         "swapped_blocks", "system_prompt_tokens", "target_output",
     )  # fmt: skip
@@ -85,6 +85,7 @@ class Sequence:
         self.id = seq_id
         self.request = request
         self.arrival_s = arrival_s
+        self.queued_s = arrival_s
         self.target_output = request.output_tokens
         self.stream = request.stream
         self.service_class = request.service_class

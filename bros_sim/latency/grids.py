@@ -64,7 +64,8 @@ class LayersModel(FittedModel):
         self._tail = parameters.tail
         self._mixing = parameters.mixing
         self._graph_sizes = parameters.graph_sizes
-        self._tokens = parameters.tokens.make()
+        self._engine = parameters.engine
+        self._tokens = self._engine.sustained(parameters.tokens).make()
         self._sequences = parameters.sequences.make()
         self._all_reduce = parameters.all_reduce.make() if parameters.all_reduce else None
         self._lone_s = MS * parameters.tail.lone_ms_per_token
@@ -115,6 +116,7 @@ class LayersModel(FittedModel):
         seqs = shape.decode_jobs
         tokens = seqs + sum(chunk for chunk, _ in shape.chunks)
         engine = self._engine_ms(seqs + len(shape.chunks), seqs)
+        engine += self._engine.chunk_step_ms
         return self._dense_ms(tokens) + engine + self.attention_ms(shape)
 
     def _beside_ms(self, seqs: int, kv: int, longest: int, tokens: int, chunks_ms: float) -> float:
@@ -135,11 +137,14 @@ class LayersModel(FittedModel):
         if not self._graph_sizes or padded > self._graph_sizes[-1]:
             eager_ms = eager.const_ms + eager.per_seq_ms * tokens
         reduce_ms = self._all_reduce.at(padded) if self._all_reduce else 0.0
+        reduce_ms *= self._engine.all_reduce
         return self._tokens.at(padded) + reduce_ms + eager_ms
 
     def _engine_ms(self, sequences: int, seqs: int) -> float:
         overhead = self._parameters.overhead
-        return self._sequences.at(sequences) + (overhead.const_ms + overhead.per_seq_ms * seqs)
+        host_ms = self._engine.per_sequence_ms * sequences
+        outside_ms = overhead.const_ms + overhead.per_seq_ms * seqs
+        return self._sequences.at(sequences) + outside_ms + host_ms
 
     def _padded(self, tokens: int) -> int:
         """Tokens of the CUDA graph that an iteration of ``tokens`` runs in."""

@@ -52,21 +52,23 @@ class RooflineModel(LineModel):
         return self._base_s(seqs, seqs), MS * self._parameters.decode_per_kv_token_ms
 
     def _chunks_s(self, chunks: Chunks, seqs: int, kv: int) -> float:
-        model = self._parameters
+        model, engine = self._parameters, self._parameters.engine
         tokens, _, work2 = chunk_sums(chunks)
-        attention = model.prefill_per_chunk_ms * len(chunks)
-        attention += model.prefill_per_token2_ms / 2 * work2
+        attention = (model.prefill_per_chunk_ms + engine.per_sequence_ms) * len(chunks)
+        attention += model.prefill_per_token2_ms / 2 * work2 + engine.chunk_step_ms
         read = MS * model.decode_per_kv_token_ms * kv
         return self._base_s(seqs, seqs + tokens) + read + MS * attention
 
     def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""
-        model = self._parameters
+        model, engine = self._parameters, self._parameters.engine
         read = model.memory.const_ms + model.memory.per_token_ms * tokens
         if model.experts is not None:
             read += model.experts.read_ms * (1.0 - (1.0 - model.experts.share) ** tokens)
-        time = max(read, model.compute.const_ms + model.compute.per_token_ms * tokens)
-        time += model.overhead.const_ms + model.overhead.per_seq_ms * seqs
+        compute = model.compute.const_ms + model.compute.per_token_ms * tokens
+        time = max(read, engine.sustained_compute * compute)
+        per_seq = model.overhead.per_seq_ms + engine.per_sequence_ms
+        time += model.overhead.const_ms + per_seq * seqs
         attention = model.decode_ms + model.decode_per_seq_ms * seqs if seqs else model.prefill_ms
         return MS * (time + attention)
 
@@ -81,8 +83,11 @@ class HybridModel(LineModel):
         self._head = parameters.head
         self._overhead = parameters.overhead
         self._decode = parameters.decode_attention
-        self._tokens = parameters.tokens.make()
-        self._per_chunk = unit * (self._head.per_seq_ms + attention.per_chunk_ms)
+        self._engine = engine = parameters.engine
+        self._tokens = engine.sustained(parameters.tokens).make()
+        self._chunk_step = unit * engine.chunk_step_ms
+        per_sequence = self._head.per_seq_ms + engine.per_sequence_ms
+        self._per_chunk = unit * (per_sequence + attention.per_chunk_ms)
         self._per_token = unit * attention.per_token_ms
         self._per_work2 = unit * (attention.per_token2_ms / 2)
         self._per_context = unit * attention.per_context_token_ms
@@ -92,12 +97,13 @@ class HybridModel(LineModel):
         const = float(np.interp(seqs, self._decode.batch, self._decode.const_ms))
         per_kv = float(np.interp(seqs, self._decode.batch, self._decode.per_kv_token_ms))
         sequences = self._head.const_ms + self._overhead.const_ms
-        sequences += (self._head.per_seq_ms + self._overhead.per_seq_ms) * seqs
+        per_sequence = self._head.per_seq_ms + self._overhead.per_seq_ms
+        sequences += (per_sequence + self._engine.per_sequence_ms) * seqs
         return self._unit * (self._tokens.at(seqs) + sequences + const), self._unit * per_kv
 
     def _chunks_s(self, chunks: Chunks, seqs: int, kv: int) -> float:
         tokens, context, work2 = chunk_sums(chunks)
-        time = self._per_chunk * len(chunks) + self._per_token * tokens
+        time = self._chunk_step + self._per_chunk * len(chunks) + self._per_token * tokens
         time += self._per_work2 * work2 + self._per_context * context
         if not seqs:
             return time + self._unit * (self._tokens.at(tokens) + self._alone_ms)

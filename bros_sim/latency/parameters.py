@@ -12,8 +12,10 @@ from bros_sim.latency.lines import HybridModel, LinearModel, RooflineModel
 from bros_sim.latency.term_parameters import (
     EVERYWHERE,
     FREE,
+    KERNELS_ALONE,
     Bound,
     DecodeGrid,
+    EngineCosts,
     LatencyParameters,
     NonNegative,
     PerSequence,
@@ -26,6 +28,7 @@ from bros_sim.latency.term_parameters import (
 )
 
 Share = Annotated[float, Ge(0), Le(1)]
+WholeRuns = Annotated[EngineCosts, Doc("what whole runs show beyond the kernels")]
 Overhead = Annotated[PerSequence, Doc("engine time outside the kernels, per decode request")]
 
 
@@ -117,6 +120,7 @@ class Roofline(LatencyParameters):
     prefill_per_chunk_ms: NonNegative
     prefill_per_token2_ms: Annotated[NonNegative, Doc("per c * (x + c / 2)")]
     overhead: Overhead
+    engine: WholeRuns = KERNELS_ALONE
     validity: Validity = EVERYWHERE
     experts: Annotated[ExpertReads | None, Doc("read by mixtures beside `memory`")] = None
 
@@ -163,6 +167,7 @@ class Hybrid(LatencyParameters):
     head: Annotated[PerSequence, Doc("LM head and sampler, per sequence that is scheduled")]
     overhead: Overhead
     whole_iteration_factor: Annotated[float, Gt(0), Doc("multiplies the iteration time")] = 1.0
+    engine: WholeRuns = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def make(self) -> HybridModel:
@@ -250,6 +255,7 @@ class Layers(LatencyParameters):
     overhead: Annotated[
         PerSequence, Doc("GPU time between kernels and iterations, per decode request")
     ] = FREE
+    engine: WholeRuns = KERNELS_ALONE
     validity: Validity = EVERYWHERE
 
     def __post_init__(self) -> None:

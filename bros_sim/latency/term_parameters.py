@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Annotated
 
 from annotated_doc import Doc
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from bros_sim.engine.latency_model import LatencyModel
 from bros_sim.latency.terms import Lines, segments
@@ -75,6 +75,38 @@ class TokenCurve:
         """The curve, ready to be evaluated."""
         last = (0.0, self.ms[-1] / self.n[-1])
         return Lines(self.n, ((self.ms[0], 0.0), *segments(self.n, self.ms), last))
+
+
+@dataclass(frozen=True)
+class EngineCosts:
+    """What whole iterations of a running engine cost beyond their kernels; neutral by default.
+
+    `bros-sim profile fit-runs` fits these numbers to recorded runs.
+    """
+
+    sustained_compute: Annotated[
+        float, Gt(0), Doc("factor on what tokens beyond compute_bound_from add: sustained clocks")
+    ] = 1.0
+    compute_bound_from: Annotated[int, Ge(1), Doc("tokens that keep the matrix units busy")] = 256
+    chunk_step_ms: Annotated[
+        NonNegative, Doc("an iteration with a prefill chunk, which no full CUDA graph holds")
+    ] = 0.0
+    per_sequence_ms: Annotated[NonNegative, Doc("host time for each scheduled sequence")] = 0.0
+    all_reduce: Annotated[float, Gt(0), Doc("factor on the all-reduce of model layers")] = 1.0
+
+    def sustained(self, curve: TokenCurve) -> TokenCurve:
+        """The curve at the clocks that last: steeper beyond ``compute_bound_from`` tokens."""
+        edge, running = self.compute_bound_from, curve.make()
+        if self.sustained_compute == 1.0:
+            return curve
+        knots = sorted({*curve.n, edge})
+        base = running.at(edge)
+        beyond = [self.sustained_compute if n > edge else 1.0 for n in knots]
+        times = [base + f * (running.at(n) - base) for n, f in zip(knots, beyond, strict=True)]
+        return TokenCurve(tuple(knots), tuple(times))
+
+
+KERNELS_ALONE = EngineCosts()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from bros_sim.report.tables import Part, Printed, Table, records
 from bros_sim.validation.compare import Comparison, compare
 from bros_sim.validation.figure import draw
 from bros_sim.validation.real_run import read_arguments, read_requests
-from bros_sim.validation.replay import replay
+from bros_sim.validation.replay import AS_STATED, Setup, replay
+from bros_sim.validation.server import server_of
 
 NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E"}
 
@@ -78,14 +79,17 @@ class Validation(Printed):
         write_figure(folder, "validation", draw(self.comparison, self.profile))
 
 
-def validate(requests: str | Path, profile: str, engine_args: str | Path) -> Validation:
-    """Replay a real run of vLLM and compare.
+def validate(
+    requests: str | Path, profile: str, engine_args: str | Path, setup: Setup = AS_STATED
+) -> Validation:
+    """Replay a real run of vLLM and compare; ``setup``: how it was made beside the engine.
 
     An `InputError` says which file cannot be read or is at fault, or what never finishes.
     """
     real, arguments = read_requests(Path(requests)), read_arguments(Path(engine_args))
     gpu = load_profile(profile)
-    return Validation(compare(real, replay(real, arguments, gpu)), gpu.id, arguments.notes)
+    notes = (*arguments.notes, *server_of(arguments, gpu).notes)
+    return Validation(compare(real, replay(real, arguments, gpu, setup)), gpu.id, notes)
 
 
 def _known(value: object) -> object:

@@ -15,6 +15,7 @@ from bros_sim.core.errors import InputError
 COUNTS = ("prompt_tokens", "output_tokens")
 TIMES = ("arrival_s", "first_token_s", "last_token_s")
 QUEUED = "queued_s"
+INTENDED = "intended_arrival_s"
 HASHES = "block_hashes_16"
 HASH_BLOCK_TOKENS = 16
 MAX_FAULTS = 10
@@ -45,8 +46,36 @@ ARGUMENTS = {
     "async_scheduling": Argument(bool),
     "scheduling_policy": Argument(str, 0, "policy"),
     "tensor_parallel_size": Argument(int),
+    "gpu_memory_utilization": Argument(float),
+    "kv_cache_dtype": Argument(str),
+    "replicas": Argument(int, 1),
+    "max_concurrency": Argument(int, 1),
 }
-"""The engine arguments that a replay obeys; ``null`` is the engine's default."""
+"""What a replay obeys: engine arguments (``null`` is the engine's default), the number of equal
+servers, and the most requests that the client keeps in flight."""
+WITHOUT_EFFECT = frozenset(
+    [
+        "model", "tokenizer", "tokenizer_mode", "dtype", "seed", "host", "port",
+        "served_model_name", "api_key", "revision", "trust_remote_code", "load_format",
+        "download_dir", "disable_log_stats", "disable_log_requests", "enable_log_requests",
+        "uvicorn_log_level", "disable_uvicorn_access_log", "max_log_len", "chat_template",
+        "generation_config", "distributed_executor_backend", "device", "tool_call_parser",
+        "reasoning_parser", "enable_auto_tool_choice", "max_num_scheduled_tokens",
+        "runner_type", "stream_interval", "encoder_cache_size", "max_num_encoder_input_tokens",
+        "policy",
+    ]
+)  # fmt: skip
+"""Engine arguments that leave what is simulated as it is, or that are read by another name."""
+ABOUT = frozenset(
+    [
+        "vllm_version", "model", "num_requests", "hardware", "workload", "client", "source",
+        "licence", "stated", "inferred", "traps", "server", "engine_kwargs", "kv_cache",
+        "scheduler_config", "notes", "replicas",
+    ]
+)  # fmt: skip
+"""What else a file of arguments may say of the run."""
+NEUTRAL: tuple[object, ...] = (None, False, "auto", "", 0, 1, {}, [])
+"""Values of an argument that is not modelled with which the server is the plain one."""
 ONE_ONLY = ("data_parallel_size", "pipeline_parallel_size")
 NOTED = 0.85  # an ignored argument that is this much like an obeyed one is pointed out
 
@@ -75,7 +104,8 @@ def read_requests(path: Path) -> pd.DataFrame:
     """The requests of a run in order of arrival, every time and count checked.
 
     Beside the columns of `RequestRow`, whose clock is the client's, there may be ``queued_s`` (when
-    the engine took it in) and ``block_hashes_16`` (of the prompt's full 16-token blocks, chained).
+    the engine took it in), ``intended_arrival_s`` (when a client without a cap would have sent it)
+    and ``block_hashes_16`` (of the prompt's full 16-token blocks, chained).
     """
     try:
         table = pd.read_csv(path, dtype={HASHES: str, "request_id": str}, keep_default_na=True)
@@ -98,7 +128,7 @@ def read_requests(path: Path) -> pd.DataFrame:
 def _faults(path: Path, table: pd.DataFrame) -> list[str]:
     found: list[tuple[int, str]] = []
     numbers = {}
-    for name in (*TIMES, *COUNTS, *([QUEUED] if QUEUED in table else [])):
+    for name in (*TIMES, *COUNTS, *(name for name in (QUEUED, INTENDED) if name in table)):
         values = numbers[name] = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
         wrong = ~np.isfinite(values) | (values < (1 if name in COUNTS else 0))
         if name in COUNTS:
@@ -129,10 +159,7 @@ def read_arguments(path: Path) -> EngineArguments:
         raise InputError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: should be a mapping")
-    inner = data.get("engine_kwargs", {})
-    if not isinstance(inner, dict):
-        raise InputError(f"{path}: engine_kwargs: should be a mapping")
-    given = {str(k).replace("-", "_"): v for k, v in {**data, **inner}.items()}
+    given, arguments = _given(path, data)
     values = {name: given[name] for name in ARGUMENTS if given.get(name) is not None}
     faults = [
         f"{path}: {name}: should be {KINDS[ARGUMENTS[name].kind]} (got {json.dumps(value)})"
@@ -153,7 +180,7 @@ def read_arguments(path: Path) -> EngineArguments:
         raise InputError(*faults)
     version = data.get("vllm_version")
     stated = None if version is None else str(version)
-    return EngineArguments(path, stated, values, tuple(_notes(path, given)))
+    return EngineArguments(path, stated, values, tuple(_notes(path, arguments)))
 
 
 def _is(value: object, kind: type) -> bool:
@@ -164,9 +191,35 @@ def _is(value: object, kind: type) -> bool:
     return isinstance(value, (int, float) if kind is float else kind)
 
 
+def _given(path: Path, data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All that the file states, by names with underscores; and the engine arguments among it."""
+    parts = {name: data.get(name) or {} for name in ("engine_kwargs", *BESIDE, "client")}
+    wrong = [name for name, part in parts.items() if not isinstance(part, dict)]
+    if wrong:
+        raise InputError(*(f"{path}: {name}: should be a mapping" for name in wrong))
+    inner = _underscored(parts["engine_kwargs"])
+    outer = {k: v for k, v in _underscored(data).items() if k not in ABOUT}
+    beside = [_underscored(parts[name]) for name in BESIDE]
+    client = {k: v for k, v in parts["client"].items() if k == "max_concurrency"}
+    stated = {"replicas": data.get("replicas")} | client
+    for part in (*beside, outer, inner):
+        stated |= {k: v for k, v in part.items() if v is not None}
+    return stated, inner or outer
+
+
+BESIDE = ("kv_cache", "scheduler_config")
+"""Where LLMServingSim's runs state more of the engine than its arguments."""
+
+
+def _underscored(part: dict[Any, Any]) -> dict[str, Any]:
+    return {str(name).lstrip("-").replace("-", "_"): value for name, value in part.items()}
+
+
 def _notes(path: Path, given: dict[str, object]) -> Iterator[str]:
-    """Ignored arguments that look like a slip of an obeyed one."""
-    for name in given:
+    """Arguments that are not modelled though they may change the server."""
+    for name, value in given.items():
+        if name in ARGUMENTS or name in WITHOUT_EFFECT or name in ONE_ONLY or value in NEUTRAL:
+            continue
         close = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=NOTED)
-        if name not in ARGUMENTS and close and close[0] not in given:
-            yield f"{path}: {name}: not used (did you mean '{close[0]}'?)"
+        hint = f" (did you mean '{close[0]}'?)" if close and close[0] not in given else ""
+        yield f"{path}: {name}: not modelled, the replay leaves it out{hint}"

@@ -1,110 +1,104 @@
 """Replays a real run's requests through the vLLM baseline with the run's engine arguments."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bros_sim.cluster.cluster import Pool, simulate
-from bros_sim.cluster.routers.routing import RoundRobin
+from bros_sim.cluster.routers import ROUTERS
+from bros_sim.cluster.routers.base import Router
 from bros_sim.core.errors import InputError
 from bros_sim.core.request import Request, ServiceClass, Slo
 from bros_sim.core.world import World
-from bros_sim.engine.async_scheduling import AsyncEngine
-from bros_sim.engine.engine import Engine
-from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
-from bros_sim.kv.paged import PagedKV, VllmRelease
-from bros_sim.kv.parameters import PagedParameters
 from bros_sim.metrics.tables import RunTables, run_tables
 from bros_sim.profiles.profile import Profile
-from bros_sim.schedulers.vllm import VllmScheduler
-from bros_sim.schedulers.vllm_parameters import VllmParameters
-from bros_sim.validation.conformance import rules_of
-from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, EngineArguments
+from bros_sim.validation.real_run import HASH_BLOCK_TOKENS, HASHES, INTENDED, EngineArguments
+from bros_sim.validation.server import server_of
 from bros_sim.workload.prompts import shareable
 from bros_sim.workload.streams import OpenLoop
 
 DRAIN_S = 86_400.0
+REPLAYED = ("round_robin", "random", "least_loaded")
 
 
-def replay(requests: pd.DataFrame, arguments: EngineArguments, profile: Profile) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Setup:
+    """How the run was made beside the engine.
+
+    None: as the run's own file states it, else one replica and a client that never waits.
+    """
+
+    max_concurrency: int | None = None
+    replicas: int | None = None
+    router: str = REPLAYED[0]
+
+
+AS_STATED = Setup()
+
+
+def replay(
+    requests: pd.DataFrame, arguments: EngineArguments, profile: Profile, setup: Setup = AS_STATED
+) -> pd.DataFrame:
     """Simulate the run; one row per request, in the order of ``requests``.
 
-    Columns: ``queued_s`` (when the engine takes it in), ``first_token_s``, ``last_token_s``,
-    ``num_preemptions``; NaN where that never happened.
+    A client with a cap sends a request when it is due (``intended_arrival_s``) and fewer than
+    ``max_concurrency`` are in flight, as load generators do.
+
+    Columns: ``arrival_s`` (when the client sends it), ``queued_s`` (when the engine takes it in),
+    ``first_token_s``, ``last_token_s``, ``num_preemptions``, ``replica``; NaN where that never
+    happened.
+
+    Raises:
+        InputError: The arguments do not go together, or not with the profile.
     """
-    ingest_s = profile.engine.term("ingest_ms") / 1e3 if profile.engine else 0.0
-    replica = _engine(arguments, profile)
-    made = shareable(_requests(requests, ingest_s))
+    server = server_of(arguments, profile)
+    replicas = setup.replicas or arguments.get("replicas", 1)
+    cap = setup.max_concurrency or arguments.get("max_concurrency", None)
+    due = requests[INTENDED] if cap and INTENDED in requests else requests["arrival_s"]
+    order = np.argsort(due.to_numpy(float), kind="stable")
+    made = shareable(_requests(requests.assign(arrival_s=due).iloc[order]))
+    log = RunLog()
     record = simulate(
-        pools=[Pool(1, lambda *_: replica)],
-        router=RoundRobin(),
-        sources=[OpenLoop(made)],
-        log=replica.log,
+        pools=[Pool(replicas, server.make, front_end=server.front_end)],
+        router=_router(setup.router, replicas),
+        sources=[OpenLoop(made, max_in_flight=cap)],
+        log=log,
         duration_s=float(made[-1].arrival_s) + 1.0,
         drain_s=DRAIN_S,
     )
     tables = run_tables(record)
-    table = tables.requests[["first_token_s", "last_token_s", "num_preemptions", "arrival_s"]]
-    return table.assign(queued_s=_taken_in(tables, table["arrival_s"].to_numpy(float)))
+    columns = ["arrival_s", "first_token_s", "last_token_s", "num_preemptions", "replica"]
+    table = tables.requests[columns].assign(queued_s=_taken_in(tables))
+    table.index = pd.Index(order[_sent(tables)])
+    return table.sort_index()
 
 
-def _engine(arguments: EngineArguments, profile: Profile) -> Engine:
-    rules, reserves, lags = _release(arguments.vllm_version)
-    policy = arguments.get("scheduling_policy", "fcfs")
-    if policy not in {"fcfs", "priority"}:
-        raise InputError(f"{arguments.file}: scheduling_policy: '{policy}' cannot be replayed")
-    stated = {"scheduler_reserve_full_isl": reserves, **arguments.scheduler()}
-    parameters = VllmParameters(version=rules, **stated)
-    max_model_len = arguments.get("max_model_len", profile.model.max_model_len)
-    refusals = parameters.conflicts(World(max_model_len))
-    tp = arguments.get("tensor_parallel_size", profile.tp)
-    if tp != profile.tp:
-        refusals = (f"tensor_parallel_size {tp} is not that of {profile.id} ({profile.tp})",)
-    if refusals:
-        raise InputError(f"{arguments.file}: {refusals[0]}")
-    latency = profile.models.by_kind()[profile.default_model].make()
-    # The KV blocks as overridden, as the engine's log says, else the profile's.
-    blocks = arguments.get("num_gpu_blocks", profile.kv.num_gpu_blocks)
-    kv = PagedParameters(
-        num_gpu_blocks=arguments.get("num_gpu_blocks_override", blocks),
-        block_size=arguments.get("block_size", profile.kv.block_size),
-        enable_prefix_caching=arguments.get("enable_prefix_caching", True),
-        version=rules,
-    )
-    kind = AsyncEngine if arguments.get("async_scheduling", lags) else Engine
-    return kind(
-        id=0,
-        scheduler=VllmScheduler(parameters),
-        kv=PagedKV(kv),
-        latency=latency,
-        log=RunLog(),
-        max_model_len=max_model_len,
-        estimate=Estimate(latency),
-    )
+def _sent(tables: RunTables) -> NDArray[np.int64]:
+    """The place of each row's request in the order in which they are due."""
+    numbers = tables.requests["request_id"].str.rpartition("-")[2]
+    return np.asarray(numbers.astype(int))
 
 
-def _release(version: str | None) -> tuple[VllmRelease, bool, bool]:
-    """A release's rules; whether it reserves full prompts and schedules asynchronously."""
-    if version is None:
-        return "0.33.0", True, True
-    try:
-        major, minor = (int(part) for part in version.split(".")[:2])
-    except ValueError:
-        raise InputError(f"vllm_version: should be like 0.19.0 (got {version!r})") from None
-    return rules_of(version), (major, minor) >= (0, 19), (major, minor) >= (0, 14)
+def _router(name: str, replicas: int) -> Router:
+    if name not in REPLAYED:
+        raise InputError(f"--router {name}: should be one of {', '.join(REPLAYED)}")
+    return ROUTERS[name]().make(World(max_model_len=1, replicas=replicas))
 
 
-def _requests(table: pd.DataFrame, ingest_s: float) -> list[Request]:
+def _requests(table: pd.DataFrame) -> list[Request]:
     hashes = table[HASHES].fillna("") if HASHES in table else [""] * len(table)
-    columns = ("arrival_s", "prompt_tokens", "output_tokens")
-    rows = zip(*(table[name] for name in columns), hashes, strict=True)
+    rows = zip(
+        table["arrival_s"], table["prompt_tokens"], table["output_tokens"], hashes, strict=True
+    )
     return [
         Request(
             stream="real",
             index=n,
             service_class=ServiceClass.RT,
-            arrival_s=float(arrival_s) + ingest_s,
+            arrival_s=float(arrival_s),
             prompt_tokens=int(prompt),
             output_tokens=int(output),
             max_tokens=int(output),
@@ -116,13 +110,24 @@ def _requests(table: pd.DataFrame, ingest_s: float) -> list[Request]:
     ]
 
 
-def _taken_in(tables: RunTables, arrivals_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """When the engine looks at its input: at the end of the iteration under way, or at once."""
-    if not len(tables.steps):
-        return arrivals_s
-    starts, ends = (tables.steps[name].to_numpy(float) for name in ("start_s", "end_s"))
-    iterations = tables.iteration_end_s[0]
-    row = np.maximum(np.searchsorted(starts, arrivals_s, side="left") - 1, 0)
-    busy = (arrivals_s > starts[row]) & (arrivals_s < ends[row])
-    after = iterations[np.minimum(np.searchsorted(iterations, arrivals_s), len(iterations) - 1)]
-    return np.where(busy, after, arrivals_s)
+def _taken_in(tables: RunTables) -> NDArray[np.float64]:
+    """When each engine looks at its input: at the end of the iteration under way, or at once."""
+    handed = tables.requests["queued_s"].to_numpy(float)
+    replica = tables.requests["replica"].to_numpy(int)
+    taken = handed.copy()
+    for number, ends in enumerate(tables.iteration_end_s):
+        steps = tables.steps[tables.steps["replica"] == number]
+        mine = replica == number
+        if len(steps) and mine.any():
+            taken[mine] = _looked_at(handed[mine], steps, ends)
+    return taken
+
+
+def _looked_at(
+    handed: NDArray[np.float64], steps: pd.DataFrame, ends: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    starts, until = (steps[name].to_numpy(float) for name in ("start_s", "end_s"))
+    row = np.maximum(np.searchsorted(starts, handed, side="left") - 1, 0)
+    busy = (handed > starts[row]) & (handed < until[row])
+    after = ends[np.minimum(np.searchsorted(ends, handed), len(ends) - 1)]
+    return np.where(busy, after, handed)

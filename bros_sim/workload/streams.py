@@ -67,10 +67,14 @@ class Stream:
 
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests that come by the clock, sorted by arrival; ``truncated`` outputs were cut."""
+    """Requests that come by the clock, sorted by arrival; ``truncated`` outputs were cut.
+
+    A client that keeps at most ``max_in_flight`` of them out sends the others later, in order.
+    """
 
     requests: list[Request]
     truncated: int = 0
+    max_in_flight: int | None = None
 
 
 @dataclass(frozen=True)

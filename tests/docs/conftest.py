@@ -25,7 +25,9 @@ def folder(tmp_path, monkeypatch):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "my_trace.csv").write_text(TRACE)
     (tmp_path / "run.csv").write_text(REAL_RUN)
-    (tmp_path / "meta.json").write_text('{"engine_kwargs": {"max_num_seqs": 8}}')
+    (tmp_path / "meta.json").write_text(
+        '{"engine_kwargs": {"max_num_seqs": 8, "max_model_len": 32768}}'
+    )
     (tmp_path / "my.json").write_bytes(TWIN.read_bytes())
     (tmp_path / "my.csv").write_text(TRACE)
     for sample, name in (("steps.csv", "steps.csv"), ("llama.json", "config.json")):
