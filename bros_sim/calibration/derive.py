@@ -73,7 +73,11 @@ def _from_peaks(target: Target) -> Profile:
         error=FitError(against="nothing: no iteration or kernel of this card was measured"),
         uncertainty=Uncertainty(basis, PECULIAR_SCALE_PCT if peculiar else PEAK_SCALE_PCT),
         sources=(Source(target.facts.source, "numbers only", "peak rates"), ENGINE_SOURCE),
-        notes=("The times are peak rates times factors calibrated on other cards.", OVERHEAD_NOTE),
+        notes=(
+            "The times are peak rates times factors calibrated on other cards.",
+            OVERHEAD_NOTE,
+            *target.config.time_notes,
+        ),
     )
 
 

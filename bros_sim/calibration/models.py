@@ -8,6 +8,7 @@ from typing import Any
 from bros_sim.calibration.families import (
     ALIASES,
     FAMILIES,
+    Counted,
     Family,
     expert_size,
     experts_of,
@@ -17,7 +18,7 @@ from bros_sim.calibration.families import (
 from bros_sim.calibration.files import checked, read_json
 from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.model_keys import FULL, WINDOWED, ModelKeys, text_keys
-from bros_sim.calibration.model_notes import notes_of
+from bros_sim.calibration.model_notes import size_notes, time_notes
 from bros_sim.calibration.quantization import METHODS, Storage
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
@@ -48,13 +49,18 @@ PECULIAR = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a profile needs of a decoder; ``notes`` say what is modelled of it and what is not."""
+    """What a profile needs of a decoder.
+
+    ``notes`` say what of its memory and lengths is modelled and what is not, ``time_notes`` the
+    same of iteration times from peak rates.
+    """
 
     shape: ModelShape
     dtype: str  # of KV, and of weights that are not quantized
     tied: bool
     family: Family = FAMILIES["llama"]
     notes: tuple[str, ...] = ()
+    time_notes: tuple[str, ...] = ()
 
     @property
     def weight_bytes(self) -> int:
@@ -223,13 +229,10 @@ def model_length(family: Family, keys: ModelKeys) -> int:
 def _model(family: Family, keys: ModelKeys, name: str, *, beside: bool) -> ModelConfig:
     tied = family.tied if keys.tie_word_embeddings is None else keys.tie_word_embeddings
     dtype = str(keys.weights_type)
-    counted = family.count(keys, tied=tied)
     quantization = keys.quantization_config
     storage = quantization.storage() if quantization else None
-    size = BYTES[dtype]
-    matrix = _value_bytes(storage, size, experts=False)
-    expert_bytes = round(counted.experts * _value_bytes(storage, size, experts=True))
-    plain = (counted.embeddings + counted.small) * size
+    counted = family.count(keys, tied=tied)
+    weight_bytes, expert_bytes = _stored(counted, storage, BYTES[dtype])
     shape = ModelShape(
         name=name,
         layers=keys.num_hidden_layers,
@@ -241,19 +244,24 @@ def _model(family: Family, keys: ModelKeys, name: str, *, beside: bool) -> Model
         vocab=keys.vocab_size,
         max_model_len=model_length(family, keys),
         parameters=counted.total,
-        weight_bytes=plain + round(counted.matrices * matrix) + expert_bytes if storage else None,
-        experts=_experts(family, keys, counted.experts, expert_bytes if storage else None),
+        weight_bytes=weight_bytes,
+        experts=_experts(family, keys, counted.experts, expert_bytes),
         latent_kv=(keys.kv_lora_rank or 0) + keys.qk_rope_head_dim if family.latent else None,
         windows=_windows(keys),
     )
-    notes = notes_of(shape, dtype, keys, storage, beside=beside)
-    return ModelConfig(shape, dtype, tied, family, notes)
+    notes = tuple(size_notes(shape, dtype, keys, storage, beside=beside))
+    of_times = tuple(time_notes(shape, keys, storage))
+    return ModelConfig(shape, dtype, tied, family, notes, of_times)
 
 
-def _value_bytes(storage: Storage | None, size: int, *, experts: bool) -> float:
-    """Bytes of a value of the layers' matrices, or of the experts'."""
-    quantized = storage is not None and (experts or not storage.experts_only)
-    return storage.bits / 8 if storage is not None and quantized else size
+def _stored(counted: Counted, storage: Storage | None, size: int) -> tuple[int | None, int | None]:
+    """Bytes of all weights and of the experts among them; None: ``size`` bytes for each value."""
+    if storage is None:
+        return None, None
+    experts = round(counted.experts * storage.bits / 8)
+    matrix = size if storage.experts_only else storage.bits / 8
+    plain = (counted.embeddings + counted.small) * size
+    return plain + round(counted.matrices * matrix) + experts, experts
 
 
 def _attention_width(family: Family, keys: ModelKeys) -> int:

@@ -212,7 +212,7 @@ def test_derive_says_what_is_modelled_and_the_profile_passes_its_check(name, tmp
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     profile = load_profile(path)
-    for note in known(name).notes:
+    for note in (*known(name).notes, *known(name).time_notes):
         assert note in " ".join(done.stdout.split())
         assert note in profile.notes
     assert f"KV {profile.kv_bytes_per_token:,} bytes a token" in done.stdout
