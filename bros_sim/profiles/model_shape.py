@@ -47,7 +47,7 @@ class ModelShape:
     hidden: Count
     heads: Count
     kv_heads: Count
-    head_dim: Count
+    head_dim: Annotated[Count, Doc("of MLA the mean of keys and values, as in prefill")]
     intermediate: Count
     vocab: Count
     max_model_len: Count

@@ -204,6 +204,15 @@ def test_windows_cost_a_constant_and_latent_attention_its_operations():
     assert eight((), 1, 2000) - eight((), 1, 1000) == pytest.approx(kv, rel=1e-3)
 
 
+def test_prefill_attends_to_all_tokens_in_full_layers_and_to_windows_in_the_others():
+    ms, parameters = peak_ms("gemma-3-27b", "h100-80gb"), 27_009_346_304 - 262208 * 5376
+    elementwise = 62 * 2 * (6 * 5376 + 3 * 21504) / (0.8 * 3352e6)
+    pair = 1.43 * 4 * 32 * 128 / 989e9
+    a_token = 1.31 * 2 * parameters / 989e9 + elementwise + pair * 52 * 1024
+    by_hand = 4096 * a_token + pair * 10 * (8192**2 - 4096**2) / 2
+    assert ms(((8192, 0),), 0, 0) - ms(((4096, 0),), 0, 0) == pytest.approx(by_hand, rel=1e-4)
+
+
 @pytest.mark.parametrize("name", ["qwen3-30b-a3b", "gpt-oss-20b", "gemma-3-27b", "qwen3-32b-fp8"])
 def test_derive_says_what_is_modelled_and_the_profile_passes_its_check(name, tmp_path):
     path = tmp_path / "made.yaml"
