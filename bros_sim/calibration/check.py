@@ -17,7 +17,8 @@ from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.parameters import Hybrid, Linear, Roofline
 from bros_sim.latency.term_parameters import FREE, KERNELS_ALONE, LatencyParameters, Validity
 from bros_sim.latency.terms import MS
-from bros_sim.profiles.profile import BYTES, FitError, Profile, load_profile, profile_ids
+from bros_sim.profiles.model_shape import BYTES
+from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 TOLERANCE_PCT = 0.02  # points of percent by which a figure computed again may differ: rounding
 SAMPLES, SAMPLE_SEED = 3000, 2
@@ -154,16 +155,22 @@ def _floor(
 def floor_s(profile: Profile, shape: StepShape) -> float:
     """Seconds below which no iteration can be: the larger of memory and matrix units at peak.
 
-    The input embedding is looked up and not read; peaks of cards unknown to ``gpus`` bind nothing.
+    The input embedding is looked up and not read, and of experts only those of one token are;
+    peaks of cards unknown to ``gpus`` bind nothing.
     """
     model, size = profile.model, BYTES[profile.dtype]
     embedding = model.vocab * model.hidden
-    read = model.parameters - (0 if is_tied(model) else embedding)
+    looked_up = 0 if is_tied(model) else embedding
+    read = model.active_parameters - looked_up
+    # Where weights differ in size, those of experts are the smallest: the mean is a lower bound.
+    weights = (profile.weight_bytes - looked_up * size) * read / (model.parameters - looked_up)
     kv = profile.kv_bytes_per_token * shape.kv_tokens
-    memory = (read * size + kv) / profile.tp / (1e9 * profile.gpu.bandwidth_gb_s)
+    memory = (weights + kv) / profile.tp / (1e9 * profile.gpu.bandwidth_gb_s)
     peaks = {facts.name: facts.peak_tflops for facts in KNOWN_GPUS.values()}
     peak = peaks.get(profile.gpu.name)
-    if peak is None or size != BYTES["float16"]:  # other types do not run at the known peak
+    if (
+        peak is None or size != BYTES["float16"] or model.weight_bytes is not None
+    ):  # other types do not run at the known peak
         return memory
     tokens = shape.decode_jobs + sum(chunk for chunk, _ in shape.chunks)
     return max(memory, 2 * (read - embedding) * tokens / profile.tp / (1e12 * peak))

@@ -26,7 +26,8 @@ from bros_sim.calibration.step_rows import STEP_COLUMNS, Floats
 from bros_sim.latency.parameters import Hybrid
 from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.latency.terms import MS
-from bros_sim.profiles.profile import Gpu, ModelShape
+from bros_sim.profiles.model_shape import ModelShape
+from bros_sim.profiles.profile import Gpu
 
 MAX_TOKENS = 8192  # tokens of an iteration: the largest GEMM of the tables
 MAX_JOBS = 256
