@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from benchmarks.kernel_fits.vidur import VidurDense, read_vidur_ops
-from bros_sim.calibration.check import kernel_error
 from bros_sim.calibration.fit import fit_error
 from bros_sim.calibration.kernels import (
     Kernels,
