@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.validation.__main__ import main
 from benchmarks.validation.figure import draw
 from benchmarks.validation.matrix import (
     aims,
@@ -18,6 +19,7 @@ from benchmarks.validation.matrix import (
 )
 from benchmarks.validation.ppas import arrivals, phases
 from benchmarks.validation.spread import Load, Reported, makespan, spread, spread_table
+from bros_sim.core.errors import InputError
 from bros_sim.plots.style import render
 from bros_sim.profiles.profile import load_profile
 from bros_sim.validation.real_run import read_arguments
@@ -65,8 +67,8 @@ def rows(runs):
 
 
 def test_a_run_is_judged_before_any_fit_and_left_out_and_as_shipped(rows):
-    full, slow, missing = rows
-    for row in (full, slow):
+    slow, full, missing = rows
+    for row in (slow, full):
         before, left_out, shipped = (
             np.abs(errors(row.found[stage])) for stage in ("before", "left_out", "shipped")
         )
@@ -76,8 +78,33 @@ def test_a_run_is_judged_before_any_fit_and_left_out_and_as_shipped(rows):
     assert missing.found == {}
 
 
+def test_a_fit_never_sees_the_run_that_it_is_judged_on(runs, monkeypatch):
+    seen = []
+
+    def fit(others, profile, terms, holdout, *, ttft, workers):
+        seen.append(([run.name for run in others], [run.name for run in holdout]))
+        assert profile == before_any_fit(server())
+        assert set(terms) == set(TRUE)
+        raise InputError("enough")
+
+    monkeypatch.setattr("benchmarks.validation.matrix.fit_runs", fit)
+    for run in runs[:2]:
+        with pytest.raises(InputError, match="enough"):
+            list(
+                matrix([run, *(other for other in runs[:2] if other is not run)], {NAME: server()})
+            )
+    names = [run.name for run, _ in runs[:2]]
+    assert seen == [([names[1]], [names[0]]), ([names[0]], [names[1]])]
+
+
+def test_without_the_measurements_it_says_so_and_stops(tmp_path):
+    with pytest.raises(SystemExit, match="is not there: the real runs are not in this repository"):
+        main(tmp_path, tmp_path / "validation.md")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_client_at_its_cap_sent_late_is_played_as_a_closed_loop(rows):
-    full, slow, _ = rows
+    slow, full, _ = rows
     assert (full.capped, full.waits, slow.capped, slow.waits) == (True, True, False, False)
     assert full.load.endswith("3 in flight at most")
 
