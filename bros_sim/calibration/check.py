@@ -152,11 +152,12 @@ def _floor(
 def floor_s(profile: Profile, shape: StepShape) -> float:
     """Seconds below which no iteration can be: the larger of memory and matrix units at peak.
 
-    The input embedding is looked up and not read; peaks of cards unknown to ``gpus`` bind nothing.
+    The input embedding is looked up and not read, and of experts only those of one token are;
+    peaks of cards unknown to ``gpus`` bind nothing.
     """
     model, size = profile.model, BYTES[profile.dtype]
     embedding = model.vocab * model.hidden
-    read = model.parameters - (0 if is_tied(model) else embedding)
+    read = model.active_parameters - (0 if is_tied(model) else embedding)
     kv = profile.kv_bytes_per_token * shape.kv_tokens
     memory = (read * size + kv) / profile.tp / (1e9 * profile.gpu.bandwidth_gb_s)
     peaks = {facts.name: facts.peak_tflops for facts in KNOWN_GPUS.values()}

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.latency.parameters import Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
+from bros_sim.profiles.profile import Experts, ModelShape
+
+Floats = NDArray[np.float64]
 
 ONCE = ("embedding", "final_layernorm")  # all other layers run in every transformer block
 ALONE = "prefill_chunk == 0"
@@ -26,15 +30,18 @@ COLUMNS = {
     "per_sequence": ("layer", "sequences", "time_us"),
     "attention": ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
     "skew": ("regime", "n", "nb", "kp", "kv_big", "kv_mean", "t_mean_us", "t_skew_us"),
+    "moe": ("tokens", "activated_experts", "time_us"),
 }  # fmt: skip
+OF_MIXTURES = "moe"  # the expert block, in place of feed-forward layers in ``dense``
 
 
 @dataclass(frozen=True)
 class LayerTables:
-    """The four tables of one (GPU, model, TP) and the number of transformer blocks."""
+    """The tables of one (GPU, model, TP), the number of transformer blocks, and their experts."""
 
     tables: Mapping[str, pd.DataFrame]
     blocks: int
+    experts: Experts | None = None
 
     @cached_property
     def attention(self) -> pd.DataFrame:
@@ -48,7 +55,20 @@ class LayerTables:
         calls = [
             1 if name in ONCE else self.blocks * calls_in_block(name) for name in table.columns
         ]
-        return _curve((table * calls).sum(axis=1) / 1e3)
+        return _curve((table * calls).sum(axis=1) / 1e3 + self._experts_ms(table.index))
+
+    def _experts_ms(self, tokens: "pd.Index[int]") -> Floats:
+        """The expert blocks, with as many experts as uniform routing activates."""
+        times = np.zeros(len(tokens))
+        if self.experts is not None:
+            found = self.tables[OF_MIXTURES].pivot(
+                index="tokens", columns="activated_experts", values="time_us"
+            )
+            used = np.array([activated_experts(self.experts, int(n)) for n in tokens])
+            by_row = np.array([_along(row, used) for _, row in found.iterrows()])
+            columns = zip(tokens, by_row.T, strict=True)
+            times = np.array([np.interp(n, found.index, column) for n, column in columns])
+        return self.blocks * times / 1e3
 
     def sequences(self) -> TokenCurve:
         """LM head and sampler, against sequences."""
@@ -78,28 +98,49 @@ class LayerTables:
         return float(np.polyfit(rows["kv_decode"], rows["ms"], 1)[0])
 
 
+def activated_experts(experts: Experts, tokens: int) -> float:
+    """Experts of a layer that some of the tokens passes, expected under uniform routing."""
+    return experts.number * (1.0 - (1.0 - experts.share) ** tokens)
+
+
+def _along(row: "pd.Series[float]", x: Floats) -> Floats:
+    """A row of a table at ``x``: linear between its cells, and on as from the last two."""
+    row = row.dropna()
+    at, values = row.index.to_numpy(float), row.to_numpy(float)
+    slope = (values[-1] - values[-2]) / (at[-1] - at[-2]) if len(at) > 1 else 0.0
+    return np.asarray(np.interp(x, at, values) + slope * np.maximum(0.0, x - at[-1]))
+
+
 def calls_in_block(layer: str) -> int:
     """How often a transformer block runs a layer: its norm before attention and feed-forward."""
     return 2 if layer == "layernorm" else 1
 
 
-def read_layer_tables(folder: Path, blocks: int) -> LayerTables:
+def read_layer_tables(folder: Path, model: ModelShape) -> LayerTables:
     """The tables of a folder; `InputError` with the faults of all of them."""
     tables: dict[str, pd.DataFrame] = {}
     faults: list[Fault | str] = []
     for name, columns in COLUMNS.items():
+        if name == OF_MIXTURES and model.experts is None:
+            if path := _table_path(folder, name):
+                faults.append(f"{path}: of a mixture of experts, but the model states none")
+            continue
         try:
             tables[name] = _read_table(folder, name, columns)
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(*faults)
-    return LayerTables(tables, blocks)
+    return LayerTables(tables, model.layers, model.experts)
+
+
+def _table_path(folder: Path, name: str) -> Path | None:
+    places = (folder / f"{name}.csv", folder / f"{name}.csv.gz")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    places = (folder / f"{name}.csv", folder / f"{name}.csv.gz")
-    path = next((place for place in places if place.is_file()), None)
+    path = _table_path(folder, name)
     if path is None:
         raise InputError(f"{folder}: there is no {name}.csv or {name}.csv.gz")
     try:

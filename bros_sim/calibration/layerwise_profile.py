@@ -144,7 +144,7 @@ def remake(folder: Path, profile: Path) -> str:
         faults = (document.fault((key,), "this key is missing") for key in missing or ("models",))
         raise InputError(*faults)
     model, engine = decode(ModelShape, document, ("model",)), decode(Engine, document, ("engine",))
-    tables = read_layer_tables(folder, model.layers)
+    tables = read_layer_tables(folder, model)
     tp = document.data["tp"]
     layers = fit_layers(tables, model, tp if isinstance(tp, int) else 1, engine)
     written = {k: v for k, v in plain(layers).items() if v != plain(KERNELS_ALONE)}

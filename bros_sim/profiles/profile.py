@@ -40,6 +40,20 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Experts:
+    """The routed experts of a mixture; experts that every token passes are not among them."""
+
+    number: Annotated[Count, Doc("of one layer")]
+    per_token: Annotated[Count, Doc("of these, how many a token passes")]
+    parameters: Annotated[Count, Doc("of all experts in all layers")]
+
+    @property
+    def share(self) -> float:
+        """Share of a layer's experts that one token passes."""
+        return self.per_token / self.number
+
+
+@dataclass(frozen=True)
 class ModelShape:
     """Dimensions of the language model, over all GPUs."""
 
@@ -53,6 +67,15 @@ class ModelShape:
     vocab: Count
     max_model_len: Count
     parameters: Count
+    experts: Annotated[Experts | None, Doc("of a mixture of experts")] = None
+
+    @property
+    def active_parameters(self) -> int:
+        """Parameters that one token computes with."""
+        if self.experts is None:
+            return self.parameters
+        passed = self.experts.parameters * self.experts.per_token // self.experts.number
+        return self.parameters - self.experts.parameters + passed
 
     def kv_bytes_per_token(self, tp: int, dtype: str) -> int:
         """Bytes of K and V of one token in all layers, over all ``tp`` GPUs.
