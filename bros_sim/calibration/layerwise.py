@@ -4,7 +4,7 @@ Times are of one call, in microseconds; those of ``skew`` are sums over its repe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -42,6 +42,14 @@ class LayerTables:
     tables: Mapping[str, pd.DataFrame]
     blocks: int
     experts: Experts | None = None
+
+    def times(self, factor: float) -> "LayerTables":
+        """The tables of a card on which every kernel takes ``factor`` times as long."""
+        scaled = {
+            name: table.assign(**{us: factor * table[us] for us in table if us.endswith("_us")})
+            for name, table in self.tables.items()
+        }
+        return replace(self, tables=scaled)
 
     @cached_property
     def attention(self) -> pd.DataFrame:

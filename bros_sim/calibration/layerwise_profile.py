@@ -46,6 +46,11 @@ def graph_sizes(largest: int) -> tuple[int, ...]:
     return tuple(n for n in sizes if n <= largest)
 
 
+def site_tables(folder: Path, model: ModelShape, engine: Engine) -> LayerTables:
+    """The tables in ``folder``, at the speed of the engine's card and not of the profiler's."""
+    return read_layer_tables(folder, model).times(engine.term("site_factor") or 1.0)
+
+
 def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) -> Layers:
     """The model of the measured layers with the engine's terms."""
     largest = int(tables.tables["dense"]["tokens"].max())
@@ -144,7 +149,7 @@ def remake(folder: Path, profile: Path) -> str:
         faults = (document.fault((key,), "this key is missing") for key in missing or ("models",))
         raise InputError(*faults)
     model, engine = decode(ModelShape, document, ("model",)), decode(Engine, document, ("engine",))
-    tables = read_layer_tables(folder, model)
+    tables = site_tables(folder, model, engine)
     tp = document.data["tp"]
     layers = fit_layers(tables, model, tp if isinstance(tp, int) else 1, engine)
     written = {k: v for k, v in plain(layers).items() if v != plain(KERNELS_ALONE)}

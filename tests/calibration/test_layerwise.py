@@ -8,9 +8,23 @@ import pandas as pd
 import pytest
 
 from bros_sim.calibration.layerwise import fit_mixing, fit_tail, read_layer_tables
-from bros_sim.calibration.layerwise_profile import fit_errors, graph_sizes, remake
+from bros_sim.calibration.layerwise_profile import (
+    fit_errors,
+    fit_layers,
+    graph_sizes,
+    remake,
+    site_tables,
+)
 from bros_sim.core.errors import InputError
-from bros_sim.profiles.profile import Experts, ModelShape, load_profile, profile_path
+from bros_sim.engine.latency_model import StepShape
+from bros_sim.profiles.profile import (
+    Engine,
+    EngineTerm,
+    Experts,
+    ModelShape,
+    load_profile,
+    profile_path,
+)
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "profiles" / "vllm_0.19_layerwise"
 FOLDERS = {
@@ -33,7 +47,7 @@ def test_a_shipped_profile_is_what_its_tables_give(name):
 @pytest.mark.parametrize("name", ["rtx4090/llama-3.1-8b-tp1", "rtxpro6000/qwen3-30b-a3b-tp1"])
 def test_the_stated_error_is_that_of_the_cells(name):
     profile = load_profile(name)
-    tables = read_layer_tables(SHARED / FOLDERS[name], profile.model)
+    tables = site_tables(SHARED / FOLDERS[name], profile.model, profile.engine)
     error = 100 * fit_errors(tables, profile.models.layers)["error"]
     stated = profile.errors["layers"]
     assert error.abs().mean() == pytest.approx(stated.mape_pct, abs=0.01)
@@ -110,6 +124,20 @@ def test_what_is_wrong_with_the_tables_is_said(folder):
     assert "there is no skew.csv" in text
     assert "dense.csv: there is no column 'tokens'" in text
     assert "per_sequence.csv: holds times that are missing or not positive" in text
+
+
+def test_a_faster_card_takes_less_for_every_kernel_and_as_long_between_them(folder):
+    def layers(**terms):
+        terms = {name: EngineTerm(value, "made up") for name, value in terms.items()}
+        engine = Engine("made up", False, {"largest_graph_tokens": EngineTerm(256, "")} | terms)
+        tables = site_tables(folder, DENSE, engine)
+        return fit_layers(tables, DENSE, 1, engine).make()
+
+    shape = StepShape(((256, 512),), 64, 64 * 1024)
+    gap, table = layers(step_gap_ms=5.0), layers()
+    fast = layers(step_gap_ms=5.0, site_factor=0.5)
+    assert gap.step_s(shape) == pytest.approx(table.step_s(shape) + 0.005)
+    assert fast.step_s(shape) == pytest.approx(0.5 * table.step_s(shape) + 0.005, rel=1e-3)
 
 
 def test_expert_blocks_count_once_a_block_with_the_experts_that_tokens_activate(folder):
