@@ -10,15 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.latency.parameters import Mixing, Tail
-from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
+from bros_sim.latency.term_parameters import DecodeGrid, ExpertBlocks, PrefillGrid, TokenCurve
 from bros_sim.profiles.profile import Experts, ModelShape
-
-Floats = NDArray[np.float64]
 
 ONCE = ("embedding", "final_layernorm")  # all other layers run in every transformer block
 ALONE = "prefill_chunk == 0"
@@ -45,10 +42,10 @@ class LayerTables:
 
     def times(self, factor: float) -> "LayerTables":
         """The tables of a card on which every kernel takes ``factor`` times as long."""
-        scaled = {
-            name: table.assign(**{us: factor * table[us] for us in table if us.endswith("_us")})
-            for name, table in self.tables.items()
-        }
+        scaled = {}
+        for name, table in self.tables.items():
+            times = [str(column) for column in table if str(column).endswith("_us")]
+            scaled[name] = table.assign(**{column: factor * table[column] for column in times})
         return replace(self, tables=scaled)
 
     @cached_property
@@ -63,20 +60,20 @@ class LayerTables:
         calls = [
             1 if name in ONCE else self.blocks * calls_in_block(name) for name in table.columns
         ]
-        return _curve((table * calls).sum(axis=1) / 1e3 + self._experts_ms(table.index))
+        return _curve((table * calls).sum(axis=1) / 1e3)
 
-    def _experts_ms(self, tokens: "pd.Index[int]") -> Floats:
-        """The expert blocks, with as many experts as uniform routing activates."""
-        times = np.zeros(len(tokens))
-        if self.experts is not None:
-            found = self.tables[OF_MIXTURES].pivot(
-                index="tokens", columns="activated_experts", values="time_us"
-            )
-            used = np.array([activated_experts(self.experts, int(n)) for n in tokens])
-            by_row = np.array([_along(row, used) for _, row in found.iterrows()])
-            columns = zip(tokens, by_row.T, strict=True)
-            times = np.array([np.interp(n, found.index, column) for n, column in columns])
-        return self.blocks * times / 1e3
+    def expert_blocks(self) -> ExpertBlocks | None:
+        """The expert blocks of a mixture.
+
+        Too few tokens to pass as many experts as a column says are taken to be as fast as the
+        fewest that were measured.
+        """
+        if self.experts is None:
+            return None
+        rows = self.tables[OF_MIXTURES].assign(ms=lambda t: t["time_us"] * self.blocks / 1e3)
+        table = rows.pivot(index="tokens", columns="activated_experts", values="ms").bfill()
+        number, per_token = self.experts.number, self.experts.per_token
+        return ExpertBlocks(number, per_token, *_axes(table), _rows_of(table))
 
     def sequences(self) -> TokenCurve:
         """LM head and sampler, against sequences."""
@@ -104,19 +101,6 @@ class LayerTables:
         """Slope of one long decode that is not split: beside the smallest chunk."""
         rows = self.attention.query(f"{BESIDE} and n_decode == 1 and kv_decode >= 1024")
         return float(np.polyfit(rows["kv_decode"], rows["ms"], 1)[0])
-
-
-def activated_experts(experts: Experts, tokens: int) -> float:
-    """Experts of a layer that some of the tokens passes, expected under uniform routing."""
-    return experts.number * (1.0 - (1.0 - experts.share) ** tokens)
-
-
-def _along(row: "pd.Series[float]", x: Floats) -> Floats:
-    """A row of a table at ``x``: linear between its cells, and on as from the last two."""
-    row = row.dropna()
-    at, values = row.index.to_numpy(float), row.to_numpy(float)
-    slope = (values[-1] - values[-2]) / (at[-1] - at[-2]) if len(at) > 1 else 0.0
-    return np.asarray(np.interp(x, at, values) + slope * np.maximum(0.0, x - at[-1]))
 
 
 def calls_in_block(layer: str) -> int:

@@ -69,6 +69,7 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
         graph_sizes=graph_sizes(int(engine.term("largest_graph_tokens"))),
         tile_tokens=TILE_TOKENS,
         all_reduce=_all_reduce(engine, model, largest) if tp > 1 else None,
+        experts=tables.expert_blocks(),
         overhead=PerSequence(engine.term("step_gap_ms")),
         engine=_whole_runs(engine),
         eager=PerSequence(engine.term("eager_ms"), engine.term("eager_ms_per_token")),
@@ -127,6 +128,7 @@ def fit_errors(tables: LayerTables, model: Layers) -> pd.DataFrame:
         chunks = ((int(c), int(x)),) if c else ()
         shape = StepShape(chunks, int(n), int(n * kv))
         rest = tokens.at(int(c + n)) + sequences.at(int(n) + len(chunks))
+        rest += model.experts.at(int(c + n)) if model.experts else 0.0
         errors.append((rest + running.attention_ms(shape)) / (rest + measured) - 1)
         parts.append("mixed" if chunks and n else "prefill" if chunks else "decode")
     return pd.DataFrame({"part": parts, "error": errors})

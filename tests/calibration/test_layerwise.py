@@ -146,13 +146,16 @@ def test_expert_blocks_count_once_a_block_with_the_experts_that_tokens_activate(
     cells = [(n, e, n + 5.0 * e) for n in tokens for e in (2, 4, 8) if e <= 2 * n]
     columns = ["tokens", "activated_experts", "time_us"]
     pd.DataFrame(cells, columns=columns).to_csv(folder / "moe.csv", index=False)
-    curve = read_layer_tables(folder, MIXED).tokens().make()
-    (folder / "moe.csv").unlink()
-    dense = read_layer_tables(folder, DENSE).tokens().make()
+    blocks = read_layer_tables(folder, MIXED).expert_blocks()
     # Of 8 experts, one token passes 2, sixteen are expected to pass 8 x (1 - 0.75 ** 16).
     for n, used in ((1, 2.0), (16, 7.9198), (256, 8.0)):
-        added = 2 * (n + 5 * used) / 1e3
-        assert curve.at(n) - dense.at(n) == pytest.approx(added, rel=0.01)
+        assert blocks.activated_by(n) == pytest.approx(used, abs=1e-4)
+        assert blocks.at(n) == pytest.approx(2 * (n + 5 * used) / 1e3, rel=0.01)
+    assert blocks.at(512) == pytest.approx(2 * blocks.at(256))
+    # Split over two ranks, each has half of the experts, and the tokens of both.
+    split = replace(blocks, ranks=2)
+    assert split.activated_by(8) == pytest.approx(7.9198 / 2, abs=1e-4)
+    assert split.at(64) == pytest.approx(2 * (64 + 5 * 4) / 1e3, rel=0.01)
 
 
 def test_tables_and_model_agree_on_experts(folder):

@@ -111,7 +111,7 @@ def test_tokens_of_a_time_series_add_up(ours):
             "should be a whole number",
         ),
         ("a,0,10,5,0,1,2,", {"tensor_parallel_size": 2}, "tensor_parallel_size 2 is not that of"),
-        ("a,0,10,5,0,1,2,", {"data_parallel_size": 2}, "cannot be replayed"),
+        ("a,0,10,5,0,1,2,", {"pipeline_parallel_size": 2}, "cannot be replayed"),
         ("a,0,10,5,0,1,2,", {"vllm_version": "new"}, "should be like 0.19.0"),
         ("a,0,10,5,0,1,2,", {"max_num_batched_tokens": 8, "max_num_seqs": 9}, "below max_num_seqs"),
         ("a,0,10,5,0,1,2,", {"num_gpu_blocks": 1}, "num_gpu_blocks: should be at least 2"),
