@@ -4,7 +4,7 @@ Times are of one call, in microseconds; those of ``skew`` are sums over its repe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from scipy.optimize import isotonic_regression
 
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.latency.parameters import Mixing, Tail
-from bros_sim.latency.term_parameters import DecodeGrid, PrefillGrid, TokenCurve
+from bros_sim.latency.term_parameters import DecodeGrid, ExpertBlocks, PrefillGrid, TokenCurve
+from bros_sim.profiles.model_shape import Experts, ModelShape
 
 ONCE = ("embedding", "final_layernorm")  # all other layers run in every transformer block
 ALONE = "prefill_chunk == 0"
@@ -26,15 +27,26 @@ COLUMNS = {
     "per_sequence": ("layer", "sequences", "time_us"),
     "attention": ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
     "skew": ("regime", "n", "nb", "kp", "kv_big", "kv_mean", "t_mean_us", "t_skew_us"),
+    "moe": ("tokens", "activated_experts", "time_us"),
 }  # fmt: skip
+OF_MIXTURES = "moe"  # the expert block, in place of feed-forward layers in ``dense``
 
 
 @dataclass(frozen=True)
 class LayerTables:
-    """The four tables of one (GPU, model, TP) and the number of transformer blocks."""
+    """The tables of one (GPU, model, TP), the number of transformer blocks, and their experts."""
 
     tables: Mapping[str, pd.DataFrame]
     blocks: int
+    experts: Experts | None = None
+
+    def times(self, factor: float) -> "LayerTables":
+        """The tables of a card on which every kernel takes ``factor`` times as long."""
+        scaled = {}
+        for name, table in self.tables.items():
+            times = [str(column) for column in table if str(column).endswith("_us")]
+            scaled[name] = table.assign(**{column: factor * table[column] for column in times})
+        return replace(self, tables=scaled)
 
     @cached_property
     def attention(self) -> pd.DataFrame:
@@ -49,6 +61,19 @@ class LayerTables:
             1 if name in ONCE else self.blocks * calls_in_block(name) for name in table.columns
         ]
         return _curve((table * calls).sum(axis=1) / 1e3)
+
+    def expert_blocks(self) -> ExpertBlocks | None:
+        """The expert blocks of a mixture.
+
+        Too few tokens to pass as many experts as a column says are taken to be as fast as the
+        fewest that were measured.
+        """
+        if self.experts is None:
+            return None
+        rows = self.tables[OF_MIXTURES].assign(ms=lambda t: t["time_us"] * self.blocks / 1e3)
+        table = rows.pivot(index="tokens", columns="activated_experts", values="ms").bfill()
+        number, per_token = self.experts.number, self.experts.per_token
+        return ExpertBlocks(number, per_token, *_axes(table), _rows_of(table))
 
     def sequences(self) -> TokenCurve:
         """LM head and sampler, against sequences."""
@@ -83,23 +108,31 @@ def calls_in_block(layer: str) -> int:
     return 2 if layer == "layernorm" else 1
 
 
-def read_layer_tables(folder: Path, blocks: int) -> LayerTables:
+def read_layer_tables(folder: Path, model: ModelShape) -> LayerTables:
     """The tables of a folder; `InputError` with the faults of all of them."""
     tables: dict[str, pd.DataFrame] = {}
     faults: list[Fault | str] = []
     for name, columns in COLUMNS.items():
+        if name == OF_MIXTURES and model.experts is None:
+            if path := _table_path(folder, name):
+                faults.append(f"{path}: of a mixture of experts, but the model states none")
+            continue
         try:
             tables[name] = _read_table(folder, name, columns)
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(*faults)
-    return LayerTables(tables, blocks)
+    return LayerTables(tables, model.layers, model.experts)
+
+
+def _table_path(folder: Path, name: str) -> Path | None:
+    places = (folder / f"{name}.csv", folder / f"{name}.csv.gz")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _read_table(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    places = (folder / f"{name}.csv", folder / f"{name}.csv.gz")
-    path = next((place for place in places if place.is_file()), None)
+    path = _table_path(folder, name)
     if path is None:
         raise InputError(f"{folder}: there is no {name}.csv or {name}.csv.gz")
     try:

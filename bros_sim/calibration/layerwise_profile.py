@@ -47,6 +47,11 @@ def graph_sizes(largest: int) -> tuple[int, ...]:
     return tuple(n for n in sizes if n <= largest)
 
 
+def site_tables(folder: Path, model: ModelShape, engine: Engine) -> LayerTables:
+    """The tables in ``folder``, at the speed of the engine's card and not of the profiler's."""
+    return read_layer_tables(folder, model).times(engine.term("site_factor") or 1.0)
+
+
 def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) -> Layers:
     """The model of the measured layers with the engine's terms."""
     largest = int(tables.tables["dense"]["tokens"].max())
@@ -65,6 +70,7 @@ def fit_layers(tables: LayerTables, model: ModelShape, tp: int, engine: Engine) 
         graph_sizes=graph_sizes(int(engine.term("largest_graph_tokens"))),
         tile_tokens=TILE_TOKENS,
         all_reduce=_all_reduce(engine, model, largest) if tp > 1 else None,
+        experts=tables.expert_blocks(),
         overhead=PerSequence(engine.term("step_gap_ms")),
         engine=_whole_runs(engine),
         eager=PerSequence(engine.term("eager_ms"), engine.term("eager_ms_per_token")),
@@ -123,6 +129,7 @@ def fit_errors(tables: LayerTables, model: Layers) -> pd.DataFrame:
         chunks = ((int(c), int(x)),) if c else ()
         shape = StepShape(chunks, int(n), int(n * kv))
         rest = tokens.at(int(c + n)) + sequences.at(int(n) + len(chunks))
+        rest += model.experts.at(int(c + n)) if model.experts else 0.0
         errors.append((rest + running.attention_ms(shape)) / (rest + measured) - 1)
         parts.append("mixed" if chunks and n else "prefill" if chunks else "decode")
     return pd.DataFrame({"part": parts, "error": errors})
@@ -145,7 +152,7 @@ def remake(folder: Path, profile: Path) -> str:
         faults = (document.fault((key,), "this key is missing") for key in missing or ("models",))
         raise InputError(*faults)
     model, engine = decode(ModelShape, document, ("model",)), decode(Engine, document, ("engine",))
-    tables = read_layer_tables(folder, model.layers)
+    tables = site_tables(folder, model, engine)
     tp = document.data["tp"]
     layers = fit_layers(tables, model, tp if isinstance(tp, int) else 1, engine)
     written = {k: v for k, v in plain(layers).items() if v != plain(KERNELS_ALONE)}

@@ -11,6 +11,7 @@ from simpy.events import NORMAL
 from bros_sim.cluster.clients import Clients
 from bros_sim.cluster.clock import Alarm, Clock
 from bros_sim.cluster.front_end import FrontEnd
+from bros_sim.cluster.lock_step import LockStep, Rank
 from bros_sim.cluster.routers.base import HoldingRouter, Router
 from bros_sim.cluster.server import Server
 from bros_sim.core.clock import on_grid
@@ -27,6 +28,7 @@ class Pool:
 
     ``profile`` is what the record calls their GPU and model. A router sees the engines of pools
     that serve the class of the request. Without a ``front_end`` an engine has a request at once.
+    Engines in ``lock_step`` begin and end their iterations together.
     """
 
     replicas: int
@@ -35,6 +37,7 @@ class Pool:
     profile: str = ""
     classes: frozenset[ServiceClass] = frozenset(ServiceClass)
     front_end: FrontEnd | None = None
+    lock_step: bool = False
 
 
 def simulate(
@@ -52,8 +55,9 @@ def simulate(
     """
     cluster = _Cluster(router, log, on_grid(duration_s))
     for pool in pools:
+        ranks = LockStep(cluster.clock) if pool.lock_step else None
         for _ in range(pool.replicas):
-            cluster.bring_up(pool)
+            cluster.bring_up(pool, ranks)
     cluster.clients.start(sources)
     with without_cyclic_gc():
         cluster.run(on_grid(duration_s + drain_s))
@@ -76,7 +80,7 @@ class _Cluster:
     """Engines by their numbers, and the requests that the router holds for them."""
 
     def __init__(self, router: Router, log: RunLog, duration_s: float) -> None:
-        self._clock = Clock(initial_time=0.0)
+        self.clock = Clock(initial_time=0.0)
         self._router = router
         self._holder = router if isinstance(router, HoldingRouter) else None
         self._log = log
@@ -85,24 +89,28 @@ class _Cluster:
         self._servers: dict[int, Server] = {}
         self._serving: dict[ServiceClass, dict[int, Engine]] = {c: {} for c in ServiceClass}
         self._arrived = 0
-        self.clients = Clients(self._clock, self.arrive, duration_s)
+        self.clients = Clients(self.clock, self.arrive, duration_s)
 
-    def bring_up(self, pool: Pool) -> None:
-        """One more engine of a pool."""
+    def bring_up(self, pool: Pool, ranks: LockStep | None = None) -> None:
+        """One more engine of a pool, in step with others if these are ``ranks``."""
         number = len(self._servers)
         engine = pool.make(number, self._log)
         blocks = engine.kv.usable_blocks  # now: a KV manager may have more, or fewer, in the end
         self._log.add_engine(
             number, pool.name, pool.profile, block_size=engine.kv.block_size, kv_blocks=blocks,
-            up_s=self._clock.now,
+            up_s=self.clock.now,
         )  # fmt: skip
-        self._servers[number] = Server(engine, self._clock, self, pool.front_end)
+        self._servers[number] = (
+            Rank(engine, self.clock, self, pool.front_end, ranks)
+            if ranks
+            else Server(engine, self.clock, self, pool.front_end)
+        )
         for service_class in pool.classes:
             self._serving[service_class][number] = engine
 
     def run(self, until_s: float) -> None:
         """Run to the end, or until nothing is left to happen."""
-        self._clock.run(until=until_s)
+        self.clock.run(until=until_s)
         for server in self._servers.values():
             server.engine.close(until_s)
         for seq, engine in self._held.values():
@@ -110,17 +118,17 @@ class _Cluster:
 
     def arrive(self, request: Request) -> Sequence | None:
         """A request reaches the cluster now; None when its engine rejects it."""
-        seq = Sequence(self._arrived, request, self._clock.now)
+        seq = Sequence(self._arrived, request, self.clock.now)
         self._arrived += 1
         serving = self._serving[request.service_class]
         for engine in serving.values():
-            engine.catch_up(self._clock.now)  # whatever the router looks at is of this instant
+            engine.catch_up(self.clock.now)  # whatever the router looks at is of this instant
         number = self._router.route(request, serving)
         ready_s = self._servers[number].handed_over_s(request)
-        if ready_s <= self._clock.now:
+        if ready_s <= self.clock.now:
             return seq if self._hand_over(seq, number) else None
         self._held[seq.id] = (seq, number)
-        Alarm(self._clock, ready_s, NORMAL, lambda _: self._ready(seq, number))
+        Alarm(self.clock, ready_s, NORMAL, lambda _: self._ready(seq, number))
         return seq
 
     def _ready(self, seq: Sequence, number: int) -> None:
@@ -131,7 +139,7 @@ class _Cluster:
 
     def _hand_over(self, seq: Sequence, number: int) -> bool:
         """Give a request to an engine, or to the router that holds it back; False if refused."""
-        seq.queued_s = self._clock.now
+        seq.queued_s = self.clock.now
         server = self._servers[number]
         if self._holder is None or server.engine.refusal(seq.request):
             return server.submit(seq)
@@ -158,7 +166,7 @@ class _Cluster:
         if self._holder is None:
             return rejected
         server = self._servers[engine]
-        while (pulled := self._holder.pull(engine, server.engine, self._clock.now)) is not None:
+        while (pulled := self._holder.pull(engine, server.engine, self.clock.now)) is not None:
             seq, _ = self._held.pop(pulled.id)
             if not server.submit(seq):
                 rejected.append(seq)

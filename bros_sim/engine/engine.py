@@ -163,6 +163,11 @@ class Engine(EngineState):
             raise LawBroken(f"engine {self.id} copies KV but has no link to its host")
         return stretch.copies_s(self._link, self._token_bytes)
 
+    def wait_until(self, t: float) -> None:
+        """The one iteration under way ends at ``t``, not before: it waits for another engine's."""
+        self._under_way().ends_s = np.array([t])
+        self.due = t
+
     def proceed(self, t: float | None = None) -> list[Sequence]:
         """At `due`, or at ``t`` after copies: what finished, in order of admission."""
         stretch = self._under_way()

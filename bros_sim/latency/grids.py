@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_left
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,6 +69,7 @@ class LayersModel(FittedModel):
         self._tokens = self._engine.sustained(parameters.tokens).make()
         self._sequences = parameters.sequences.make()
         self._all_reduce = parameters.all_reduce.make() if parameters.all_reduce else None
+        self._experts_ms = cache(parameters.experts.at) if parameters.experts else None
         self._lone_s = MS * parameters.tail.lone_ms_per_token
         self._decode: dict[int, tuple[float, float, Lines]] = {}
         self._mixed: dict[int, Lines] = {}
@@ -138,7 +140,8 @@ class LayersModel(FittedModel):
             eager_ms = eager.const_ms + eager.per_seq_ms * tokens
         reduce_ms = self._all_reduce.at(padded) if self._all_reduce else 0.0
         reduce_ms *= self._engine.all_reduce
-        return self._tokens.at(padded) + reduce_ms + eager_ms
+        experts_ms = self._experts_ms(padded) if self._experts_ms else 0.0
+        return self._tokens.at(padded) + experts_ms + reduce_ms + eager_ms
 
     def _engine_ms(self, sequences: int, seqs: int) -> float:
         overhead = self._parameters.overhead

@@ -16,6 +16,7 @@ from bros_sim.latency.term_parameters import (
     Bound,
     DecodeGrid,
     EngineCosts,
+    ExpertBlocks,
     LatencyParameters,
     NonNegative,
     PerSequence,
@@ -235,10 +236,10 @@ class Mixing:
 class Layers(LatencyParameters):
     """Layer-calibrated whole-iteration model; docs/latency.md explains each term.
 
-    ``tokens(padded n) + all_reduce(padded n) + sequences(B + C) + overhead(B) + attention``,
-    and ``eager`` where no CUDA graph holds the iteration. ``graph_sizes`` are the graphs that the
-    engine captured: an iteration runs in the smallest that holds its tokens. Beyond the last one
-    its matrix products still work on tiles of ``tile_tokens``.
+    ``tokens(padded n) + experts(padded n) + all_reduce(padded n) + sequences(B + C) + overhead(B)
+    + attention``, and ``eager`` where no CUDA graph holds the iteration. ``graph_sizes`` are the
+    graphs that the engine captured: an iteration runs in the smallest that holds its tokens. Beyond
+    the last one its matrix products still work on tiles of ``tile_tokens``.
     """
 
     tokens: Annotated[TokenCurve, Doc("all layers but attention, against tokens")]
@@ -251,7 +252,10 @@ class Layers(LatencyParameters):
     graph_sizes: Sizes = ()
     tile_tokens: Annotated[int, Ge(1), Doc("tokens are rounded up to whole tiles")] = 1
     eager: Annotated[PerSequence, Doc("beyond the last CUDA graph, per token")] = FREE
-    all_reduce: Annotated[TokenCurve | None, Doc("tensor parallelism, against tokens")] = None
+    all_reduce: Annotated[
+        TokenCurve | None, Doc("between tensor- or data-parallel ranks, against tokens")
+    ] = None
+    experts: Annotated[ExpertBlocks | None, Doc("of a mixture, beside tokens")] = None
     overhead: Annotated[
         PerSequence, Doc("GPU time between kernels and iterations, per decode request")
     ] = FREE

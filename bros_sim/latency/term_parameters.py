@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
 
+import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Gt
 
@@ -139,6 +140,37 @@ class PrefillGrid:
 
     def __post_init__(self) -> None:
         _require_rows("chunk", self.chunk, "context", self.context, self.ms)
+
+
+@dataclass(frozen=True)
+class ExpertBlocks:
+    """What the expert blocks of all layers take: a row per number of tokens, a column per experts.
+
+    The experts of a layer that some of the tokens pass are as many as under uniform routing
+    (expected; inferred). Split over data-parallel ranks, each rank holds and computes its share of
+    the experts for the tokens of all of them, which are taken to be equally many on each.
+    """
+
+    number: Annotated[int, Ge(1), Doc("of one layer")]
+    per_token: Annotated[int, Ge(1), Doc("of these, how many a token passes")]
+    tokens: Sizes
+    activated: Sizes
+    ms: Rows
+    ranks: Annotated[int, Ge(1), Doc("data-parallel ranks that they are split over")] = 1
+
+    def __post_init__(self) -> None:
+        _require_rows("tokens", self.tokens, "activated", self.activated, self.ms)
+
+    def activated_by(self, tokens: int) -> float:
+        """Experts of a layer that a rank computes when each rank has so many tokens."""
+        passed_by = 1.0 - (1.0 - self.per_token / self.number) ** (tokens * self.ranks)
+        return self.number * passed_by / self.ranks
+
+    def at(self, tokens: int) -> float:
+        """Milliseconds on a rank, when each rank has so many tokens."""
+        used = self.activated_by(tokens)
+        column = tuple(float(np.interp(used, self.activated, row)) for row in self.ms)
+        return TokenCurve(self.tokens, column).make().at(tokens)
 
 
 def require_grid(name: str, values: Sequence[float]) -> None:

@@ -49,6 +49,7 @@ ARGUMENTS = {
     "gpu_memory_utilization": Argument(float),
     "kv_cache_dtype": Argument(str),
     "replicas": Argument(int, 1),
+    "data_parallel_size": Argument(int, 1),
     "max_concurrency": Argument(int, 1),
 }
 """What a replay obeys: engine arguments (``null`` is the engine's default), the number of equal
@@ -63,6 +64,8 @@ WITHOUT_EFFECT = frozenset(
         "reasoning_parser", "enable_auto_tool_choice", "max_num_scheduled_tokens",
         "runner_type", "stream_interval", "encoder_cache_size", "max_num_encoder_input_tokens",
         "policy",
+        # Which GPU holds which part of the experts: with or without it each holds an equal share.
+        "enable_expert_parallel",
     ]
 )  # fmt: skip
 """Engine arguments that leave what is simulated as it is, or that are read by another name."""
@@ -76,7 +79,7 @@ ABOUT = frozenset(
 """What else a file of arguments may say of the run."""
 NEUTRAL: tuple[object, ...] = (None, False, "auto", "", 0, 1, {}, [])
 """Values of an argument that is not modelled with which the server is the plain one."""
-ONE_ONLY = ("data_parallel_size", "pipeline_parallel_size")
+ONE_ONLY = ("pipeline_parallel_size",)
 NOTED = 0.85  # an ignored argument that is this much like an obeyed one is pointed out
 
 
@@ -172,7 +175,7 @@ def read_arguments(path: Path) -> EngineArguments:
         if _is(value, int) and value < ARGUMENTS[name].least
     ]
     faults += [
-        f"{path}: {name}: {given[name]} replicas or stages cannot be replayed, only 1"
+        f"{path}: {name}: {given[name]} stages cannot be replayed, only 1"
         for name in ONE_ONLY
         if given.get(name) not in (None, 1)
     ]

@@ -44,6 +44,9 @@ def replay(
 ) -> pd.DataFrame:
     """Simulate the run; one row per request, in the order of ``requests``.
 
+    Data-parallel ranks have a scheduler and KV each; those of a mixture of experts run in lock
+    step, those of a dense model are replicas.
+
     A client with a cap sends a request when it is due (``intended_arrival_s``) and fewer than
     ``max_concurrency`` are in flight, as load generators do.
 
@@ -54,16 +57,26 @@ def replay(
     Raises:
         InputError: The arguments do not go together, or not with the profile.
     """
+    ranks = arguments.get("data_parallel_size", 1)
     server = server_of(arguments, profile)
     replicas = setup.replicas or arguments.get("replicas", 1)
+    if ranks > 1 and replicas > 1:
+        raise InputError(f"{replicas} replicas of {ranks} data-parallel ranks cannot be replayed")
     cap = setup.max_concurrency or arguments.get("max_concurrency", None)
     due = requests[INTENDED] if cap and INTENDED in requests else requests["arrival_s"]
     order = np.argsort(due.to_numpy(float), kind="stable")
     made = shareable(_requests(requests.assign(arrival_s=due).iloc[order]))
     log = RunLog()
     record = simulate(
-        pools=[Pool(replicas, server.make, front_end=server.front_end)],
-        router=_router(setup.router, replicas),
+        pools=[
+            Pool(
+                replicas * ranks,
+                server.make,
+                front_end=server.front_end,
+                lock_step=server.lock_step,
+            )
+        ],
+        router=_router(setup.router, replicas * ranks),
         sources=[OpenLoop(made, max_in_flight=cap)],
         log=log,
         duration_s=float(made[-1].arrival_s) + 1.0,

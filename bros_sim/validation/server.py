@@ -19,6 +19,7 @@ from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.vllm_parameters import VllmParameters, batch_defaults
 from bros_sim.schedulers.vllm_v0 import VllmV0Parameters
 from bros_sim.validation.conformance import rules_of
+from bros_sim.validation.ranks import over_ranks
 from bros_sim.validation.real_run import EngineArguments
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ class Server:
     make: Callable[[int, RunLog], Engine]
     front_end: FrontEnd
     notes: tuple[str, ...]
+    lock_step: bool = False
+    """Whether it is one of several data-parallel ranks that share the experts of a mixture."""
 
 
 def server_of(arguments: EngineArguments, profile: Profile) -> Server:
@@ -44,6 +47,10 @@ def server_of(arguments: EngineArguments, profile: Profile) -> Server:
         InputError: vLLM would not start with them, or they are not those of the profile.
     """
     release, rules, notes = _release(arguments)
+    ranks = arguments.get("data_parallel_size", 1)
+    mixture = ranks > 1 and profile.model.experts is not None
+    if mixture:
+        profile = over_ranks(profile, ranks)
     longest = arguments.get("max_model_len", profile.model.max_model_len)
     if release < V1_SINCE and not arguments.get("enable_chunked_prefill", False):
         scheduler: SchedulerParameters = _v0_scheduler(arguments, longest)
@@ -76,7 +83,7 @@ def server_of(arguments: EngineArguments, profile: Profile) -> Server:
             estimate=Estimate(latency),
         )
 
-    return Server(make, front_end_of(profile), (*notes, *more))
+    return Server(make, front_end_of(profile), (*notes, *more), mixture)
 
 
 def front_end_of(profile: Profile) -> FrontEnd:

@@ -32,8 +32,8 @@ EVERY_PROFILE = pytest.mark.parametrize("name", IDS)
 
 def test_shipped_profiles_are_all_there():
     assert len(KERNEL_IDS) == 19
-    assert len(LAYER_IDS) == 3
-    assert len(IDS) == 37
+    assert len(LAYER_IDS) == 4
+    assert len(IDS) == 38
     assert DEFAULT_PROFILE in KERNEL_IDS
     assert list(LATENCY_MODELS) == list(Models.__dataclass_fields__)
 
@@ -65,15 +65,19 @@ def test_times_respect_the_hardware(name):
         "RTX PRO 6000": 504,
     }  # fmt: skip
     tflops = next(v for k, v in peak_tflops.items() if k in profile.gpu.name) * profile.tp
-    read_s = 2 * profile.model.parameters / profile.tp / profile.gpu.bandwidth_gb_s / 1e9
-    compute_s = 2 * profile.model.parameters * 2048 / tflops / 1e12
+    weights = profile.model.active_parameters  # of one token
+    others = profile.model.parameters / weights
+    read_s = 2 * weights / profile.tp / profile.gpu.bandwidth_gb_s / 1e9
+    compute_s = 2 * weights * 2048 / tflops / 1e12
     for parameters in profile.models.by_kind().values():
         model = parameters.make()
         one, many = (model.step_s(StepShape((), n, 1024 * n)) for n in (1, 64))
         prefill = model.step_s(StepShape(((2048, 0),), 0, 0))
         assert read_s < one < (2.4 if "opt" not in name else 9) * read_s
-        assert one < many < 8 * one
-        assert compute_s < prefill < (2.6 if "opt" not in name else 4.1) * compute_s
+        assert one < many < 8 * one * others
+        # All-reduces over PCIe come on top; a mixture reads all of its experts for a prompt.
+        slowest = 4.1 if "opt" in name else 2.8 if "rtxpro6000" in name and profile.tp > 1 else 2.6
+        assert compute_s < prefill < slowest * max(compute_s, others * read_s)
 
 
 @pytest.mark.parametrize("name", KERNEL_IDS)
