@@ -5,7 +5,8 @@ from dataclasses import replace
 from bros_sim.core.errors import InputError
 from bros_sim.latency.parameters import Layers
 from bros_sim.latency.term_parameters import TokenCurve
-from bros_sim.profiles.profile import BYTES, Profile
+from bros_sim.profiles.model_shape import BYTES
+from bros_sim.profiles.profile import Profile
 
 
 def over_ranks(profile: Profile, ranks: int) -> Profile:
