@@ -54,11 +54,11 @@ def targets(
     for number, run in enumerate(runs):
         blocks = _blocks(len(run.requests))
         real.append(statistics(run.requests, run.requests, run.name))
-        one = np.concatenate([np.full(blocks, ttft_weight), np.ones(blocks)])
-        tails = np.repeat([ttft_weight, 1.0], len(TAILS))
-        weights.append(np.concatenate([one, tails]) / np.sqrt(blocks))
-        own = [*range(blocks), *range(blocks), *[blocks] * len(TAILS), *[blocks + 1] * len(TAILS)]
-        groups.append(np.array(own) + number * (BLOCKS + 2))
+        each = np.array([ttft_weight, 1.0, 1.0])
+        tails = np.repeat(each, len(TAILS))
+        weights.append(np.concatenate([np.repeat(each, blocks), tails]) / np.sqrt(blocks))
+        own = [*range(blocks)] * 3 + [blocks + n for n in range(3) for _ in TAILS]
+        groups.append(np.array(own) + number * (BLOCKS + 3))
     return np.concatenate(real), np.concatenate(weights), np.concatenate(groups)
 
 
@@ -67,7 +67,7 @@ def _blocks(requests: int) -> int:
 
 
 def statistics(times: pd.DataFrame, real: pd.DataFrame, name: str) -> Floats:
-    """Logarithms of mean TTFT and of mean TPOT by block, then of their quantiles.
+    """Logarithms of mean TTFT, TPOT and E2E by block, then of their quantiles.
 
     ``times`` are measured or simulated ones of the requests ``real``.
     """
@@ -78,8 +78,9 @@ def statistics(times: pd.DataFrame, real: pd.DataFrame, name: str) -> Floats:
     gaps = real["output_tokens"].to_numpy(float) - 1
     spans = (times["last_token_s"] - times["first_token_s"]).to_numpy(float)
     tpot = np.divide(spans, gaps, out=np.full(len(gaps), np.nan), where=gaps > 0)
-    parts = [_by_block(ttft), _by_block(tpot)]
-    for values in (ttft, tpot):
+    latencies = (ttft, tpot, ttft + spans)
+    parts = [_by_block(values) for values in latencies]
+    for values in latencies:
         known = values[np.isfinite(values)]
         parts.append(np.percentile(known, TAILS) if known.size else np.full(len(TAILS), np.nan))
     found = np.concatenate(parts)
