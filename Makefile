@@ -65,7 +65,7 @@ related: setup  ## Run RelayAttention, REFRAG and kunserve_like, write docs/rela
 rivals: setup  ## Run every policy on the same arrivals, write docs/rivals.md and its figures
 	$(BIN)/python -m benchmarks.rivals results docs/rivals.md
 
-validate: setup  ## Replay a real run, write docs/validation.md (needs ../shared)
+validate: setup  ## Replay all real runs, write docs/validation.md (needs ../shared; a quarter of an hour)
 	$(BIN)/python -m benchmarks.validation ../shared docs/validation.md
 
 TABLES ?= ../shared/data/profiles

@@ -1,13 +1,23 @@
-"""python -m benchmarks.validation SHARED OUT.md: write docs/validation.md and its figure."""
+"""python -m benchmarks.validation SHARED OUT.md: write docs/validation.md and its figures."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
 
 from benchmarks.validation.evidence import blis_iterations, opt_rows, splitwise_rows
-from benchmarks.validation.replays import Run, carried_over, halves, row, variants
+from benchmarks.validation.figure import draw as draw_runs
+from benchmarks.validation.matrix import KINDS, aims, matrix, matrix_table, real_runs
+from benchmarks.validation.ppas import DRAWS, orders, orders_table
+from benchmarks.validation.replays import Run, halves, row, variants
+from benchmarks.validation.sources import SOURCES
+from benchmarks.validation.spread import spread, spread_table
+from benchmarks.validation.tables import table
 from bros_sim.plots.style import render
-from bros_sim.profiles.profile import load_profile
+from bros_sim.profiles.profile import Profile, load_profile, profile_ids
+from bros_sim.study.study import cores
 from bros_sim.validation.compare import Comparison
 from bros_sim.validation.figure import draw
 from bros_sim.validation.real_run import read_arguments, read_requests
@@ -15,60 +25,79 @@ from bros_sim.validation.real_run import read_arguments, read_requests
 PROFILES = ("rtxpro6000/llama-3.1-8b-tp1", "rtx4090/llama-3.1-8b-tp1", "rtxpro6000/qwen3-32b-tp2")
 RUN = "real_runs/rtxpro6000_llama-3.1-8b_tp1"
 FIGURE = "figures/validation-rtxpro6000.png"
+RUNS_FIGURE = "figures/validation-runs.png"
 
 
 def main(shared: Path, out: Path) -> None:
-    """Write the page and its figure beside it."""
+    """Write the page and its figures beside it."""
     data = shared / "data"
     if not (data / RUN).is_dir():
         raise SystemExit(
-            f"make validate: {data / RUN} is not there: the real run is not in this repository"
+            f"make validate: {data / RUN} is not there: the real runs are not in this repository"
         )
+    rows = list(matrix(real_runs(data / "real_runs"), shipped(), cores()))
+    summaries, tables = data / "real_runs" / "summaries", data / "profiles"
+    errors, skipped = spread({name: loads(summaries) for name, loads in SOURCES.items()}, tables)
+    parts = {
+        "runs": str(len(rows)),
+        "runs_figure": RUNS_FIGURE,
+        "matrix": matrix_table(rows),
+        "aims": aims(rows),
+        "spread": spread_table(errors),
+        "skipped": "".join(f"- {line}\n" for line in skipped),
+        "draws": str(DRAWS),
+        "ppas": orders_table(orders(summaries, tables)),
+    }
+    one = _one_run(data)
+    template = Path(__file__).with_name("template.md").read_text(encoding="utf-8")
+    out.write_text(template.format(**parts, **one.parts), encoding="utf-8")
+    (out.parent / FIGURE).write_bytes(render(one.figure, "png"))
+    (out.parent / RUNS_FIGURE).write_bytes(render(draw_runs(rows), "png"))
+
+
+def shipped() -> dict[str, Profile]:
+    """The shipped profiles of the runs, those that are there."""
+    ids = {kind.profile for kind in KINDS.values()} & set(profile_ids())
+    return {name: load_profile(name) for name in sorted(ids)}
+
+
+class _OneRun(NamedTuple):
+    parts: dict[str, str]
+    figure: Figure
+
+
+def _one_run(data: Path) -> _OneRun:
+    """The sections on the run whose terms are known one by one, and on older measurements."""
     run = Run(
         read_requests(data / RUN / "requests.csv.gz"),
         read_arguments(data / RUN / "meta.json"),
         load_profile(PROFILES[0]),
     )
     found = list(variants(run))
-    template = Path(__file__).with_name("template.md").read_text(encoding="utf-8")
-    text = template.format(
-        requests=len(run.requests),
-        figure=FIGURE,
-        metrics=_table(
-            ("", "real ms", "simulated ms", "error %", "LLMServingSim %"), _metrics(found[0][1])
-        ),
-        request_errors=", ".join(
-            f"{k} {v:.1f} %" for k, v in found[0][1].request_error_pct.items()
-        ),
-        terms=_table(("profile", "term", "value", "basis"), _terms()),
-        variants=_table(_VARIANT_HEAD, (row(*item) for item in found)),
-        halves=_table(_VARIANT_HEAD, (row(*item) for item in halves(run))),
-        carried=_table(
-            ("profile", "moved", "TTFT %", "TPOT %", "E2E %"), carried_over(run, PROFILES[1:])
-        ),
-        blis=_table(
-            ("iterations", "number", "median error %", "mean absolute error %"),
-            blis_iterations(data / "profiles"),
-        ),
-        splitwise=_table(
-            ("profile", "cells", "prompt, measured / predicted", "token, measured / predicted"),
-            splitwise_rows(data / "profiles"),
-        ),
-        opt=_table(
-            (
-                "profile",
-                "decode of 1 ms",
-                "x weights read once",
-                "prefill of 1,024 ms",
-                "x peak of the units",
-            ),
-            opt_rows(),
-        ),
-    )
-    out.write_text(text, encoding="utf-8")
-    (out.parent / FIGURE).write_bytes(render(draw(found[0][1], run.profile.id), "png"))
+    whole = found[0][1]
+    parts = {
+        "requests": str(len(run.requests)),
+        "figure": FIGURE,
+        "metrics": table(_METRICS_HEAD, _metrics(whole)),
+        "request_errors": ", ".join(f"{k} {v:.1f} %" for k, v in whole.request_error_pct.items()),
+        "terms": table(("profile", "term", "value", "basis"), _terms()),
+        "variants": table(_VARIANT_HEAD, (row(*item) for item in found)),
+        "halves": table(_VARIANT_HEAD, (row(*item) for item in halves(run))),
+        "blis": table(_BLIS_HEAD, blis_iterations(data / "profiles")),
+        "splitwise": table(_SPLITWISE_HEAD, splitwise_rows(data / "profiles")),
+        "opt": table(_OPT_HEAD, opt_rows()),
+    }
+    return _OneRun(parts, draw(whole, run.profile.id))
 
 
+_METRICS_HEAD = ("", "real ms", "simulated ms", "error %", "LLMServingSim %")
+_BLIS_HEAD = ("iterations", "number", "median error %", "mean absolute error %")
+_SPLITWISE_HEAD = (
+    "profile", "cells", "prompt, measured / predicted", "token, measured / predicted"
+)  # fmt: skip
+_OPT_HEAD = (
+    "profile", "decode of 1 ms", "x weights read once", "prefill of 1,024 ms", "x peak of the units"
+)  # fmt: skip
 _VARIANT_HEAD = ("", "TTFT mean", "worst", "TPOT mean", "worst", "E2E mean", "worst", "in bounds")
 
 
@@ -103,11 +132,6 @@ def _terms() -> Iterable[list[str]]:
         assert engine is not None
         for term, found in engine.terms.items():
             yield [name, term, f"{found.value:g}", found.basis]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,15 @@
 """Replays of the real run: with every term, without one, with one moved, and of its halves."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bros_sim.latency.parameters import Layers
 from bros_sim.latency.term_parameters import PerSequence, TokenCurve
-from bros_sim.profiles.profile import Profile, load_profile
+from bros_sim.profiles.profile import Profile
 from bros_sim.validation.compare import METRICS, Comparison, compare
 from bros_sim.validation.real_run import EngineArguments
 from bros_sim.validation.replay import replay
@@ -62,37 +61,6 @@ def halves(run: Run) -> Iterator[tuple[str, Comparison]]:
     for name, part in (("first half", slice(0, middle)), ("second half", slice(middle, None))):
         rows = [t.iloc[part].reset_index(drop=True) for t in (run.requests, simulated)]
         yield f"requests of the {name}", compare(*rows)
-
-
-def carried_over(run: Run, names: Sequence[str]) -> Iterator[list[str]]:
-    """How far the means of other profiles move with the terms that were carried over to them.
-
-    On the requests of the run, which is not theirs: a sensitivity, not a prediction of their runs.
-    """
-    for name in names:
-        profile = load_profile(name)
-        layers = profile.models.layers
-        assert layers is not None
-        overhead, reduce = layers.overhead.const_ms, layers.all_reduce
-        changes: dict[str, Callable[[Layers], Layers]] = {
-            "without the eager terms": partial(_eager, 0.0, 0.0),
-            "step_gap_ms + 20 %": partial(_gap, 1.2 * overhead),
-            "share of the tail + 0.03": partial(_share, 0.03),
-            "share of the tail - 0.03": partial(_share, -0.03),
-        }
-        if reduce is not None:
-            slower = TokenCurve(reduce.n, tuple(4 / 3 * ms for ms in reduce.ms))
-            changes["all-reduce + 33 %"] = partial(replace, all_reduce=slower)
-        base = _means(run, profile)
-        for what, change in changes.items():
-            moved = 100 * (_means(run, _with(profile, change)) / base - 1)
-            yield [name, what, *(f"{value:+.1f}" for value in moved)]
-
-
-def _means(run: Run, profile: Profile) -> NDArray[np.float64]:
-    """Means of the simulated TTFT, TPOT and E2E."""
-    metrics = run.compared(profile, tensor_parallel_size=profile.tp).metrics
-    return np.array([metrics[name]["mean"]["simulated"] for name in METRICS])
 
 
 def _with(profile: Profile, change: Callable[[Layers], Layers]) -> Profile:

@@ -15,7 +15,7 @@ from scipy.optimize import isotonic_regression
 from bros_sim.core.errors import Fault, InputError
 from bros_sim.latency.parameters import Mixing, Tail
 from bros_sim.latency.term_parameters import DecodeGrid, ExpertBlocks, PrefillGrid, TokenCurve
-from bros_sim.profiles.profile import Experts, ModelShape
+from bros_sim.profiles.model_shape import Experts, ModelShape
 
 ONCE = ("embedding", "final_layernorm")  # all other layers run in every transformer block
 ALONE = "prefill_chunk == 0"
