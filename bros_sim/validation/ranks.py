@@ -19,13 +19,13 @@ def over_ranks(profile: Profile, ranks: int) -> Profile:
     Raises:
         InputError: The profile does not say what expert blocks take apart, or how fast ranks talk.
     """
-    layers, experts, engine = profile.models.layers, profile.model.experts, profile.engine
-    if layers is None or layers.experts is None or experts is None or engine is None:
+    layers, model, engine = profile.models.layers, profile.model, profile.engine
+    if layers is None or layers.experts is None or engine is None:
         raise InputError(f"data_parallel_size {ranks}: {profile.id} has no expert blocks to split")
     if not engine.term("nccl_gb_s"):
         raise InputError(f"data_parallel_size {ranks}: {profile.id} states no nccl_gb_s")
-    held = replace(experts, parameters=experts.parameters // ranks)
-    parameters = profile.model.parameters - experts.parameters + held.parameters
+    of_experts = model.bytes_of_experts(profile.dtype)
+    held = model.bytes_of_weights(profile.dtype) - of_experts + of_experts // ranks
     split = replace(
         layers,
         experts=replace(layers.experts, ranks=ranks),
@@ -33,7 +33,7 @@ def over_ranks(profile: Profile, ranks: int) -> Profile:
     )
     return replace(
         profile,
-        model=replace(profile.model, parameters=parameters, experts=held),
+        model=replace(model, weight_bytes=held),
         models=replace(profile.models, layers=split),
     )
 

@@ -17,14 +17,8 @@ from bros_sim.calibration.layerwise_profile import (
 )
 from bros_sim.core.errors import InputError
 from bros_sim.engine.latency_model import StepShape
-from bros_sim.profiles.profile import (
-    Engine,
-    EngineTerm,
-    Experts,
-    ModelShape,
-    load_profile,
-    profile_path,
-)
+from bros_sim.profiles.model_shape import Experts, ModelShape
+from bros_sim.profiles.profile import Engine, EngineTerm, load_profile, profile_path
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "profiles" / "vllm_0.19_layerwise"
 FOLDERS = {
