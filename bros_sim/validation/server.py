@@ -15,16 +15,16 @@ from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.kv.parameters import PagedParameters
 from bros_sim.profiles.profile import BYTES, GIB, Profile
 from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.vllm_parameters import VllmParameters, batch_defaults
+from bros_sim.schedulers.vllm_parameters import ASYNC_SINCE, VllmParameters, batch_defaults
 from bros_sim.schedulers.vllm_v0 import VllmV0Parameters
 from bros_sim.validation.conformance import rules_of
 from bros_sim.validation.real_run import EngineArguments
 
 T = TypeVar("T")
 NEWEST = (0, 33)
-RESERVES_SINCE, LAGS_SINCE, WIDER_SINCE, V1_SINCE = (0, 19), (0, 14), (0, 21), (0, 8)
-"""Releases from which full prompts are reserved, scheduling is asynchronous, the default of
-``gpu_memory_utilization`` is 0.92 (vLLM pull request 38284), and the V1 engine is the default."""
+RESERVES_SINCE, WIDER_SINCE, V1_SINCE = (0, 19), (0, 21), (0, 8)
+"""Releases from which full prompts are reserved, the default of ``gpu_memory_utilization`` is 0.92
+(vLLM pull request 38284), and the V1 engine is the default."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Server:
     """One replica of the server, ready to be made, and what had to be assumed for it."""
 
     make: Callable[[int, RunLog], Engine]
-    front_end: FrontEnd
+    front_end: FrontEnd | None
     notes: tuple[str, ...]
 
 
@@ -62,7 +62,7 @@ def server_of(arguments: EngineArguments, profile: Profile) -> Server:
     if refusals:
         raise InputError(*(f"{arguments.file}: {refusal}" for refusal in refusals))
     latency = profile.models.by_kind()[profile.default_model].make()
-    lags = arguments.get("async_scheduling", release >= LAGS_SINCE)
+    lags = arguments.get("async_scheduling", release >= ASYNC_SINCE)
 
     def make(number: int, log: RunLog) -> Engine:
         return (AsyncEngine if lags else Engine)(
@@ -75,20 +75,7 @@ def server_of(arguments: EngineArguments, profile: Profile) -> Server:
             estimate=Estimate(latency),
         )
 
-    return Server(make, front_end_of(profile), (*notes, *more))
-
-
-def front_end_of(profile: Profile) -> FrontEnd:
-    """The front end of a profile's engine; one that costs nothing where it states none."""
-    if profile.engine is None:
-        return FrontEnd()
-    limit = profile.engine.term("ingest_limit_per_s")
-    return FrontEnd(
-        ingest_s=profile.engine.term("ingest_ms") / 1e3,
-        per_prompt_token_s=profile.engine.term("ingest_ms_per_prompt_token") / 1e3,
-        per_running_s=profile.engine.term("ingest_ms_per_running") / 1e3,
-        spacing_s=1 / limit if limit else 0.0,
-    )
+    return Server(make, profile.front_end, (*notes, *more))
 
 
 def _release(arguments: EngineArguments) -> tuple[tuple[int, int], VllmRelease, list[str]]:
