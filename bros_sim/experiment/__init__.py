@@ -6,7 +6,7 @@ of the contents of every file that it reads.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from bros_sim.config import Document, decode
 from bros_sim.config.yaml_text import yaml_text
 from bros_sim.core.errors import Code, Fault, InputError
 from bros_sim.experiment.build import draw_model, latency_parameters
-from bros_sim.experiment.compatibility import conflicts
+from bros_sim.experiment.compatibility import conflicts, too_long
 from bros_sim.experiment.inputs import Inputs
 from bros_sim.experiment.schema import Experiment, PointSpec, System, router_of
 from bros_sim.experiment.streams import Labels, StreamCheck, check_streams, warnings
@@ -96,7 +96,8 @@ class Loaded:
     document: Document
     streams: list[StreamCheck]
     warnings: list[str]
-    """One line for each stream whose requests are not what its trace or lengths say."""
+    """One line for each stream whose requests are not what its trace or lengths say, and for each
+    system whose memory is less than the model length."""
 
     @property
     def baselines(self) -> list[Point]:
@@ -141,7 +142,16 @@ def load(document: Document) -> Loaded:
         if not any(point.baseline for point in points):
             what = "no stream is of class be"
             raise InputError(document.fault(("outputs", "be_retention"), what))
-    return Loaded(specs[0][1], points, drawn, document, streams, warnings(streams))
+    told = [*warnings(streams), *_long_models(specs, inputs)]
+    return Loaded(specs[0][1], points, drawn, document, streams, told)
+
+
+def _long_models(specs: Specs, inputs: Inputs) -> Iterable[str]:
+    """One line for each system, about the first such point."""
+    lines: dict[str, str] = {}
+    for _, spec in specs:
+        lines = too_long(spec, inputs.profile(spec.cluster.profile)) | lines
+    return lines.values()
 
 
 def _sweep(document: Document, inputs: Inputs) -> Sweep:

@@ -11,6 +11,7 @@ from bros_sim.cluster.cluster import Pool, simulate
 from bros_sim.config import decode, parse
 from bros_sim.core.errors import InputError
 from bros_sim.core.world import World
+from bros_sim.engine.async_scheduling import AsyncEngine
 from bros_sim.engine.decision_log import DecisionLog
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.estimate import Estimate
@@ -50,8 +51,10 @@ def _pool(spec: schema.PointSpec, profile: Profile, world: World) -> Pool:
     truth = truth_of(spec.latency)
     latency = latency_parameters(truth.model, profile).make()
 
+    kind = AsyncEngine if _plans_ahead(spec) else Engine
+
     def make(number: int, log: RunLog) -> Engine:
-        return Engine(
+        return kind(
             id=number,
             scheduler=spec.system.scheduler.make(world),
             kv=spec.system.kv.make(world),
@@ -64,7 +67,13 @@ def _pool(spec: schema.PointSpec, profile: Profile, world: World) -> Pool:
             noise=noise_of(truth, profile, spec.seed, number),
         )
 
-    return Pool(spec.cluster.replicas, make, "cluster", profile.id)
+    replicas, front_end = spec.cluster.replicas, profile.front_end
+    return Pool(replicas, make, "cluster", profile.id, front_end=front_end)
+
+
+def _plans_ahead(spec: schema.PointSpec) -> bool:
+    wanted = spec.engine.async_scheduling if spec.engine else False
+    return spec.system.scheduler.plans_ahead if wanted == "auto" else wanted
 
 
 def _source(stream: Stream, spec: schema.PointSpec) -> OpenLoop | ClosedLoop:

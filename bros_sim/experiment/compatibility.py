@@ -5,13 +5,16 @@ from functools import partial
 
 from bros_sim.config import Document, PathKey
 from bros_sim.core.errors import Fault, InputError
-from bros_sim.core.world import Parameters
+from bros_sim.core.world import Parameters, World
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.experiment.build import draw_model, latency_parameters, noise_of, world_of
-from bros_sim.experiment.schema import Experiment
+from bros_sim.experiment.schema import Experiment, System
 from bros_sim.experiment.truth import Model, truth_of
+from bros_sim.kv.parameters import PagedParameters
 from bros_sim.latency.term_parameters import LatencyParameters
 from bros_sim.profiles.profile import Profile
+from bros_sim.schedulers.vllm_parameters import VllmParameters
+from bros_sim.schedulers.vllm_v0 import VllmV0Parameters
 
 LEAST_STEP_S = 1e-6
 CHEAPEST = {
@@ -71,8 +74,35 @@ def _refusals(spec: Experiment, document: Document, profile: Profile) -> Iterato
         if system.scheduler.needs_reserving_kv and not system.kv.reserves:
             why = "the scheduler never preempts: it needs a KV manager that reserves, as `reserved`"
             yield document.fault((*place, "kv"), why)
+        if _is_vllm(system) and (why := _too_long(system, world)):
+            yield document.fault((*place, "kv"), why)
     for place, part in parts:
         yield from (document.fault(place, why) for why in part.conflicts(world))
+
+
+def too_long(spec: Experiment, profile: Profile) -> dict[str, str]:
+    """System -> a warning that vLLM would not start with its memory; of vLLM itself it is a fault.
+
+    Source of the rule: ``check_enough_kv_cache_memory``, vllm/v1/core/kv_cache_utils.py.
+    """
+    world = world_of(spec, profile)
+    found = {name: _too_long(system, world) for name, system in spec.systems.items()}
+    return {name: f"systems.{name}: {why}" for name, why in found.items() if why}
+
+
+def _is_vllm(system: System) -> bool:
+    schedules = isinstance(system.scheduler, VllmParameters | VllmV0Parameters)
+    return schedules and type(system.kv) is PagedParameters
+
+
+def _too_long(system: System, world: World) -> str:
+    slots = system.kv.slots(world)
+    if world.max_model_len <= slots:
+        return ""
+    return (
+        f"the model length {world.max_model_len:,} is over the KV cache of {slots:,} tokens, with"
+        f" which vLLM does not start: set cluster.max_model_len to at most {slots:,}"
+    )
 
 
 def _too_fast(spec: Experiment, document: Document, profile: Profile) -> Iterator[Fault]:

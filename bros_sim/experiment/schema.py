@@ -91,6 +91,16 @@ class Cluster(Strict):
     )
 
 
+class EngineLoop(Strict):
+    """How the engines of all systems work."""
+
+    async_scheduling: Literal["auto"] | bool = key(
+        "plan an iteration while the one before computes; auto: where the release that the"
+        " scheduler mirrors does so by default",
+        False,
+    )
+
+
 Latency = Annotated[Any, KINDS]
 
 
@@ -142,6 +152,7 @@ class Run(Strict):
     )
     drain_s: float = key("longest time to finish what arrived", 600.0, ge=0)
     cluster: Cluster = key("", Cluster)
+    engine: EngineLoop | None = stated("how the engines of all systems work")
     latency: TruthField | None = key(
         "default: the profile's; a lone kind takes its coefficients; beside it, or alone:"
         " uncertainty, draws, noise",

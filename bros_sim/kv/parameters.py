@@ -25,6 +25,11 @@ class KvParameters(Parameters):
         """The KV manager of one replica."""
         raise NotImplementedError
 
+    def slots(self, world: World) -> int:
+        """Tokens that one replica holds at its start."""
+        manager = self.make(world)
+        return manager.usable_blocks * manager.block_size
+
 
 def _gpu_blocks(world: World, given: Given) -> int:
     """The profile's KV size in blocks of this manager's size; the null block is not scaled."""

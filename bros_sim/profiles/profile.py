@@ -10,6 +10,7 @@ import numpy as np
 from annotated_doc import Doc
 from annotated_types import Ge, Gt, Le, MinLen
 
+from bros_sim.cluster.front_end import FrontEnd
 from bros_sim.config import decode, read_yaml
 from bros_sim.config.messages import nearest
 from bros_sim.core.data_files import data_path
@@ -191,6 +192,20 @@ class Profile:
     def kv_bytes_per_token(self) -> int:
         """Bytes of KV that a further token adds, over all GPUs of the replica."""
         return self.model.kv_bytes_per_token(self.tp, self.dtype)
+
+    @property
+    def front_end(self) -> FrontEnd | None:
+        """The front end by the terms of the engine; None where it states none."""
+        if self.engine is None:
+            return None
+        limit = self.engine.term("ingest_limit_per_s")
+        stated = FrontEnd(
+            ingest_s=self.engine.term("ingest_ms") / 1e3,
+            per_prompt_token_s=self.engine.term("ingest_ms_per_prompt_token") / 1e3,
+            per_running_s=self.engine.term("ingest_ms_per_running") / 1e3,
+            spacing_s=1 / limit if limit else 0.0,
+        )
+        return None if stated == FrontEnd() else stated
 
     @property
     def derived_num_gpu_blocks(self) -> int | None:

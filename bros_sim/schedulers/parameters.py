@@ -32,6 +32,11 @@ class SchedulerParameters(Parameters):
     overhead_share = 0.0
     """Share of every iteration that the scheduler itself takes, beyond the latency model's."""
 
+    @property
+    def plans_ahead(self) -> bool:
+        """Whether the engine that it mirrors schedules asynchronously by default."""
+        return False
+
     def make(self, world: World) -> Scheduler:
         """The scheduler of one replica."""
         return type(self).makes(self)

@@ -16,6 +16,8 @@ from bros_sim.kv.paged import VllmRelease
 from bros_sim.schedulers.parameters import Count, SchedulerParameters, Watermark, too_few
 from bros_sim.schedulers.vllm import VllmScheduler
 
+ASYNC_SINCE = (0, 14)
+"""Release from which scheduling is asynchronous by default (vLLM's release notes of 0.14.0)."""
 SMALL_TIER = ("a100", "gb10")
 """GPUs whose memory says more than their speed; vLLM tells a GB10 by its compute capability."""
 
@@ -88,6 +90,11 @@ class VllmParameters(SchedulerParameters):
     @property
     def mirrors(self) -> str:
         return f"vLLM {self.version} V1 scheduler ({self.policy})"
+
+    @property
+    def plans_ahead(self) -> bool:
+        major, minor, _ = map(int, self.version.split("."))
+        return (major, minor) >= ASYNC_SINCE
 
     def conflicts(self, world: World) -> tuple[str, ...]:
         """What vLLM's own configuration check refuses."""

@@ -16,7 +16,7 @@ from bros_sim.kv.parameters import PagedParameters
 from bros_sim.profiles.model_shape import BYTES
 from bros_sim.profiles.profile import GIB, Profile
 from bros_sim.schedulers.parameters import SchedulerParameters
-from bros_sim.schedulers.vllm_parameters import VllmParameters, batch_defaults
+from bros_sim.schedulers.vllm_parameters import ASYNC_SINCE, VllmParameters, batch_defaults
 from bros_sim.schedulers.vllm_v0 import VllmV0Parameters
 from bros_sim.validation.conformance import rules_of
 from bros_sim.validation.ranks import over_ranks
@@ -24,9 +24,9 @@ from bros_sim.validation.real_run import EngineArguments
 
 T = TypeVar("T")
 NEWEST = (0, 33)
-RESERVES_SINCE, LAGS_SINCE, WIDER_SINCE, V1_SINCE = (0, 19), (0, 14), (0, 21), (0, 8)
-"""Releases from which full prompts are reserved, scheduling is asynchronous, the default of
-``gpu_memory_utilization`` is 0.92 (vLLM pull request 38284), and the V1 engine is the default."""
+RESERVES_SINCE, WIDER_SINCE, V1_SINCE = (0, 19), (0, 21), (0, 8)
+"""Releases from which full prompts are reserved, the default of ``gpu_memory_utilization`` is 0.92
+(vLLM pull request 38284), and the V1 engine is the default."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Server:
     """One replica of the server, ready to be made, and what had to be assumed for it."""
 
     make: Callable[[int, RunLog], Engine]
-    front_end: FrontEnd
+    front_end: FrontEnd | None
     notes: tuple[str, ...]
     lock_step: bool = False
     """Whether it is one of several data-parallel ranks that share the experts of a mixture."""
@@ -70,7 +70,7 @@ def server_of(arguments: EngineArguments, profile: Profile) -> Server:
     if refusals:
         raise InputError(*(f"{arguments.file}: {refusal}" for refusal in refusals))
     latency = profile.models.by_kind()[profile.default_model].make()
-    lags = arguments.get("async_scheduling", release >= LAGS_SINCE)
+    lags = arguments.get("async_scheduling", release >= ASYNC_SINCE)
 
     def make(number: int, log: RunLog) -> Engine:
         return (AsyncEngine if lags else Engine)(
@@ -83,20 +83,7 @@ def server_of(arguments: EngineArguments, profile: Profile) -> Server:
             estimate=Estimate(latency),
         )
 
-    return Server(make, front_end_of(profile), (*notes, *more), mixture)
-
-
-def front_end_of(profile: Profile) -> FrontEnd:
-    """The front end of a profile's engine; one that costs nothing where it states none."""
-    if profile.engine is None:
-        return FrontEnd()
-    limit = profile.engine.term("ingest_limit_per_s")
-    return FrontEnd(
-        ingest_s=profile.engine.term("ingest_ms") / 1e3,
-        per_prompt_token_s=profile.engine.term("ingest_ms_per_prompt_token") / 1e3,
-        per_running_s=profile.engine.term("ingest_ms_per_running") / 1e3,
-        spacing_s=1 / limit if limit else 0.0,
-    )
+    return Server(make, profile.front_end, (*notes, *more), mixture)
 
 
 def _release(arguments: EngineArguments) -> tuple[tuple[int, int], VllmRelease, list[str]]:

@@ -456,7 +456,7 @@ tp: 1
 model: {name: none, layers: 1, hidden: 1, heads: 1, kv_heads: 1, head_dim: 1, intermediate: 1,
   vocab: 1, max_model_len: 4096, parameters: 1}
 dtype: float16
-kv: {num_gpu_blocks: 99, block_size: 16, basis: made up}
+kv: {num_gpu_blocks: 999, block_size: 16, basis: made up}
 default_model: linear
 models: {linear: {prefill_ms: 1}}
 errors: {linear: {against: nothing}}

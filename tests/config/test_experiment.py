@@ -59,8 +59,10 @@ def test_names_and_figures_are_no_part_of_a_point():
         {"drain_s": 61},
         {"warmup_s": 1},
         {"cluster__replicas": 2},
-        {"cluster__num_gpu_blocks": 500},
+        {"cluster__num_gpu_blocks": 600},
         {"cluster__max_model_len": 500},
+        {"cluster__over_model_len": "cut"},
+        {"engine__async_scheduling": "auto"},
         {"cluster__router": "{kind: random}"},
         {"cluster__profile": "h100-80gb/llama-3-8b-tp1"},
         {"latency": "{kind: roofline}"},
@@ -100,9 +102,9 @@ def test_a_grid_may_supply_what_the_file_leaves_out():
 
 def test_a_path_may_lead_through_sections_that_are_not_written():
     bare = "\n".join(line for line in EXPERIMENT.splitlines() if not line.startswith("cluster:"))
-    grid = "{cluster.num_gpu_blocks: [50, 60], cluster.router.kind: [random]}"
+    grid = "{cluster.num_gpu_blocks: [550, 560], cluster.router.kind: [random]}"
     found = points(bare, sweep__grid=grid)
-    assert [point.spec.system.kv.num_gpu_blocks for point in found[:2]] == [50, 60]
+    assert [point.spec.system.kv.num_gpu_blocks for point in found[:2]] == [550, 560]
     assert type(found[0].spec.cluster.router).__name__ == "RandomParameters"
     (one, *_) = points(bare, cluster__router__kind="random", latency__kind="hybrid")
     assert type(one.spec.cluster.router).__name__ == "RandomParameters"
@@ -142,9 +144,9 @@ def test_kv_size_comes_from_the_system_then_the_cluster_then_the_profile():
     assert (
         priority.spec.system.kv.num_gpu_blocks == 1 + (fcfs.spec.system.kv.num_gpu_blocks - 1) // 2
     )
-    assert points(text, cluster__num_gpu_blocks=99)[0].spec.system.kv.num_gpu_blocks == 99
-    own = points(text, cluster__num_gpu_blocks=99, systems__FCFS__kv__num_gpu_blocks=77)
-    assert own[0].spec.system.kv.num_gpu_blocks == 77
+    assert points(text, cluster__num_gpu_blocks=599)[0].spec.system.kv.num_gpu_blocks == 599
+    own = points(text, cluster__num_gpu_blocks=599, systems__FCFS__kv__num_gpu_blocks=577)
+    assert own[0].spec.system.kv.num_gpu_blocks == 577
 
 
 @pytest.mark.parametrize("kind", ["bidirectional", "eager_checkpoint"])

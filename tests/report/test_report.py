@@ -182,7 +182,7 @@ STREAM = """batch: {class: be, arrivals: {kind: poisson, rate_rps: 4},
     [
         (STREAM % "", "", 6),
         (STREAM % ", slo: {e2e_s: 9}", "", 7),
-        (STREAM % ", slo: {e2e_s: 9}", "sweep: {grid: {cluster.num_gpu_blocks: [null, 99]}}", 7),
+        (STREAM % ", slo: {e2e_s: 9}", "sweep: {grid: {cluster.num_gpu_blocks: [null, 700]}}", 7),
     ],
     ids=["nothing to attain", "best effort alone", "a sweep of what is no number"],
 )
