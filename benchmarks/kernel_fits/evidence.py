@@ -20,7 +20,7 @@ from bros_sim.calibration.profiles import Target
 from bros_sim.calibration.step_rows import kinds_of, sample_steps
 from bros_sim.core.errors import InputError
 from bros_sim.latency.parameters import Hybrid, Roofline
-from bros_sim.latency.term_parameters import PerSequence, Validity
+from bros_sim.latency.term_parameters import KERNELS_ALONE, PerSequence, Validity
 from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 FIT_SAMPLES, FIT_SEED = 6000, 1
@@ -61,11 +61,17 @@ def _pair(profile: Profile, tables: Path) -> Pair:
     return Pair(profile, kernels, rows, remade, shipped, fit_error(remade, rows, against))
 
 
+def remade_roofline(profile: Profile) -> Fitted:
+    """The roofline of a profile's hybrid without what whole runs show beyond the kernels."""
+    hybrid = replace(profile.coefficients(Hybrid), engine=KERNELS_ALONE)
+    seen = sample_steps(hybrid, FIT_SAMPLES, FIT_SEED)
+    return fit_form(seen, "roofline", hybrid.validity, hybrid.overhead)
+
+
 def rooflines(profile: Profile) -> tuple[FitError, FitError]:
     """Shipped and re-made roofline against the shipped hybrid, on the same random iterations."""
     hybrid, shipped = profile.coefficients(Hybrid), profile.coefficients(Roofline)
-    seen = sample_steps(hybrid, FIT_SAMPLES, FIT_SEED)
-    remade = fit_form(seen, "roofline", hybrid.validity, hybrid.overhead)
+    remade = remade_roofline(profile)
     left = sample_steps(hybrid, SAMPLES, SAMPLE_SEED)
     return fit_error(shipped, left, "hybrid"), fit_error(remade, left, "hybrid")
 
@@ -109,5 +115,6 @@ def vidur_difference(pair: Pair, tables: Path) -> dict[str, float] | None:
 
 
 def bare(profile: Profile) -> Fitted:
-    """The shipped hybrid without the engine's overhead: what kernel sums are compared with."""
-    return replace(profile.coefficients(Hybrid), overhead=PerSequence())
+    """The shipped hybrid without the engine's costs: what kernel sums are compared with."""
+    hybrid = profile.coefficients(Hybrid)
+    return replace(hybrid, overhead=PerSequence(), engine=KERNELS_ALONE)

@@ -1,23 +1,29 @@
-"""Writes errors and uncertainty into the shipped profiles; coefficients stay as they are."""
+"""Writes re-made coefficients, errors and uncertainty into the shipped profiles."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.kernel_fits.evidence import Pair, bare
+from benchmarks.kernel_fits.evidence import Pair, bare, remade_roofline
 from bros_sim.calibration.check import roofline_error
-from bros_sim.calibration.fit_design import covariance_factors
+from bros_sim.calibration.fit_design import Fitted, covariance_factors
 from bros_sim.calibration.kernels import HEAD, training_rows
 from bros_sim.calibration.profiles import shown, yaml_text
 from bros_sim.config.components import plain
 from bros_sim.latency.parameters import Hybrid
-from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids, profile_path
+from bros_sim.latency.term_parameters import KERNELS_ALONE
+from bros_sim.profiles.profile import (
+    FitError,
+    Models,
+    Profile,
+    load_profile,
+    profile_ids,
+    profile_path,
+)
 from bros_sim.profiles.uncertainty import Uncertainty
 
-SEEN = (
-    "kernel sums of this pair, {rows:,} rows held out of the fit in docs/kernel-fits.md; this one "
-    "may have seen some of them"
-)
+SEEN = "kernel sums of this pair, {rows:,} rows that the fit did not see (docs/kernel-fits.md)"
 KERNEL_PCT, STAND_IN_PCT, DERIVED_PCT, PUBLISHED_PCT, DERIVED_FIT_PCT = 5.0, 1.0, 10.0, 10.0, 15.0
 MOST_FACTORS = 3
 FOLDED_PCT = 10.0
@@ -30,6 +36,25 @@ KERNEL_BASIS = (
 )
 
 
+def ship(found: list[Pair]) -> None:
+    """Rewrite ``models`` of the kernel-calibrated profiles; the engine's terms stay."""
+    for pair in found:
+        old = pair.profile.coefficients(Hybrid)
+        hybrid = replace(pair.remade, overhead=old.overhead, engine=old.engine)
+        alone = {"models": Models(hybrid=hybrid), "errors": {"hybrid": pair.remade_error}}
+        profile = replace(pair.profile, uncertainty={}, **alone)
+        models = {"hybrid": hybrid, "roofline": remade_roofline(profile)}
+        until_stated = {"hybrid": plain(Uncertainty(KERNEL_BASIS, KERNEL_PCT))}
+        blocks = {"models": {k: _stripped(v) for k, v in models.items()}}
+        blocks["uncertainty"] = until_stated
+        _rewrite(profile_path(profile.id), blocks)
+
+
+def _stripped(model: Fitted) -> dict[str, object]:
+    """Its keys without costs of the engine that are not known to be any."""
+    return {key: value for key, value in plain(model).items() if value != plain(KERNELS_ALONE)}
+
+
 def state(found: list[Pair]) -> None:
     """Rewrite the keys ``errors`` and ``uncertainty`` of every shipped profile."""
     by_id = {pair.profile.id: pair for pair in found}
@@ -38,7 +63,11 @@ def state(found: list[Pair]) -> None:
         pair = by_id.get(name)
         errors = dict(profile.errors) if pair is None else _errors(pair)
         uncertainty = _stated(profile) if pair is None else _kernel(pair)
-        _rewrite(profile_path(name), errors, uncertainty)
+        blocks = {
+            "errors": {kind: plain(error) for kind, error in errors.items()},
+            "uncertainty": {kind: plain(item) for kind, item in uncertainty.items()},
+        }
+        _rewrite(profile_path(name), blocks)
 
 
 def _errors(pair: Pair) -> dict[str, FitError]:
@@ -79,12 +108,8 @@ def _stated(profile: Profile) -> dict[str, Uncertainty]:
     return {kind: Uncertainty(basis, percent)}
 
 
-def _rewrite(path: Path, errors: dict[str, FitError], uncertainty: dict[str, Uncertainty]) -> None:
+def _rewrite(path: Path, blocks: Mapping[str, object]) -> None:
     text = path.read_text(encoding="utf-8")
-    blocks = {
-        "errors": {kind: plain(error) for kind, error in errors.items()},
-        "uncertainty": {kind: plain(item) for kind, item in uncertainty.items()},
-    }
     for key, value in blocks.items():
         block = yaml_text(shown({key: value}))
         old = re.compile(rf"^{key}:\n(?: .*\n)+", re.MULTILINE)

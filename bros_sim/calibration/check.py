@@ -15,9 +15,10 @@ from bros_sim.calibration.kernels_dense import is_tied
 from bros_sim.calibration.step_rows import sample_shapes, sample_steps
 from bros_sim.engine.latency_model import StepShape
 from bros_sim.latency.parameters import Hybrid, Linear, Roofline
-from bros_sim.latency.term_parameters import LatencyParameters, PerSequence, Validity
+from bros_sim.latency.term_parameters import FREE, KERNELS_ALONE, LatencyParameters, Validity
 from bros_sim.latency.terms import MS
-from bros_sim.profiles.profile import BYTES, FitError, Profile, load_profile, profile_ids
+from bros_sim.profiles.model_shape import BYTES
+from bros_sim.profiles.profile import FitError, Profile, load_profile, profile_ids
 
 TOLERANCE_PCT = 0.02  # points of percent by which a figure computed again may differ: rounding
 SAMPLES, SAMPLE_SEED = 3000, 2
@@ -66,12 +67,14 @@ def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:
     gpu_id = profile.id.partition("/")[0]
     kernels = kernels_of(tables, gpu_id, profile.gpu, profile.model, profile.tp)
     rows = held_out_rows(kernels, hybrid.validity)
-    return fit_error(replace(hybrid, overhead=PerSequence()), rows, against, "kernel tables")
+    bare = replace(hybrid, overhead=FREE, engine=KERNELS_ALONE)
+    return fit_error(bare, rows, against, "kernel tables")
 
 
 def roofline_error(profile: Profile, against: str) -> FitError:
     """The roofline against the hybrid model of the same profile on random iterations."""
-    hybrid, roofline = profile.coefficients(Hybrid), profile.coefficients(Roofline)
+    hybrid = replace(profile.coefficients(Hybrid), engine=KERNELS_ALONE)
+    roofline = profile.coefficients(Roofline)
     steps = sample_steps(hybrid, SAMPLES, SAMPLE_SEED)
     return fit_error(roofline, steps, against, "hybrid")
 
@@ -152,16 +155,22 @@ def _floor(
 def floor_s(profile: Profile, shape: StepShape) -> float:
     """Seconds below which no iteration can be: the larger of memory and matrix units at peak.
 
-    The input embedding is looked up and not read; peaks of cards unknown to ``gpus`` bind nothing.
+    The input embedding is looked up and not read, and of experts only those of one token are;
+    peaks of cards unknown to ``gpus`` bind nothing.
     """
     model, size = profile.model, BYTES[profile.dtype]
     embedding = model.vocab * model.hidden
-    read = model.parameters - (0 if is_tied(model) else embedding)
+    looked_up = 0 if is_tied(model) else embedding
+    read = model.active_parameters - looked_up
+    # Where weights differ in size, those of experts are the smallest: the mean is a lower bound.
+    weights = (profile.weight_bytes - looked_up * size) * read / (model.parameters - looked_up)
     kv = profile.kv_bytes_per_token * shape.kv_tokens
-    memory = (read * size + kv) / profile.tp / (1e9 * profile.gpu.bandwidth_gb_s)
+    memory = (weights + kv) / profile.tp / (1e9 * profile.gpu.bandwidth_gb_s)
     peaks = {facts.name: facts.peak_tflops for facts in KNOWN_GPUS.values()}
     peak = peaks.get(profile.gpu.name)
-    if peak is None or size != BYTES["float16"]:  # other types do not run at the known peak
+    if (
+        peak is None or size != BYTES["float16"] or model.weight_bytes is not None
+    ):  # other types do not run at the known peak
         return memory
     tokens = shape.decode_jobs + sum(chunk for chunk, _ in shape.chunks)
     return max(memory, 2 * (read - embedding) * tokens / profile.tp / (1e12 * peak))

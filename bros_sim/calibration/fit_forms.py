@@ -116,7 +116,7 @@ def _solved(steps: pd.DataFrame, empty: Hybrid, head: bool, one_line: bool) -> H
     knots, batches = len(empty.tokens.n), len(empty.decode_attention.batch)
     bases = {
         "tokens.ms": _increments(knots),
-        CONST: _increments(batches) if one_line else np.eye(batches),
+        CONST: _increments(batches),
         SLOPE: np.ones((batches, 1)) if one_line else np.eye(batches),
         **{f"prefill_attention.{name}": np.eye(1) for name in vars(PrefillAttention())},
         **({"head.per_seq_ms": np.eye(1)} if head else {}),

@@ -29,6 +29,9 @@ class GpuFacts:
     peak_tflops: Annotated[Positive, Doc("matrix units, dense fp16 with fp32 sums")]
     peer_gb_s: Annotated[Positive, Doc("to the other GPUs of the host, each way: NVLink or PCIe")]
     host_gb_s: Annotated[Positive, Doc("copies to and from CPU memory, each way, as expected")]
+    source: Annotated[str, MinLen(1), Doc("of bandwidth, peak rate and NVLink")] = (
+        "data sheet of the card"
+    )
 
     def gpu(self) -> Gpu:
         """As profiles hold it."""
@@ -44,17 +47,36 @@ class GpuFacts:
 
 
 _RTX_PRO_6000 = "NVIDIA RTX PRO 6000 Blackwell Server Edition"
+_A100 = "NVIDIA A100 data sheet (2021)"
+_H100 = "NVIDIA H100 data sheet (2022)"
+_H20 = "NVIDIA H20 as vendors specify it: there is no public data sheet of NVIDIA"
+_ADA = "NVIDIA Ada GPU architecture white paper 2.02 (2023)"
 _CARDS = (
-    GpuFacts("a100-40gb", "NVIDIA A100-SXM4-40GB", 39.39, 1555, 312, 300, 25),
-    GpuFacts("a100-80gb", "NVIDIA A100-SXM4-80GB", 79.25, 2039, 312, 300, 25),
-    GpuFacts("h100-80gb", "NVIDIA H100-SXM5-80GB", 79.19, 3352, 989, 450, 50),
-    GpuFacts("h200-141gb", "NVIDIA H200-SXM5-141GB", 139.81, 4800, 989, 450, 50),
-    GpuFacts("l40s-48gb", "NVIDIA L40S-48GB", 44.39, 864, 362, 25, 25),
-    GpuFacts("l4-24gb", "NVIDIA L4-24GB", 22.17, 300, 121, 25, 25),
-    GpuFacts("a10-24gb", "NVIDIA A10-24GB", 22.06, 600, 125, 25, 25),
-    GpuFacts("rtx4090", "NVIDIA GeForce RTX 4090", 23.52, 1008, 165.2, 25, 25),
-    GpuFacts("rtxpro6000", _RTX_PRO_6000, 95.59, 1597, 503.8, 50, 50),
-)
+    GpuFacts("a100-40gb", "NVIDIA A100-SXM4-40GB", 39.39, 1555, 312, 300, 25, _A100),
+    GpuFacts("a100-80gb", "NVIDIA A100-SXM4-80GB", 79.25, 2039, 312, 300, 25, _A100),
+    GpuFacts("h100-80gb", "NVIDIA H100-SXM5-80GB", 79.19, 3352, 989, 450, 50, _H100),
+    # Without the optional NVLink bridge of two cards (300 GB/s each way).
+    GpuFacts("h100-pcie-80gb", "NVIDIA H100-PCIe-80GB", 79.19, 2039, 756, 50, 50, _H100),
+    GpuFacts(
+        "h200-141gb", "NVIDIA H200-SXM5-141GB", 139.81, 4800, 989, 450, 50,
+        "NVIDIA H200 data sheet (2024)",
+    ),
+    GpuFacts("h20-96gb", "NVIDIA H20-SXM5-96GB", 95.0, 4000, 148, 450, 50, _H20),
+    # The driver reports a memory bus of 7,680 bits, 7,672 GB/s (github.com/pytorch/ao/pull/4002).
+    GpuFacts(
+        "b200-180gb", "NVIDIA B200-SXM-180GB", 178.35, 8000, 2250, 900, 50,
+        "NVIDIA DGX B200 data sheet (2024), an eighth",
+    ),
+    GpuFacts("l40s-48gb", "NVIDIA L40S-48GB", 44.39, 864, 362, 25, 25, "NVIDIA L40S data sheet"),
+    GpuFacts("l4-24gb", "NVIDIA L4-24GB", 22.17, 300, 121, 25, 25, "NVIDIA L4 data sheet"),
+    GpuFacts("a10-24gb", "NVIDIA A10-24GB", 22.06, 600, 125, 25, 25, "NVIDIA A10 data sheet"),
+    GpuFacts("rtx4090", "NVIDIA GeForce RTX 4090", 23.52, 1008, 165.2, 25, 25, _ADA),
+    GpuFacts(
+        "rtxpro6000", _RTX_PRO_6000, 95.59, 1597, 503.8, 50, 50,
+        "NVIDIA RTX Blackwell PRO GPU architecture white paper (2025)",
+    ),
+)  # fmt: skip
+"""Of sparse rates the data sheets' half is taken."""
 KNOWN_GPUS: Mapping[str, GpuFacts] = {card.id: card for card in _CARDS}  # id -> facts
 
 

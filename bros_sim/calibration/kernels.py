@@ -26,7 +26,8 @@ from bros_sim.calibration.step_rows import STEP_COLUMNS, Floats
 from bros_sim.latency.parameters import Hybrid
 from bros_sim.latency.term_parameters import PerSequence, Validity
 from bros_sim.latency.terms import MS
-from bros_sim.profiles.profile import Gpu, ModelShape
+from bros_sim.profiles.model_shape import ModelShape
+from bros_sim.profiles.profile import Gpu
 
 MAX_TOKENS = 8192  # tokens of an iteration: the largest GEMM of the tables
 MAX_JOBS = 256
@@ -50,6 +51,8 @@ class Kernels:
     prefill: Grid
     decode: Grid
     folded: int
+    kv_read_ms: float
+    """The least that decode attention takes for one KV token: its bytes over the bandwidth."""
 
     @classmethod
     def of(cls, tables: KernelTables, gpu: Gpu, model: ModelShape, tp: int) -> "Kernels":
@@ -60,7 +63,8 @@ class Kernels:
         heads = heads_of(generation, query, kv, model.head_dim)
         prefill = Grid.of(tables.context, context, "isl")
         decode = Grid.of(generation, heads, "kv_tokens")
-        return cls(Dense.of(tables, gpu, model, tp), prefill, decode, heads.fold)
+        read_ms = model.kv_bytes_per_token(tp, "float16") / tp / (gpu.bandwidth_gb_s * 1e9) / MS
+        return cls(Dense.of(tables, gpu, model, tp), prefill, decode, heads.fold, read_ms)
 
     def training(self) -> "Kernels":
         """The same without the held-out attention cells."""
@@ -177,9 +181,18 @@ def fit_kernels(kernels: Kernels, within: Validity) -> Hybrid:
     """The hybrid model of kernel sums, without anything of the engine, from the training rows.
 
     Its LM head is a line of the scheduled sequences, of least relative error up to the most.
+    Decode attention takes the time of reading its KV at least. The tables' large batches have
+    short sequences alone, whose KV stays in the cache: their own slope would promise more than the
+    memory's bandwidth beyond the table.
     """
     sequences = np.arange(1.0, MAX_JOBS + 1)
     times = kernels.dense.head_ms(sequences)
     rows = np.stack([np.ones_like(sequences), sequences], axis=1) / times[:, None]
     head = PerSequence(*map(six_digits, nnls(rows, np.ones_like(times))[0]))
-    return fit_hybrid(training_rows(kernels, within), within, head)
+    seen = training_rows(kernels, within)
+    reading_s = MS * kernels.kv_read_ms * seen["decode_kv_tokens"]
+    model = fit_hybrid(seen.assign(time_s=seen["time_s"] - reading_s), within, head)
+    slopes = model.decode_attention.per_kv_token_ms
+    read = tuple(six_digits(slope + kernels.kv_read_ms) for slope in slopes)
+    attention = replace(model.decode_attention, per_kv_token_ms=read)
+    return replace(model, decode_attention=attention)

@@ -7,7 +7,8 @@ import pandas as pd
 
 from bros_sim.calibration.kernels_tables import KernelTables
 from bros_sim.calibration.step_rows import Floats
-from bros_sim.profiles.profile import Gpu, ModelShape
+from bros_sim.profiles.model_shape import ModelShape
+from bros_sim.profiles.profile import Gpu
 
 HALF = 2  # bytes of a value in fp16 and bf16, the types that the tables hold
 ELEMENTWISE_BANDWIDTH = 0.8  # share of the memory bandwidth that these operations reach (inferred)
@@ -122,13 +123,19 @@ def elementwise_ms(model: ModelShape, tp: int, bandwidth_gb_s: float) -> float:
 
 
 def mlp_matrices(model: ModelShape) -> int:
-    """3 with a gated MLP (Llama, Qwen, Mistral), 2 without (OPT): by the number of parameters."""
-    return _nearest_structure(model)[0]
+    """3 with a gated MLP (Llama, Qwen, Mistral), 2 without (OPT): by the number of parameters.
+
+    Mixtures of experts are gated.
+    """
+    return 3 if model.experts else _nearest_structure(model)[0]
 
 
 def is_tied(model: ModelShape) -> bool:
-    """Whether input embedding and LM head share their weights: by the number of parameters."""
-    return _nearest_structure(model)[1] == 1
+    """Whether input embedding and LM head share their weights: by the number of parameters.
+
+    Those of mixtures of experts do not.
+    """
+    return False if model.experts else _nearest_structure(model)[1] == 1
 
 
 def _nearest_structure(model: ModelShape) -> tuple[int, int]:

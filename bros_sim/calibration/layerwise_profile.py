@@ -33,7 +33,8 @@ from bros_sim.latency.term_parameters import (
     TokenCurve,
     Validity,
 )
-from bros_sim.profiles.profile import Engine, ModelShape
+from bros_sim.profiles.model_shape import ModelShape
+from bros_sim.profiles.profile import Engine
 
 SKEW_REPETITIONS = 3  # the profiler's ``measurement_iterations``: the skew file holds sums
 TILE_TOKENS = 16  # the dense tables have the steps of the matrix kernels' tiles, at multiples of 16

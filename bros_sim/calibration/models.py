@@ -1,87 +1,79 @@
 """The model that a profile is for: from a Hugging Face ``config.json`` or a shipped profile."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, Field
-
-from bros_sim.calibration.files import Count, Foreign, checked, read_json
+from bros_sim.calibration.families import (
+    ALIASES,
+    FAMILIES,
+    Counted,
+    Family,
+    expert_size,
+    experts_of,
+    head_size,
+    shared_experts,
+)
+from bros_sim.calibration.files import checked, read_json
 from bros_sim.calibration.kernels_dense import is_tied
+from bros_sim.calibration.model_keys import FULL, WINDOWED, ModelKeys, text_keys
+from bros_sim.calibration.model_notes import size_notes, time_notes
+from bros_sim.calibration.quantization import METHODS, Storage
 from bros_sim.config.messages import nearest
 from bros_sim.core.errors import InputError
-from bros_sim.profiles.profile import BYTES, ModelShape, load_profile, profile_ids
+from bros_sim.profiles.model_shape import BYTES, WINDOWED_REQUEST, Experts, ModelShape, Windows
+from bros_sim.profiles.profile import load_profile, profile_ids
 
+_LINEAR = "linear attention keeps a state of fixed size in place of the KV of each token"
+_STATE = "state space layers keep a state of fixed size in place of the KV of each token"
+_MIXTURE = "a mixture of experts"
+_LATENT = "latent attention (MLA)"
+_BIASES = "biases on attention or the feed-forward part"
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-NOT_COVERED = {
-    "text_config": "a model in a model: save that part as a file of its own",
-    "quantization_config": "quantized weights are not covered",
-    **dict.fromkeys(_EXPERTS, "mixtures of experts are not covered"),
-    **dict.fromkeys(("kv_lora_rank", "q_lora_rank"), "latent attention (MLA) is not covered"),
-    **dict.fromkeys(("attention_bias", "mlp_bias"), "these biases are not covered"),
+REASONS = {
+    **dict.fromkeys(("qwen3_next", "kimi_linear", "minimax", "minimax_m1"), _LINEAR),
+    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "jamba", "bamba"), _STATE),
+    **dict.fromkeys(("nemotron_h", "zamba2", "falcon_h1", "granitemoehybrid"), _STATE),
 }
-"""Keys that change what an iteration computes, where they are set -> what to say."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """What the architectures of one ``model_type`` have in common beyond their sizes."""
-
-    gated: bool = True  # the feed-forward part has three matrices (gate, up, down), not two
-    qkv_bias: bool = False  # biases on the query, key and value projections
-    all_bias: bool = False  # biases on every projection and norm, and learned positions (OPT)
-    qk_norm: bool = False  # a norm on each head's queries and keys
-    tied: bool = False  # embedding and LM head are one matrix where the file does not say
-    inner: str = "intermediate_size"  # the key of the feed-forward part's inner size
-    stated: tuple[str, ...] = ()  # keys that must be there: defaults differ, or are no rule
-
-    def parameters(self, shape: ModelShape, *, tied: bool) -> int:
-        """All weights, counted from the sizes (those of ``shape.parameters`` left aside)."""
-        hidden, inner = shape.hidden, shape.intermediate
-        queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-        norm = hidden * (2 if self.all_bias else 1)
-        layer = 2 * hidden * (queries + keys) + (3 if self.gated else 2) * hidden * inner + 2 * norm
-        if self.qk_norm:
-            layer += 2 * shape.head_dim
-        if self.qkv_bias or self.all_bias:
-            layer += queries + 2 * keys
-        if self.all_bias:
-            layer += hidden + inner + hidden
-        embeddings = shape.vocab * hidden * (1 if tied else 2)
-        positions = (shape.max_model_len + 2) * hidden if self.all_bias else 0
-        return embeddings + positions + shape.layers * layer + norm
-
-
-_GROUPED = ("num_key_value_heads",)
-FAMILIES = {
-    "llama": Family(),
-    "mistral": Family(stated=_GROUPED),
-    "qwen2": Family(qkv_bias=True, stated=_GROUPED),
-    "qwen3": Family(qk_norm=True, stated=(*_GROUPED, "head_dim")),
-    "opt": Family(gated=False, all_bias=True, tied=True, inner="ffn_dim"),
+"""``model_type`` -> why it is not covered, where the type alone says so."""
+PECULIAR = {
+    "linear_num_key_heads": _LINEAR,
+    "ssm_cfg": _STATE,
+    **dict.fromkeys(_EXPERTS, _MIXTURE),
+    **dict.fromkeys(("kv_lora_rank", "q_lora_rank"), _LATENT),
+    **dict.fromkeys(("attention_bias", "mlp_bias"), _BIASES),
 }
-"""``model_type`` -> architecture. The defaults are those of transformers' config classes."""
+"""Keys that change what an iteration computes, where they are set -> what they stand for."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a profile needs of a dense decoder; ``notes`` say what had to be assumed."""
+    """What a profile needs of a decoder.
+
+    ``notes`` say what of its memory and lengths is modelled and what is not, ``time_notes`` the
+    same of iteration times from peak rates.
+    """
 
     shape: ModelShape
-    dtype: str  # of weights and KV
+    dtype: str  # of KV, and of weights that are not quantized
     tied: bool
     family: Family = FAMILIES["llama"]
     notes: tuple[str, ...] = ()
+    time_notes: tuple[str, ...] = ()
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights, over all GPUs."""
-        return self.shape.parameters * BYTES[self.dtype]
+        return self.shape.bytes_of_weights(self.dtype)
 
     def kv_bytes_per_token(self, tp: int = 1) -> int:
-        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs."""
+        """Bytes of KV that a further token adds, over all ``tp`` GPUs."""
         return self.shape.kv_bytes_per_token(tp, self.dtype)
+
+    def cache_bytes_per_token(self, tp: int = 1) -> int:
+        """The same with the share of windowed layers: what the KV cache is divided by."""
+        return self.shape.cache_bytes_per_token(tp, self.dtype)
 
     def require_tp(self, tp: int) -> None:
         """Raise ``InputError`` if heads or inner size do not split over ``tp`` GPUs."""
@@ -89,35 +81,22 @@ class ModelConfig:
         if odd := [f"{size} {what}" for size, what in sizes if size % tp]:
             raise InputError(f"--tp {tp}: {self.shape.name} cannot be split: {', '.join(odd)}")
 
+    @property
+    def peculiar(self) -> list[str]:
+        """What makes it more than a dense decoder with weights of one type."""
+        shape = self.shape
+        parts = (
+            (shape.experts, _MIXTURE),
+            (shape.latent_kv, _LATENT),
+            (shape.windows, "layers with windows"),
+            (shape.weight_bytes, "quantized weights"),
+        )
+        return [name for value, name in parts if value is not None]
 
-Weights = Annotated[
-    Literal["float16", "bfloat16", "float32"] | None,
-    BeforeValidator(lambda name: name.removeprefix("torch.") if isinstance(name, str) else name),
-]
-
-
-class _Config(Foreign):
-    """The keys of ``config.json`` that all families share; OPT names one of them differently."""
-
-    model_type: str
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    vocab_size: Count
-    max_position_embeddings: Count
-    intermediate_size: Count | None = None
-    ffn_dim: Count | None = None
-    num_key_value_heads: Count | None = None
-    head_dim: Count | None = None
-    tie_word_embeddings: bool | None = None
-    enable_bias: bool = True
-    do_layer_norm_before: bool = True
-    torch_dtype: Weights = None
-    dtype: Weights = None
-    sliding_window: Count | None = None
-    use_sliding_window: bool = True
-    word_embed_proj_dim: Count | None = None
-    name_or_path: str = Field("", alias="_name_or_path")
+    def require_plain(self, what: str) -> None:
+        """Raise ``InputError`` if it has such parts, which ``what`` does not cover."""
+        if self.peculiar:
+            raise InputError(f"{what} does not cover {', '.join(self.peculiar)}: {self.shape.name}")
 
 
 def find_model(name_or_path: str) -> ModelConfig:
@@ -149,69 +128,169 @@ def read_model_config(path: Path) -> ModelConfig:
     """The model of a ``config.json`` or its folder; `InputError` with a line for each fault."""
     if path.is_dir():
         path = path / "config.json"
-    data = read_json(path)
-    if not isinstance(data, dict):
+    whole = read_json(path)
+    if not isinstance(whole, dict):
         raise InputError(f"{path}: should be one JSON object, the config of a model")
+    data = text_keys(whole)
     kind = data.get("model_type")
-    if isinstance(kind, str) and kind not in FAMILIES:
-        raise InputError(f"{path}: model_type: '{kind}' is not covered{nearest(kind, FAMILIES)}")
-    faults = [f"{path}: {key}: {what}" for key, what in NOT_COVERED.items() if data.get(key)]
-    if faults:
-        raise InputError(*faults)
-    config = checked(_Config, data, str(path))
-    faults = [f"{path}: {what}" for what in _contradictions(config)]
-    if faults:
-        raise InputError(*faults)
-    return _model(config, _name(path, config))
+    family = FAMILIES.get(ALIASES.get(kind, kind)) if isinstance(kind, str) else FAMILIES["llama"]
+    if family is None:
+        known = nearest("", [*FAMILIES, *ALIASES])
+        raise InputError(f"{path}: model_type: '{kind}' is not covered{_reason(data)}{known}")
+    _refuse(path, _uncovered(family, data))
+    stated = {key: value for key, value in data.items() if value not in (None, {})}
+    keys = checked(ModelKeys, {**family.defaults, **stated}, str(path))
+    _refuse(path, _contradictions(family, keys))
+    return _model(family, keys, _name(path, keys), beside="text_config" in whole)
 
 
-def _name(path: Path, config: _Config) -> str:
-    if config.name_or_path.strip("./"):
-        return config.name_or_path.rstrip("/").rpartition("/")[2]
+def _refuse(path: Path, faults: Iterator[str]) -> None:
+    if found := [f"{path}: {what}" for what in faults]:
+        raise InputError(*found)
+
+
+def _reason(data: Mapping[str, Any]) -> str:
+    """Why an unknown type is none of the known ones, as far as its keys tell."""
+    found = REASONS.get(data["model_type"]) or next(
+        (what for key, what in PECULIAR.items() if data.get(key)), None
+    )
+    return f": {found}" if found else ""
+
+
+def _uncovered(family: Family, data: Mapping[str, Any]) -> Iterator[str]:
+    """Keys that are set and stand for what models of this type do not have."""
+    have = {
+        _MIXTURE: family.mixture is not None,
+        _LATENT: family.latent,
+        _BIASES: family.attention_bias,
+    }
+    for key, what in PECULIAR.items():
+        if data.get(key) and not have.get(what, False):
+            yield f"{key}: {what}, which model_type '{data['model_type']}' does not have"
+    kinds = data.get("layer_types")
+    for kind in sorted(set(kinds) - {FULL, *WINDOWED}) if isinstance(kinds, list) else ():
+        yield f"layer_types: '{kind}' is not covered (known: {', '.join((FULL, *WINDOWED))})"
+
+
+def _name(path: Path, keys: ModelKeys) -> str:
+    if keys.name_or_path.strip("./"):
+        return keys.name_or_path.rstrip("/").rpartition("/")[2]
     return path.absolute().parent.name if path.name == "config.json" else path.stem
 
 
-def _contradictions(config: _Config) -> Iterator[str]:
-    heads, family = config.num_attention_heads, FAMILIES[config.model_type]
+def _contradictions(family: Family, keys: ModelKeys) -> Iterator[str]:
+    heads = keys.num_attention_heads
     for key in family.stated:
-        if getattr(config, key) is None:
+        if getattr(keys, key) is None:
             yield f"{key}: this key is missing; its default differs between releases, so state it"
-    if getattr(config, family.inner) is None:
+    if getattr(keys, family.inner) is None:
         other = "intermediate_size" if family.inner == "ffn_dim" else "ffn_dim"
         hint = f" (it has {other}, which this family does not use)"
-        yield f"{family.inner}: this key is missing{hint if getattr(config, other) else ''}"
-    if config.head_dim is None and config.hidden_size % heads:
-        what = f"hidden_size {config.hidden_size} is not a multiple of {heads}"
+        yield f"{family.inner}: this key is missing{hint if getattr(keys, other) else ''}"
+    if keys.head_dim is None and keys.hidden_size % heads and not family.latent:
+        what = f"hidden_size {keys.hidden_size} is not a multiple of {heads}"
         yield f"num_attention_heads: {what}, and head_dim is not stated"
-    if heads % (kv_heads := config.num_key_value_heads or heads):
+    if heads % (kv_heads := keys.num_key_value_heads or heads):
         yield f"num_key_value_heads: num_attention_heads {heads} is not a multiple of {kv_heads}"
-    if (config.dtype or config.torch_dtype) is None:
+    if keys.weights_type is None:
         yield "torch_dtype: this key is missing (known: float16, bfloat16, float32)"
-    if config.word_embed_proj_dim not in {None, config.hidden_size}:
+    if keys.word_embed_proj_dim not in {None, keys.hidden_size}:
         yield "word_embed_proj_dim: must equal hidden_size; projections are not covered"
-    if family.all_bias and not (config.enable_bias and config.do_layer_norm_before):
+    if family.all_bias and not (keys.enable_bias and keys.do_layer_norm_before):
         yield "enable_bias, do_layer_norm_before: must be true; others are not covered"
+    yield from _contradictions_in_parts(family, keys)
 
 
-def _model(config: _Config, name: str) -> ModelConfig:
-    family, heads = FAMILIES[config.model_type], config.num_attention_heads
-    longest, window = config.max_position_embeddings, config.sliding_window
-    notes: tuple[str, ...] = ()
-    if window and config.use_sliding_window and window < longest:
-        longest = window  # beyond it, attention costs something else
-        notes = (f"Requests end at {window} tokens, the model's attention window.",)
+def _contradictions_in_parts(family: Family, keys: ModelKeys) -> Iterator[str]:
+    if family.mixture and (number := experts_of(family, keys)) < (keys.num_experts_per_tok or 1):
+        yield f"num_experts_per_tok: {keys.num_experts_per_tok} of {number} experts"
+    if keys.rope.kind == "yarn" and keys.rope.original_max_position_embeddings is None:
+        yield "rope_scaling: yarn needs original_max_position_embeddings"
+    quantization = keys.quantization_config
+    if quantization is not None and quantization.storage() is None:
+        known = f"(known: {', '.join(METHODS)})"
+        yield f"quantization_config: '{quantization.quant_method}' is not covered {known}"
+
+
+def model_length(family: Family, keys: ModelKeys) -> int:
+    """Tokens of a request at most, by vLLM's rule (``_get_and_verify_max_len``, vllm/config).
+
+    YaRN multiplies the original length, other methods the stated one; ``llama3``, ``longrope`` and
+    ``su`` change nothing, and Gemma-3's stated length is the scaled one. Windows do not cut it.
+    """
+    longest, rope = keys.max_position_embeddings, keys.rope
+    if family.scaled_length or rope.kind in {"su", "longrope", "llama3"}:
+        return longest
+    if rope.kind == "yarn":
+        longest = rope.original_max_position_embeddings or longest
+    return int(longest * (rope.factor or 1.0))
+
+
+def _model(family: Family, keys: ModelKeys, name: str, *, beside: bool) -> ModelConfig:
+    tied = family.tied if keys.tie_word_embeddings is None else keys.tie_word_embeddings
+    dtype = str(keys.weights_type)
+    quantization = keys.quantization_config
+    storage = quantization.storage() if quantization else None
+    counted = family.count(keys, tied=tied)
+    weight_bytes, expert_bytes = _stored(counted, storage, BYTES[dtype])
     shape = ModelShape(
         name=name,
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=heads,
-        kv_heads=config.num_key_value_heads or heads,
-        head_dim=config.head_dim or config.hidden_size // heads,
-        intermediate=getattr(config, family.inner),
-        vocab=config.vocab_size,
-        max_model_len=longest,
-        parameters=0,
+        layers=keys.num_hidden_layers,
+        hidden=keys.hidden_size,
+        heads=keys.num_attention_heads,
+        kv_heads=keys.num_key_value_heads or keys.num_attention_heads,
+        head_dim=_attention_width(family, keys),
+        intermediate=_inner(family, keys),
+        vocab=keys.vocab_size,
+        max_model_len=model_length(family, keys),
+        parameters=counted.total,
+        weight_bytes=weight_bytes,
+        experts=_experts(family, keys, counted.experts, expert_bytes),
+        latent_kv=(keys.kv_lora_rank or 0) + keys.qk_rope_head_dim if family.latent else None,
+        windows=_windows(keys),
     )
-    tied = family.tied if config.tie_word_embeddings is None else config.tie_word_embeddings
-    counted = replace(shape, parameters=family.parameters(shape, tied=tied))
-    return ModelConfig(counted, str(config.dtype or config.torch_dtype), tied, family, notes)
+    notes = tuple(size_notes(shape, dtype, keys, storage, beside=beside))
+    of_times = tuple(time_notes(shape, keys, storage))
+    return ModelConfig(shape, dtype, tied, family, notes, of_times)
+
+
+def _stored(counted: Counted, storage: Storage | None, size: int) -> tuple[int | None, int | None]:
+    """Bytes of all weights and of the experts among them; None: ``size`` bytes for each value."""
+    if storage is None:
+        return None, None
+    experts = round(counted.experts * storage.bits / 8)
+    matrix = size if storage.experts_only else storage.bits / 8
+    plain = (counted.embeddings + counted.small) * size
+    return plain + round(counted.matrices * matrix) + experts, experts
+
+
+def _attention_width(family: Family, keys: ModelKeys) -> int:
+    """Values of a head, the mean of keys and values: what attention's operations follow from."""
+    if not family.latent:
+        return head_size(keys)
+    return (keys.qk_nope_head_dim + keys.qk_rope_head_dim + keys.v_head_dim) // 2
+
+
+def _inner(family: Family, keys: ModelKeys) -> int:
+    """Inner size of the feed-forward part that a token passes; of a mixture all its experts'."""
+    if family.mixture is None:
+        return int(getattr(keys, family.inner))
+    passed = (keys.num_experts_per_tok or 1) + shared_experts(family, keys)
+    return passed * expert_size(family, keys)
+
+
+def _experts(
+    family: Family, keys: ModelKeys, parameters: int, weight_bytes: int | None
+) -> Experts | None:
+    if not parameters:
+        return None
+    per_token = keys.num_experts_per_tok or 1
+    return Experts(experts_of(family, keys), per_token, parameters, weight_bytes)
+
+
+def _windows(keys: ModelKeys) -> Windows | None:
+    """Layers whose KV is counted apart; long windows, and those of all layers, are not."""
+    layers, tokens = keys.windowed_layers(), keys.window
+    if tokens is None or tokens >= WINDOWED_REQUEST or not 0 < layers < keys.num_hidden_layers:
+        return None
+    return Windows(layers, tokens)

@@ -162,7 +162,7 @@ class Room:
 def room_on(gpu: Gpu, model: ModelConfig, tp: int, budget: int, max_num_seqs: int) -> Room:
     """The room on ``tp`` GPUs; `InputError` if the weights leave none for a cache."""
     room = kv_room_bytes(gpu.memory_gib, UTILIZATION, RESERVE_GIB, tp, model.weight_bytes)
-    blocks = int(room // (BLOCK_SIZE * model.kv_bytes_per_token(tp)))
+    blocks = int(room // (BLOCK_SIZE * model.cache_bytes_per_token(tp)))
     if blocks < 2:
         raise InputError(
             f"--gpu {gpu.name}: {tp} x {gpu.memory_gib:g} GiB are too little for"
@@ -231,8 +231,8 @@ def estimated_s(cases: list[Case], gpu: Gpu, model: ModelConfig, tp: int) -> flo
     bytes_s = tp * gpu.bandwidth_gb_s * 1e9
     total_s = START_S
     for case in cases:
-        kv_bytes = case.blocks * BLOCK_SIZE * model.kv_bytes_per_token(tp)
-        arithmetic = 2 * model.shape.parameters * case.tokens / FLOP_PER_BYTE
+        kv_bytes = case.blocks * BLOCK_SIZE * model.cache_bytes_per_token(tp)
+        arithmetic = 2 * model.shape.active_parameters * case.tokens / FLOP_PER_BYTE
         step_s = (max(model.weight_bytes, arithmetic) + kv_bytes) / bytes_s
         total_s += CASE_S + REPLAYS * step_s
     return total_s

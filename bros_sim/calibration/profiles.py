@@ -15,6 +15,7 @@ from bros_sim.config.components import plain
 from bros_sim.core.atomic import written
 from bros_sim.core.errors import InputError
 from bros_sim.latency.term_parameters import PerSequence
+from bros_sim.profiles.model_shape import WINDOWED_REQUEST
 from bros_sim.profiles.profile import GIB, FitError, KvCache, Models, Profile, Source, kv_room_bytes
 from bros_sim.profiles.uncertainty import Uncertainty
 
@@ -79,20 +80,28 @@ def assemble(
 def kv_cache(target: Target) -> KvCache:
     """Blocks by the rule of docs/latency.md; `InputError` if the weights leave no room for two."""
     config, tp, memory = target.config, target.tp, target.facts.memory_gib
-    weights, per_token = config.weight_bytes, config.kv_bytes_per_token(tp)
+    weights, per_token = config.weight_bytes, config.cache_bytes_per_token(tp)
     room = kv_room_bytes(memory, UTILIZATION, RESERVE_GIB, tp, weights)
     blocks = int(room // (BLOCK_SIZE * per_token))
     if blocks < 2:
         raise InputError(
             f"--tp {tp}: the weights of {config.shape.name} ({weights / GIB:.1f} GiB) leave no "
-            f"room for a KV cache in {tp} x {memory:g} GiB"
+            f"room for a KV cache in {tp} x {memory:g} GiB ({_per_token(config, tp)})"
         )
     basis = (
         f"derived: {tp} x ({memory:g} GiB x {UTILIZATION} - {RESERVE_GIB} GiB) - weights "
         f"{weights / GIB:.2f} GiB = {room / GIB:.2f} GiB, over {BLOCK_SIZE * per_token} bytes a "
-        f"block ({per_token} bytes of KV per token over all ranks)."
+        f"block ({_per_token(config, tp)})."
     )
     return KvCache(blocks, BLOCK_SIZE, basis, UTILIZATION, RESERVE_GIB)
+
+
+def _per_token(config: ModelConfig, tp: int) -> str:
+    """What a token of KV is made of."""
+    growing = config.kv_bytes_per_token(tp)
+    windows = config.cache_bytes_per_token(tp) - growing
+    more = f", and {windows} for the windows of a request of {WINDOWED_REQUEST} tokens"
+    return f"{growing} bytes of KV per token over all ranks{more if windows else ''}"
 
 
 def write_profile(path: Path, profile: Profile) -> None:

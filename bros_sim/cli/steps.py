@@ -89,6 +89,7 @@ def measure(
         raise InputError(f"--copies {copies}: is the file of --out as well; they are two tables")
     config = read_model_config(model)
     config.require_tp(tp)
+    config.require_plain("profile measure")
     cases = read_shapes(shapes)
     measuring = need("bros_sim.calibration.measure", "gpu", "profile measure needs PyTorch")
     chosen = measuring.Device.named(device.value)

@@ -133,7 +133,7 @@ class _Cluster:
         """Give a request to an engine, or to the router that holds it back; False if refused."""
         seq.queued_s = self._clock.now
         server = self._servers[number]
-        if self._holder is None or not server.engine.fits(seq.request):
+        if self._holder is None or server.engine.refusal(seq.request):
             return server.submit(seq)
         self._holder.hold(seq, number)
         self._held[seq.id] = (seq, number)

@@ -39,6 +39,7 @@ REQUESTS = (
     Column("e2e_slo_s", "float64", "s", "SLO of the last token", "workload"),
     Column("replica", "int64", "", "number of the engine that served it, from 0"),
     Column("status", "str", "", "`completed`, `rejected` or `unfinished`"),
+    Column("refusal", "str", "", "why it was rejected, a value of `Refusal`", stored=False),
     Column("queued_s", "float64", "s", "when the engine's front end handed it over", stored=False),
     Column("first_scheduled_s", "float64", "s", "start of the first iteration that computed it"),
     Column("first_token_s", "float64", "s", "end of the iteration with its first token"),

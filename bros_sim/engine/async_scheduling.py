@@ -5,6 +5,7 @@ from collections import abc
 from bros_sim.engine.engine import Engine
 from bros_sim.engine.scheduler import Plan
 from bros_sim.engine.sequence import Sequence
+from bros_sim.engine.state import Refusal
 
 
 class AsyncEngine(Engine):
@@ -39,7 +40,7 @@ class AsyncEngine(Engine):
         del self._waiting[seq.id]
         self._count_waiting(seq, -1)
         self.outstanding_tokens -= seq.prompt_tokens + seq.max_tokens
-        self.log.add_request(seq, self.id, "rejected")
+        self._refuse(seq, Refusal.TURNED_AWAY)
         self._refused.append(seq)
 
     def _plan(self) -> Plan:

@@ -32,13 +32,12 @@ class Engine(EngineState):
 
         ``image`` is the KV that it brings along. A KV manager that cannot import recomputes it.
         """
-        if not self.fits(seq.request):
-            return self._refuse(seq, Refusal.NEVER_FITS)
+        if why := self.refusal(seq.request):
+            return self._refuse(seq, why)
         if image is not None:
             self.kv.import_(seq, image)
         if not self._hand_over(seq):
             return self._refuse(seq, Refusal.TURNED_AWAY)
-        seq.target_output = min(seq.target_output, self.max_model_len - seq.prompt_tokens)
         self._waiting[seq.id] = seq
         self._count_waiting(seq, 1)
         self.outstanding_tokens += seq.prompt_tokens + seq.max_tokens
@@ -124,7 +123,7 @@ class Engine(EngineState):
                 raise LawBroken(f"engine {self.id} lacks memory inside a stretch at {self.now} s")
 
     def _refuse(self, seq: Sequence, why: Refusal) -> Refusal:
-        self.log.add_request(seq, self.id, "rejected")
+        self.log.add_request(seq, self.id, "rejected", why.value)
         return why
 
     def _hand_over(self, seq: Sequence) -> bool:

@@ -124,8 +124,8 @@ class RunLog:
         """A request (or `EVERYONE`) did not get one token in an iteration, but ``tokens``."""
         self._exceptions.extend((request, engine, iteration, tokens))
 
-    def add_request(self, seq: Sequence, engine: int, status: str) -> None:
-        """A request's story is over."""
+    def add_request(self, seq: Sequence, engine: int, status: str, refusal: str = "") -> None:
+        """A request's story is over; ``refusal``: why it was rejected, a value of `Refusal`."""
         request, slo = seq.request, seq.slo
         self._ids.append(seq.id)
         values: dict[str, object] = {
@@ -135,6 +135,7 @@ class RunLog:
             "e2e_slo_s": slo.e2e_s,
             "replica": engine,
             "status": status,
+            "refusal": refusal,
             "generated_tokens": seq.num_output,
         }
         if not self._requests:

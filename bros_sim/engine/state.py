@@ -23,8 +23,10 @@ from bros_sim.engine.step_clock import StepClock, Stretch
 class Refusal(Enum):
     """Why an engine does not take a request."""
 
+    TOO_LONG = "too long"
+    """Prompt and output are longer than the model allows."""
     NEVER_FITS = "never fits"
-    """Its KV is more than the engine has, or it is longer than the model allows."""
+    """Its KV is more than the engine has."""
     TURNED_AWAY = "turned away"
     """The policy does not take it."""
 
@@ -163,11 +165,13 @@ class EngineState:
         tokens = self.free_tokens, self.waiting_tokens, self.outstanding_tokens
         return Load(waiting, running, kv_tokens, *tokens)
 
-    def fits(self, request: Request) -> bool:
-        """Whether the request could ever finish here (the last token needs no KV slot)."""
+    def refusal(self, request: Request) -> Refusal | None:
+        """Why the request could never finish here (the last token needs no KV slot), if so.
+
+        A ``max_tokens`` beyond what the model has left is no reason: clients clip it to that.
+        """
+        if request.prompt_tokens + request.output_tokens > self.max_model_len:
+            return Refusal.TOO_LONG
+        output = request.max_tokens if self.kv.reserves else request.output_tokens
         capacity = self.kv.usable_blocks * self.kv.block_size
-        if self.kv.reserves:
-            needed = request.prompt_tokens + request.max_tokens - 1
-        else:
-            needed = min(request.prompt_tokens + request.output_tokens, self.max_model_len) - 1
-        return request.prompt_tokens < self.max_model_len and needed <= capacity
+        return Refusal.NEVER_FITS if request.prompt_tokens + output - 1 > capacity else None

@@ -38,7 +38,7 @@ def run_point(spec: schema.PointSpec, *, decisions: bool = False) -> RunTables:
     record = simulate(
         pools=[_pool(spec, profile, world)],
         router=spec.cluster.router.make(world),
-        sources=[_source(stream_of(name, given), spec) for name, given in spec.workload.items()],
+        sources=[_source(stream_of(name, spec), spec) for name in spec.workload],
         log=RunLog(decisions=DecisionLog() if decisions else None),
         duration_s=spec.duration_s,
         drain_s=spec.drain_s,
@@ -158,9 +158,20 @@ def kind_of(model: Model, profile: Profile) -> str:
     return next((kind for kind, known in kinds if isinstance(known, cls)), "")
 
 
-def stream_of(name: str, stream: schema.Stream) -> Stream:
+def stream_of(name: str, spec: schema.Run) -> Stream:
     """A stream of the YAML as the workload package knows it."""
-    return Stream(name, **{key: getattr(stream, key) for key in schema.Stream.model_fields})
+    given = {key: getattr(spec.workload[name], key) for key in schema.Stream.model_fields}
+    return Stream(name, **given, max_model_len=cut_to(spec))
+
+
+def cut_to(spec: schema.Run) -> int | None:
+    """The model length, if outputs are cut to it."""
+    return model_len(spec) if spec.cluster.over_model_len == "cut" else None
+
+
+def model_len(spec: schema.Run) -> int:
+    """Most tokens of prompt and output."""
+    return spec.cluster.max_model_len or profile_of(spec).model.max_model_len
 
 
 def facts(spec: schema.PointSpec) -> dict[str, str]:

@@ -38,6 +38,11 @@ Title = Annotated[str, Len(1, 80)]
 Router = Annotated[Any, Kinds("router", ROUTERS, RouterParameters)]
 
 
+def stated(what: str) -> Any:  # noqa: ANN401 - as pydantic.Field
+    """A field that is part of the plain data, and so of a result's key, only where it is set."""
+    return key(what, None, exclude_if=lambda value: value is None)
+
+
 class Stream(Strict):
     """One stream of requests."""
 
@@ -79,6 +84,10 @@ class Cluster(Strict):
     num_gpu_blocks: int | None = key("KV blocks of a replica; default: the profile's", None, ge=2)
     max_model_len: int | None = key(
         "most tokens of prompt and output; default: the model's", None, ge=2
+    )
+    over_model_len: Literal["reject", "cut"] | None = stated(
+        "what becomes of a longer request: rejected, as vLLM does, which is the default, or its"
+        " output cut to what its prompt leaves"
     )
 
 

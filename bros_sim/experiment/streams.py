@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bros_sim.config import Data, Document
 from bros_sim.core.errors import Fault, InputError
-from bros_sim.experiment.build import stream_of
+from bros_sim.experiment.build import cut_to, stream_of
 from bros_sim.experiment.inputs import files_of
 from bros_sim.experiment.schema import Experiment, Stream
 from bros_sim.workload.changes import Changes, changes
@@ -36,11 +36,13 @@ def check_streams(
     replay; of the others only what its arrivals ask for is looked at.
     """
     seen: set[str] = set()
+    length = ("cluster", "max_model_len"), ("cluster", "profile"), ("cluster", "over_model_len")
     checks: list[StreamCheck] = []
     faults: dict[Fault, None] = {}
     for labels, spec in specs:
         for name, stream in spec.workload.items():
             concern = {("workload", name), ("workload",), ("duration_s",)}
+            concern |= {*length} if cut_to(spec) else set()
             mine = {a: v for a, v in labels.items() if document.path_of(a)[:2] in concern}
             try:
                 found = _check(spec, name, stream, seen)
@@ -71,16 +73,16 @@ def _at(labels: Labels) -> str:
 
 def _check(spec: Experiment, name: str, stream: Stream, seen: set[str]) -> Changes | None:
     """What was cut, if the stream is new and has to be built."""
-    whole = stream.model_dump_json(exclude={"service_class", "slo"})
-    if _known(f"{name} {spec.duration_s} {whole}", seen):
+    whole, longest = stream.model_dump_json(exclude={"service_class", "slo"}), cut_to(spec)
+    if _known(f"{name} {spec.duration_s} {longest} {whole}", seen):
         return None
     files = [str(path) for path in (*files_of(stream.arrivals), *files_of(stream.lengths))]
     cuts = stream.model_dump_json(include=CUTS)
-    known = _known(f"{name} {files} {cuts}", seen)
+    known = _known(f"{name} {longest} {files} {cuts}", seen)
     if known and not stream.arrivals.replays_rows:
         stream.arrivals.check(spec.duration_s)
         return None
-    made_of = stream_of(name, stream)
+    made_of = stream_of(name, spec)
     return changes(made_of, build(made_of, spec.seed, spec.duration_s), spec.duration_s)
 
 

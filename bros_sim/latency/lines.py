@@ -62,11 +62,11 @@ class RooflineModel(LineModel):
     def _base_s(self, seqs: int, tokens: int) -> float:
         """All but the terms of KV and of prefill attention, in seconds."""
         model, engine = self._parameters, self._parameters.engine
+        read = model.memory.const_ms + model.memory.per_token_ms * tokens
+        if model.experts is not None:
+            read += model.experts.read_ms * (1.0 - (1.0 - model.experts.share) ** tokens)
         compute = model.compute.const_ms + model.compute.per_token_ms * tokens
-        time = max(
-            model.memory.const_ms + model.memory.per_token_ms * tokens,
-            engine.sustained_compute * compute,
-        )
+        time = max(read, engine.sustained_compute * compute)
         per_seq = model.overhead.per_seq_ms + engine.per_sequence_ms
         time += model.overhead.const_ms + per_seq * seqs
         attention = model.decode_ms + model.decode_per_seq_ms * seqs if seqs else model.prefill_ms

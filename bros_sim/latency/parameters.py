@@ -91,8 +91,21 @@ class Line:
 
 
 @dataclass(frozen=True)
+class ExpertReads:
+    """Weights of experts: ``n`` tokens read ``read_ms * (1 - (1 - share) ** n)`` on average.
+
+    So many of a layer's experts do they pass if each token draws its own uniformly (inferred).
+    """
+
+    read_ms: Annotated[NonNegative, Doc("to read all experts of all layers")]
+    share: Annotated[Share, Doc("of a layer's experts that one token passes")]
+
+
+@dataclass(frozen=True)
 class Roofline(LatencyParameters):
     """The plain fallback: few numbers, each with a physical meaning.
+
+    ``memory(n)`` has the ``experts`` of a mixture in it.
 
     ``max(memory(n), compute(n)) + overhead(B) + [B > 0] (decode + per_seq * B + per_kv * KV)
     + per_chunk * C + per_token2 * sum(c * (x + c / 2))``, and ``prefill`` where nothing decodes.
@@ -109,6 +122,7 @@ class Roofline(LatencyParameters):
     overhead: Overhead
     engine: WholeRuns = KERNELS_ALONE
     validity: Validity = EVERYWHERE
+    experts: Annotated[ExpertReads | None, Doc("read by mixtures beside `memory`")] = None
 
     def make(self) -> RooflineModel:
         return RooflineModel(self)

@@ -4,6 +4,7 @@ What compares whole runs is imported by name: workers do without the 0.7 s and 5
 """
 
 from bros_sim.metrics.catalogue import summarise
+from bros_sim.metrics.refusals import refusals
 from bros_sim.metrics.requests import request_metrics
 
-__all__ = ["request_metrics", "summarise"]
+__all__ = ["refusals", "request_metrics", "summarise"]

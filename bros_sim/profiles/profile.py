@@ -17,16 +17,13 @@ from bros_sim.core.errors import InputError
 from bros_sim.engine.link_parameters import HostLink
 from bros_sim.latency.parameters import Hybrid, Layers, Linear, Roofline, Table
 from bros_sim.latency.term_parameters import LatencyParameters
+from bros_sim.profiles.model_shape import Count, ModelShape, Text
 from bros_sim.profiles.uncertainty import Uncertainty
 
 DEFAULT_PROFILE = "a100-80gb/llama-3-8b-tp1"
 
 M = TypeVar("M")
 GIB = 2**30
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "fp8": 1}
-
-Count = Annotated[int, Ge(1)]
-Text = Annotated[str, MinLen(1)]
 Percent = float | None
 
 
@@ -37,30 +34,6 @@ class Gpu:
     name: Text
     memory_gib: Annotated[float, Gt(0)]
     bandwidth_gb_s: Annotated[float, Gt(0)]
-
-
-@dataclass(frozen=True)
-class ModelShape:
-    """Dimensions of the language model, over all GPUs."""
-
-    name: Text
-    layers: Count
-    hidden: Count
-    heads: Count
-    kv_heads: Count
-    head_dim: Count
-    intermediate: Count
-    vocab: Count
-    max_model_len: Count
-    parameters: Count
-
-    def kv_bytes_per_token(self, tp: int, dtype: str) -> int:
-        """Bytes of K and V of one token in all layers, over all ``tp`` GPUs.
-
-        A rank keeps at least one KV head: beyond ``kv_heads`` ranks the heads are replicated.
-        """
-        heads = max(1, self.kv_heads // tp) * tp
-        return 2 * self.layers * heads * self.head_dim * BYTES[dtype]
 
 
 def kv_room_bytes(
@@ -184,7 +157,10 @@ class Profile:
     gpu: Gpu
     tp: Count
     model: ModelShape
-    dtype: Annotated[Literal["float16", "bfloat16", "float32", "fp8"], Doc("weights and KV")]
+    dtype: Annotated[
+        Literal["float16", "bfloat16", "float32", "fp8"],
+        Doc("KV, and weights if model.weight_bytes is not set"),
+    ]
     kv: KvCache
     default_model: Annotated[str, Doc("kind of latency model that is used by default")]
     models: Models
@@ -213,7 +189,7 @@ class Profile:
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of K and V of one token in all layers, over all GPUs of the replica."""
+        """Bytes of KV that a further token adds, over all GPUs of the replica."""
         return self.model.kv_bytes_per_token(self.tp, self.dtype)
 
     @property
@@ -223,12 +199,13 @@ class Profile:
         if share is None or reserve_gib is None:
             return None
         room = kv_room_bytes(self.gpu.memory_gib, share, reserve_gib, self.tp, self.weight_bytes)
-        return int(room // (self.kv_bytes_per_token * self.kv.block_size))
+        per_token = self.model.cache_bytes_per_token(self.tp, self.dtype)
+        return int(room // (per_token * self.kv.block_size))
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of the model's parameters, over all GPUs of the replica."""
-        return self.model.parameters * BYTES[self.dtype]
+        return self.model.bytes_of_weights(self.dtype)
 
     def coefficients(self, cls: type[M]) -> M:
         """Those of the latency model with parameters ``cls``; `InputError` if there are none."""

@@ -19,7 +19,7 @@ from bros_sim.core.labels import counted
 from bros_sim.engine.latency_model import LatencyModel, StepShape
 from bros_sim.latency.term_parameters import Validity
 from bros_sim.plots import style
-from bros_sim.profiles.profile import ErrorFigures, FitError, Profile
+from bros_sim.profiles.profile import GIB, ErrorFigures, FitError, Profile
 from bros_sim.report.tables import Part, Printed, Table
 
 SHAPES = {
@@ -93,6 +93,7 @@ class NewProfile(Printed):
         profile, error = self.profile, self.profile.errors[self.profile.default_model]
         blocks = f"{profile.kv.num_gpu_blocks:,} KV blocks"
         yield f"{profile.id}: {profile.label}, {profile.default_model}, {blocks}"
+        yield _model_line(profile)
         yield f"error against {error.against}"
         if None not in {error.mape_pct, error.p95_pct, error.bias_pct}:
             kinds: list[tuple[str, FitError | ErrorFigures]] = [("all", error)]
@@ -104,10 +105,30 @@ class NewProfile(Printed):
         band = profile.uncertainty[profile.default_model].scale_pct
         if band:
             yield f"stated relative error of all iterations together: {band:g} %"
+        yield from profile.notes
 
     def plain(self) -> dict[str, object]:
-        about = {"id": self.profile.id, "label": self.profile.label, "file": str(self.file)}
-        return {**about, "errors": plain(self.profile.errors[self.profile.default_model])}
+        profile = self.profile
+        return {
+            "id": profile.id, "label": profile.label, "file": str(self.file),
+            "num_gpu_blocks": profile.kv.num_gpu_blocks,
+            "kv_bytes_per_token": profile.kv_bytes_per_token,
+            "weight_bytes": profile.weight_bytes, "parameters": profile.model.parameters,
+            "active_parameters": profile.model.active_parameters,
+            "max_model_len": profile.model.max_model_len, "notes": list(profile.notes),
+            "errors": plain(profile.errors[profile.default_model]),
+        }  # fmt: skip
+
+
+def _model_line(profile: Profile) -> str:
+    """What the weights and a token of KV take, and how long requests may be."""
+    model = profile.model
+    everywhere = f" over {profile.tp} GPUs" if profile.tp > 1 else ""
+    active = f" ({model.active_parameters / 1e9:.2f} a token)" if model.experts else ""
+    parameters = f"{model.parameters / 1e9:.2f} billion parameters{active}"
+    weights = f"weights {profile.weight_bytes / GIB:.2f} GiB"
+    kv = f"KV {profile.kv_bytes_per_token:,} bytes a token{everywhere}"
+    return f"{parameters}, {weights}, {kv}, model length {model.max_model_len:,}"
 
 
 @dataclass(frozen=True)

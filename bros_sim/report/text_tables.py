@@ -1,17 +1,19 @@
 """What the results of a run say, in tables and notes, on a terminal and on a page alike."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from bros_sim.core.labels import short_names
+from bros_sim.engine.state import Refusal
 from bros_sim.metrics.catalogue import METRICS
 from bros_sim.metrics.intervals import band, half_widths, shifted
 from bros_sim.plots.style import shown
 from bros_sim.report.tables import Part, Printed, Row, Table, number, plain_rows, records
-from bros_sim.study.results import PointResult, ResultSet
+from bros_sim.study.results import MODEL_LEN, PointResult, ResultSet
 
 RETENTION, VERDICT = "be_retention", "saturation"
 COLUMNS = {
@@ -35,11 +37,13 @@ SPREAD_NOTE = (
     " percentiles; all columns: means.csv"
 )
 BAND_NOTE = "(low to high): the middle 95 % over the draws of the latency model, about this mean"
-FATES = {
-    "rejected": "they could never fit, or the policy turned them away",
-    "unfinished": "drain_s was over; they count as bad",
+FATES = ("rejected", "unfinished")
+"""Ends of requests that a reader must know about."""
+REFUSED = {
+    Refusal.TOO_LONG.value: "longer than the model length",
+    Refusal.NEVER_FITS.value: "with more KV than a replica has",
+    Refusal.TURNED_AWAY.value: "by the policy",
 }
-"""Ends of requests that a reader must know about, and why."""
 
 
 @dataclass(frozen=True)
@@ -216,13 +220,30 @@ def _warnings(points: Sequence[PointResult]) -> Iterator[str]:
     total = {key: sum(_whole(point, key) for point in points) for key in ("arrived", *FATES)}
     if not total["arrived"]:
         yield "no request arrived after warmup_s"
-    for key, why in FATES.items():
+    why = {"rejected": _refused(points), "unfinished": "drain_s was over; they count as bad"}
+    for key in FATES:
         if total[key]:
-            yield f"{total[key]:,.0f} of {total['arrived']:,.0f} requests {key}: {why}"
+            yield f"{total[key]:,.0f} of {total['arrived']:,.0f} requests {key}: {why[key]}"
     outside = max(_whole(point, "extrapolated_share") for point in points)
     if outside > 0:
         what = f"{100 * outside:.1f} % of the iterations of a point lie outside the range"
         yield f"up to {what} that the latency model was fitted on"
+
+
+def _refused(points: Sequence[PointResult]) -> str:
+    """Each reason with its count; what an earlier version stored has none."""
+    counts: Counter[str] = Counter()
+    for point in points:
+        counts.update(point.refusals)
+    if counts.total() < sum(_whole(point, "rejected") for point in points):
+        return "they could never fit, or the policy turned them away"
+    words = dict(REFUSED)
+    lengths = {
+        point.facts[MODEL_LEN] for point in points if Refusal.TOO_LONG.value in point.refusals
+    }
+    if len(lengths) == 1:
+        words[Refusal.TOO_LONG.value] += f" of {lengths.pop():,}"
+    return ", ".join(f"{counts[reason]:,} {words[reason]}" for reason in words if counts[reason])
 
 
 def _whole(point: PointResult, key: str) -> float:

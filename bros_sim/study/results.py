@@ -20,8 +20,8 @@ from bros_sim.metrics.tables import as_table
 
 REQUESTS, STEPS = "requests.parquet", "steps.parquet"
 DECISIONS = "decisions.parquet"
-ENGINES = "engines"
-"""Key of summary.json."""
+ENGINES, REFUSALS, MODEL_LEN = "engines", "refusals", "max_model_len"
+"""Keys of summary.json; the last two where requests were rejected."""
 SERVED = Measure("output_throughput_steady", "be")
 """What ``be_retention`` compares: tokens at their own time, so that the drain does not count."""
 EARLIER = "an earlier version stored this point, run it again with --overwrite:"
@@ -66,6 +66,12 @@ class PointResult:
         if not isinstance(rows, list):
             raise InputError(f"{self.folder}: {EARLIER} it lists no engines")
         return as_table(tables.ENGINES, pd.DataFrame(rows).to_dict("series"))
+
+    @property
+    def refusals(self) -> Mapping[str, int]:
+        """Value of `Refusal` -> how many it rejected; none where an earlier version stored it."""
+        found = self.facts.get(REFUSALS)
+        return found if isinstance(found, dict) else {}
 
     def value(self, measure: Measure) -> float:
         """The measure's value; NaN if it has none here."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from bros_sim.cluster.cluster import without_cyclic_gc
 from bros_sim.core.errors import InputError, RunStopped
 from bros_sim.experiment import Point, resolved
-from bros_sim.experiment.build import facts, run_point
+from bros_sim.experiment.build import facts, model_len, run_point
 from bros_sim.experiment.schema import PointSpec
-from bros_sim.metrics import request_metrics, summarise
-from bros_sim.study.results import DECISIONS, ENGINES, REQUESTS, STEPS
+from bros_sim.metrics import refusals, request_metrics, summarise
+from bros_sim.study.results import DECISIONS, ENGINES, MODEL_LEN, REFUSALS, REQUESTS, STEPS
 from bros_sim.study.store import NO_DECISIONS, Store
 from bros_sim.study.workers import on_workers
 
@@ -145,7 +145,13 @@ def _stored(task: Task, spec: PointSpec) -> Outcome:
     if ran.decisions is not None:
         tables[DECISIONS] = ran.decisions
     measured = summarise(ran, requests, warmup_s=spec.warmup_s)
-    summary = {**facts(spec), "summary": measured, ENGINES: ran.engines.to_dict("records")}
+    summary: dict[str, object] = {
+        **facts(spec),
+        "summary": measured,
+        ENGINES: ran.engines.to_dict("records"),
+    }
+    if why := refusals(ran, requests, warmup_s=spec.warmup_s):
+        summary |= {REFUSALS: why, MODEL_LEN: model_len(spec)}
     store, written_out = Store(task.folder, decisions=task.decisions), resolved(spec)
     try:
         store.write(task.key, tables, summary, written_out)

@@ -113,7 +113,7 @@ class _Replay:
             estimate=Estimate(ONE_SECOND),
             longest_stretch=1,
         )
-        self._arrivals = deque(_seqs(log["requests"]))
+        self._arrivals = deque(_seqs(log["requests"], config["max_model_len"]))
         self._seqs: dict[int, Sequence] = {}
 
     def step(self, number: int) -> dict[str, Any]:
@@ -178,8 +178,10 @@ def rules_of(version: str) -> VllmRelease:
     return "0.13.0" if (major, minor) < (0, 20) else "0.33.0"
 
 
-def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[Sequence]:
+def _seqs(requests: Iterable[dict[str, Any]], max_model_len: int) -> Iterator[Sequence]:
+    """The logged scheduler, behind no server that refuses, ends an output at the model length."""
     for r in sorted(requests, key=lambda r: (r["arrival_step"], r["id"])):
+        output = max(1, min(r["output_len"], max_model_len - r["prompt_len"]))
         group, shared = r.get("prefix_group", 0), r.get("prefix_len", 0)
         request = Request(
             stream="log",
@@ -187,8 +189,8 @@ def _seqs(requests: Iterable[dict[str, Any]]) -> Iterator[Sequence]:
             service_class=ServiceClass.BE if r["priority"] else ServiceClass.RT,
             arrival_s=float(r["arrival_step"]),
             prompt_tokens=r["prompt_len"],
-            output_tokens=r["output_len"],
-            max_tokens=r["output_len"],
+            output_tokens=output,
+            max_tokens=output,
             slo=Slo(),
             prefix_hashes=tuple((group << 32) + i for i in range(shared)),
             hash_block_tokens=1,

@@ -13,7 +13,8 @@ from bros_sim.engine.estimate import Estimate
 from bros_sim.engine.record import RunLog
 from bros_sim.kv.paged import PagedKV, VllmRelease
 from bros_sim.kv.parameters import PagedParameters
-from bros_sim.profiles.profile import BYTES, GIB, Profile
+from bros_sim.profiles.model_shape import BYTES
+from bros_sim.profiles.profile import GIB, Profile
 from bros_sim.schedulers.parameters import SchedulerParameters
 from bros_sim.schedulers.vllm_parameters import VllmParameters, batch_defaults
 from bros_sim.schedulers.vllm_v0 import VllmV0Parameters
@@ -155,7 +156,7 @@ def _derived(
     if kv.gpu_memory_utilization is None or kv.reserve_gib is None:
         return kv.num_gpu_blocks, []
     share = arguments.get("gpu_memory_utilization", 0.92 if release >= WIDER_SINCE else 0.9)
-    per_token = profile.model.kv_bytes_per_token(
+    per_token = profile.model.cache_bytes_per_token(
         profile.tp, "fp8" if str(dtype).startswith("fp8") else profile.dtype
     )
     usable = profile.tp * (profile.gpu.memory_gib * share - kv.reserve_gib) * GIB

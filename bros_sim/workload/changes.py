@@ -29,6 +29,7 @@ LONG_GAPS, LONG_SHARE = 5, 0.01
 class Changes:
     """``outputs_cut`` of ``outputs`` (the first ``BLOCK`` of a closed loop) were over their cap.
 
+    ``cut_to_model_len``: those among them that the model length cut, not ``max_tokens``.
     ``silent_from_s`` is the end of a replayed trace that is shorter than the run's ``duration_s``.
     """
 
@@ -37,13 +38,16 @@ class Changes:
     traces: Mapping[str, ReadCounts]
     duration_s: float
     silent_from_s: float | None = None
+    cut_to_model_len: int = 0
 
     def lines(self) -> Iterator[str]:
         if self.silent_from_s is not None:
             end = f"the trace ends at {self.silent_from_s:.6g} s"
             yield f"{end}, duration_s is {self.duration_s:g}: *_steady rates count the silence"
-        if self.outputs_cut:
-            yield f"{self.outputs_cut:,} of {self.outputs:,} outputs cut to max_tokens"
+        to_cap = self.outputs_cut - self.cut_to_model_len
+        for cut, limit in (to_cap, "max_tokens"), (self.cut_to_model_len, "the model length"):
+            if cut:
+                yield f"{cut:,} of {self.outputs:,} outputs cut to {limit}"
         for path, counts in self.traces.items():
             found = asdict(counts)
             done = [f"{found[name]:,} {words}" for name, words in WORDS.items() if found[name]]
@@ -57,7 +61,8 @@ def changes(stream: Stream, made: OpenLoop | ClosedLoop, duration_s: float) -> C
     traces = {part.source: part.counts for part in read if isinstance(part, Trace)}
     count = len(made.requests) if isinstance(made, OpenLoop) else BLOCK
     silent_from_s = _silent_from(stream, count, duration_s)
-    return Changes(count, made.truncated, traces, duration_s, silent_from_s)
+    to_model_len = made.cut.to_model_len
+    return Changes(count, sum(made.cut), traces, duration_s, silent_from_s, to_model_len)
 
 
 def _silent_from(stream: Stream, count: int, duration_s: float) -> float | None:

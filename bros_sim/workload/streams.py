@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from bros_sim.workload.traces import Trace, take
 from bros_sim.workload.twins import Twin
 
 BLOCK = 1024
+NO_END = np.iinfo(np.int64).max
 NO_LENGTHS = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
@@ -31,6 +33,7 @@ class Stream:
 
     ``lengths`` may be left out where the arrivals bring their own. A class, SLO or cap in a trace's
     row takes precedence. All prompts begin with ``system_prompt_tokens``, on top of their lengths.
+    With ``max_model_len`` clients clip their caps, and so outputs, to what a prompt leaves of it.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Stream:
     max_tokens: MaxTokens = field(default_factory=Headroom)
     system_prompt_tokens: int = 0
     refrag: Refrag | None = None
+    max_model_len: int | None = None
 
     def __post_init__(self) -> None:
         if self.lengths is None and not self.arrivals.brings_lengths:
@@ -54,6 +58,13 @@ class Stream:
         seen = self.refrag.positions(lengths) if self.refrag else lengths
         return seen + self.system_prompt_tokens
 
+    def room(self, prompts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Most tokens that the model has left; without end for those that it leaves none."""
+        if self.max_model_len is None:
+            return np.full(len(prompts), NO_END)
+        left = self.max_model_len - prompts
+        return np.where(left > 0, left, NO_END)
+
     def files(self) -> tuple[Path, ...]:
         """Files that the requests depend on, for the fingerprint of a result."""
         files = (getattr(part, "file", None) for part in (self.arrivals, self.lengths))
@@ -65,28 +76,38 @@ class Stream:
         return None if self.lengths is not None else getattr(self.arrivals, "content", None)
 
 
+class Cut(NamedTuple):
+    """How many outputs were cut: to ``max_tokens``, and of the others to the model length."""
+
+    to_cap: int
+    to_model_len: int
+
+
+NOTHING = Cut(0, 0)
+
+
 @dataclass(frozen=True)
 class OpenLoop:
-    """Requests that come by the clock, sorted by arrival; ``truncated`` outputs were cut.
+    """Requests that come by the clock, sorted by arrival; so many outputs were ``cut``.
 
     A client that keeps at most ``max_in_flight`` of them out sends the others later, in order.
     """
 
     requests: list[Request]
-    truncated: int = 0
+    cut: Cut = NOTHING
     max_in_flight: int | None = None
 
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """Requests that come when earlier ones are done; ``truncated`` counts the first ``BLOCK``."""
+    """Requests that come when earlier ones are done; ``cut`` counts the first ``BLOCK``."""
 
     clients: int
     think_time_s: float
     whole_batch: bool
     request: Callable[[int, float], Request]
     """Makes one, from its index in the stream and its arrival."""
-    truncated: int = 0
+    cut: Cut = NOTHING
 
 
 def generator(seed: int, stream: str, purpose: str, block: int = 0) -> np.random.Generator:
@@ -137,17 +158,27 @@ def _requests(stream: Stream, of: _Columns) -> OpenLoop:
     slo, deadline_s = stream.slo, stream.arrivals.own_deadline_s
     if deadline_s is not None:  # all of a bag's requests arrive at once
         slo = replace(slo, e2e_s=deadline_s)
+    prompts = stream.prompts(of.prompts, hashed=of.hashes is not None)
+    outputs, caps, cut = _clipped(stream, prompts, of.outputs, of.caps)
     rows = zip(
-        of.classes or [stream.service_class] * count, of.times.tolist(),
-        stream.prompts(of.prompts, hashed=of.hashes is not None).tolist(),
-        np.minimum(of.outputs, of.caps).tolist(), of.caps.tolist(),
-        of.slos or [slo] * count, prefixes, strict=True,
+        of.classes or [stream.service_class] * count, of.times.tolist(), prompts.tolist(),
+        outputs.tolist(), caps.tolist(), of.slos or [slo] * count, prefixes, strict=True,
     )  # fmt: skip
     requests = [
         Request(stream.name, index, cls, at, prompt, output, cap, own, prefix, block_tokens, shared)
         for index, (cls, at, prompt, output, cap, own, prefix) in enumerate(rows)
     ]
-    return OpenLoop(requests, int(np.sum(of.outputs > of.caps)))
+    return OpenLoop(requests, cut)
+
+
+def _clipped(
+    stream: Stream, prompts: NDArray[np.int64], outputs: NDArray[np.int64], caps: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Cut]:
+    """Outputs and caps as they are asked for, and how many outputs that cut."""
+    room, capped = stream.room(prompts), np.minimum(outputs, caps)
+    shorter = np.minimum(capped, room)
+    cut = Cut(int(np.sum((outputs > caps) & (capped <= room))), int(np.sum(capped > room)))
+    return shorter, np.minimum(caps, room), cut
 
 
 def _block(stream: Stream, seed: int, number: int) -> Pairs:
@@ -188,13 +219,13 @@ def _closed(stream: Stream, clients: Clients, seed: int) -> ClosedLoop:
     shared = stream.system_prompt_tokens
     (prefix,) = system_prompt(shared, stream.name)
 
-    def draw(number: int) -> int:
+    def draw(number: int) -> Cut:
         lengths, outputs = _block(stream, seed, number)
         prompts = stream.prompts(lengths, hashed=False)
-        caps = stream.max_tokens.caps(outputs)
-        cut = np.minimum(outputs, caps)
-        blocks[number] = list(zip(prompts.tolist(), cut.tolist(), caps.tolist(), strict=True))
-        return int(np.sum(outputs > caps))
+        given = stream.max_tokens.caps(outputs)
+        outputs, caps, cut = _clipped(stream, prompts, outputs, given)
+        blocks[number] = list(zip(prompts.tolist(), outputs.tolist(), caps.tolist(), strict=True))
+        return cut
 
     def request(index: int, arrival_s: float) -> Request:
         number, row = divmod(index, BLOCK)
@@ -206,5 +237,5 @@ def _closed(stream: Stream, clients: Clients, seed: int) -> ClosedLoop:
             stream.slo, prefix, shared or 16, shared,
         )  # fmt: skip
 
-    truncated = draw(0)
-    return ClosedLoop(clients.clients, clients.think_time_s, clients.batch, request, truncated)
+    cut = draw(0)
+    return ClosedLoop(clients.clients, clients.think_time_s, clients.batch, request, cut)

@@ -42,11 +42,11 @@ def test_stated_errors_are_computed_again_from_the_tables(shared_tables):
 
 
 BROKEN = [
-    (r"mape_pct: 2\.27", "mape_pct: 2.40", "errors.roofline.mape_pct is stated as 2.4"),
+    (r"mape_pct: 2\.3\n", "mape_pct: 2.40\n", "errors.roofline.mape_pct is stated as 2.4"),
     ("num_gpu_blocks: 28220", "num_gpu_blocks: 30000", "its rule gives 28220"),
-    (r"ms: \[10\.0119", "ms: [1.0119", "the hardware needs"),
-    (r"24, 455\.751\]|455\.751\]", "45.751]", "more prompt tokens takes less time"),
-    (r"      max_decode_jobs: 256\n", "", "validity.max_decode_jobs is not stated"),
+    (r"ms: \[10\.4186", "ms: [1.4186", "the hardware needs"),
+    (r"452\.4\]", "45.24]", "more prompt tokens takes less time"),
+    (r"max_decode_jobs: 256, ", "", "validity.max_decode_jobs is not stated"),
 ]
 
 

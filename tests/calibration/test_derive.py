@@ -97,13 +97,6 @@ def test_types_of_weights(tmp_path):
         find_model(str(stated))
 
 
-def test_a_window_is_said_in_the_profile(tmp_path):
-    model = find_model(str(config(tmp_path, MISTRAL | {"max_position_embeddings": 32768})))
-    profile = derive(Target(find_gpu("l4-24gb"), model, 1), None)
-    assert profile.model.max_model_len == 4096
-    assert "Requests end at 4096 tokens, the model's attention window." in profile.notes
-
-
 def target(gpu, tp=1):
     return Target(find_gpu(gpu), find_model(str(LLAMA)), tp)
 

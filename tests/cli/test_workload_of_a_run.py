@@ -1,6 +1,7 @@
 """Streams of a run: what is cut is told, what cannot be made is refused, silence is allowed."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +13,14 @@ pytestmark = pytest.mark.slow
 
 RATE = "workload.chat.arrivals.rate_rps"
 POISSON = "{kind: poisson, rate_rps: 4}"
+OVER_LENGTH = """
+name: e
+duration_s: 3
+cluster: {max_model_len: 100}
+workload:
+  chat: {class: rt, arrivals: {kind: replay, path: t.csv}}
+systems: {A: {scheduler: {kind: vllm}, kv: {kind: paged}}}
+"""
 CAP = "workload.chat.max_tokens={kind: fixed, tokens: 5}"
 
 
@@ -40,6 +49,25 @@ def test_outputs_cut_to_their_caps_are_told_once(bros, tiny, tmp_path, verb):
         chat, _ = provenance(tmp_path)
         assert chat["labels"] == {RATE: 2}
         assert (chat["changes"]["outputs"], chat["changes"]["outputs_cut"]) == (5, 5)
+
+
+@pytest.mark.parametrize("kv", ["paged", "reserved"])
+def test_what_is_over_the_model_length_is_rejected_or_cut_with_all_that_follows(bros, tmp_path, kv):
+    Path("e.yaml").write_text(OVER_LENGTH.replace("paged", kv))
+    rows = "arrival_s,prompt_tokens,output_tokens\n0,50,50\n1,90,20\n2,100,5\n"
+    Path("t.csv").write_text(rows)
+    result = bros("run", "e.yaml")
+    assert "2 of 3 requests rejected: 2 longer than the model length of 100" in result.stdout
+    cut = bros("run", "e.yaml", "--set", "cluster.over_model_len=cut", "--out", "cut")
+    assert "1 of 3 requests rejected: 1 longer than the model length of 100" in cut.stdout
+    assert warnings(cut) == ["warning: workload.chat: 1 of 3 outputs cut to the model length"]
+    text = (tmp_path / "cut" / "e" / "provenance.json").read_text()
+    changes = json.loads(text)["streams"][0]["changes"]
+    assert (changes["outputs_cut"], changes["cut_to_model_len"]) == (1, 1)
+    (point,) = (tmp_path / "cut" / "e" / "points").iterdir()
+    table = pd.read_parquet(point / "requests.parquet")
+    assert table["output_tokens"].tolist() == [50, 10, 5]
+    assert table["status"].tolist() == ["completed", "completed", "rejected"]
 
 
 def test_a_cap_that_cuts_at_one_grid_value_and_in_a_closed_loop(bros, tiny):

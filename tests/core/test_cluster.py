@@ -123,19 +123,21 @@ def test_requests_that_can_never_fit_are_rejected_at_arrival():
     replica = make_replica(max_model_len=100)
     requests = [
         make_request(0, prompt=100, output=1),
-        make_request(1, prompt=99, output=50),
+        make_request(1, prompt=99, output=1),
         make_request(2, prompt=50, output=50),
+        make_request(3, prompt=51, output=50),
     ]
     table = run(requests, replica)
-    columns = ("status", "generated_tokens")
-    assert story(table, *columns) == [("rejected", 0), ("completed", 1), ("completed", 50)]
+    columns = ("status", "refusal", "generated_tokens")
+    no, done = ("rejected", "too long", 0), ("completed", "")
+    assert story(table, *columns) == [no, (*done, 1), (*done, 50), no]
 
 
 def test_memory_bounds_what_fits_with_the_last_token_for_free():
     replica = make_replica(kv=PagedKV(PagedParameters(num_gpu_blocks=4)))
     requests = [make_request(0, prompt=40, output=9), make_request(1, prompt=40, output=10)]
     table = run(requests, replica)
-    assert story(table, "status") == [("completed",), ("rejected",)]
+    assert story(table, "status", "refusal") == [("completed", ""), ("rejected", "never fits")]
 
 
 def closed_loop(clients: int, think_s: float = 0.0, *, batch: bool = False, **shape) -> ClosedLoop:

@@ -19,7 +19,7 @@ def test_list_prints_a_row_per_profile_with_its_error():
     rows = {line.split()[0]: line for line in lines if "/" in line}
     assert set(profile_ids()) <= set(rows)
     assert "Kernel-calibrated (vLLM 0.14 kernels)" in rows[DEFAULT_PROFILE]
-    assert rows[DEFAULT_PROFILE].split()[-4:] == ["hybrid", "28,220", "1.1", "3.6"]
+    assert rows[DEFAULT_PROFILE].split()[-4:] == ["hybrid", "28,220", "0.8", "2.2"]
     assert rows["a100-80gb/opt-66b-tp2"].split()[-2:] == ["-", "-"]
 
 
@@ -27,16 +27,16 @@ def test_list_as_json():
     profiles = {item["id"]: item for item in json.loads(run("list", "--format", "json").stdout)}
     assert list(profiles) == profile_ids()
     assert profiles[DEFAULT_PROFILE]["kv_bytes_per_token"] == 131_072
-    assert profiles[DEFAULT_PROFILE]["errors"]["hybrid"]["mape_pct"] == 1.12
+    assert profiles[DEFAULT_PROFILE]["errors"]["hybrid"]["mape_pct"] == 0.78
 
 
 def test_show_prints_all_facts():
     text = run("show", DEFAULT_PROFILE).stdout
-    for fact in ("28220", "Apache-2.0", "models.hybrid.overhead.per_seq_ms", "18.73"):
+    for fact in ("28220", "Apache-2.0", "models.hybrid.overhead.per_seq_ms", "18.77"):
         assert fact in text
     facts = json.loads(run("show", DEFAULT_PROFILE, "--format", "json").stdout)
     assert facts["models"]["hybrid"]["overhead"] == {"const_ms": 0.46, "per_seq_ms": 0.0146}
-    assert facts["iteration_ms"]["decode 64 requests, 65,536 KV tokens"] == 18.73
+    assert facts["iteration_ms"]["decode 64 requests, 65,536 KV tokens"] == 18.77
 
 
 @pytest.mark.parametrize("name", [DEFAULT_PROFILE, "a100-40gb/opt-13b-tp2", TABLE_FILE])

@@ -1,5 +1,7 @@
 """Lengths and streams: what requests an experiment gets, and that they are always the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from counting import calls_of
@@ -120,9 +122,22 @@ def test_caps():
     assert made(Headroom(1.5)).requests[0].max_tokens == 14
     assert made(FixedCap(100)).requests[0].max_tokens == 100
     loop = build(stream(Clients(2), Uniform((5, 5), (1, 8)), max_tokens=FixedCap(4)), 7, 10.0)
-    assert loop.truncated == pytest.approx(512, rel=0.1)
+    assert loop.cut.to_cap == pytest.approx(512, rel=0.1)
     short = made(FixedCap(4))
-    assert (short.requests[0].output_tokens, short.truncated) == (4, len(short.requests))
+    assert (short.requests[0].output_tokens, short.cut.to_cap) == (4, len(short.requests))
+
+
+@pytest.mark.parametrize("arrivals", [Poisson(50.0), Clients(2)])
+def test_clients_clip_to_what_the_prompt_leaves_of_the_model_length(arrivals):
+    def asked(prompt):
+        given = stream(arrivals, Fixed(prompt, 9), max_tokens=Exact(), system_prompt_tokens=2)
+        made = build(replace(given, max_model_len=20), 7, 10.0)
+        first = made.request(0, 0.0) if isinstance(made, ClosedLoop) else made.requests[0]
+        return first.output_tokens, first.max_tokens, made.cut.to_model_len > 0
+
+    assert asked(9) == (9, 9, False)
+    assert asked(10) == (8, 8, True)
+    assert asked(18) == (9, 9, False), "none left: for the engine to reject"
 
 
 def test_a_bags_deadline_is_the_e2e_slo_of_its_requests():
