@@ -74,7 +74,7 @@ def kernel_error(profile: Profile, tables: Path, against: str) -> FitError:
 def roofline_error(profile: Profile, against: str) -> FitError:
     """The roofline against the hybrid model of the same profile on random iterations."""
     hybrid = replace(profile.coefficients(Hybrid), engine=KERNELS_ALONE)
-    roofline = profile.coefficients(Roofline)
+    roofline = replace(profile.coefficients(Roofline), engine=KERNELS_ALONE)
     steps = sample_steps(hybrid, SAMPLES, SAMPLE_SEED)
     return fit_error(roofline, steps, against, "hybrid")
 

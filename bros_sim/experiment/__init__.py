@@ -23,7 +23,7 @@ from bros_sim.experiment.sweep import Sweep, variants
 from bros_sim.experiment.truth import truth_of
 from bros_sim.profiles.profile import Profile
 
-VERSION = 2
+VERSION = 3
 """Part of every key: raise it when a change of the simulator makes stored points wrong."""
 Specs = list[tuple[Labels, Experiment]]
 """The experiment at every point of the grid."""

@@ -3,12 +3,15 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from bros_sim.core.errors import InputError
 from bros_sim.profiles.profile import Engine, EngineTerm, Profile
 from bros_sim.profiles.uncertainty import get_coefficient, set_coefficient
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,28 @@ def value_of(profile: Profile, name: str) -> float:
 
 
 def with_values(profile: Profile, values: Mapping[str, float]) -> Profile:
-    """The profile with other values of some terms; those of the front end keep their basis."""
-    kind = profile.default_model
-    model = profile.models.by_kind()[kind]
+    """The profile with other values of some terms, in each of its models that has them.
+
+    Those of the front end keep their basis.
+    """
+    models: dict[str, Any] = dict(profile.models.by_kind())
     engine = profile.engine or Engine("vLLM", async_scheduling=True, terms={})
     terms = dict(engine.terms)
     for name, value in values.items():
         if TERMS[name].path:
-            model = set_coefficient(model, TERMS[name].path, np.array([value]))
+            models = {k: _with(m, TERMS[name].path, value) for k, m in models.items()}
         else:
             terms[name] = replace(terms.get(name, EngineTerm(0.0, "not fitted")), value=value)
-    models = dataclasses.replace(profile.models, **{kind: model})  # type: ignore[arg-type]
-    return replace(profile, models=models, engine=replace(engine, terms=terms))
+    known = dataclasses.replace(profile.models, **models)
+    return replace(profile, models=known, engine=replace(engine, terms=terms))
+
+
+def _with(model: M, path: str, value: float) -> M:
+    try:
+        get_coefficient(model, path)
+    except ValueError:
+        return model
+    return set_coefficient(model, path, np.array([value]))
 
 
 def stated(
