@@ -193,7 +193,7 @@ def test_what_there_is_not_is_left_out(tmp_path, stream, more, charts):
     made = data_of((folder / "report.html").read_text(encoding="utf-8"))
     assert len(made["charts"]) == charts
     if more:
-        assert [row["x"] for row in made["data"]["attainment"]] == ["None", "99"]
+        assert [row["x"] for row in made["data"]["attainment"]] == ["None", "700"]
 
 
 def test_a_run_that_failed_altogether_has_a_page(finished):

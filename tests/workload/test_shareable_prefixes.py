@@ -13,7 +13,7 @@ from tests.simulations import make_request
 EXPERIMENT = """
 name: mooncake
 duration_s: 12
-cluster: {{profile: a100-80gb/llama-3-8b-tp1, num_gpu_blocks: {blocks}}}
+cluster: {{profile: a100-80gb/llama-3-8b-tp1, num_gpu_blocks: {blocks}, max_model_len: 1600}}
 workload: {{chat: {{class: rt, arrivals: {{kind: replay, path: t.csv, {scaling}}}}}}}
 systems:
   vLLM:
