@@ -44,7 +44,7 @@ def main(shared: Path, out: Path) -> None:
         "matrix": matrix_table(rows),
         "aims": aims(rows),
         "spread": spread_table(errors),
-        "skipped": "".join(f"- {line}\n" for line in skipped),
+        "skipped": "".join(f"- {line}\n" for line in skipped) + "\n" * bool(skipped),
         "draws": str(DRAWS),
         "ppas": orders_table(orders(summaries, tables)),
     }

@@ -39,7 +39,7 @@ KINDS: Mapping[str, Kind] = {
     "rtx4090_llama-3.1-8b_tp1": Kind("rtx4090/llama-3.1-8b-tp1"),
     "rtxpro6000_qwen3-32b_tp2": Kind("rtxpro6000/qwen3-32b-tp2"),
     "h100_qwen3-14b_tp1": Kind("h100-80gb/qwen3-14b-tp1"),
-    "llmd_llama-3.1-70b_tp2/a100": Kind("a100-80gb/llama-3.1-70b-tp2"),
+    "llmd_llama-3.1-70b_tp2/a100": Kind("a100-80gb/llama-3.1-70b-tp2", ttft=False),
     "llmd_llama-3.1-70b_tp2/h100": Kind("h100-80gb/llama-3.1-70b-tp2", ttft=False),
 }
 """What replays a run, by how its folder's path begins."""

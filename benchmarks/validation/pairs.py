@@ -1,14 +1,16 @@
 """The profile that predicts a model on a GPU: the shipped one, else a derived one."""
 
+import json
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bros_sim.calibration.derive import derive
 from bros_sim.calibration.gpus import KNOWN_GPUS
 from bros_sim.calibration.kernels_tables import MADE_WITH
-from bros_sim.calibration.models import FAMILIES, ModelConfig, find_model
+from bros_sim.calibration.models import ModelConfig, find_model, read_model_config
 from bros_sim.calibration.profiles import Target
-from bros_sim.profiles.profile import ModelShape, Profile, load_profile, profile_ids
+from bros_sim.profiles.profile import Profile, load_profile, profile_ids
 
 SAME_SHAPE = {"llama-3.1-8b": "llama-3-8b", "llama-3.1-70b": "llama-3-70b"}
 """Models whose layers are those of a shipped one."""
@@ -21,8 +23,13 @@ CONFIGS = {
     "qwen2.5-32b": ("qwen2", False, (64, 5120, 40, 8, 128, 27648, 152064, 32768)),
     "qwen3-8b": ("qwen3", False, (36, 4096, 32, 8, 128, 12288, 151936, 40960)),
 }
-"""Family, tied embeddings, then layers, hidden size, heads, KV heads, head size, inner size,
-vocabulary and longest sequence: from the config.json of each model on the Hugging Face hub."""
+"""Family, tied embeddings, then `KEYS`: from the models' config.json on the Hugging Face hub."""
+
+
+KEYS = (
+    *("num_hidden_layers", "hidden_size", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "intermediate_size", "vocab_size", "max_position_embeddings"),
+)
 
 
 @cache
@@ -42,11 +49,8 @@ def _config(model: str) -> ModelConfig:
     if model not in CONFIGS:
         return find_model(SAME_SHAPE.get(model, model))
     family, tied, sizes = CONFIGS[model]
-    layers, hidden, heads, kv_heads, head_dim, inner, vocab, longest = sizes
-    shape = ModelShape(
-        model, layers, hidden, heads, kv_heads, head_dim, inner, vocab, longest, parameters=1
-    )
-    parameters = FAMILIES[family].parameters(shape, tied=tied)
-    return ModelConfig(
-        ModelShape(**{**vars(shape), "parameters": parameters}), "bfloat16", tied, FAMILIES[family]
-    )
+    stated = {"model_type": family, "tie_word_embeddings": tied, "torch_dtype": "bfloat16"}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{model}.json"
+        path.write_text(json.dumps(stated | dict(zip(KEYS, sizes, strict=True))))
+        return read_model_config(path)

@@ -17,6 +17,7 @@ from benchmarks.validation.matrix import (
     matrix_table,
     real_runs,
 )
+from benchmarks.validation.pairs import profile_of
 from benchmarks.validation.ppas import arrivals, phases
 from benchmarks.validation.spread import Load, Reported, makespan, spread, spread_table
 from bros_sim.core.errors import InputError
@@ -134,6 +135,15 @@ def test_a_reported_figure_is_compared_with_its_replay(tmp_path):
     assert [round(error.error_pct) for error in errors_] == [-100]
     assert skipped == ["made up: abacus/qwen3-14b-tp1: nothing is known of this GPU"]
     assert "| made up | h100-80gb | 0.11.0 | makespan | 1 |" in spread_table(errors_)
+
+
+def test_a_pair_without_a_shipped_profile_is_derived(tmp_path):
+    profile = profile_of("rtx4090", "qwen2.5-7b", 1, tmp_path)
+    assert profile.model.parameters == 7_615_616_512, "as the hub states"
+    assert profile.label.startswith("Derived from data sheet")
+    assert profile_of("a100-80gb", "llama-3-8b", 1, tmp_path) == load_profile(
+        "a100-80gb/llama-3-8b-tp1"
+    )
 
 
 def test_arrivals_of_changing_rates_fall_where_the_rate_is_high():
