@@ -52,12 +52,19 @@ def fit(
     Example: `bros-sim profile fit-runs idle/ busy/ --holdout peak/ --profile
     h100-80gb/qwen3-14b-tp1 --out mine.yaml`
     """
-    names = [name.strip() for name in terms.split(",")]
+    if out.suffix not in {".yaml", ".yml"} or not out.absolute().parent.is_dir():
+        raise InputError(f"--out {out}: should be FILE.yaml in a folder that is there")
+    names = list(dict.fromkeys(name.strip() for name in terms.split(",")))
     unknown = [name for name in names if name not in TERMS]
     if unknown:
         lines = [f"--terms: there is no term '{name}'{nearest(name, TERMS)}" for name in unknown]
         raise InputError(*lines)
     fitted, judged = [read_run(run) for run in runs], [read_run(run) for run in holdout]
+    given = [run.name for run in (*fitted, *judged)]
+    if twice := sorted({name for name in given if given.count(name) > 1}):
+        raise InputError(
+            *(f"{name}: two runs are called so, or one is given twice" for name in twice)
+        )
     console = Console(file=sys.stderr)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("replays")

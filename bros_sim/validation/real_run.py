@@ -218,10 +218,15 @@ def _underscored(part: dict[Any, Any]) -> dict[str, Any]:
     return {str(name).lstrip("-").replace("-", "_"): value for name, value in part.items()}
 
 
+def _neutral(value: object) -> bool:
+    """Whether an argument has a value with which the server is the plain one; True equals 1."""
+    return value is not True and value in NEUTRAL
+
+
 def _notes(path: Path, given: dict[str, object]) -> Iterator[str]:
     """Arguments that are not modelled though they may change the server."""
     for name, value in given.items():
-        if name in ARGUMENTS or name in WITHOUT_EFFECT or name in ONE_ONLY or value in NEUTRAL:
+        if name in ARGUMENTS or name in WITHOUT_EFFECT or name in ONE_ONLY or _neutral(value):
             continue
         close = difflib.get_close_matches(name, ARGUMENTS, n=1, cutoff=NOTED)
         hint = f" (did you mean '{close[0]}'?)" if close and close[0] not in given else ""

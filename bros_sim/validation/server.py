@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from bros_sim.cluster.front_end import FrontEnd
 from bros_sim.core.errors import InputError
@@ -22,7 +21,6 @@ from bros_sim.validation.conformance import rules_of
 from bros_sim.validation.ranks import over_ranks
 from bros_sim.validation.real_run import EngineArguments
 
-T = TypeVar("T")
 NEWEST = (0, 33)
 RESERVES_SINCE, WIDER_SINCE, V1_SINCE = (0, 19), (0, 21), (0, 8)
 """Releases from which full prompts are reserved, the default of ``gpu_memory_utilization`` is 0.92
@@ -150,13 +148,14 @@ def _derived(
     if kv.gpu_memory_utilization is None or kv.reserve_gib is None:
         return kv.num_gpu_blocks, []
     share = arguments.get("gpu_memory_utilization", 0.92 if release >= WIDER_SINCE else 0.9)
-    per_token = profile.model.cache_bytes_per_token(
-        profile.tp, "fp8" if str(dtype).startswith("fp8") else profile.dtype
-    )
+    if dtype != "auto" and not dtype.startswith("fp8") and dtype not in BYTES:
+        raise InputError(f"{arguments.file}: kv_cache_dtype: '{dtype}' is not known")
+    stored = "fp8" if dtype.startswith("fp8") else profile.dtype if dtype == "auto" else dtype
+    per_token = profile.model.cache_bytes_per_token(profile.tp, stored)
     usable = profile.tp * (profile.gpu.memory_gib * share - kv.reserve_gib) * GIB
     blocks = int((usable - profile.weight_bytes) // (per_token * size))
     if blocks < 2:
         what = f"gpu_memory_utilization {share:g} leaves no room for a KV cache"
         raise InputError(f"{arguments.file}: {what}")
-    where = f"{share:g} of the GPU's memory, {BYTES.get(str(dtype), 2)} bytes a value"
+    where = f"{share:g} of the GPU's memory, {BYTES[stored]} bytes a value"
     return blocks, [f"{arguments.file}: num_gpu_blocks is not stated: {blocks:,} from {where}"]

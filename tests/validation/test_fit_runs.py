@@ -106,6 +106,7 @@ def test_the_result_does_not_depend_on_the_number_of_workers(printed):
     ("arguments", "message"),
     [
         (["nowhere", "--profile", NAME], "nowhere: should be a folder with requests.csv"),
+        ([*["tests/data/runs/light"] * 2, "--profile", NAME], "one is given twice"),
         (["nowhere", "--profile", NAME, "--terms", "gap"], "--terms: there is no term 'gap'"),
     ],
 )

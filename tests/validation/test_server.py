@@ -43,6 +43,11 @@ def test_fp8_kv_halves_the_bytes_of_a_token(tmp_path):
     assert fp8 == pytest.approx(2 * plain, abs=2)
 
 
+def test_an_unknown_type_of_the_kv_cache_is_refused(tmp_path):
+    with pytest.raises(InputError, match="kv_cache_dtype: 'int3' is not known"):
+        server(tmp_path, kv_cache_dtype="int3")
+
+
 def test_scheduling_is_asynchronous_where_the_version_has_it_on(tmp_path):
     kinds = [type(engine(tmp_path, H100, v)) is AsyncEngine for v in ("0.13.0", "0.14.0")]
     assert kinds == [False, True]
@@ -64,7 +69,11 @@ def test_a_model_length_over_the_kv_cache_does_not_start(tmp_path):
 
 def test_what_is_not_modelled_is_named_and_neutral_values_are_not(tmp_path):
     meta = tmp_path / "meta.json"
-    arguments = {"quantization": "fp8", "speculative_config": {"n": 2}, "enforce_eager": False}
+    arguments = {"quantization": "fp8", "speculative_config": {"n": 2}, "enforce_eager": True}
     meta.write_text(json.dumps({"engine_kwargs": arguments}))
     notes = read_arguments(meta).notes
-    assert [note.split(": ")[1] for note in notes] == ["quantization", "speculative_config"]
+    assert [note.split(": ")[1] for note in notes] == [
+        "quantization",
+        "speculative_config",
+        "enforce_eager",
+    ]
