@@ -63,6 +63,8 @@ def state(found: list[Pair]) -> None:
         pair = by_id.get(name)
         errors = dict(profile.errors) if pair is None else _errors(pair)
         uncertainty = _stated(profile) if pair is None else _kernel(pair)
+        if "; terms " in profile.label:  # that of runs, or of what was carried over, stays
+            uncertainty = dict(profile.uncertainty)
         blocks = {
             "errors": {kind: plain(error) for kind, error in errors.items()},
             "uncertainty": {kind: plain(item) for kind, item in uncertainty.items()},

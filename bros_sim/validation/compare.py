@@ -37,9 +37,11 @@ class Comparison:
 
 def compare(real: pd.DataFrame, simulated: pd.DataFrame) -> Comparison:
     """Compare request by request; `InputError` if one never finished in the simulation."""
-    lost = int(simulated["last_token_s"].isna().sum())
-    if lost:
-        raise InputError(f"{lost} of {len(real)} requests never finish: the KV cache is too small")
+    lost = simulated["last_token_s"].isna()
+    if lost.any():
+        reasons = simulated.loc[lost, "refusal"].replace("", "the KV cache is too small")
+        counts = ", ".join(f"{n} {reason}" for reason, n in reasons.value_counts().items())
+        raise InputError(f"{lost.sum()} of {len(real)} requests never finish: {counts}")
     start = "queued_s" if "queued_s" in real else "arrival_s"
     times = {
         "real": _latencies(real, real[start], real["output_tokens"]),

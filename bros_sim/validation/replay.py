@@ -83,7 +83,9 @@ def replay(
         drain_s=DRAIN_S,
     )
     tables = run_tables(record)
-    columns = ["arrival_s", "first_token_s", "last_token_s", "num_preemptions", "replica"]
+    columns = [
+        "arrival_s", "first_token_s", "last_token_s", "num_preemptions", "replica", "refusal",
+    ]  # fmt: skip
     table = tables.requests[columns].assign(queued_s=_taken_in(tables))
     table.index = pd.Index(order[_sent(tables)])
     return table.sort_index()
