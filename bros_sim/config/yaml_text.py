@@ -103,6 +103,8 @@ class _Reader:
             raise _whole(where, f"not YAML: {' '.join(str(what).split())}") from None
         except RecursionError:
             raise _whole(self._at(), "nested too deeply") from None
+        except (ValueError, OverflowError, MemoryError) as error:  # an escape of no character
+            raise _whole(self._at(), f"not YAML: {error}") from None
         return None if node is None else self._value(node, ())
 
     def _at(self, line: int = 0, column: int = 0) -> str:
@@ -151,7 +153,7 @@ class _Reader:
         elif kind == "int" and len(node.value) > MAX_DIGITS:
             what = f"a number of {len(node.value)} digits is too large"
         else:
-            with contextlib.suppress(ValueError, YAMLError):
+            with contextlib.suppress(ValueError, KeyError, YAMLError):
                 value: Data = self._yaml.constructor.construct_object(node)
                 return value
         self._fault(node, path, what)
