@@ -71,7 +71,9 @@ class RunFit:
         """Terms that the runs cannot tell apart, or say nothing of, and what would help."""
         found = []
         for i, name in enumerate(self.terms):
-            if self.values[i] <= TERMS[name].least:
+            if not self.standard_errors[i]:
+                found.append(f"{name} changes nothing in these runs, with this profile")
+            elif self.values[i] <= TERMS[name].least:
                 found.append(f"{name} is at its least value: the runs show nothing of it")
             for j, other in list(enumerate(self.terms))[:i]:
                 if abs(self.correlation[i, j]) >= ALIKE:

@@ -146,7 +146,8 @@ def _derived(
 ) -> tuple[int, list[str]]:
     kv, dtype = profile.kv, arguments.get("kv_cache_dtype", "auto")
     if kv.gpu_memory_utilization is None or kv.reserve_gib is None:
-        return kv.num_gpu_blocks, []
+        what = f"{kv.num_gpu_blocks:,}, as {profile.id} states, whatever share and type"
+        return kv.num_gpu_blocks, [f"{arguments.file}: num_gpu_blocks is not stated: {what}"]
     share = arguments.get("gpu_memory_utilization", 0.92 if release >= WIDER_SINCE else 0.9)
     if dtype != "auto" and not dtype.startswith("fp8") and dtype not in BYTES:
         raise InputError(f"{arguments.file}: kv_cache_dtype: '{dtype}' is not known")
